@@ -1,0 +1,193 @@
+//! The stable error codes, in one table: what a caller reads, and what HTTP and the command line make of it.
+//!
+//! A code is never renamed or reused. `docs/reference/errors.md` is generated from this table.
+
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! codes {
+    ($($variant:ident = $name:literal, $http:literal, $exit:literal, $title:literal, $cause:literal, $remedy:literal;)*) => {
+        /// A stable error code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $cause] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the reference page.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The code on the wire.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// The HTTP status that carries it.
+            #[must_use]
+            pub const fn http_status(self) -> u16 {
+                match self { $(Self::$variant => $http),* }
+            }
+
+            /// The exit status of a command that ends with it (sysexits where one fits).
+            #[must_use]
+            pub const fn exit_code(self) -> u8 {
+                match self { $(Self::$variant => $exit),* }
+            }
+
+            /// A short title, the same for every occurrence.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title),* }
+            }
+
+            /// When it happens.
+            #[must_use]
+            pub const fn cause(self) -> &'static str {
+                match self { $(Self::$variant => $cause),* }
+            }
+
+            /// What to do about it.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy),* }
+            }
+        }
+    };
+}
+
+codes! {
+    // What the caller sent.
+    MalformedBody = "malformed_body", 400, 65, "The body cannot be read",
+        "The body is not JSON, is cut short, or is not an object; or it is said to be a `.npy` file and is none.",
+        "Send one JSON object, or a whole `.npy` file; `detail` says at which byte reading stopped.";
+    BadQuery = "bad_query", 400, 64, "The query string cannot be read",
+        "A query parameter is unknown or its value is out of range.",
+        "`detail` names the parameter and what it may be.";
+    InvalidInput = "invalid_input", 422, 65, "The input does not fit the model",
+        "The body can be read, but a field is missing, unknown, or not what the model declares.",
+        "`errors` names each field and what it should be; `GET /v1/models/{m}` gives the declaration.";
+    IdempotencyKeyReused = "idempotency_key_reused", 422, 65, "The idempotency key belongs to another submit",
+        "The `Idempotency-Key` was used before for this model, with another input, priority or metadata; it is kept as long as its task.",
+        "Send another key with every new submit; send an earlier one again exactly as it was.";
+    UnsupportedMediaType = "unsupported_media_type", 415, 65, "The content type is not one we read",
+        "The Content-Type of the body is not accepted here.",
+        "Send `application/json`; models with exactly one declared input also take `application/octet-stream` and `application/x-npy`.";
+    NotAcceptable = "not_acceptable", 406, 64, "The result has no form that is accepted",
+        "`Accept` asks for one tensor as bytes, and the result is JSON, has several tensors, or is of a type without that form.",
+        "Accept `application/json` as well; `detail` says what the result is.";
+    BodyTooLarge = "body_too_large", 413, 65, "The body is too large",
+        "The body is larger than `limits.max_body_bytes`.",
+        "Send less, or raise the limit in cresset.toml.";
+    UnknownRoute = "unknown_route", 404, 64, "There is nothing at this path",
+        "No route has this path.",
+        "`/openapi.json` lists the routes.";
+    MethodNotAllowed = "method_not_allowed", 405, 64, "The path does not take this method",
+        "The path exists, the method does not.",
+        "The `Allow` header lists the methods it takes.";
+    UnknownModel = "unknown_model", 404, 66, "There is no such model",
+        "No model of this name is served.",
+        "`GET /v1/models` lists them; `detail` gives the nearest name.";
+    UnknownTask = "unknown_task", 404, 66, "There is no such task",
+        "No task with this id was ever accepted here.",
+        "Check the id; a submit that was not answered 202 made no task.";
+    ExpiredTask = "expired_task", 410, 66, "The task and its result have expired",
+        "The task ended longer ago than results are kept (`results.ttl`).",
+        "Fetch results sooner, or raise `results.ttl`.";
+    // What the server cannot do now.
+    QueueFull = "queue_full", 429, 75, "The queue is full",
+        "The model's queue has reached `limits.max_queue` tasks or `limits.max_queue_bytes`.",
+        "Send it again after `Retry-After` seconds.";
+    Overloaded = "overloaded", 429, 75, "Too many predictions are waiting",
+        "The model has `limits.max_waiting` synchronous predictions waiting already.",
+        "Send it again after `Retry-After` seconds, or submit a task instead.";
+    ServerBusy = "server_busy", 503, 75, "The server holds too many requests at once",
+        "The request bodies being read or worked on weigh as much as the server allows together.",
+        "Send it again after `Retry-After` seconds; send large bodies one after the other.";
+    ModelUnavailable = "model_unavailable", 503, 69, "The model cannot serve now",
+        "The model has no live instance: it is starting, or its instances fail to start or keep dying.",
+        "`detail` gives the last failure; the server's log has all of it.";
+    PredictTimeout = "predict_timeout", 504, 75, "The prediction took too long",
+        "The prediction was not done within its time limit.",
+        "Submit a task and fetch the result, or raise `limits.predict_timeout`.";
+    ShuttingDown = "shutting_down", 503, 75, "The server is stopping",
+        "The server has been told to stop and takes no new work.",
+        "Send it again; accepted tasks are kept and go on after the restart.";
+    StoreUnavailable = "store_unavailable", 503, 74, "The task store cannot be written",
+        "The store refused a write: disk full, I/O error, or locked.",
+        "The server's log names the error; nothing was accepted.";
+    Internal = "internal", 500, 70, "Something went wrong in the server",
+        "A bug in Cresset.",
+        "Report it with the request id; the server's log has the details.";
+    // How a task fails.
+    ModelError = "model_error", 500, 1, "The model raised an exception",
+        "`preprocess`, `predict` or `postprocess` raised.",
+        "`type` and `message` are the exception's; the traceback says where.";
+    BadOutput = "bad_output", 500, 1, "The model gave back something else than it declares",
+        "The output's count, name, dtype or shape is not what model.toml says, or it cannot be turned into JSON.",
+        "Mend the model or its [[outputs]].";
+    NonFiniteOutput = "non_finite_output", 500, 1, "The model gave NaN or infinity",
+        "A floating-point output holds NaN or infinity, which JSON cannot carry.",
+        "Mend the model, or set `allow_non_finite = true` on the output to get null instead.";
+    InstanceDied = "instance_died", 500, 1, "The task kills its model process",
+        "The process running the task exited or was killed, each time it was tried.",
+        "`message` says how it died; the server's log has its last lines.";
+    TimeLimit = "time_limit", 504, 1, "The task ran past its time limit",
+        "The batch holding the task did not finish within `limits.timeout`, each time it was tried.",
+        "Make the model faster, or raise `limits.timeout` in model.toml.";
+    Revoked = "revoked", 409, 1, "The task was revoked",
+        "It was cancelled, or it expired before it ran; it has no result and never will.",
+        "Submit it again if it is still wanted.";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The text is not an error code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a known error code")]
+pub struct BadCode;
+
+impl FromStr for Code {
+    type Err = BadCode;
+
+    fn from_str(text: &str) -> Result<Self, BadCode> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|c| c.name() == text)
+            .ok_or(BadCode)
+    }
+}
+
+impl serde::Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.name())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Code {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_read_back() {
+        for code in Code::ALL.iter().copied() {
+            assert_eq!(code.name().parse(), Ok(code));
+            assert!((400..600).contains(&code.http_status()), "{code}");
+        }
+        let names: std::collections::HashSet<_> = Code::ALL.iter().map(|c| c.name()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+}

@@ -1,0 +1,28 @@
+//! The words of Cresset and the one state machine.
+//!
+//! Every other crate speaks in these types: a task has an id, a model, a payload, a state, and at most one terminal
+//! outcome. Nothing here does I/O, reads a clock or knows a backend; whatever needs "now" is given it.
+
+pub mod code;
+pub mod dtype;
+pub mod id;
+pub mod json;
+pub mod name;
+pub mod npy;
+pub mod outcome;
+pub mod payload;
+pub mod record;
+pub mod state;
+pub mod tensor;
+pub mod time;
+
+pub use code::Code;
+pub use dtype::DType;
+pub use id::{Attempt, BatchId, InstanceId, TaskId};
+pub use name::ModelName;
+pub use outcome::{Failure, Outcome, Stage};
+pub use payload::Payload;
+pub use record::TaskRecord;
+pub use state::{IllegalMove, Move, State};
+pub use tensor::{Shape, Tensor, TensorSet, TensorSpec};
+pub use time::Timestamp;
