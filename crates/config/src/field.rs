@@ -1,0 +1,383 @@
+//! The declaration of one configuration key: its name, what it takes, its bounds, its words, and where it goes.
+//!
+//! Everything that speaks of keys (the readers, `config show`, the templates, the reference pages) is derived from
+//! tables of these, so none of them can say something that another does not.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use crate::suggest::nearest;
+use crate::units::{DURATION_FORM, SIZE_FORM, parse_duration, parse_size, show_duration, show_size};
+
+/// The longest piece of a wrong value that a message repeats, in characters.
+const QUOTED_MAX: usize = 60;
+
+/// One key of a configuration that is read into a `T`.
+pub(crate) struct Key<T: 'static> {
+    /// Its full name: `batching.max_batch_size`, or `name` for one at the top.
+    pub(crate) path: &'static str,
+    /// What it does, in sentences.
+    pub(crate) doc: &'static str,
+    /// The default in words, where it is not simply a value.
+    pub(crate) default: Option<&'static str>,
+    /// A value for templates, as TOML, where the default is not one.
+    pub(crate) example: Option<&'static str>,
+    /// What it takes.
+    pub(crate) field: Field<T>,
+}
+
+/// What a key takes, and where it goes.
+pub(crate) enum Field<T: 'static> {
+    Bool {
+        get: fn(&T) -> bool,
+        set: fn(&mut T, bool),
+    },
+    Int {
+        min: u64,
+        max: u64,
+        get: fn(&T) -> Option<u64>,
+        set: fn(&mut T, u64),
+    },
+    Duration {
+        min: Duration,
+        max: Duration,
+        get: fn(&T) -> Duration,
+        set: fn(&mut T, Duration),
+    },
+    Bytes {
+        min: u64,
+        max: u64,
+        get: fn(&T) -> u64,
+        set: fn(&mut T, u64),
+    },
+    Path {
+        get: fn(&T) -> Option<PathBuf>,
+        set: fn(&mut T, PathBuf),
+    },
+    Text {
+        form: &'static str,
+        get: fn(&T) -> Option<String>,
+        set: fn(&mut T, &str) -> Result<(), Refusal>,
+    },
+    Choice {
+        names: &'static [&'static str],
+        get: fn(&T) -> &'static str,
+        set: fn(&mut T, &str),
+    },
+    /// Read by code of its own; the words say what it takes.
+    ByHand(&'static str),
+}
+
+/// Why a value is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Refusal {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    pub(crate) fn maybe_hint(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
+    }
+}
+
+/// A value as it was given.
+#[derive(Clone, Copy)]
+pub(crate) enum Given<'a> {
+    /// From an environment variable or a flag: has no type yet.
+    Word(&'a str),
+    /// From a file.
+    Toml(&'a DeValue<'a>),
+}
+
+impl<'a> Given<'a> {
+    /// The text, when it is one.
+    pub(crate) fn text(self) -> Option<&'a str> {
+        match self {
+            Self::Word(text) => Some(text),
+            Self::Toml(value) => value.as_str(),
+        }
+    }
+
+    /// What it is, for a message: `the integer 5`.
+    pub(crate) fn describe(self) -> String {
+        match self {
+            Self::Word(text) => quote(text),
+            Self::Toml(DeValue::String(text)) => format!("the text {}", quote(text)),
+            Self::Toml(DeValue::Integer(n)) => format!("the integer {n}"),
+            Self::Toml(DeValue::Float(n)) => format!("the number {n}"),
+            Self::Toml(DeValue::Boolean(b)) => b.to_string(),
+            Self::Toml(DeValue::Datetime(_)) => "a date".into(),
+            Self::Toml(DeValue::Array(_)) => "an array".into(),
+            Self::Toml(DeValue::Table(_)) => "a table".into(),
+        }
+    }
+
+    fn refuse(self, form: &str) -> Refusal {
+        Refusal::new(format!("must be {form}, is {}", self.describe()))
+    }
+
+    /// The integer, when it is one; the outer `None` when it is something else, the inner when it is beyond 128 bits.
+    fn integer(self) -> Option<Option<i128>> {
+        match self {
+            Self::Word(text) => text.trim().parse().ok().map(Some),
+            Self::Toml(DeValue::Integer(n)) => Some(i128::from_str_radix(n.as_str(), n.radix()).ok()),
+            Self::Toml(_) => None,
+        }
+    }
+}
+
+impl<T> Key<T> {
+    /// The table it stands in: `batching`, or `` at the top.
+    pub(crate) fn table(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(table, _)| table)
+    }
+
+    /// Its name in that table.
+    pub(crate) fn name(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
+    }
+
+    /// What it takes, in words, for the reference pages.
+    pub(crate) fn form(&self) -> String {
+        match &self.field {
+            Field::Bool { .. } => "`true` or `false`".into(),
+            Field::Int { min, max, .. } => format!("integer, {min} to {max}"),
+            Field::Duration { min, max, .. } => {
+                format!("duration, {} to {}", show_duration(*min), show_duration(*max))
+            }
+            Field::Bytes { min, max, .. } => format!("size, {} to {}", show_size(*min), show_size(*max)),
+            Field::Path { .. } => "path".into(),
+            Field::Text { form, .. } | Field::ByHand(form) => (*form).into(),
+            Field::Choice { names, .. } => names
+                .iter()
+                .map(|n| format!("`\"{n}\"`"))
+                .collect::<Vec<_>>()
+                .join(" or "),
+        }
+    }
+
+    /// The value in `from`, when it has one.
+    pub(crate) fn value(&self, from: &T) -> Option<Scalar> {
+        Some(match &self.field {
+            Field::Bool { get, .. } => Scalar::Bool(get(from)),
+            Field::Int { get, .. } => Scalar::Int(get(from)?),
+            Field::Duration { get, .. } => Scalar::Text(show_duration(get(from))),
+            Field::Bytes { get, .. } => Scalar::Text(show_size(get(from))),
+            Field::Path { get, .. } => Scalar::Text(get(from)?.display().to_string()),
+            Field::Text { get, .. } => Scalar::Text(get(from)?),
+            Field::Choice { get, .. } => Scalar::Text(get(from).into()),
+            Field::ByHand(_) => return None,
+        })
+    }
+
+    /// Takes a value, or says why not. Relative paths are taken from `base`.
+    pub(crate) fn take(&self, into: &mut T, given: Given<'_>, base: &Path) -> Result<(), Refusal> {
+        match &self.field {
+            Field::Bool { set, .. } => set(into, take_bool(given)?),
+            Field::Int { min, max, set, .. } => set(into, take_int(given, *min, *max)?),
+            Field::Duration { min, max, set, .. } => set(into, take_duration(given, *min, *max)?),
+            Field::Bytes { min, max, set, .. } => set(into, take_size(given, *min, *max)?),
+            Field::Path { set, .. } => set(into, base.join(take_path(given)?)),
+            Field::Text { form, set, .. } => set(into, take_text(given, form)?)?,
+            Field::Choice { names, set, .. } => {
+                let text = given.text().filter(|t| names.contains(t));
+                set(into, text.ok_or_else(|| refuse_choice(given, names))?);
+            }
+            Field::ByHand(form) => return Err(given.refuse(form)),
+        }
+        Ok(())
+    }
+}
+
+fn take_bool(given: Given<'_>) -> Result<bool, Refusal> {
+    match given {
+        Given::Toml(DeValue::Boolean(b)) => Ok(*b),
+        Given::Word("true" | "1") => Ok(true),
+        Given::Word("false" | "0") => Ok(false),
+        Given::Toml(DeValue::String(text)) if matches!(text.as_ref(), "true" | "false") => {
+            Err(given.refuse("true or false").hint("remove the quotes"))
+        }
+        _ => Err(given.refuse("true or false")),
+    }
+}
+
+pub(crate) fn take_int(given: Given<'_>, min: u64, max: u64) -> Result<u64, Refusal> {
+    let form = format!("{min} to {max}");
+    match given.integer() {
+        Some(Some(n)) => u64::try_from(n)
+            .ok()
+            .filter(|n| (min..=max).contains(n))
+            .ok_or_else(|| Refusal::new(format!("must be {form}, is {n}"))),
+        Some(None) => Err(given.refuse(&form)),
+        None => {
+            let refusal = given.refuse(&format!("an integer, {form}"));
+            match given.text().map(str::trim).and_then(|t| t.parse::<u64>().ok()) {
+                Some(_) => Err(refusal.hint("remove the quotes")),
+                None => Err(refusal),
+            }
+        }
+    }
+}
+
+fn take_duration(given: Given<'_>, min: Duration, max: Duration) -> Result<Duration, Refusal> {
+    if let Some(duration) = given.text().and_then(parse_duration) {
+        return if (min..=max).contains(&duration) {
+            Ok(duration)
+        } else {
+            let (min, max) = (show_duration(min), show_duration(max));
+            Err(Refusal::new(format!(
+                "must be {min} to {max}, is {}",
+                show_duration(duration)
+            )))
+        };
+    }
+    let refusal = given.refuse(DURATION_FORM);
+    let bare = match given {
+        Given::Word(text) if text.trim().parse::<u64>().is_ok() => Some(text.trim().to_owned()),
+        Given::Toml(DeValue::Integer(n)) => Some(n.to_string()),
+        Given::Toml(DeValue::Float(n)) => Some(n.to_string()),
+        _ => None,
+    };
+    Err(match bare {
+        Some(n) => refusal.hint(format!("\"{n}s\" is {n} seconds")),
+        None => refusal,
+    })
+}
+
+fn take_size(given: Given<'_>, min: u64, max: u64) -> Result<u64, Refusal> {
+    let bytes = match (given, given.integer()) {
+        (Given::Toml(_), Some(n)) => n.unwrap_or(i128::MAX),
+        _ => i128::from(
+            given
+                .text()
+                .and_then(parse_size)
+                .ok_or_else(|| refuse_size(given))?,
+        ),
+    };
+    u64::try_from(bytes)
+        .ok()
+        .filter(|n| (min..=max).contains(n))
+        .ok_or_else(|| {
+            Refusal::new(format!(
+                "must be {} to {}, is {}",
+                show_size(min),
+                show_size(max),
+                given.describe()
+            ))
+        })
+}
+
+fn refuse_size(given: Given<'_>) -> Refusal {
+    let refusal = given.refuse(SIZE_FORM);
+    // The units are case-sensitive; the commonest slip is the case or a lone letter.
+    let unit = given.text().map(|t| {
+        t.trim()
+            .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')
+            .trim()
+    });
+    let meant = match unit.map(str::to_ascii_lowercase).as_deref() {
+        Some("k" | "kb" | "kib") => "KiB",
+        Some("m" | "mb" | "mib") => "MiB",
+        Some("g" | "gb" | "gib") => "GiB",
+        Some("t" | "tb" | "tib") => "TiB",
+        _ => return refusal,
+    };
+    refusal.hint(format!("did you mean {meant}?"))
+}
+
+pub(crate) fn take_path(given: Given<'_>) -> Result<PathBuf, Refusal> {
+    match given.text() {
+        Some("") => Err(Refusal::new("must be a path, is empty")),
+        Some(text) if text.contains('\0') => Err(Refusal::new("must be a path, has a NUL character")),
+        Some(text) => Ok(text.into()),
+        None => Err(given.refuse("a path in quotes")),
+    }
+}
+
+pub(crate) fn take_text<'a>(given: Given<'a>, form: &str) -> Result<&'a str, Refusal> {
+    given.text().ok_or_else(|| {
+        let refusal = given.refuse(form);
+        match given {
+            Given::Toml(DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_)) => {
+                refusal.hint("put it in quotes")
+            }
+            _ => refusal,
+        }
+    })
+}
+
+fn refuse_choice(given: Given<'_>, names: &[&str]) -> Refusal {
+    let listed = names
+        .iter()
+        .map(|n| format!("\"{n}\""))
+        .collect::<Vec<_>>()
+        .join(" or ");
+    let hint = given
+        .text()
+        .and_then(|t| nearest(t, names.iter().copied()))
+        .map(|near| format!("did you mean \"{near}\"?"));
+    given.refuse(&listed).maybe_hint(hint)
+}
+
+/// A value for showing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scalar {
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Int(u64),
+    /// Everything else, durations and sizes with their units included.
+    Text(String),
+}
+
+impl Scalar {
+    /// The value as TOML, ready to be pasted into a file.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        match self {
+            Self::Bool(b) => b.to_string(),
+            Self::Int(n) => n.to_string(),
+            Self::Text(text) => toml::Value::String(text.clone()).to_string(),
+        }
+    }
+}
+
+impl serde::Serialize for Scalar {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Bool(b) => out.serialize_bool(*b),
+            Self::Int(n) => out.serialize_u64(*n),
+            Self::Text(text) => out.serialize_str(text),
+        }
+    }
+}
+
+/// A value in quotes, cut when long, control characters escaped.
+pub(crate) fn quote(text: &str) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(QUOTED_MAX)
+        .flat_map(char::escape_debug)
+        .collect();
+    if text.chars().nth(QUOTED_MAX).is_some() {
+        shown.push_str("...");
+    }
+    format!("\"{shown}\"")
+}

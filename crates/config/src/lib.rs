@@ -1,0 +1,36 @@
+//! `cresset.toml` and `model.toml`: text in, validated configuration out. Every mistake is reported at once, with file
+//! and line. Pure but for [`discover()`]: the caller reads the files and the environment and passes their contents in.
+//!
+//! Keys are declared in two tables, [`settings`] for the server and `model_keys` for models. Readers, `config show`,
+//! templates and reference pages all follow from them.
+
+pub mod discover;
+mod field;
+pub mod mistake;
+pub mod model;
+mod model_checks;
+mod model_keys;
+mod model_tensors;
+mod model_toml;
+mod model_values;
+mod reference;
+mod report;
+pub mod resolve;
+pub mod server;
+pub mod settings;
+mod suggest;
+mod template;
+mod units;
+mod walk;
+
+pub use discover::discover;
+pub use field::Scalar;
+pub use mistake::{Mistake, Place, Position, Severity, render_all};
+pub use model::{Batching, Entry, Environment, Instances, ModelConfig, ModelKind, ModelLimits};
+pub use model_toml::{Folder, MODEL_TOML, parse_model};
+pub use reference::{model_reference_markdown, reference_markdown};
+pub use resolve::{Effective, GivenFlag, Origin, Row, SettingsFile};
+pub use server::{Durability, LogFormat, ServerConfig};
+pub use settings::{OTHER_VARIABLES, SETTINGS, Setting};
+pub use template::{default_cresset_toml, default_model_toml};
+pub use units::parse_duration;

@@ -1,0 +1,176 @@
+//! What one model folder says of itself: the validated form of `model.toml`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cresset_task::{ModelName, TensorSpec};
+
+/// One model, as its folder describes it, defaults filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// The name callers use. Default: the folder's name.
+    pub name: ModelName,
+    /// The version shown in results. Default: "1".
+    pub version: String,
+    /// One line for `GET /v1/models`.
+    pub description: Option<String>,
+    /// The folder, absolute.
+    pub dir: PathBuf,
+    /// Where the model's code is.
+    pub entry: Entry,
+    /// Declared inputs of one item. Empty for an object model.
+    pub inputs: Vec<TensorSpec>,
+    /// Declared outputs of one item. May be empty.
+    pub outputs: Vec<TensorSpec>,
+    /// How batches form.
+    pub batching: Batching,
+    /// How many processes, and where.
+    pub instances: Instances,
+    /// Bounds.
+    pub limits: ModelLimits,
+    /// The interpreter.
+    pub environment: Environment,
+    /// A pickled module may be loaded: whoever wrote the weights may run code here.
+    pub allow_pickle: bool,
+    /// Give the model copies of its inputs instead of views into shared memory.
+    pub copy_inputs: bool,
+}
+
+impl ModelConfig {
+    /// Tensor models declare inputs; object models do not.
+    #[must_use]
+    pub fn kind(&self) -> ModelKind {
+        if self.inputs.is_empty() {
+            ModelKind::Object
+        } else {
+            ModelKind::Tensor
+        }
+    }
+}
+
+/// What a model is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ModelKind {
+    /// Stacked tensors, as declared.
+    Tensor,
+    /// A list with one decoded JSON payload per task.
+    Object,
+}
+
+impl ModelKind {
+    /// The name in the API and the runner protocol.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tensor => "tensor",
+            Self::Object => "object",
+        }
+    }
+}
+
+/// `model.py:Model`: a file in the folder and a class or function in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The file, relative to the folder. Default `model.py`.
+    pub file: String,
+    /// The class or function. `None`: the runner looks for the one `cresset.Model` subclass, else `predict`.
+    pub attribute: Option<String>,
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self {
+            file: "model.py".into(),
+            attribute: None,
+        }
+    }
+}
+
+/// How batches form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batching {
+    /// Items in one batch at most. Default 32, 1 to 65,536.
+    pub max_batch_size: usize,
+    /// The longest a batch may be held back to fill up, when that pays. Default 2 ms; 0 never waits.
+    pub max_delay: Duration,
+    /// Payload bytes in one batch at most. Default 64 MiB.
+    pub max_batch_bytes: usize,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self {
+            max_batch_size: 32,
+            max_delay: Duration::from_millis(2),
+            max_batch_bytes: 64 << 20,
+        }
+    }
+}
+
+/// How many processes, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instances {
+    /// Processes for each device. Default 1, 1 to 256.
+    pub count: usize,
+    /// `cpu`, `cuda:0`, ... Default `["cpu"]`.
+    pub devices: Vec<String>,
+    /// Compute threads of each process. Default: cores divided by all CPU instances served, at least 1.
+    pub threads: Option<usize>,
+}
+
+impl Default for Instances {
+    fn default() -> Self {
+        Self {
+            count: 1,
+            devices: vec!["cpu".into()],
+            threads: None,
+        }
+    }
+}
+
+/// Bounds of one model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelLimits {
+    /// One batch may run this long before its process is killed. Default 60 s.
+    pub timeout: Duration,
+    /// Import, load and warm-up may take this long. Default 5 min.
+    pub start_timeout: Duration,
+    /// A synchronous prediction answers within this. Default 30 s.
+    pub predict_timeout: Duration,
+    /// Queued tasks at most. Default 100,000.
+    pub max_queue: u64,
+    /// Bytes of queued inputs at most. Default 1 GiB.
+    pub max_queue_bytes: u64,
+    /// Synchronous predictions waiting at most. Default 1,024.
+    pub max_waiting: usize,
+    /// How often a task that kills or hangs its process is tried. Default 3.
+    pub max_attempts: u32,
+}
+
+impl Default for ModelLimits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(60),
+            start_timeout: Duration::from_secs(300),
+            predict_timeout: Duration::from_secs(30),
+            max_queue: 100_000,
+            max_queue_bytes: 1 << 30,
+            max_waiting: 1024,
+            max_attempts: 3,
+        }
+    }
+}
+
+/// The interpreter of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Environment {
+    /// Text and path of `requirements.txt`, when the folder has one (or names another file).
+    pub requirements: Option<PathBuf>,
+    /// A ready interpreter, used as it is.
+    pub python: Option<PathBuf>,
+    /// The Python version to build with, such as `3.11`. Default: the first suitable `python3` on the PATH.
+    pub python_version: Option<String>,
+    /// Environment variables for the process.
+    pub variables: BTreeMap<String, String>,
+}

@@ -1,0 +1,348 @@
+//! Every key of `model.toml`: what it takes, its bounds, its words.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cresset_task::{DType, ModelName, TensorSpec};
+
+use crate::field::{Field, Key};
+use crate::model::{Batching, Entry, Instances, ModelLimits};
+use crate::model_values::{
+    set_description, set_dtype, set_entry, set_name, set_path, set_python_version, set_tensor_name,
+    set_version, show_entry,
+};
+
+/// What has been read of a `model.toml`, before its parts are checked against each other and the folder.
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub(crate) name: Option<ModelName>,
+    pub(crate) version: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) entry: Entry,
+    pub(crate) inputs: Vec<TensorSpec>,
+    pub(crate) outputs: Vec<TensorSpec>,
+    pub(crate) batching: Batching,
+    pub(crate) instances: Instances,
+    pub(crate) limits: ModelLimits,
+    pub(crate) python: Option<String>,
+    pub(crate) requirements: Option<String>,
+    pub(crate) python_version: Option<String>,
+    pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) allow_pickle: bool,
+    pub(crate) copy_inputs: bool,
+}
+
+/// One of `[[inputs]]` or `[[outputs]]`, as far as it has been read.
+#[derive(Default)]
+pub(crate) struct TensorDraft {
+    pub(crate) name: Option<String>,
+    pub(crate) dtype: Option<DType>,
+    pub(crate) shape: Option<Vec<i64>>,
+    pub(crate) allow_non_finite: bool,
+}
+
+/// Longer than a day is not a limit any more, and the runner protocol counts milliseconds in 32 bits.
+const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+/// Below a millisecond the clock of the protocol cannot tell.
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
+macro_rules! int {
+    ($($field:ident).+, $min:literal, $max:literal) => {
+        Field::Int { min: $min, max: $max, get: |m| Some(m.$($field).+ as u64), set: |m, n| m.$($field).+ = n as _ }
+    };
+}
+macro_rules! bytes {
+    ($($field:ident).+, $min:expr, $max:expr) => {
+        Field::Bytes { min: $min, max: $max, get: |m| m.$($field).+ as u64, set: |m, n| m.$($field).+ = n as _ }
+    };
+}
+macro_rules! duration {
+    ($($field:ident).+, $min:expr, $max:expr) => {
+        Field::Duration { min: $min, max: $max, get: |m| m.$($field).+, set: |m, d| m.$($field).+ = d }
+    };
+}
+macro_rules! flag {
+    ($($field:ident).+) => {
+        Field::Bool { get: |m| m.$($field).+, set: |m, b| m.$($field).+ = b }
+    };
+}
+
+const fn key(path: &'static str, field: Field<Draft>, doc: &'static str) -> Key<Draft> {
+    Key {
+        path,
+        doc,
+        default: None,
+        example: None,
+        field,
+    }
+}
+
+const fn words(key: Key<Draft>, default: &'static str, example: &'static str) -> Key<Draft> {
+    Key {
+        default: Some(default),
+        example: Some(example),
+        ..key
+    }
+}
+
+/// All keys but those inside `[[inputs]]` and `[[outputs]]`, in the order of the template.
+pub(crate) const MODEL_KEYS: &[Key<Draft>] = &[
+    words(
+        key(
+            "name",
+            Field::Text {
+                form: "a model name in quotes",
+                get: |m| m.name.as_ref().map(ToString::to_string),
+                set: set_name,
+            },
+            "The name that callers use: a-z, 0-9, `_`, `.` and `-`, at most 128 characters.",
+        ),
+        "the folder's name",
+        r#""digits""#,
+    ),
+    words(
+        key(
+            "version",
+            Field::Text {
+                form: "a version in quotes",
+                get: |m| m.version.clone(),
+                set: set_version,
+            },
+            "The version shown in results. Change it when the weights change.",
+        ),
+        r#"`"1"`"#,
+        r#""1""#,
+    ),
+    words(
+        key(
+            "description",
+            Field::Text {
+                form: "one line in quotes",
+                get: |m| m.description.clone(),
+                set: set_description,
+            },
+            "One line for `GET /v1/models`.",
+        ),
+        "none",
+        r#""Handwritten digits, 8 by 8""#,
+    ),
+    words(
+        key(
+            "entry",
+            Field::Text {
+                form: "a file in the folder, such as \"model.py\" or \"model.py:Model\"",
+                get: |m| Some(show_entry(&m.entry)),
+                set: set_entry,
+            },
+            "The file with the model's code and, after a colon, the class or function in it. Without a name: the one \
+             subclass of `cresset.Model` in the file, else its function `predict`.",
+        ),
+        r#"`"model.py"`"#,
+        r#""model.py:Model""#,
+    ),
+    key(
+        "allow_pickle",
+        flag!(allow_pickle),
+        "Let the model load pickled modules. Whoever wrote the weights can then run code here: say `true` only for \
+         weights that you made yourself.",
+    ),
+    key(
+        "copy_inputs",
+        flag!(copy_inputs),
+        "Give the model copies of its inputs instead of views into shared memory, for a model that keeps or changes \
+         them after `predict` has returned.",
+    ),
+    words(
+        key(
+            "inputs",
+            Field::ByHand("tables, one `[[inputs]]` for each tensor"),
+            "The tensors of one item that the model takes, without the batch dimension. A model that declares none is an \
+             object model: it gets a list of decoded JSON values.",
+        ),
+        "none: an object model",
+        r#"[{ name = "pixels", dtype = "float32", shape = [1, 8, 8] }]"#,
+    ),
+    words(
+        key(
+            "outputs",
+            Field::ByHand("tables, one `[[outputs]]` for each tensor"),
+            "The tensors of one item that the model gives back, without the batch dimension. Declared outputs are checked.",
+        ),
+        "none: whatever the model gives back",
+        r#"[{ name = "logits", dtype = "float32", shape = [10] }]"#,
+    ),
+    key(
+        "batching.max_batch_size",
+        int!(batching.max_batch_size, 1, 65_536),
+        "Items in one batch at most.",
+    ),
+    key(
+        "batching.max_delay",
+        duration!(batching.max_delay, Duration::ZERO, Duration::from_secs(60)),
+        "The longest a batch may be held back to fill up, when that pays. `\"0s\"` never waits.",
+    ),
+    key(
+        "batching.max_batch_bytes",
+        bytes!(batching.max_batch_bytes, 1, 16 << 30),
+        "Input bytes in one batch at most.",
+    ),
+    key(
+        "instances.count",
+        int!(instances.count, 1, 256),
+        "Processes for each device; each holds one copy of the model.",
+    ),
+    words(
+        key(
+            "instances.devices",
+            Field::ByHand("array of `\"cpu\"`, `\"cuda\"`, `\"cuda:N\"`, `\"mps\"`"),
+            "The devices to run on.",
+        ),
+        r#"`["cpu"]`"#,
+        r#"["cpu"]"#,
+    ),
+    words(
+        key(
+            "instances.threads",
+            Field::Int {
+                min: 1,
+                max: 1024,
+                get: |m| m.instances.threads.map(|n| n as u64),
+                set: |m, n| m.instances.threads = Some(n as usize),
+            },
+            "Compute threads of each process.",
+        ),
+        "the cores, divided by all CPU instances served, at least 1",
+        "1",
+    ),
+    key(
+        "limits.timeout",
+        duration!(limits.timeout, TIMEOUT_MIN, TIMEOUT_MAX),
+        "One batch may run this long before its process is killed.",
+    ),
+    key(
+        "limits.start_timeout",
+        duration!(limits.start_timeout, TIMEOUT_MIN, TIMEOUT_MAX),
+        "Import, load and warm-up may take this long.",
+    ),
+    key(
+        "limits.predict_timeout",
+        duration!(limits.predict_timeout, TIMEOUT_MIN, TIMEOUT_MAX),
+        "A synchronous prediction answers within this.",
+    ),
+    key(
+        "limits.max_queue",
+        int!(limits.max_queue, 1, 1_000_000_000),
+        "Queued tasks at most; more are refused with 429.",
+    ),
+    key(
+        "limits.max_queue_bytes",
+        bytes!(limits.max_queue_bytes, 1, 1 << 50),
+        "Bytes of queued inputs at most; more are refused with 429.",
+    ),
+    key(
+        "limits.max_waiting",
+        int!(limits.max_waiting, 1, 1_000_000),
+        "Synchronous predictions waiting at most; more are refused with 429.",
+    ),
+    key(
+        "limits.max_attempts",
+        int!(limits.max_attempts, 1, 1000),
+        "How often a task that kills or hangs its process is tried. A SIGKILL from outside says little of the task: \
+         five times as often.",
+    ),
+    words(
+        key(
+            "environment.python",
+            Field::Text {
+                form: "the path of an interpreter in quotes",
+                get: |m| m.python.clone(),
+                set: |m, t| set_path(&mut m.python, t),
+            },
+            "A ready interpreter, used as it is; a relative path is taken from the model folder. Without it Cresset builds an \
+             environment from the requirements.",
+        ),
+        "none: an environment is built",
+        r#""/opt/model/bin/python""#,
+    ),
+    words(
+        key(
+            "environment.requirements",
+            Field::Text {
+                form: "the path of a requirements file in quotes",
+                get: |m| m.requirements.clone(),
+                set: |m, t| set_path(&mut m.requirements, t),
+            },
+            "The requirements to build an environment from; a relative path is taken from the model folder.",
+        ),
+        "`requirements.txt`, if the folder has it",
+        r#""requirements.txt""#,
+    ),
+    words(
+        key(
+            "environment.python_version",
+            Field::Text {
+                form: "a Python version in quotes, such as \"3.11\"",
+                get: |m| m.python_version.clone(),
+                set: set_python_version,
+            },
+            "The Python version to build the environment with.",
+        ),
+        "that of the first suitable `python3` on the PATH",
+        r#""3.11""#,
+    ),
+    words(
+        key(
+            "environment.variables",
+            Field::ByHand("table from name to text"),
+            "Environment variables of the model's processes. Names that start with `CRESSET_` are ours.",
+        ),
+        "none",
+        r#"{ HF_HUB_OFFLINE = "1" }"#,
+    ),
+];
+
+/// The keys of one of `[[inputs]]` or `[[outputs]]`.
+pub(crate) const TENSOR_KEYS: &[Key<TensorDraft>] = &[
+    Key {
+        path: "name",
+        doc: "The tensor's name, by which requests and results call it. Unique among the inputs, and among the outputs.",
+        default: Some("required"),
+        example: Some(r#""pixels""#),
+        field: Field::Text {
+            form: "a name in quotes",
+            get: |t| t.name.clone(),
+            set: set_tensor_name,
+        },
+    },
+    Key {
+        path: "dtype",
+        doc: "The element type: `bool`, `uint8`, `int8`, `int16`, `int32`, `int64`, `float16`, `bfloat16`, `float32`, \
+              `float64`, `uint16`, `uint32` or `uint64`.",
+        default: Some("required"),
+        example: Some(r#""float32""#),
+        field: Field::Text {
+            form: "an element type in quotes, such as \"float32\"",
+            get: |t| t.dtype.map(|d| d.to_string()),
+            set: set_dtype,
+        },
+    },
+    Key {
+        path: "shape",
+        doc: "The size along each dimension of one item, without the batch dimension; -1 is free; `[]` is a single number.",
+        default: Some("required"),
+        example: Some("[1, 8, 8]"),
+        field: Field::ByHand("array of sizes, each 1 or more, or -1"),
+    },
+    Key {
+        path: "allow_non_finite",
+        doc: "For an output: NaN and infinity are a result, given as null, and not an error.",
+        default: None,
+        example: None,
+        field: flag!(allow_non_finite),
+    },
+];
+
+const _: () = assert!(
+    TIMEOUT_MAX.as_millis() <= u32::MAX as u128,
+    "a timeout must fit the runner protocol"
+);

@@ -1,0 +1,214 @@
+//! Settings come from four layers, and each says where it came from.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::time::Duration;
+
+use cresset_config::{
+    Durability, Effective, GivenFlag, LogFormat, Mistake, OTHER_VARIABLES, Origin, SETTINGS, ServerConfig,
+    SettingsFile, render_all,
+};
+use proptest::prelude::*;
+
+const FILE: &str = r#"[server]
+listen = "0.0.0.0:80"
+data_dir = "state"
+models = "/srv/models"
+max_connections = 10
+drain_timeout = "5s"
+cache_dir = "cache"
+
+[limits]
+max_body_bytes = "1MiB"
+max_wait = "1m"
+
+[results]
+ttl = "2d"
+
+[store]
+durability = "os"
+
+[api]
+show_tracebacks = true
+
+[log]
+level = "info,cresset_engine=debug"
+format = "json"
+"#;
+
+fn resolve(
+    file: Option<&str>,
+    env: &[(&str, &str)],
+    flags: &[(&str, &str, &str)],
+) -> Result<Effective, Vec<Mistake>> {
+    let file = file.map(|text| SettingsFile {
+        path: Path::new("/etc/cresset/cresset.toml"),
+        text,
+    });
+    let flags: Vec<_> = flags
+        .iter()
+        .map(|(name, key, value)| GivenFlag {
+            name: (*name).into(),
+            key: (*key).into(),
+            value: (*value).into(),
+        })
+        .collect();
+    Effective::resolve(file, env.iter().copied(), &flags)
+}
+
+#[test]
+fn with_nothing_given_everything_is_a_default() {
+    let effective = resolve(None, &[("HOME", "/home/ada")], &[]).unwrap();
+    assert_eq!(
+        effective.config,
+        ServerConfig {
+            cache_dir: "/home/ada/.cache/cresset".into(),
+            ..ServerConfig::default()
+        }
+    );
+    assert_eq!(effective.origins.len(), SETTINGS.len());
+    assert!(effective.origins.values().all(|o| *o == Origin::Default));
+}
+
+#[test]
+fn the_cache_follows_xdg_then_home_then_the_data() {
+    let cache = |env: &[(&str, &str)]| resolve(None, env, &[]).unwrap().config.cache_dir;
+    assert_eq!(
+        cache(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]),
+        Path::new("/x/cresset")
+    );
+    assert_eq!(
+        cache(&[("XDG_CACHE_HOME", "relative"), ("HOME", "/h")]),
+        Path::new("/h/.cache/cresset")
+    );
+    assert_eq!(cache(&[("CRESSET_DATA_DIR", "/data")]), Path::new("/data/cache"));
+}
+
+#[test]
+fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
+    let config = resolve(Some(FILE), &[], &[]).unwrap().config;
+    let want = ServerConfig {
+        listen: ([0, 0, 0, 0], 80).into(),
+        data_dir: "/etc/cresset/state".into(),
+        cache_dir: "/etc/cresset/cache".into(),
+        models: "/srv/models".into(),
+        durability: Durability::Os,
+        result_ttl: Duration::from_secs(172_800),
+        max_body_bytes: 1 << 20,
+        max_wait: Duration::from_secs(60),
+        max_connections: 10,
+        drain_timeout: Duration::from_secs(5),
+        show_tracebacks: true,
+        log_level: "info,cresset_engine=debug".into(),
+        log_format: LogFormat::Json,
+    };
+    assert_eq!(config, want);
+}
+
+#[test]
+fn flags_beat_variables_beat_the_file_beats_defaults() {
+    let env = [
+        ("CRESSET_LISTEN", "127.0.0.1:1"),
+        ("CRESSET_MAX_WAIT", "2m"),
+        ("CRESSET_RESULT_TTL", ""),
+    ];
+    let flags = [("--listen", "server.listen", "127.0.0.1:2")];
+    let effective = resolve(Some(FILE), &env, &flags).unwrap();
+    assert_eq!(effective.config.listen.port(), 2);
+    assert_eq!(effective.config.max_wait, Duration::from_secs(120));
+    assert_eq!(
+        effective.config.result_ttl,
+        Duration::from_secs(172_800),
+        "an empty variable counts as not set"
+    );
+    assert_eq!(
+        effective.origins["server.listen"],
+        Origin::Flag("--listen".into())
+    );
+    assert_eq!(
+        effective.origins["limits.max_wait"],
+        Origin::Env("CRESSET_MAX_WAIT")
+    );
+    let at = |line| Origin::File {
+        path: "/etc/cresset/cresset.toml".into(),
+        line,
+    };
+    assert_eq!(effective.origins["results.ttl"], at(14));
+    insta::assert_snapshot!("config_show", effective.to_toml());
+    insta::assert_snapshot!(
+        "config_show_json",
+        serde_json::to_string_pretty(&effective.rows()).unwrap()
+    );
+}
+
+#[test]
+fn what_is_shown_reads_back_as_the_same_settings() {
+    let effective = resolve(Some(FILE), &[], &[]).unwrap();
+    assert_eq!(
+        resolve(Some(&effective.to_toml()), &[], &[]).unwrap().config,
+        effective.config
+    );
+}
+
+#[test]
+fn mistakes_of_all_layers_come_at_once() {
+    let file = "listen = 1\n[server]\nlisten = 8700\nmax_conections = 3\n[store]\ndurability = \"fsnyc\"\n[log]\nlevel = \"inof\"\n[results]\nttl = 3600\n";
+    let env = [
+        ("CRESSET_LISTEN", "localhost:80"),
+        ("CRESSET_MAX_BODY_BYTES", "64M"),
+        ("CRESSET_SHOW_TRACEBACKS", "yes"),
+        ("CRESSET_LISTN", "x"),
+        ("CRESSET_MODEL", "digits"),
+        ("CRESSET_PARENT_PID", "1"),
+        ("CRESSET_INSTANCE", "0"),
+        ("OTHER", "x"),
+    ];
+    let flags = [
+        ("--listen", "server.listen", "8700"),
+        ("--max-wait", "limits.max_wait", "30"),
+        ("--set", "limits.max_wiat", "1s"),
+    ];
+    insta::assert_snapshot!(
+        "mistakes_of_all_layers",
+        render_all(&resolve(Some(file), &env, &flags).unwrap_err())
+    );
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning_only() {
+    let effective = resolve(None, &[("CRESSET_LISTN", "x")], &[]).unwrap();
+    insta::assert_snapshot!(effective.warnings[0], @"warning: environment variable CRESSET_LISTN: no such setting, so it does nothing; did you mean `CRESSET_LISTEN`?");
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_a_mistake() {
+    let env = [(OsString::from("CRESSET_LISTEN"), OsString::from_vec(vec![0xff]))];
+    let mistakes = Effective::resolve(None, env, &[]).unwrap_err();
+    assert_eq!(mistakes[0].message, "must be UTF-8 text");
+}
+
+#[test]
+fn no_two_settings_share_a_key_a_variable_or_a_flag() {
+    for (i, one) in SETTINGS.iter().enumerate() {
+        for two in &SETTINGS[i + 1..] {
+            assert!(
+                one.path() != two.path() && one.env != two.env && one.flag != two.flag,
+                "{} {}",
+                one.path(),
+                two.path()
+            );
+        }
+        assert!(OTHER_VARIABLES.iter().all(|other| other.name != one.env));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_and_no_value_make_it_panic(text in "(?s).{0,60}", value in "\\PC{0,20}", which in 0..SETTINGS.len()) {
+        let setting = &SETTINGS[which];
+        if let Err(mistakes) = resolve(Some(&text), &[(setting.env, &value)], &[("--x", setting.path(), &value)]) {
+            prop_assert!(!render_all(&mistakes).is_empty());
+        }
+    }
+}
