@@ -1,0 +1,1 @@
+SELECT 1 FROM tombstones WHERE id = ?1;

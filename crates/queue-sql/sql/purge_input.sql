@@ -1,0 +1,1 @@
+DELETE FROM inputs WHERE seq = ?1;

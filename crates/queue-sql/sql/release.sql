@@ -1,0 +1,1 @@
+UPDATE tasks SET state = 0 WHERE seq = ?1;

@@ -1,0 +1,261 @@
+//! Each operation as SQL, inside a transaction that somebody else begins and ends.
+//!
+//! An error returned from here means that the transaction can no longer be trusted and must be rolled back. A refusal
+//! (a taken id, a stale attempt) is an answer, not an error.
+
+use bytes::Bytes;
+use cresset_queue::{Finished, Idempotency, Lease, LeaseRequest, Release, Submitted};
+use cresset_task::{Attempt, Code, Failure, Outcome, Payload, TaskId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::codec::{Stored, state_number};
+use crate::depth::Change;
+use crate::error::StoreError;
+use crate::idempotency::recall;
+use crate::op::{Ending, Op, Submission};
+use crate::open::model_of;
+use crate::purge::{Ttl, purge};
+use crate::queries;
+
+/// Applies `op`, puts its answer into its slot, and notes what it does to the depths.
+pub(crate) fn apply(conn: &Connection, op: &mut Op, ttl: Ttl, change: &mut Change) -> Result<(), StoreError> {
+    match op {
+        Op::Submit { task, slot } => {
+            let submitted = submit(conn, task, change)?;
+            slot.set(submitted.ok_or_else(|| taken(task.id)));
+        }
+        Op::Lease { request, slot } => {
+            let leases = lease(conn, request, change)?;
+            slot.set(Ok(leases));
+        }
+        Op::Release { leases, slot } => {
+            release(conn, leases, change)?;
+            slot.set(Ok(()));
+        }
+        Op::GiveBack { leases } => release(conn, leases, change)?,
+        Op::Finish { endings, slot } => {
+            let answers = endings
+                .iter()
+                .map(|ending| finish(conn, ending))
+                .collect::<rusqlite::Result<_>>();
+            slot.set(Ok(
+                answers.map_err(StoreError::sqlite("cannot record an outcome"))?
+            ));
+        }
+        Op::Purge { now, slot } => {
+            let count = purge(conn, *now, ttl).map_err(StoreError::sqlite("cannot purge"))?;
+            slot.set(Ok(count));
+        }
+    }
+    Ok(())
+}
+
+fn taken(id: TaskId) -> StoreError {
+    StoreError::Misuse(format!("the id {id} is taken; every task needs a fresh one"))
+}
+
+/// `None` when the id is taken.
+fn submit(
+    conn: &Connection,
+    task: &Submission,
+    change: &mut Change,
+) -> Result<Option<Submitted>, StoreError> {
+    if let Some(idempotency) = &task.idempotency
+        && let Some(known) = recall(conn, &task.model, idempotency)?
+    {
+        return Ok(Some(known));
+    }
+    let fresh = insert(conn, task).map_err(StoreError::sqlite("cannot insert a task"))?;
+    if fresh {
+        change.add(&task.model, 1, task.weight);
+    }
+    Ok(fresh.then_some(Submitted::New))
+}
+
+/// False when the id is taken.
+fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
+    let inserted = conn.prepare_cached(queries::SUBMIT_TASK)?.execute(params![
+        task.id.as_bytes(),
+        task.model.as_str(),
+        task.priority,
+        task.weight,
+        task.created_at.as_micros(),
+        task.metadata.as_deref(),
+    ])?;
+    if inserted == 0 {
+        return Ok(false);
+    }
+    let seq = conn.last_insert_rowid();
+    conn.prepare_cached(queries::SUBMIT_INPUT)?.execute(params![
+        seq,
+        task.input.kind,
+        &task.input.bytes[..]
+    ])?;
+    if let Some(Idempotency { key, digest }) = &task.idempotency {
+        conn.prepare_cached(queries::SUBMIT_KEY)?.execute(params![
+            task.model.as_str(),
+            key.as_str(),
+            seq,
+            digest
+        ])?;
+    }
+    Ok(true)
+}
+
+fn lease(conn: &Connection, request: &LeaseRequest, change: &mut Change) -> Result<Vec<Lease>, StoreError> {
+    let mut leases = Vec::new();
+    // An empty answer says that the queue is empty, so a head of nothing but unreadable tasks is not the answer.
+    while leases.is_empty() {
+        let head =
+            candidates(conn, request).map_err(StoreError::sqlite("cannot read the head of a queue"))?;
+        if head.is_empty() {
+            break;
+        }
+        for (seq, weight) in head {
+            let lease = lease_one(conn, seq, request.now)?;
+            change.add(&request.model, -1, -weight);
+            leases.extend(lease);
+        }
+    }
+    Ok(leases)
+}
+
+/// The tasks that fit the request, as row and weight.
+fn candidates(conn: &Connection, request: &LeaseRequest) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let limit = i64::try_from(request.max_tasks).unwrap_or(i64::MAX);
+    let bytes_max = i64::try_from(request.max_bytes).unwrap_or(i64::MAX);
+    let mut query = conn.prepare_cached(queries::LEASE_CANDIDATES)?;
+    let mut rows = query.query(params![request.model.as_str(), limit])?;
+    let mut chosen = Vec::new();
+    let mut bytes = 0_i64;
+    while let Some(row) = rows.next()? {
+        let (seq, weight): (i64, i64) = (row.get(0)?, row.get(1)?);
+        bytes = bytes.saturating_add(weight);
+        if bytes > bytes_max && !chosen.is_empty() {
+            break;
+        }
+        chosen.push((seq, weight));
+    }
+    Ok(chosen)
+}
+
+/// Leases one queued task. One whose input cannot be read ends as a failure instead: it could never run, and at the
+/// head of a queue it would block every task behind it.
+fn lease_one(conn: &Connection, seq: i64, now: Timestamp) -> Result<Option<Lease>, StoreError> {
+    let (mut lease, input) = lease_row(conn, seq, now).map_err(StoreError::sqlite("cannot lease a task"))?;
+    let payload = match input {
+        Some(input) => input.as_payload(),
+        None => Err(StoreError::Damaged("it is missing".into())),
+    };
+    match payload {
+        Ok(payload) => {
+            lease.payload = payload;
+            Ok(Some(lease))
+        }
+        Err(damage) => {
+            tracing::error!(task = %lease.id, error = %damage, "stored input cannot be read, the task fails");
+            fail_unreadable(conn, &lease, now, &damage)?;
+            Ok(None)
+        }
+    }
+}
+
+/// The lease, still without its payload, and the payload's stored form.
+fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<(Lease, Option<Stored>)> {
+    let leased = conn
+        .prepare_cached(queries::QUEUED_TASK)?
+        .query_row([seq], |row| {
+            let lease = Lease {
+                id: TaskId::from_bytes(row.get(0)?),
+                attempt: Attempt(row.get(1)?).next(),
+                payload: Payload::Json(Bytes::new()),
+                priority: row.get(2)?,
+                created_at: Timestamp::from_micros(row.get(3)?),
+            };
+            let input = match row.get::<_, Option<u8>>(4)? {
+                Some(kind) => Some(Stored {
+                    kind,
+                    bytes: Bytes::copy_from_slice(row.get_ref(5)?.as_blob()?),
+                }),
+                None => None,
+            };
+            Ok((lease, input))
+        })?;
+    conn.prepare_cached(queries::LEASE_TASK)?
+        .execute(params![seq, leased.0.attempt.0, now.as_micros()])?;
+    Ok(leased)
+}
+
+fn fail_unreadable(
+    conn: &Connection,
+    lease: &Lease,
+    now: Timestamp,
+    damage: &StoreError,
+) -> Result<(), StoreError> {
+    let failure = Failure {
+        code: Code::Internal,
+        type_: "UnreadableInput".into(),
+        message: format!("the stored input cannot be read: {damage}"),
+        traceback: None,
+        stage: None,
+    };
+    let (state, outcome) = Stored::outcome(&Outcome::Failure(failure))?;
+    let ending = Ending {
+        id: lease.id,
+        attempt: lease.attempt,
+        redeliveries: 0,
+        state: state_number(state),
+        version: None,
+        finished_at: now,
+        outcome,
+    };
+    finish(conn, &ending)
+        .map(drop)
+        .map_err(StoreError::sqlite("cannot fail an unreadable task"))
+}
+
+fn release(conn: &Connection, leases: &[Release], change: &mut Change) -> Result<(), StoreError> {
+    for lease in leases {
+        let released = release_one(conn, lease).map_err(StoreError::sqlite("cannot release a task"))?;
+        if let Some((model, weight)) = released {
+            change.add(&model_of(&model)?, 1, weight);
+        }
+    }
+    Ok(())
+}
+
+/// The released task's model and weight; `None` for a stale release.
+fn release_one(conn: &Connection, lease: &Release) -> rusqlite::Result<Option<(String, i64)>> {
+    let held = conn
+        .prepare_cached(queries::LEASED_TASK)?
+        .query_row(params![lease.id.as_bytes(), lease.attempt.0], |row| {
+            Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?)))
+        })
+        .optional()?;
+    let Some((seq, released)) = held else {
+        return Ok(None);
+    };
+    conn.prepare_cached(queries::RELEASE)?.execute([seq])?;
+    Ok(Some(released))
+}
+
+fn finish(conn: &Connection, ending: &Ending) -> rusqlite::Result<Finished> {
+    let held: Option<i64> = conn
+        .prepare_cached(queries::LEASED_TASK)?
+        .query_row(params![ending.id.as_bytes(), ending.attempt.0], |row| row.get(0))
+        .optional()?;
+    let Some(seq) = held else {
+        return Ok(Finished::Stale);
+    };
+    conn.prepare_cached(queries::FINISH_TASK)?.execute(params![
+        seq,
+        ending.state,
+        ending.finished_at.as_micros(),
+        ending.version.as_deref(),
+        ending.redeliveries,
+    ])?;
+    let outcome = &ending.outcome;
+    conn.prepare_cached(queries::FINISH_OUTCOME)?
+        .execute(params![seq, outcome.kind, &outcome.bytes[..]])?;
+    Ok(Finished::Recorded)
+}

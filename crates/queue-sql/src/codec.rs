@@ -1,0 +1,110 @@
+//! How states, ids and outcomes look in the database. The numbers are on disk: none is ever changed or reused.
+
+use bytes::Bytes;
+use cresset_task::{Failure, Outcome, Payload, State};
+
+use crate::error::StoreError;
+
+/// The `state` of a queued task; the SQL files and indexes spell it out.
+pub(crate) const PENDING: i64 = 0;
+/// The `state` of a leased task; likewise.
+pub(crate) const STARTED: i64 = 1;
+
+/// An outcome that is not a payload has kind 0; its state says what it is.
+const PLAIN: u8 = 0;
+
+pub(crate) fn state_number(state: State) -> i64 {
+    match state {
+        State::Pending => PENDING,
+        State::Started => STARTED,
+        State::Retry => 2,
+        State::Success => 3,
+        State::Failure => 4,
+        State::Revoked => 5,
+    }
+}
+
+pub(crate) fn state_of(number: i64) -> Result<State, StoreError> {
+    State::ALL
+        .into_iter()
+        .find(|s| state_number(*s) == number)
+        .ok_or_else(|| StoreError::Damaged(format!("a task has the unknown state {number}")))
+}
+
+/// Bytes of a payload or an outcome, and what they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) kind: u8,
+    pub(crate) bytes: Bytes,
+}
+
+impl Stored {
+    pub(crate) fn payload(payload: &Payload) -> Self {
+        Self {
+            kind: payload.kind(),
+            bytes: payload.encode(),
+        }
+    }
+
+    /// The state an outcome leads to, and its stored form: a payload, a failure as JSON, or a reason as text.
+    pub(crate) fn outcome(outcome: &Outcome) -> Result<(State, Self), StoreError> {
+        Ok(match outcome {
+            Outcome::Success(payload) => (State::Success, Self::payload(payload)),
+            Outcome::Failure(failure) => {
+                let text = serde_json::to_vec(failure)
+                    .map_err(|e| StoreError::Misuse(format!("a failure cannot be written as JSON: {e}")))?;
+                (
+                    State::Failure,
+                    Self {
+                        kind: PLAIN,
+                        bytes: text.into(),
+                    },
+                )
+            }
+            Outcome::Revoked { reason } => (
+                State::Revoked,
+                Self {
+                    kind: PLAIN,
+                    bytes: Bytes::copy_from_slice(reason.as_bytes()),
+                },
+            ),
+        })
+    }
+
+    pub(crate) fn as_payload(&self) -> Result<Payload, StoreError> {
+        Payload::decode(self.kind, &self.bytes)
+            .map_err(|e| StoreError::Damaged(format!("a stored payload: {e}")))
+    }
+
+    /// The outcome of a task in this state; `None` for an open one.
+    pub(crate) fn as_outcome(&self, state: State) -> Result<Option<Outcome>, StoreError> {
+        Ok(match state {
+            State::Pending | State::Started | State::Retry => None,
+            State::Success => Some(Outcome::Success(self.as_payload()?)),
+            State::Failure => {
+                let failure: Failure = serde_json::from_slice(&self.bytes)
+                    .map_err(|e| StoreError::Damaged(format!("a stored failure: {e}")))?;
+                Some(Outcome::Failure(failure))
+            }
+            State::Revoked => {
+                let reason = String::from_utf8(self.bytes.to_vec())
+                    .map_err(|_| StoreError::Damaged("a stored reason is not UTF-8".into()))?;
+                Some(Outcome::Revoked { reason })
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_on_disk_are_these() {
+        assert_eq!(State::ALL.map(state_number), [0, 1, 2, 3, 4, 5]);
+        for state in State::ALL {
+            assert_eq!(state_of(state_number(state)).unwrap(), state);
+        }
+        assert!(state_of(6).is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! SQLite as broker and result store: the embedded default.
+//!
+//! ```text
+//!   submit lease release finish purge                    fetch position              depth
+//!        \   |     |      |    /                            \     /                    |
+//!      [inbox, bounded] -> writer thread              [inbox, bounded]            memory, kept
+//!         one transaction per group                  reader threads, each         by the writer
+//!         one commit, then all answers               a read-only connection
+//!                   |                                        |
+//!                   +------------- one WAL database ---------+
+//! ```
+//!
+//! Why this way: a durable commit costs a disk flush, and one thread that commits whatever has gathered pays it once
+//! for many callers, without any artificial delay. Readers never wait for the writer (WAL).
+//!
+//! What must not happen here: policy. This crate keeps the promises written above the traits of `cresset-queue`, and
+//! decides nothing about who runs a task, when, or how often.
+//!
+//! - [`SqliteOptions`]: where, how durable, how long results are kept.
+//! - [`SqliteStore`]: the store; cheap to clone.
+
+mod apply;
+mod checkpoint;
+mod codec;
+mod connect;
+mod depth;
+mod error;
+mod group;
+mod idempotency;
+mod inbox;
+mod lock;
+mod op;
+mod open;
+mod options;
+mod purge;
+mod queries;
+mod reader;
+mod returns;
+mod schema;
+mod store;
+mod writer;
+
+pub use open::Opened;
+pub use options::{Durability, SqliteOptions};
+pub use purge::PURGE_ROWS_MAX;
+pub use store::SqliteStore;

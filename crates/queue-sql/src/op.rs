@@ -1,0 +1,149 @@
+//! What the writer is asked to do, with room for the answer.
+//!
+//! An operation keeps its input until its group is committed, because a group may have to be applied twice (see
+//! `group`). Its answer waits in a slot and is sent after the commit, never before.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cresset_queue::{
+    Finished, Idempotency, Lease, LeaseRequest, QueueError, QueueErrorKind, Release, Submitted,
+};
+use cresset_task::{Attempt, ModelName, TaskId, Timestamp};
+use tokio::sync::oneshot;
+
+use crate::codec::Stored;
+use crate::error::StoreError;
+use crate::returns::{Given, Returns};
+
+/// A task, its input already in stored form: encoding is the caller's work, not the writer's.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) id: TaskId,
+    pub(crate) model: ModelName,
+    pub(crate) priority: i8,
+    pub(crate) weight: i64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) metadata: Option<Bytes>,
+    pub(crate) input: Stored,
+    pub(crate) idempotency: Option<Idempotency>,
+}
+
+/// The end of a task, its outcome already in stored form.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) id: TaskId,
+    pub(crate) attempt: Attempt,
+    pub(crate) redeliveries: u32,
+    pub(crate) state: i64,
+    pub(crate) version: Option<String>,
+    pub(crate) finished_at: Timestamp,
+    pub(crate) outcome: Stored,
+}
+
+/// An operation of the writer.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Submit {
+        task: Box<Submission>,
+        slot: Slot<Submitted>,
+    },
+    Lease {
+        request: LeaseRequest,
+        slot: Slot<Vec<Lease>, Given>,
+    },
+    Release {
+        leases: Vec<Release>,
+        slot: Slot<()>,
+    },
+    /// Leases nobody received; nobody waits for an answer either.
+    GiveBack {
+        leases: Vec<Release>,
+    },
+    Finish {
+        endings: Vec<Ending>,
+        slot: Slot<Vec<Finished>>,
+    },
+    Purge {
+        now: Timestamp,
+        slot: Slot<usize>,
+    },
+}
+
+impl Op {
+    /// True when the answer promises stable storage. Losing a lease, a release or a purge with the machine costs
+    /// nothing: leases end with their process, and what was purged is purged again.
+    pub(crate) fn promises_durability(&self) -> bool {
+        matches!(self, Self::Submit { .. } | Self::Finish { .. })
+    }
+
+    /// Bytes it brings into the transaction.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Submit { task, .. } => task.input.bytes.len(),
+            Self::Finish { endings, .. } => endings.iter().map(|e| e.outcome.bytes.len()).sum(),
+            Self::Lease { .. } | Self::Release { .. } | Self::GiveBack { .. } | Self::Purge { .. } => 0,
+        }
+    }
+
+    /// Its group is committed: the answer goes out.
+    pub(crate) fn settle(self, returns: &Arc<Returns>) {
+        match self {
+            Self::Submit { slot, .. } => slot.settle("submit", |submitted| submitted),
+            Self::Lease { slot, .. } => slot.settle("lease", |leases| Given::new(leases, returns)),
+            Self::Release { slot, .. } => slot.settle("release", |()| ()),
+            Self::GiveBack { .. } => {}
+            Self::Finish { slot, .. } => slot.settle("finish", |answers| answers),
+            Self::Purge { slot, .. } => slot.settle("purge", |count| count),
+        }
+    }
+
+    /// Nothing of it happened.
+    pub(crate) fn fail(self, error: StoreError, returns: &Arc<Returns>) {
+        match self {
+            Self::Submit { slot, .. } => slot.fail("submit", error),
+            Self::Lease { slot, .. } => slot.fail("lease", error),
+            Self::Release { slot, .. } => slot.fail("release", error),
+            Self::GiveBack { leases } => returns.put_back(leases),
+            Self::Finish { slot, .. } => slot.fail("finish", error),
+            Self::Purge { slot, .. } => slot.fail("purge", error),
+        }
+    }
+}
+
+/// Where an answer waits for the commit. `R` is what the caller gets of a `T`.
+#[derive(Debug)]
+pub(crate) struct Slot<T, R = T> {
+    answer: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<R, QueueError>>,
+}
+
+impl<T, R> Slot<T, R> {
+    pub(crate) fn new() -> (Self, oneshot::Receiver<Result<R, QueueError>>) {
+        let (reply, receiver) = oneshot::channel();
+        (Self { answer: None, reply }, receiver)
+    }
+
+    /// The answer, if the commit succeeds; replaces that of an earlier try.
+    pub(crate) fn set(&mut self, answer: Result<T, StoreError>) {
+        self.answer = Some(answer);
+    }
+
+    fn settle(self, operation: &'static str, given: impl FnOnce(T) -> R) {
+        let answer = match self.answer {
+            Some(Ok(answer)) => Ok(given(answer)),
+            Some(Err(error)) => Err(error.into_queue(operation)),
+            None => Err(QueueError::new(
+                QueueErrorKind::Internal,
+                operation,
+                "it was committed without an answer",
+            )),
+        };
+        // The caller may have gone; what must not be lost then gives itself back (see `returns`).
+        let _gone = self.reply.send(answer);
+    }
+
+    fn fail(self, operation: &'static str, error: StoreError) {
+        let _gone = self.reply.send(Err(error.into_queue(operation)));
+    }
+}

@@ -1,0 +1,152 @@
+//! Opening: the lock, the file, the schema, the leases of the last holder, the counters.
+//!
+//! A database is created beside its place and renamed into it, so a file that is there is whole. Whatever is there and
+//! is not readable as ours is refused and left alone: it may hold accepted tasks.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
+
+use cresset_task::ModelName;
+use rusqlite::Connection;
+
+use crate::connect::{self, LogPages};
+use crate::depth::{Change, Depths};
+use crate::error::StoreError;
+use crate::lock::{Lock, beside};
+use crate::queries;
+use crate::schema;
+
+/// What was found at opening, for the caller's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// There was no database; this one is new.
+    pub created: bool,
+    /// Tasks that an earlier process had leased when it ended; they are queued again.
+    pub requeued: u64,
+    /// Tasks that are queued now, those included.
+    pub queued: u64,
+}
+
+/// An opened database, not yet running.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) conn: Connection,
+    pub(crate) log: LogPages,
+    pub(crate) depths: Depths,
+    pub(crate) opened: Opened,
+    // Last, so that it goes after the connection.
+    pub(crate) lock: Lock,
+}
+
+pub(crate) fn open(path: &Path) -> Result<Database, StoreError> {
+    let lock = Lock::take(path)?;
+    let created = create_if_missing(path)?;
+    let (mut conn, log) = connect::writer(path)?;
+    schema::upgrade(&mut conn)?;
+    use_wal(&conn)?;
+    let requeued = conn
+        .execute(queries::REQUEUE_LEASED, [])
+        .map_err(StoreError::sqlite(
+            "cannot give back the leases of the last process",
+        ))?;
+    let depths = count_queued(&conn)?;
+    let opened = Opened {
+        created,
+        requeued: requeued as u64,
+        queued: depths.total(),
+    };
+    Ok(Database {
+        conn,
+        log,
+        depths,
+        opened,
+        lock,
+    })
+}
+
+/// True when it made one.
+fn create_if_missing(path: &Path) -> Result<bool, StoreError> {
+    match fs::metadata(path) {
+        Ok(found) if found.len() > 0 => Ok(false),
+        Ok(_) => Err(StoreError::Damaged(
+            "the file is empty, which a database never is; restore it, or move it away to start without its tasks".into(),
+        )),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            let log = beside(path, "-wal");
+            if fs::metadata(&log).is_ok_and(|m| m.len() > 0) {
+                return Err(StoreError::Damaged(format!(
+                    "the database is missing, but its log {} is there; \
+                     restore the database, or move the log away to start without its tasks",
+                    log.display()
+                )));
+            }
+            create(path)?;
+            Ok(true)
+        }
+        Err(e) => Err(StoreError::io("cannot look at", path)(e)),
+    }
+}
+
+fn create(path: &Path) -> Result<(), StoreError> {
+    // Whatever an interrupted creation left, by an earlier holder of the lock we hold.
+    let draft = beside(path, ".new");
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let file = beside(&draft, suffix);
+        match fs::remove_file(&file) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(StoreError::io("cannot remove", file)(e));
+            }
+            _ => {}
+        }
+    }
+    let mut conn = Connection::open(&draft).map_err(StoreError::sqlite("cannot create the database"))?;
+    use_wal(&conn)?;
+    schema::create(&mut conn)?;
+    conn.close()
+        .map_err(|(_, e)| StoreError::sqlite("cannot finish creating the database")(e))?;
+    File::open(&draft)
+        .and_then(|f| f.sync_all())
+        .map_err(StoreError::io("cannot sync", &draft))?;
+    fs::rename(&draft, path).map_err(StoreError::io("cannot rename the new database to", path))?;
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    File::open(folder)
+        .and_then(|f| f.sync_all())
+        .map_err(StoreError::io("cannot sync the folder", folder))
+}
+
+fn use_wal(conn: &Connection) -> Result<(), StoreError> {
+    let mode: String = conn
+        .query_row("PRAGMA journal_mode = wal", [], |row| row.get(0))
+        .map_err(StoreError::sqlite("cannot switch to a write-ahead log"))?;
+    if mode == "wal" {
+        Ok(())
+    } else {
+        Err(StoreError::InUse(format!(
+            "the file system cannot hold a write-ahead log (journal mode {mode}); use a local disk"
+        )))
+    }
+}
+
+fn count_queued(conn: &Connection) -> Result<Depths, StoreError> {
+    let mut change = Change::default();
+    let count = || {
+        let mut query = conn.prepare(queries::COUNT_QUEUED)?;
+        let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))?;
+        rows.collect::<rusqlite::Result<Vec<(String, i64, i64)>>>()
+    };
+    for (model, tasks, bytes) in count().map_err(StoreError::sqlite("cannot count the queued tasks"))? {
+        change.add(&model_of(&model)?, tasks, bytes);
+    }
+    let depths = Depths::default();
+    depths.apply(change);
+    Ok(depths)
+}
+
+pub(crate) fn model_of(text: &str) -> Result<ModelName, StoreError> {
+    text.parse()
+        .map_err(|_| StoreError::Damaged(format!("a task is for {text:?}, which is not a model name")))
+}

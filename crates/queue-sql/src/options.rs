@@ -1,0 +1,47 @@
+//! What can be chosen about the store.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Readers unless told otherwise: a fetch takes some 10 us, so two threads outpace any door in front of them.
+const READERS_DEFAULT: usize = 2;
+
+/// When an accepted task is safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// On stable storage before `submit` or `finish` answers: survives power loss.
+    #[default]
+    Fsync,
+    /// Handed to the operating system before they answer: survives the death of the process, not of the machine.
+    Os,
+}
+
+/// Where the store is, and how it behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// The database file. Its folder must exist; `-wal`, `-shm` and `.lock` files appear beside it.
+    pub path: PathBuf,
+    /// When an accepted task is safe.
+    pub durability: Durability,
+    /// How long a finished task and its result are kept.
+    pub result_ttl: Duration,
+    /// How long a purged id still answers "expired" rather than "unknown".
+    pub tombstone_ttl: Duration,
+    /// Threads that serve `fetch` and `position`, at least one.
+    pub readers: usize,
+}
+
+impl SqliteOptions {
+    /// The defaults, at this path: fsync, results kept for a day, purged ids remembered for seven.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            durability: Durability::default(),
+            result_ttl: DAY,
+            tombstone_ttl: 7 * DAY,
+            readers: READERS_DEFAULT,
+        }
+    }
+}

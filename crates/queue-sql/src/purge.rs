@@ -1,0 +1,64 @@
+//! Forgetting what is old, a bounded chunk at a time: the writer does nothing else meanwhile.
+
+use std::time::Duration;
+
+use cresset_task::Timestamp;
+use rusqlite::{Connection, params};
+
+use crate::queries;
+
+/// The most records one purge removes: about 10 ms of the writer's time.
+pub const PURGE_ROWS_MAX: usize = 1_000;
+
+/// The most bytes of inputs and outcomes one purge removes: freeing pages takes time too.
+const PURGE_BYTES_MAX: i64 = 32 * 1024 * 1024;
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ttl {
+    pub(crate) results: Duration,
+    pub(crate) tombstones: Duration,
+}
+
+/// One chunk: finished tasks first, then, with what is left of the chunk, the memory of purged ids.
+pub(crate) fn purge(conn: &Connection, now: Timestamp, ttl: Ttl) -> rusqlite::Result<usize> {
+    let removed = purge_tasks(conn, now, before(now, ttl.results))?;
+    let forgotten = conn.prepare_cached(queries::FORGET)?.execute(params![
+        before(now, ttl.tombstones),
+        (PURGE_ROWS_MAX.saturating_sub(removed)) as i64
+    ])?;
+    Ok(removed + forgotten)
+}
+
+/// The instant `age` before `now`, in microseconds.
+fn before(now: Timestamp, age: Duration) -> i64 {
+    now.as_micros()
+        .saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn purge_tasks(conn: &Connection, now: Timestamp, ended_before: i64) -> rusqlite::Result<usize> {
+    let mut chunk: Vec<(i64, Vec<u8>)> = Vec::new();
+    let mut bytes = 0_i64;
+    let mut query = conn.prepare_cached(queries::PURGE_CANDIDATES)?;
+    let mut rows = query.query(params![ended_before, PURGE_ROWS_MAX as i64])?;
+    while bytes < PURGE_BYTES_MAX
+        && let Some(row) = rows.next()?
+    {
+        chunk.push((row.get(0)?, row.get(1)?));
+        bytes = bytes.saturating_add(row.get(2)?);
+    }
+    drop(rows);
+    let mut bury = conn.prepare_cached(queries::BURY)?;
+    let mut task = conn.prepare_cached(queries::PURGE_TASK)?;
+    let mut input = conn.prepare_cached(queries::PURGE_INPUT)?;
+    let mut outcome = conn.prepare_cached(queries::PURGE_OUTCOME)?;
+    let mut key = conn.prepare_cached(queries::PURGE_KEY)?;
+    for (seq, id) in &chunk {
+        bury.execute(params![id, now.as_micros()])?;
+        outcome.execute([seq])?;
+        input.execute([seq])?;
+        key.execute([seq])?;
+        task.execute([seq])?;
+    }
+    Ok(chunk.len())
+}

@@ -1,0 +1,31 @@
+//! The SQL, one file a query; `prepare_cached` keeps each of them compiled.
+//!
+//! The hot ones do without `RETURNING`: SQLite opens a temporary B-tree for it at every execution, which costs more than
+//! a second statement.
+
+/// Statements kept compiled on a connection: all of them.
+pub(crate) const CACHED_MAX: usize = 32;
+
+pub(crate) const SUBMIT_TASK: &str = include_str!("../sql/submit_task.sql");
+pub(crate) const SUBMIT_INPUT: &str = include_str!("../sql/submit_input.sql");
+pub(crate) const SUBMIT_KEY: &str = include_str!("../sql/submit_key.sql");
+pub(crate) const RECALL_KEY: &str = include_str!("../sql/recall_key.sql");
+pub(crate) const LEASE_CANDIDATES: &str = include_str!("../sql/lease_candidates.sql");
+pub(crate) const LEASE_TASK: &str = include_str!("../sql/lease_task.sql");
+pub(crate) const QUEUED_TASK: &str = include_str!("../sql/queued_task.sql");
+pub(crate) const LEASED_TASK: &str = include_str!("../sql/leased_task.sql");
+pub(crate) const RELEASE: &str = include_str!("../sql/release.sql");
+pub(crate) const FINISH_TASK: &str = include_str!("../sql/finish_task.sql");
+pub(crate) const FINISH_OUTCOME: &str = include_str!("../sql/finish_outcome.sql");
+pub(crate) const FETCH_TASK: &str = include_str!("../sql/fetch_task.sql");
+pub(crate) const FETCH_TOMBSTONE: &str = include_str!("../sql/fetch_tombstone.sql");
+pub(crate) const POSITION: &str = include_str!("../sql/position.sql");
+pub(crate) const PURGE_CANDIDATES: &str = include_str!("../sql/purge_candidates.sql");
+pub(crate) const PURGE_TASK: &str = include_str!("../sql/purge_task.sql");
+pub(crate) const PURGE_INPUT: &str = include_str!("../sql/purge_input.sql");
+pub(crate) const PURGE_OUTCOME: &str = include_str!("../sql/purge_outcome.sql");
+pub(crate) const PURGE_KEY: &str = include_str!("../sql/purge_key.sql");
+pub(crate) const BURY: &str = include_str!("../sql/bury.sql");
+pub(crate) const FORGET: &str = include_str!("../sql/forget.sql");
+pub(crate) const REQUEUE_LEASED: &str = include_str!("../sql/requeue_leased.sql");
+pub(crate) const COUNT_QUEUED: &str = include_str!("../sql/count_queued.sql");

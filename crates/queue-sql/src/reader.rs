@@ -1,0 +1,156 @@
+//! Reading threads: `fetch`, `position` and `recall`, each query one snapshot of what is committed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cresset_queue::{Idempotency, Lookup, POSITION_MAX, QueueError, Submitted};
+use cresset_task::{Attempt, ModelName, TaskId, TaskRecord, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::oneshot;
+
+use crate::codec::{Stored, state_of};
+use crate::error::StoreError;
+use crate::idempotency::recall;
+use crate::inbox::{Outlet, Received};
+use crate::open::model_of;
+use crate::queries;
+
+/// Places in the readers' inbox; a read takes some 10 us, so this is a few milliseconds of them.
+pub(crate) const READS_MAX: usize = 512;
+
+/// A question.
+#[derive(Debug)]
+pub(crate) enum Read {
+    Fetch {
+        id: TaskId,
+        reply: oneshot::Sender<Result<Lookup, QueueError>>,
+    },
+    Position {
+        id: TaskId,
+        reply: oneshot::Sender<Result<Option<u64>, QueueError>>,
+    },
+    Recall {
+        model: ModelName,
+        idempotency: Idempotency,
+        reply: oneshot::Sender<Result<Option<Submitted>, QueueError>>,
+    },
+}
+
+/// Answers questions until the inbox, shared with the other readers, is closed and empty.
+pub(crate) fn run(conn: &Connection, inbox: &Arc<Mutex<Outlet<Read>>>) {
+    loop {
+        // Whoever holds the lock waits for the next question, the others wait for the lock.
+        let received = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        // A caller that has gone needs no answer.
+        match received {
+            Received::Work(Read::Fetch { id, reply }) => {
+                let _gone = reply.send(fetch(conn, id).map_err(|e| e.into_queue("fetch")));
+            }
+            Received::Work(Read::Position { id, reply }) => {
+                let _gone = reply.send(position(conn, id).map_err(|e| e.into_queue("position")));
+            }
+            Received::Work(Read::Recall {
+                model,
+                idempotency,
+                reply,
+            }) => {
+                let known = recall(conn, &model, &idempotency).map_err(|e| e.into_queue("recall"));
+                let _gone = reply.send(known);
+            }
+            Received::Nudge | Received::Nothing => {}
+            Received::End => return,
+        }
+    }
+}
+
+fn fetch(conn: &Connection, id: TaskId) -> Result<Lookup, StoreError> {
+    if let Some(row) = fetch_row(conn, id).map_err(StoreError::sqlite("cannot read a task"))? {
+        return Ok(Lookup::Found(Box::new(row.into_record(id)?)));
+    }
+    // The task first, its tombstone second: a purge in between is seen as the purge it is.
+    let purged = conn
+        .prepare_cached(queries::FETCH_TOMBSTONE)
+        .and_then(|mut query| query.exists([id.as_bytes()]))
+        .map_err(StoreError::sqlite("cannot read a purged id"))?;
+    Ok(if purged { Lookup::Expired } else { Lookup::Unknown })
+}
+
+fn position(conn: &Connection, id: TaskId) -> Result<Option<u64>, StoreError> {
+    conn.prepare_cached(queries::POSITION)
+        .and_then(|mut query| {
+            query
+                .query_row(params![id.as_bytes(), POSITION_MAX as i64], |row| {
+                    row.get::<_, i64>(0)
+                })
+                .optional()
+        })
+        .map(|ahead| ahead.map(|n| u64::try_from(n).unwrap_or(0)))
+        .map_err(StoreError::sqlite("cannot count the tasks ahead"))
+}
+
+/// A task's row as SQLite gives it.
+struct Row {
+    model: String,
+    state: i64,
+    priority: i8,
+    attempts: u32,
+    created_at: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    version: Option<String>,
+    metadata: Option<Vec<u8>>,
+    outcome: Option<Stored>,
+}
+
+fn fetch_row(conn: &Connection, id: TaskId) -> rusqlite::Result<Option<Row>> {
+    conn.prepare_cached(queries::FETCH_TASK)?
+        .query_row([id.as_bytes()], |row| {
+            let outcome = match row.get::<_, Option<u8>>(9)? {
+                Some(kind) => Some(Stored {
+                    kind,
+                    bytes: row.get::<_, Vec<u8>>(10)?.into(),
+                }),
+                None => None,
+            };
+            Ok(Row {
+                model: row.get(0)?,
+                state: row.get(1)?,
+                priority: row.get(2)?,
+                attempts: row.get(3)?,
+                created_at: row.get(4)?,
+                started_at: row.get(5)?,
+                finished_at: row.get(6)?,
+                version: row.get(7)?,
+                metadata: row.get(8)?,
+                outcome,
+            })
+        })
+        .optional()
+}
+
+impl Row {
+    fn into_record(self, id: TaskId) -> Result<TaskRecord, StoreError> {
+        let state = state_of(self.state)?;
+        let outcome = match self.outcome {
+            Some(stored) => stored.as_outcome(state)?,
+            None => None,
+        };
+        if state.is_terminal() != outcome.is_some() {
+            return Err(StoreError::Damaged(format!(
+                "task {id} is {state}, which does not go with its outcome"
+            )));
+        }
+        Ok(TaskRecord {
+            id,
+            model: model_of(&self.model)?,
+            state,
+            created_at: Timestamp::from_micros(self.created_at),
+            started_at: self.started_at.map(Timestamp::from_micros),
+            finished_at: self.finished_at.map(Timestamp::from_micros),
+            attempts: Attempt(self.attempts),
+            priority: self.priority,
+            metadata: self.metadata.map(Into::into),
+            version: self.version,
+            outcome,
+        })
+    }
+}

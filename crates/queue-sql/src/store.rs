@@ -1,0 +1,302 @@
+//! The store as its callers hold it: the two ports, in front of the threads.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use async_trait::async_trait;
+use cresset_queue::{
+    Broker, Capabilities, Completion, Depth, Finished, Idempotency, Lease, LeaseRequest, Lookup, NewTask,
+    QueueError, QueueErrorKind, Release, ResultStore, Submitted,
+};
+use cresset_task::{ModelName, TaskId, Timestamp};
+use tokio::sync::{oneshot, watch};
+
+use crate::checkpoint::Checkpoints;
+use crate::codec::{Stored, state_number};
+use crate::connect;
+use crate::depth::Depths;
+use crate::error::StoreError;
+use crate::group::Groups;
+use crate::inbox::{Inbox, inbox};
+use crate::op::{Ending, Op, Slot, Submission};
+use crate::open::{self, Opened};
+use crate::options::{Durability, SqliteOptions};
+use crate::purge::Ttl;
+use crate::reader::{self, READS_MAX, Read};
+use crate::returns::Returns;
+use crate::writer::{GROUP_OPS_MAX, Writer};
+
+/// The SQLite store: [`Broker`] and [`ResultStore`] in one database. Cheap to clone; all clones are one store.
+///
+/// [`close`](Broker::close) ends it and waits for that. Without it, it ends in the background when the last clone is
+/// dropped, and until then the database counts as in use; nothing that was answered is lost either way.
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: Arc<Inbox<Op>>,
+    readers: Inbox<Read>,
+    depths: Arc<Depths>,
+    ended: watch::Receiver<()>,
+    opened: Opened,
+    durability: Durability,
+}
+
+impl SqliteStore {
+    /// Opens the database, or creates it if there is none. Blocks: call it before the doors open, or from a thread that
+    /// may wait.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when another process has it, or the disk says no; `Corrupt` when the file is damaged, not ours,
+    /// or of a newer version. A file that is refused is left as it is.
+    pub fn open(options: SqliteOptions) -> Result<Self, QueueError> {
+        start(&options).map_err(|error| {
+            let kind = error.kind();
+            let refused = QueueError::new(kind, "open", format!("{}: {error}", options.path.display()));
+            match error {
+                StoreError::Sqlite { source, .. } => refused.because(source),
+                StoreError::Io { source, .. } => refused.because(source),
+                StoreError::Damaged(_) | StoreError::InUse(_) | StoreError::Misuse(_) => refused,
+            }
+        })
+    }
+
+    /// What was found at opening.
+    #[must_use]
+    pub fn opened(&self) -> Opened {
+        self.inner.opened
+    }
+
+    async fn write<T>(
+        &self,
+        operation: &'static str,
+        op: Op,
+        reply: oneshot::Receiver<Result<T, QueueError>>,
+    ) -> Result<T, QueueError> {
+        if self.inner.writer.send(op).await.is_err() {
+            return Err(self.ended(operation));
+        }
+        reply.await.map_err(|_| self.ended(operation))?
+    }
+
+    async fn read<T>(
+        &self,
+        operation: &'static str,
+        read: impl FnOnce(oneshot::Sender<Result<T, QueueError>>) -> Read,
+    ) -> Result<T, QueueError> {
+        let (reply, receiver) = oneshot::channel();
+        if self.inner.readers.send(read(reply)).await.is_err() {
+            return Err(self.ended(operation));
+        }
+        receiver.await.map_err(|_| self.ended(operation))?
+    }
+
+    /// Why nobody answers: closed by us, or a thread of ours died.
+    fn ended(&self, operation: &'static str) -> QueueError {
+        if self.inner.writer.is_closed() {
+            QueueError::new(QueueErrorKind::Closed, operation, "")
+        } else {
+            QueueError::new(
+                QueueErrorKind::Internal,
+                operation,
+                "a thread of the store has ended unexpectedly",
+            )
+        }
+    }
+}
+
+fn start(options: &SqliteOptions) -> Result<SqliteStore, StoreError> {
+    let database = open::open(&options.path)?;
+    let depths = Arc::new(database.depths);
+    let ttl = Ttl {
+        results: options.result_ttl,
+        tombstones: options.tombstone_ttl,
+    };
+
+    let (writer, writer_outlet) = inbox(GROUP_OPS_MAX);
+    let writer = Arc::new(writer);
+    let returns = Arc::new(Returns::new(Arc::downgrade(&writer)));
+    let (readers, readers_outlet) = inbox(READS_MAX);
+    let (running, ended) = watch::channel(());
+
+    let readers_outlet = Arc::new(Mutex::new(readers_outlet));
+    let mut reading = Vec::new();
+    for number in 0..options.readers.max(1) {
+        let conn = connect::reader(&options.path)?;
+        let outlet = Arc::clone(&readers_outlet);
+        reading.push(spawn(format!("store-read-{number}"), move || {
+            reader::run(&conn, &outlet)
+        })?);
+    }
+    let groups = Groups::new(
+        database.conn,
+        options.durability,
+        ttl,
+        Arc::clone(&depths),
+        Arc::clone(&returns),
+    );
+    let thread = Writer {
+        inbox: writer_outlet,
+        groups,
+        checkpoints: Checkpoints::new(database.log),
+        returns,
+        readers: reading,
+        running,
+        lock: database.lock,
+    };
+    spawn("store-write".into(), move || thread.run())?;
+
+    let inner = Inner {
+        writer,
+        readers,
+        depths,
+        ended,
+        opened: database.opened,
+        durability: options.durability,
+    };
+    Ok(SqliteStore {
+        inner: Arc::new(inner),
+    })
+}
+
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, StoreError> {
+    thread::Builder::new()
+        .name(name.clone())
+        .spawn(work)
+        .map_err(StoreError::io("cannot start the thread", name))
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("opened", &self.inner.opened)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.writer.close();
+        self.readers.close();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[async_trait]
+impl Broker for SqliteStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: "sqlite",
+            one_transaction: true,
+            priorities: true,
+            shared: false,
+            durable: self.inner.durability == Durability::Fsync,
+        }
+    }
+
+    async fn submit(&self, task: NewTask) -> Result<Submitted, QueueError> {
+        let submission = Submission {
+            id: task.id,
+            model: task.model,
+            priority: task.priority,
+            weight: i64::try_from(task.payload.weight()).unwrap_or(i64::MAX),
+            created_at: task.created_at,
+            metadata: task.metadata,
+            input: Stored::payload(&task.payload),
+            idempotency: task.idempotency,
+        };
+        let (slot, reply) = Slot::new();
+        self.write(
+            "submit",
+            Op::Submit {
+                task: Box::new(submission),
+                slot,
+            },
+            reply,
+        )
+        .await
+    }
+
+    async fn recall(
+        &self,
+        model: &ModelName,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Submitted>, QueueError> {
+        let (model, idempotency) = (model.clone(), idempotency.clone());
+        self.read("recall", |reply| Read::Recall {
+            model,
+            idempotency,
+            reply,
+        })
+        .await
+    }
+
+    async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, QueueError> {
+        let (slot, reply) = Slot::new();
+        self.write("lease", Op::Lease { request, slot }, reply)
+            .await
+            .map(|given| given.take())
+    }
+
+    async fn release(&self, leases: Vec<Release>) -> Result<(), QueueError> {
+        let (slot, reply) = Slot::new();
+        self.write("release", Op::Release { leases, slot }, reply).await
+    }
+
+    fn depth(&self, model: &ModelName) -> Depth {
+        self.inner.depths.get(model)
+    }
+
+    async fn position(&self, id: TaskId) -> Result<Option<u64>, QueueError> {
+        self.read("position", |reply| Read::Position { id, reply }).await
+    }
+
+    async fn close(&self) -> Result<(), QueueError> {
+        self.inner.close();
+        let mut ended = self.inner.ended.clone();
+        // Nothing is ever sent: the writer drops its side when all is done.
+        while ended.changed().await.is_ok() {}
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ResultStore for SqliteStore {
+    async fn finish(&self, completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError> {
+        let endings = completions.into_iter().map(ending).collect::<Result<_, _>>();
+        let endings = endings.map_err(|e: StoreError| e.into_queue("finish"))?;
+        let (slot, reply) = Slot::new();
+        self.write("finish", Op::Finish { endings, slot }, reply).await
+    }
+
+    async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError> {
+        self.read("fetch", |reply| Read::Fetch { id, reply }).await
+    }
+
+    async fn purge(&self, now: Timestamp) -> Result<usize, QueueError> {
+        let (slot, reply) = Slot::new();
+        self.write("purge", Op::Purge { now, slot }, reply).await
+    }
+}
+
+fn ending(completion: Completion) -> Result<Ending, StoreError> {
+    let (state, outcome) = Stored::outcome(&completion.outcome)?;
+    Ok(Ending {
+        id: completion.id,
+        attempt: completion.attempt,
+        redeliveries: completion.redeliveries,
+        state: state_number(state),
+        version: completion.version,
+        finished_at: completion.finished_at,
+        outcome,
+    })
+}

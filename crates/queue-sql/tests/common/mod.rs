@@ -1,0 +1,99 @@
+//! A store in a folder of its own, and what is left of it when its process dies.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cresset_queue::Backend;
+use cresset_queue::conformance::Harness;
+use cresset_queue_sql::{Durability, PURGE_ROWS_MAX, SqliteOptions, SqliteStore};
+use tempfile::TempDir;
+
+const RESULT_TTL: Duration = Duration::from_secs(100);
+const TOMBSTONE_TTL: Duration = Duration::from_secs(300);
+
+/// Stores in folders that go with the harness.
+pub(crate) struct SqliteHarness {
+    durability: Durability,
+    folders: Mutex<Vec<TempDir>>,
+}
+
+impl SqliteHarness {
+    pub(crate) fn new(durability: Durability) -> Self {
+        Self {
+            durability,
+            folders: Mutex::new(vec![tempfile::tempdir().unwrap()]),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folders
+            .lock()
+            .unwrap()
+            .last()
+            .unwrap()
+            .path()
+            .join("tasks.db")
+    }
+
+    fn open_now(&self) -> Arc<dyn Backend> {
+        let options = SqliteOptions {
+            durability: self.durability,
+            result_ttl: RESULT_TTL,
+            tombstone_ttl: TOMBSTONE_TTL,
+            ..SqliteOptions::at(self.path())
+        };
+        Arc::new(SqliteStore::open(options).unwrap())
+    }
+}
+
+#[async_trait]
+impl Harness for SqliteHarness {
+    async fn open(&self) -> Arc<dyn Backend> {
+        self.open_now()
+    }
+
+    /// Takes the files as a dying process would leave them, while the store still runs, and opens the copy.
+    async fn crash(&self, store: Arc<dyn Backend>) -> Arc<dyn Backend> {
+        let copy = tempfile::tempdir().unwrap();
+        copy_at_one_instant(&self.path(), &copy.path().join("tasks.db"));
+        self.folders.lock().unwrap().push(copy);
+        drop(store);
+        self.open_now()
+    }
+
+    fn result_ttl(&self) -> Duration {
+        RESULT_TTL
+    }
+
+    fn tombstone_ttl(&self) -> Duration {
+        TOMBSTONE_TTL
+    }
+
+    fn purge_max(&self) -> usize {
+        PURGE_ROWS_MAX
+    }
+}
+
+/// Copies database and log; a checkpoint may be running, so until two looks in a row see the same.
+fn copy_at_one_instant(from: &Path, to: &Path) {
+    let look = || [from.to_owned(), beside(from, "-wal")].map(|file| fs::read(file).unwrap());
+    let mut seen = look();
+    loop {
+        let again = look();
+        if again == seen {
+            break;
+        }
+        seen = again;
+    }
+    let [database, log] = seen;
+    fs::write(to, database).unwrap();
+    fs::write(beside(to, "-wal"), log).unwrap();
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    format!("{}{suffix}", path.display()).into()
+}

@@ -1,0 +1,149 @@
+//! The port to where queued tasks live.
+//!
+//! ```text
+//!   submit ---> [queue of a model] ---lease---> leased(attempt n) ---ResultStore::finish(n)---> gone
+//!                      ^                            |
+//!                      +---------- release(n) ------+      (also: every lease of a process that died)
+//! ```
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cresset_task::{Attempt, ModelName, Payload, TaskId, Timestamp};
+
+use crate::error::QueueError;
+use crate::idempotency::{Idempotency, Submitted};
+
+/// What a backend can do. Differences are data: what a backend cannot do is refused at submit, never emulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The name an operator knows it by: `sqlite`.
+    pub name: &'static str,
+    /// Broker and result store are one engine: `submit` also makes the PENDING record, `finish` also leaves the queue,
+    /// each in one transaction.
+    pub one_transaction: bool,
+    /// `lease` honours [`NewTask::priority`].
+    pub priorities: bool,
+    /// Several processes may use it at once.
+    pub shared: bool,
+    /// An accepted task survives power loss (false in the named weaker durability modes).
+    pub durable: bool,
+}
+
+/// A task to be queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTask {
+    /// Its id, fresh.
+    pub id: TaskId,
+    /// The model it is for.
+    pub model: ModelName,
+    /// Its input.
+    pub payload: Payload,
+    /// -100 (last) to 100 (first).
+    pub priority: i8,
+    /// The caller's JSON object, given back untouched.
+    pub metadata: Option<Bytes>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// How to recognise this submit when it is sent again; `None` when the caller gave it no key.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Which tasks to lease.
+#[derive(Clone, Debug)]
+pub struct LeaseRequest {
+    /// The model whose queue to take from.
+    pub model: ModelName,
+    /// At most this many.
+    pub max_tasks: usize,
+    /// Stop before the payloads together weigh more than this; the first one is given whatever it weighs.
+    pub max_bytes: usize,
+    /// The instant to record as their start.
+    pub now: Timestamp,
+}
+
+/// The right to run a task, fenced by its attempt number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The task.
+    pub id: TaskId,
+    /// This delivery's number; `finish` and `release` must carry it.
+    pub attempt: Attempt,
+    /// The input.
+    pub payload: Payload,
+    /// The task's priority.
+    pub priority: i8,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+}
+
+/// A lease given back unfinished: the task is PENDING again and stands where it stood before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The task.
+    pub id: TaskId,
+    /// The attempt that gives up.
+    pub attempt: Attempt,
+}
+
+/// How much is queued for a model, leased tasks not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Depth {
+    /// Tasks.
+    pub tasks: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+}
+
+/// Positions are counted only this far, so that asking never costs more than a page of an index.
+pub const POSITION_MAX: u64 = 10_000;
+
+/// Where queued tasks live.
+///
+/// Promises that every implementation keeps, and the conformance suite checks by name:
+///
+/// - *Accepted means durable.* When `submit` returns `New` or `Replayed`, the task is on stable storage, unless
+///   [`Capabilities::durable`] is false. When it returns an error, the task does not exist.
+/// - *Ids are unique.* A second `submit` of an id is an error and changes nothing.
+/// - *One key, one task.* Of all submits to a model with one idempotency key, however many at once and across crashes, the
+///   first makes its task. A later one is `Replayed` when its digest is the same and `KeyReused` when it is not, and
+///   changes nothing either way. A key is kept as long as its task, whether open or ended; once the task is purged, the
+///   key is free. Each model has keys of its own.
+/// - *One holder.* A task is leased by at most one holder at a time. Each lease carries an attempt number one above the
+///   last; a `release` with another attempt than the current one changes nothing.
+/// - *Order.* Within a model: higher priority first, then first accepted first. A released task keeps its place.
+/// - *Nothing leaks.* Leases do not outlive the process that holds them: after a crash and reopening, they are queued
+///   again, with their attempts counted.
+/// - *Cancel safety.* Dropping a returned future never loses a task: either the operation happened whole, or not at all.
+///   A `lease` whose future was dropped is given back.
+#[async_trait]
+pub trait Broker: Send + Sync {
+    /// What this backend can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Queues a task, durably, unless its idempotency key is known. Without a key the answer is always `New`.
+    async fn submit(&self, task: NewTask) -> Result<Submitted, QueueError>;
+
+    /// What `submit` would answer to a known idempotency key; `None` when the key is free. Never `New`. A hint, for callers
+    /// that will not submit: only `submit` decides.
+    async fn recall(
+        &self,
+        model: &ModelName,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Submitted>, QueueError>;
+
+    /// Takes up to `max_tasks` queued tasks of a model; an empty answer means that its queue is empty. Does not wait.
+    async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, QueueError>;
+
+    /// Gives leases back. Stale ones are ignored.
+    async fn release(&self, leases: Vec<Release>) -> Result<(), QueueError>;
+
+    /// How much is queued for a model now. Cheap: read from memory.
+    fn depth(&self, model: &ModelName) -> Depth;
+
+    /// How many queued tasks of the same model go before this one (0 = next), counted up to
+    /// [`POSITION_MAX`]; `None` when the task is not queued.
+    async fn position(&self, id: TaskId) -> Result<Option<u64>, QueueError>;
+
+    /// Finishes what was begun and closes. Later calls answer `Closed`. Idempotent.
+    async fn close(&self) -> Result<(), QueueError>;
+}

@@ -1,0 +1,193 @@
+//! One suite for every implementation of the ports.
+//!
+//! The promises above [`Broker`](crate::Broker) and [`ResultStore`](crate::ResultStore) are only worth what checks
+//! them. [`conformance_suite!`](crate::conformance_suite) turns the one table below into a test per case, so an
+//! implementation cannot forget one; a case that is not in the table does not compile without a warning.
+//!
+//! ```ignore
+//! mod conformance {
+//!     cresset_queue::conformance_suite!(super::MyHarness::new());
+//! }
+//! ```
+//!
+//! A case is skipped only because of a declared capability, and says so.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "this is a test suite: a panic is how a case fails"
+)]
+
+mod accept;
+mod cancel;
+mod close;
+mod crowd;
+mod depth;
+mod expire;
+mod finish;
+mod idempotency;
+mod lease;
+mod model;
+mod order;
+mod random;
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::world::World;
+use crate::Backend;
+
+/// What the suite needs of an implementation. Each case gets a fresh one.
+#[async_trait]
+pub trait Harness: Send + Sync {
+    /// Opens the store: an empty one the first time, after a `close` the same one again.
+    async fn open(&self) -> Arc<dyn Backend>;
+
+    /// Ends `store` as the death of its process would, without `close` and with its leases outstanding, and opens what
+    /// it left. Every store survives this; [`durable`](crate::Capabilities::durable) is about the death of the machine,
+    /// which no test here can bring about.
+    async fn crash(&self, store: Arc<dyn Backend>) -> Arc<dyn Backend>;
+
+    /// How long the store keeps finished tasks.
+    fn result_ttl(&self) -> Duration;
+
+    /// How long a purged id answers `Expired`.
+    fn tombstone_ttl(&self) -> Duration;
+
+    /// The most records one `purge` may remove.
+    fn purge_max(&self) -> usize;
+}
+
+/// No case takes a tenth of this; it turns a hang into a failure.
+const CASE_LIMIT: Duration = Duration::from_secs(120);
+
+macro_rules! table {
+    ($d:tt $($module:ident { $($case:ident,)* })*) => {
+        /// One promise, checked.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[expect(non_camel_case_types, reason = "a case is named by a sentence, and so is its test")]
+        pub enum Case {
+            $($(#[doc = concat!("`", stringify!($module), "`")] $case,)*)*
+        }
+
+        impl Case {
+            /// Every case.
+            pub const ALL: &'static [Self] = &[$($(Self::$case,)*)*];
+        }
+
+        async fn play(case: Case, world: World) {
+            match case {
+                $($(Case::$case => $module::$case(world).await,)*)*
+            }
+        }
+
+        /// A test for every case of the suite. Takes an expression that makes a fresh
+        /// [`Harness`](crate::conformance::Harness).
+        #[macro_export]
+        macro_rules! conformance_suite {
+            ($d harness:expr) => {
+                $($(
+                    #[test]
+                    fn $case() {
+                        $d crate::conformance::check($d crate::conformance::Case::$case, $d harness);
+                    }
+                )*)*
+            };
+        }
+    };
+}
+
+table! { $
+    accept {
+        a_submitted_task_is_pending_with_all_that_was_said_of_it,
+        an_accepted_task_survives_a_crash,
+        every_kind_of_payload_comes_back_as_it_was,
+        a_taken_id_is_refused_and_changes_nothing,
+        a_taken_id_is_refused_after_a_crash_and_after_its_end,
+        an_id_never_seen_is_unknown,
+    }
+    idempotency {
+        the_same_submit_again_gives_the_same_task,
+        a_key_with_another_digest_is_refused_and_changes_nothing,
+        of_many_submits_with_one_key_exactly_one_makes_a_task,
+        a_key_is_known_after_a_crash_and_after_a_clean_stop,
+        a_key_is_known_as_long_as_its_task_and_free_after_its_purge,
+        each_model_has_keys_of_its_own,
+        a_refused_submit_does_not_take_its_key,
+    }
+    order {
+        first_accepted_is_first_leased,
+        higher_priority_goes_first,
+        each_model_has_its_own_queue,
+        order_survives_a_crash,
+        position_counts_those_that_go_before,
+        position_is_for_queued_tasks_only,
+        position_is_counted_only_so_far,
+    }
+    lease {
+        an_empty_queue_gives_an_empty_answer,
+        no_more_are_leased_than_asked_for,
+        leases_stop_before_they_weigh_too_much,
+        the_first_is_leased_whatever_it_weighs,
+        a_leased_task_is_started_and_not_leased_again,
+        a_released_task_keeps_its_place_and_its_attempts,
+        a_stale_release_changes_nothing,
+        leases_end_with_their_process,
+        leases_end_with_a_clean_stop,
+    }
+    finish {
+        every_kind_of_outcome_is_kept_and_shown,
+        runs_under_one_lease_count_as_attempts,
+        a_recorded_outcome_survives_a_crash,
+        only_the_holder_of_the_lease_ends_a_task,
+        the_first_outcome_stays,
+        answers_stand_in_the_order_of_completions,
+        of_many_finishers_exactly_one_is_recorded,
+        a_holder_from_before_a_crash_is_stale,
+        each_step_of_a_life_is_shown_as_soon_as_it_is_answered,
+    }
+    expire {
+        a_finished_task_is_kept_for_its_time_and_not_longer,
+        an_expired_id_is_remembered_and_then_forgotten,
+        an_open_task_never_expires,
+        a_purge_is_bounded_and_ends_with_zero,
+        expiry_survives_a_crash,
+    }
+    depth {
+        depth_is_exact_through_every_operation,
+        depth_is_exact_after_a_crash,
+    }
+    close {
+        a_closed_store_answers_closed,
+        closing_twice_or_at_once_is_fine,
+        what_was_begun_is_finished_before_a_close,
+        a_closed_store_opens_again_with_everything,
+    }
+    cancel {
+        a_dropped_lease_is_given_back,
+        a_dropped_submit_happened_whole_or_not_at_all,
+    }
+    crowd {
+        many_submitters_and_leasers_lose_nothing_and_double_nothing,
+    }
+    random {
+        a_known_random_life_is_like_the_model,
+        a_new_random_life_is_like_the_model,
+    }
+}
+
+/// Plays one case against a fresh harness; panics when the promise is broken.
+pub fn check(case: Case, harness: impl Harness + 'static) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let played = runtime.block_on(async {
+        let world = World::open(Box::new(harness)).await;
+        tokio::time::timeout(CASE_LIMIT, play(case, world)).await
+    });
+    assert!(played.is_ok(), "{case:?} did not end within {CASE_LIMIT:?}");
+}

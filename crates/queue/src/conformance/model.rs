@@ -1,0 +1,155 @@
+//! The ports in a few dozen lines, in memory and obviously right: what a random life is compared with.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use cresset_task::{Attempt, ModelName, State, TaskId, TaskRecord, Timestamp};
+
+use crate::{Completion, Depth, Finished, Lookup, NewTask, Release};
+
+/// A task of the model.
+pub(super) struct Known {
+    pub(super) record: TaskRecord,
+    weight: u64,
+}
+
+/// All that was ever accepted, in order of acceptance.
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) tasks: Vec<Known>,
+    purged: HashMap<TaskId, Timestamp>,
+}
+
+impl Model {
+    pub(super) fn submit(&mut self, new: &NewTask) {
+        let record = TaskRecord {
+            id: new.id,
+            model: new.model.clone(),
+            state: State::Pending,
+            created_at: new.created_at,
+            started_at: None,
+            finished_at: None,
+            attempts: Attempt(0),
+            priority: new.priority,
+            metadata: new.metadata.clone(),
+            version: None,
+            outcome: None,
+        };
+        self.tasks.push(Known {
+            record,
+            weight: new.payload.weight() as u64,
+        });
+    }
+
+    /// The queue of a model, next first, as indexes into `tasks`.
+    fn queue(&self, model: &ModelName) -> Vec<usize> {
+        let queued = |i: &usize| {
+            let record = &self.tasks[*i].record;
+            record.state == State::Pending && record.model == *model
+        };
+        let mut queue: Vec<usize> = (0..self.tasks.len()).filter(queued).collect();
+        queue.sort_by_key(|i| std::cmp::Reverse(self.tasks[*i].record.priority));
+        queue
+    }
+
+    pub(super) fn lease(
+        &mut self,
+        model: &ModelName,
+        tasks_max: usize,
+        bytes_max: u64,
+        now: Timestamp,
+    ) -> Vec<(TaskId, Attempt)> {
+        let mut leased = Vec::new();
+        let mut bytes = 0;
+        for i in self.queue(model) {
+            let known = &mut self.tasks[i];
+            bytes += known.weight;
+            if leased.len() == tasks_max || (bytes > bytes_max && !leased.is_empty()) {
+                break;
+            }
+            known.record.state = State::Started;
+            known.record.attempts = known.record.attempts.next();
+            known.record.started_at = Some(now);
+            leased.push((known.record.id, known.record.attempts));
+        }
+        leased
+    }
+
+    fn held(&mut self, id: TaskId, attempt: Attempt) -> Option<&mut TaskRecord> {
+        let records = self.tasks.iter_mut().map(|known| &mut known.record);
+        records
+            .into_iter()
+            .find(|r| r.id == id && r.attempts == attempt && r.state == State::Started)
+    }
+
+    pub(super) fn release(&mut self, release: Release) {
+        if let Some(record) = self.held(release.id, release.attempt) {
+            record.state = State::Pending;
+        }
+    }
+
+    pub(super) fn finish(&mut self, completion: Completion) -> Finished {
+        let Some(record) = self.held(completion.id, completion.attempt) else {
+            return Finished::Stale;
+        };
+        record.state = record.state.after(completion.outcome.as_move()).unwrap();
+        record.finished_at = Some(completion.finished_at);
+        record.version = completion.version;
+        record.outcome = Some(completion.outcome);
+        Finished::Recorded
+    }
+
+    /// Removes all that has expired; says how many.
+    pub(super) fn purge(&mut self, now: Timestamp, result_ttl: Duration, tombstone_ttl: Duration) -> usize {
+        let before = self.tasks.len() + self.purged.len();
+        self.purged
+            .retain(|_, purged_at| purged_at.plus(tombstone_ttl) >= now);
+        let forgotten = before - self.tasks.len() - self.purged.len();
+        let expired = |known: &Known| {
+            known
+                .record
+                .finished_at
+                .is_some_and(|at| at.plus(result_ttl) < now)
+        };
+        let gone: Vec<TaskId> = self
+            .tasks
+            .iter()
+            .filter(|k| expired(k))
+            .map(|k| k.record.id)
+            .collect();
+        self.tasks.retain(|known| !expired(known));
+        self.purged.extend(gone.iter().map(|id| (*id, now)));
+        forgotten + gone.len()
+    }
+
+    pub(super) fn crash(&mut self) {
+        for known in self.tasks.iter_mut().filter(|k| k.record.state == State::Started) {
+            known.record.state = State::Pending;
+        }
+    }
+
+    pub(super) fn fetch(&self, id: TaskId) -> Lookup {
+        match self.tasks.iter().find(|known| known.record.id == id) {
+            Some(known) => Lookup::Found(Box::new(known.record.clone())),
+            None if self.purged.contains_key(&id) => Lookup::Expired,
+            None => Lookup::Unknown,
+        }
+    }
+
+    pub(super) fn position(&self, id: TaskId) -> Option<u64> {
+        let known = self.tasks.iter().find(|known| known.record.id == id)?;
+        let queue = self.queue(&known.record.model);
+        queue
+            .iter()
+            .position(|i| self.tasks[*i].record.id == id)
+            .map(|n| n as u64)
+    }
+
+    pub(super) fn depth(&self, model: &ModelName) -> Depth {
+        let queue = self.queue(model);
+        Depth {
+            tasks: queue.len() as u64,
+            bytes: queue.iter().map(|i| self.tasks[*i].weight).sum(),
+        }
+    }
+}

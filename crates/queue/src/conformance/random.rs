@@ -1,0 +1,281 @@
+//! Random lives, compared with the model after every step.
+//!
+//! The seed is printed; `CRESSET_CONFORMANCE_SEED=<n>` plays that life again.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use cresset_task::{Attempt, ModelName, TaskId, Timestamp};
+
+use super::finish::outcomes;
+use super::model::Model;
+use super::world::{World, at, json, model, task};
+use crate::{Completion, LeaseRequest, NewTask, Release};
+
+const SEED_VARIABLE: &str = "CRESSET_CONFORMANCE_SEED";
+/// Played each time, besides a new one.
+const KNOWN_SEED: u64 = 7;
+const STEPS: usize = 500;
+const MODELS: [&str; 2] = ["digits", "embed"];
+
+/// A small repeatable source of chance (SplitMix64's recurrence).
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// 0 to `limit` - 1.
+    pub(super) fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+pub(super) async fn a_known_random_life_is_like_the_model(world: World) {
+    live(world, KNOWN_SEED).await;
+}
+
+pub(super) async fn a_new_random_life_is_like_the_model(world: World) {
+    let seed = match std::env::var(SEED_VARIABLE) {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64,
+    };
+    live(world, seed).await;
+}
+
+async fn live(world: World, seed: u64) {
+    eprintln!("{SEED_VARIABLE}={seed}");
+    let mut life = Life {
+        world,
+        model: Model::default(),
+        dice: Dice::new(seed),
+        ids: Vec::new(),
+        now: at(0),
+    };
+    for step in 0..STEPS {
+        let (next, did) = life.step().await;
+        life = next;
+        life.compare(&format!("seed {seed}, step {step}: {did}")).await;
+    }
+    life.compare_all(&format!("seed {seed}, at the end")).await;
+}
+
+struct Life {
+    world: World,
+    model: Model,
+    dice: Dice,
+    // Every id ever submitted.
+    ids: Vec<TaskId>,
+    now: Timestamp,
+}
+
+impl Life {
+    /// One random operation, on both; what it was.
+    async fn step(mut self) -> (Self, &'static str) {
+        let jump = if self.dice.chance(4) {
+            self.world.harness.result_ttl() / 2
+        } else {
+            Duration::ZERO
+        };
+        self.now = self
+            .now
+            .plus(jump + Duration::from_micros(1 + self.dice.below(50) as u64));
+        let did = match self.dice.below(100) {
+            0..35 => self.submit().await,
+            35..55 => self.lease().await,
+            55..68 => self.release().await,
+            68..92 => self.finish().await,
+            92..96 => self.purge().await,
+            96..98 => return (self.crash().await, "crash"),
+            98 => return (self.restart().await, "restart"),
+            _ => self.twin().await,
+        };
+        (self, did)
+    }
+
+    fn some_model(&mut self) -> ModelName {
+        model(MODELS[self.dice.below(MODELS.len())])
+    }
+
+    fn some_task(&mut self) -> NewTask {
+        let weight_max = if self.dice.chance(5) { 20_000 } else { 30 };
+        let weight = 1 + self.dice.below(weight_max);
+        NewTask {
+            model: self.some_model(),
+            payload: json(&"1".repeat(weight)),
+            priority: self.dice.below(4) as i8 - 2,
+            metadata: self.dice.chance(30).then(|| Bytes::from_static(b"{\"a\":1}")),
+            created_at: self.now,
+            ..task(MODELS[0])
+        }
+    }
+
+    async fn submit(&mut self) -> &'static str {
+        let new = self.some_task();
+        self.model.submit(&new);
+        self.ids.push(new.id);
+        self.world.submit(new).await;
+        "submit"
+    }
+
+    /// A second submit of a remembered id.
+    async fn twin(&mut self) -> &'static str {
+        let new = self.some_task();
+        if let Some(id) = self.some_id() {
+            let taken = self.model.fetch(id) != crate::Lookup::Unknown;
+            if taken {
+                assert!(self.world.store.submit(NewTask { id, ..new }).await.is_err());
+            }
+        }
+        "submit of a taken id"
+    }
+
+    async fn lease(&mut self) -> &'static str {
+        let request = LeaseRequest {
+            model: self.some_model(),
+            max_tasks: self.dice.below(8),
+            max_bytes: if self.dice.chance(50) {
+                usize::MAX
+            } else {
+                self.dice.below(100)
+            },
+            now: self.now,
+        };
+        let bytes_max = request.max_bytes as u64;
+        let wanted = self
+            .model
+            .lease(&request.model, request.max_tasks, bytes_max, self.now);
+        let leases = self.world.store.lease(request).await.unwrap();
+        let leased: Vec<_> = leases.iter().map(|l| (l.id, l.attempt)).collect();
+        assert_eq!(leased, wanted);
+        "lease"
+    }
+
+    /// Some id and attempt: often the right one, sometimes one above, below, or of nobody.
+    fn some_claim(&mut self) -> Option<(TaskId, Attempt)> {
+        let started: Vec<_> = (self.model.tasks.iter().map(|k| &k.record))
+            .filter(|r| r.state == cresset_task::State::Started)
+            .map(|r| (r.id, r.attempts))
+            .collect();
+        if !started.is_empty() && self.dice.chance(75) {
+            return Some(started[self.dice.below(started.len())]);
+        }
+        if self.dice.chance(5) {
+            return Some((TaskId::fresh(), Attempt(1)));
+        }
+        let id = self.some_id()?;
+        Some((id, Attempt(self.dice.below(4) as u32)))
+    }
+
+    fn some_id(&mut self) -> Option<TaskId> {
+        if self.ids.is_empty() {
+            None
+        } else {
+            Some(self.ids[self.dice.below(self.ids.len())])
+        }
+    }
+
+    async fn release(&mut self) -> &'static str {
+        let mut releases = Vec::new();
+        for _ in 0..self.dice.below(4) {
+            releases.extend(self.some_claim().map(|(id, attempt)| Release { id, attempt }));
+        }
+        releases.iter().for_each(|r| self.model.release(*r));
+        self.world.store.release(releases).await.unwrap();
+        "release"
+    }
+
+    async fn finish(&mut self) -> &'static str {
+        let mut completions = Vec::new();
+        for _ in 0..1 + self.dice.below(3) {
+            let outcomes = outcomes();
+            let outcome = outcomes[self.dice.below(outcomes.len())].0.clone();
+            let version = self.dice.chance(50).then(|| "7".to_owned());
+            completions.extend(self.some_claim().map(|(id, attempt)| Completion {
+                id,
+                attempt,
+                redeliveries: 0,
+                outcome,
+                version,
+                finished_at: self.now,
+            }));
+        }
+        let wanted: Vec<_> = completions
+            .iter()
+            .cloned()
+            .map(|c| self.model.finish(c))
+            .collect();
+        assert_eq!(self.world.store.finish(completions).await.unwrap(), wanted);
+        "finish"
+    }
+
+    async fn purge(&mut self) -> &'static str {
+        let (results, tombstones) = (
+            self.world.harness.result_ttl(),
+            self.world.harness.tombstone_ttl(),
+        );
+        let wanted = self.model.purge(self.now, results, tombstones);
+        assert_eq!(self.world.purge_all(self.now).await, wanted);
+        "purge"
+    }
+
+    async fn crash(mut self) -> Self {
+        self.model.crash();
+        Self {
+            world: self.world.crash().await,
+            ..self
+        }
+    }
+
+    async fn restart(mut self) -> Self {
+        self.model.crash();
+        Self {
+            world: self.world.restart().await,
+            ..self
+        }
+    }
+
+    /// Depths, and a few tasks.
+    async fn compare(&mut self, when: &str) {
+        for name in MODELS {
+            assert_eq!(
+                self.world.depth(name),
+                self.model.depth(&model(name)),
+                "{name}, {when}"
+            );
+        }
+        for _ in 0..3 {
+            if let Some(id) = self.some_id() {
+                self.compare_task(id, when).await;
+            }
+        }
+    }
+
+    async fn compare_all(&self, when: &str) {
+        for id in &self.ids {
+            self.compare_task(*id, when).await;
+        }
+    }
+
+    async fn compare_task(&self, id: TaskId, when: &str) {
+        assert_eq!(self.world.lookup(id).await, self.model.fetch(id), "{when}");
+        assert_eq!(
+            self.world.store.position(id).await.unwrap(),
+            self.model.position(id),
+            "{when}"
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! What the cases are told with: a store under test, and short ways to make and look at tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cresset_task::{ModelName, Outcome, Payload, TaskId, TaskRecord, Timestamp};
+
+use super::Harness;
+use crate::{Backend, Completion, Depth, Finished, Lease, LeaseRequest, Lookup, NewTask, Release, Submitted};
+
+/// More than any case queues.
+pub(super) const ALL: usize = 100_000;
+
+/// A store under test.
+pub(super) struct World {
+    pub(super) harness: Box<dyn Harness>,
+    pub(super) store: Arc<dyn Backend>,
+}
+
+impl World {
+    pub(super) async fn open(harness: Box<dyn Harness>) -> Self {
+        let store = harness.open().await;
+        Self { harness, store }
+    }
+
+    /// The process dies and another starts.
+    pub(super) async fn crash(self) -> Self {
+        let store = self.harness.crash(self.store).await;
+        Self {
+            harness: self.harness,
+            store,
+        }
+    }
+
+    /// The process stops cleanly and another starts.
+    pub(super) async fn restart(self) -> Self {
+        self.store.close().await.unwrap();
+        drop(self.store);
+        let store = self.harness.open().await;
+        Self {
+            harness: self.harness,
+            store,
+        }
+    }
+
+    pub(super) async fn submit(&self, task: NewTask) -> TaskId {
+        let id = task.id;
+        assert_eq!(self.store.submit(task).await.unwrap(), Submitted::New);
+        id
+    }
+
+    /// Submits so many tasks of a model; their ids in order.
+    pub(super) async fn submit_many(&self, name: &str, count: usize) -> Vec<TaskId> {
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            ids.push(self.submit(task(name)).await);
+        }
+        ids
+    }
+
+    pub(super) async fn lease(&self, name: &str, max_tasks: usize) -> Vec<Lease> {
+        self.store.lease(request(name, max_tasks)).await.unwrap()
+    }
+
+    /// Leases exactly one.
+    pub(super) async fn lease_one(&self, name: &str) -> Lease {
+        let mut leases = self.lease(name, 1).await;
+        assert_eq!(leases.len(), 1, "there is a task to lease");
+        leases.remove(0)
+    }
+
+    pub(super) async fn release(&self, leases: &[Lease]) {
+        self.store
+            .release(leases.iter().map(giving_up).collect())
+            .await
+            .unwrap();
+    }
+
+    pub(super) async fn finish(&self, completion: Completion) -> Finished {
+        let answers = self.store.finish(vec![completion]).await.unwrap();
+        assert_eq!(answers.len(), 1, "one answer for one completion");
+        answers[0]
+    }
+
+    pub(super) async fn lookup(&self, id: TaskId) -> Lookup {
+        self.store.fetch(id).await.unwrap()
+    }
+
+    /// The record of a task that is there.
+    pub(super) async fn record(&self, id: TaskId) -> TaskRecord {
+        match self.lookup(id).await {
+            Lookup::Found(record) => *record,
+            other => panic!("{id} should be found, is {other:?}"),
+        }
+    }
+
+    pub(super) fn depth(&self, name: &str) -> Depth {
+        self.store.depth(&model(name))
+    }
+
+    /// Purges until nothing is left to; how many went.
+    pub(super) async fn purge_all(&self, now: Timestamp) -> usize {
+        let mut sum = 0;
+        loop {
+            match self.store.purge(now).await.unwrap() {
+                0 => return sum,
+                count => sum += count,
+            }
+        }
+    }
+
+    /// Submits, leases and finishes a task at these instants.
+    pub(super) async fn finished_task(&self, name: &str, finished_at: Timestamp) -> TaskId {
+        let id = self.submit(task(name)).await;
+        let lease = self.lease_one(name).await;
+        assert_eq!(lease.id, id, "the queue holds nothing else");
+        assert_eq!(
+            self.finish(success(&lease, finished_at)).await,
+            Finished::Recorded
+        );
+        id
+    }
+}
+
+pub(super) fn model(name: &str) -> ModelName {
+    name.parse().unwrap()
+}
+
+/// So many microseconds after some instant that all cases share.
+pub(super) fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(1_700_000_000_000_000 + micros)
+}
+
+pub(super) const TICK: Duration = Duration::from_micros(1);
+
+/// A fresh task that weighs seven bytes.
+pub(super) fn task(name: &str) -> NewTask {
+    NewTask {
+        id: TaskId::fresh(),
+        model: model(name),
+        payload: json("[1,2,3]"),
+        priority: 0,
+        metadata: None,
+        created_at: at(0),
+        idempotency: None,
+    }
+}
+
+pub(super) fn json(text: &str) -> Payload {
+    Payload::Json(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+pub(super) fn request(name: &str, max_tasks: usize) -> LeaseRequest {
+    LeaseRequest {
+        model: model(name),
+        max_tasks,
+        max_bytes: usize::MAX,
+        now: at(1_000),
+    }
+}
+
+pub(super) fn giving_up(lease: &Lease) -> Release {
+    Release {
+        id: lease.id,
+        attempt: lease.attempt,
+    }
+}
+
+pub(super) fn ended(lease: &Lease, outcome: Outcome, finished_at: Timestamp) -> Completion {
+    Completion {
+        id: lease.id,
+        attempt: lease.attempt,
+        redeliveries: 0,
+        outcome,
+        version: Some("3".into()),
+        finished_at,
+    }
+}
+
+pub(super) fn success(lease: &Lease, finished_at: Timestamp) -> Completion {
+    ended(lease, Outcome::Success(json("{\"label\":7}")), finished_at)
+}
+
+pub(super) fn ids(leases: &[Lease]) -> Vec<TaskId> {
+    leases.iter().map(|l| l.id).collect()
+}

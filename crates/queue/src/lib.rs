@@ -1,0 +1,24 @@
+//! The two ports of durable work: [`Broker`], where queued tasks live, and [`ResultStore`], where states and results
+//! live. Their promises are written above the traits; [`conformance`] (feature `conformance`) holds every
+//! implementation to them.
+//!
+//! A SQL engine is both at once ([`Capabilities::one_transaction`]): completing a task writes the result and leaves the
+//! queue in one transaction. This crate names no backend, and the engine sees backends only through it.
+
+mod broker;
+mod error;
+mod idempotency;
+mod results;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+pub use broker::{Broker, Capabilities, Depth, Lease, LeaseRequest, NewTask, POSITION_MAX, Release};
+pub use error::{QueueError, QueueErrorKind};
+pub use idempotency::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, Submitted};
+pub use results::{Completion, Finished, Lookup, ResultStore};
+
+/// One backend that is broker and result store at once.
+pub trait Backend: Broker + ResultStore {}
+
+impl<T: Broker + ResultStore> Backend for T {}

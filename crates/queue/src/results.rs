@@ -1,0 +1,66 @@
+//! The port to where states and results live.
+
+use async_trait::async_trait;
+use cresset_task::{Attempt, Outcome, TaskId, TaskRecord, Timestamp};
+
+use crate::error::QueueError;
+
+/// The end of a task, as the holder of its lease reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// The task.
+    pub id: TaskId,
+    /// The attempt that ends it.
+    pub attempt: Attempt,
+    /// How often the holder of the lease ran it again by itself (its batch raised, its instance died). Counted into the
+    /// task's attempts.
+    pub redeliveries: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The model version that ended it.
+    pub version: Option<String>,
+    /// When.
+    pub finished_at: Timestamp,
+}
+
+/// What became of a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// It is the task's one outcome now.
+    Recorded,
+    /// Refused: the task had ended already, or another attempt holds its lease, or there is no such task.
+    Stale,
+}
+
+/// What is known of an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The task.
+    Found(Box<TaskRecord>),
+    /// There was such a task; it ended and its record has been purged.
+    Expired,
+    /// No such task was ever accepted, as far as anyone can remember.
+    Unknown,
+}
+
+/// Where states and results live.
+///
+/// Promises that every implementation keeps, and the conformance suite checks by name:
+///
+/// - *One terminal state, once.* The first completion under the current attempt is recorded; every other one is `Stale`
+///   and changes nothing. When `finish` returns `Ok`, recorded outcomes are on stable storage.
+/// - *Read your writes.* After `submit`, `lease`, `release` or `finish` has returned, `fetch` shows it.
+/// - *Results expire.* A finished task older than the store's time to live is purged with its input; its id answers
+///   `Expired` for a further, longer time, then `Unknown`. An open task never expires this way.
+/// - *Bounded work.* `purge` removes at most a bounded chunk a call, so that it never holds up submits for long.
+#[async_trait]
+pub trait ResultStore: Send + Sync {
+    /// Records outcomes; the answers stand in the order of the completions.
+    async fn finish(&self, completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError>;
+
+    /// What is known of an id.
+    async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError>;
+
+    /// Removes one chunk of records that expired before `now`; says how many it removed. Zero means none are left.
+    async fn purge(&self, now: Timestamp) -> Result<usize, QueueError>;
+}
