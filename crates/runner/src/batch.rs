@@ -1,0 +1,268 @@
+//! From a job to the frame that hands it to an instance.
+
+use bytes::{Bytes, BytesMut};
+use cresset_task::{Code, Failure, Payload, Tensor, TensorSet, TensorSpec};
+
+use crate::layout::{REGION_MAX, place};
+use crate::slab::{OutOfSlab, Slab};
+use crate::wire::{Descriptor, HEADER_LEN, Header, Kind, SlotInfo, encode_descriptors, encode_items};
+
+/// A batch of tensors, looked through, not yet copied.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    items: Vec<TensorSet>,
+    /// For each declared input: what its stacked tensor is. The offsets count from the slot's input region.
+    tensors: Vec<Descriptor>,
+    /// Bytes of input region it takes.
+    pub(crate) needed: u64,
+}
+
+/// Why a job cannot be handed over. The engine checks payloads before it accepts them, so all but the first are bugs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unfit {
+    #[error(
+        "the inputs of the batch take more than the {REGION_MAX} bytes that an instance can be given at once; lower batching.max_batch_bytes or send smaller inputs"
+    )]
+    TooLarge,
+    #[error("a model of tensors was given JSON")]
+    NotTensors,
+    #[error("a model of objects was given tensors")]
+    NotJson,
+    #[error("input `{0}` is missing from an item of the batch")]
+    Missing(String),
+    #[error("input `{0}` differs in type or shape within the batch, or from what model.toml says")]
+    Uneven(String),
+}
+
+impl Unfit {
+    pub(crate) fn failure(&self) -> Failure {
+        let (code, type_) = match self {
+            Self::TooLarge => (Code::InvalidInput, "BatchTooLarge"),
+            _ => (Code::Internal, "UnfitBatch"),
+        };
+        Failure {
+            code,
+            type_: type_.into(),
+            message: self.to_string(),
+            traceback: None,
+            stage: None,
+        }
+    }
+}
+
+impl Stack {
+    /// Looks through the items of a tensor model's batch.
+    pub(crate) fn plan(specs: &[TensorSpec], items: Vec<Payload>) -> Result<Self, Unfit> {
+        let items = items
+            .into_iter()
+            .map(|item| match item {
+                Payload::Tensors(set) => Ok(set),
+                Payload::Json(_) => Err(Unfit::NotTensors),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let count = items.len() as u64;
+        let mut tensors = Vec::with_capacity(specs.len());
+        for (at, spec) in specs.iter().enumerate() {
+            let uneven = || Unfit::Uneven(spec.name.to_string());
+            let first = items
+                .first()
+                .map(|item| input(item, at, spec))
+                .transpose()?
+                .ok_or_else(uneven)?;
+            if first.dtype != spec.dtype || !spec.admits(&first.shape) {
+                return Err(uneven());
+            }
+            for item in &items {
+                let tensor = input(item, at, spec)?;
+                if tensor.dtype != first.dtype
+                    || tensor.shape != first.shape
+                    || tensor.data.len() != first.data.len()
+                {
+                    return Err(uneven());
+                }
+            }
+            let dims = std::iter::once(count as i64)
+                .chain(first.shape.iter().map(|d| *d as i64))
+                .collect();
+            let nbytes = count
+                .checked_mul(first.data.len() as u64)
+                .ok_or(Unfit::TooLarge)?;
+            tensors.push(Descriptor {
+                dtype: first.dtype,
+                dims,
+                offset: 0,
+                nbytes,
+            });
+        }
+        let (offsets, needed) = place(0, tensors.iter().map(|t| t.nbytes)).ok_or(Unfit::TooLarge)?;
+        if needed > REGION_MAX {
+            return Err(Unfit::TooLarge);
+        }
+        tensors
+            .iter_mut()
+            .zip(offsets)
+            .for_each(|(tensor, offset)| tensor.offset = offset);
+        Ok(Self {
+            items,
+            tensors,
+            needed,
+        })
+    }
+
+    /// Copies the items' rows into the slot's input region and gives the body of the RUN.
+    pub(crate) fn fill(
+        mut self,
+        specs: &[TensorSpec],
+        slab: &Slab,
+        slot: SlotInfo,
+    ) -> Result<Bytes, OutOfSlab> {
+        for (at, (tensor, spec)) in self.tensors.iter_mut().zip(specs).enumerate() {
+            tensor.offset += slot.input_offset;
+            let mut to = tensor.offset;
+            for item in &self.items {
+                // `plan` has found it in every item.
+                let Ok(row) = input(item, at, spec) else { continue };
+                slab.write(to, &row.data)?;
+                to += row.data.len() as u64;
+            }
+        }
+        let mut body = BytesMut::new();
+        encode_descriptors(&self.tensors, &mut body);
+        Ok(body.freeze())
+    }
+
+    pub(crate) fn tensors(&self) -> u16 {
+        self.tensors.len() as u16
+    }
+}
+
+/// The item's tensor for a declared input: almost always at the same place.
+fn input<'a>(item: &'a TensorSet, at: usize, spec: &TensorSpec) -> Result<&'a Tensor, Unfit> {
+    match item.0.get(at) {
+        Some((name, tensor)) if *name == spec.name => Ok(tensor),
+        _ => item
+            .get(&spec.name)
+            .ok_or_else(|| Unfit::Missing(spec.name.to_string())),
+    }
+}
+
+/// A RUN_OBJECTS with room for its header: see [`seal`].
+pub(crate) fn object_frame(items: &[Payload]) -> Result<BytesMut, Unfit> {
+    let texts = items
+        .iter()
+        .map(|item| match item {
+            Payload::Json(text) => Ok(text),
+            Payload::Tensors(_) => Err(Unfit::NotJson),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut frame = BytesMut::zeroed(HEADER_LEN);
+    encode_items(&texts, &mut frame).ok_or(Unfit::TooLarge)?;
+    Ok(frame)
+}
+
+/// Writes the header into the room that a frame has for it.
+pub(crate) fn seal(mut frame: BytesMut, header: Header) -> Bytes {
+    let body_len = frame.len().saturating_sub(HEADER_LEN) as u32;
+    if let Some(room) = frame.first_chunk_mut() {
+        *room = Header { body_len, ..header }.encode();
+    }
+    frame.freeze()
+}
+
+/// A whole frame in one piece.
+pub(crate) fn frame(header: &Header, body: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(HEADER_LEN + body.len());
+    out.extend_from_slice(&header.encode());
+    out.extend_from_slice(body);
+    out.freeze()
+}
+
+/// A frame with a JSON body.
+pub(crate) fn json_frame<T: serde::Serialize>(kind: Kind, body: &T) -> Result<Bytes, serde_json::Error> {
+    let body = serde_json::to_vec(body)?;
+    Ok(frame(&Header::plain(kind, body.len() as u32), &body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Regions;
+    use cresset_task::DType;
+
+    fn spec(name: &str, dtype: DType, shape: &[i64]) -> TensorSpec {
+        TensorSpec {
+            name: name.into(),
+            dtype,
+            shape: shape.to_vec(),
+            allow_non_finite: false,
+        }
+    }
+
+    fn tensor(dtype: DType, data: &'static [u8]) -> Tensor {
+        Tensor::new(dtype, vec![data.len() / dtype.size()], Bytes::from_static(data)).unwrap()
+    }
+
+    fn item(tensors: &[(&str, Tensor)]) -> Payload {
+        Payload::Tensors(TensorSet(
+            tensors.iter().map(|(n, t)| ((*n).into(), t.clone())).collect(),
+        ))
+    }
+
+    #[test]
+    fn rows_are_stacked_by_input_each_input_aligned() {
+        let specs = [spec("a", DType::Uint8, &[3]), spec("b", DType::Int16, &[-1])];
+        let one = item(&[
+            ("a", tensor(DType::Uint8, b"abc")),
+            ("b", tensor(DType::Int16, b"1234")),
+        ]);
+        let two = item(&[
+            ("b", tensor(DType::Int16, b"5678")),
+            ("a", tensor(DType::Uint8, b"def")),
+        ]);
+        let (slab, _fd) = Slab::create(
+            Regions {
+                input: 4096,
+                output: 4096,
+            }
+            .slab(),
+        )
+        .unwrap();
+        let slot = slab.info().slots[1];
+        let stack = Stack::plan(&specs, vec![one, two]).unwrap();
+        assert_eq!((stack.needed, stack.tensors()), (72, 2));
+        stack.fill(&specs, &slab, slot).unwrap();
+        assert_eq!(slab.read(slot.input_offset, 6).unwrap(), "abcdef");
+        assert_eq!(slab.read(slot.input_offset + 64, 8).unwrap(), "12345678");
+    }
+
+    #[test]
+    fn unfit_batches_are_refused_with_their_reason() {
+        let specs = [spec("a", DType::Uint8, &[-1])];
+        let good = || item(&[("a", tensor(DType::Uint8, b"abc"))]);
+        let plan = |items| Stack::plan(&specs, items).map(drop);
+        assert_eq!(plan(vec![Payload::Json("1".into())]), Err(Unfit::NotTensors));
+        assert_eq!(plan(vec![good(), item(&[])]), Err(Unfit::Missing("a".into())));
+        let longer = item(&[("a", tensor(DType::Uint8, b"abcd"))]);
+        assert_eq!(plan(vec![good(), longer]), Err(Unfit::Uneven("a".into())));
+        let other = item(&[("a", tensor(DType::Int8, b"abc"))]);
+        assert_eq!(plan(vec![other]), Err(Unfit::Uneven("a".into())));
+        assert_eq!(plan(vec![]), Err(Unfit::Uneven("a".into())));
+        assert_eq!(object_frame(&[good()]).unwrap_err(), Unfit::NotJson);
+    }
+
+    #[test]
+    fn a_batch_beyond_the_limit_is_refused_before_anything_is_copied() {
+        let specs = [spec("a", DType::Uint8, &[-1])];
+        let shared = Bytes::from(vec![0; 64 << 20]);
+        let item = || {
+            let tensor = Tensor::new(DType::Uint8, vec![shared.len()], shared.clone()).unwrap();
+            Payload::Tensors(TensorSet(vec![("a".into(), tensor)]))
+        };
+        assert!(Stack::plan(&specs, (0..16).map(|_| item()).collect()).is_ok());
+        let refused = Stack::plan(&specs, (0..17).map(|_| item()).collect()).unwrap_err();
+        assert_eq!(
+            (&refused, refused.failure().code),
+            (&Unfit::TooLarge, Code::InvalidInput)
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! The jobs of one instance: waiting at the head of the line, sent, and the numbers they go by.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use cresset_task::BatchId;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
+
+use crate::batch::Stack;
+use crate::layout::SLOTS;
+use crate::place::Given;
+use crate::wire::Header;
+
+/// A job looked through, next to be sent.
+pub(super) struct Planned {
+    pub(super) batch: BatchId,
+    pub(super) items: u32,
+    pub(super) load: Load,
+    pub(super) credit: OwnedSemaphorePermit,
+}
+
+/// What is to be handed over.
+pub(super) enum Load {
+    Tensors(Stack),
+    /// A RUN_OBJECTS whose header is still to be written.
+    Objects(BytesMut),
+}
+
+/// A job that the instance has.
+pub(super) struct Flight {
+    pub(super) batch: BatchId,
+    pub(super) items: u32,
+    pub(super) seq: u64,
+    /// For tensors the slab's slot. Objects take a place in line too, but none in the slab.
+    pub(super) slot: u32,
+    pub(super) credit: OwnedSemaphorePermit,
+    /// Since when no other is before it.
+    first_since: Option<Instant>,
+}
+
+impl Flight {
+    /// How long it has been the first in line.
+    pub(super) fn ran_for(&self) -> Duration {
+        self.first_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+/// All jobs of one instance. There are never more than [`SLOTS`], as there are only so many credits.
+pub(super) struct Flights {
+    /// Came through the door, in order.
+    pub(super) waiting: VecDeque<Given>,
+    /// The first of those that wait, looked through.
+    pub(super) head: Option<Planned>,
+    /// Sent, in order; answers come in this order.
+    sent: VecDeque<Flight>,
+    free: Vec<u32>,
+    last_seq: u64,
+    /// Batches are tensors and lie in the slab.
+    in_slab: bool,
+}
+
+impl Flights {
+    pub(super) fn new(in_slab: bool) -> Self {
+        Self {
+            waiting: VecDeque::with_capacity(SLOTS),
+            head: None,
+            sent: VecDeque::with_capacity(SLOTS),
+            free: (0..SLOTS as u32).rev().collect(),
+            last_seq: 0,
+            in_slab,
+        }
+    }
+
+    /// No job is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.head.is_none() && self.sent.is_empty()
+    }
+
+    /// No job is sent, so the slab is ours.
+    pub(super) fn none_sent(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// A free slot, and the number of the next batch. The slot is taken back with [`Flights::sent`].
+    pub(super) fn next_slot(&self) -> Option<(u32, u64)> {
+        self.free.last().map(|slot| (*slot, self.last_seq + 1))
+    }
+
+    /// A job has been sent in the slot and under the number that `next_slot` gave.
+    pub(super) fn sent(&mut self, batch: BatchId, items: u32, credit: OwnedSemaphorePermit) {
+        let Some(slot) = self.free.pop() else { return };
+        self.last_seq += 1;
+        let first_since = self.sent.is_empty().then(Instant::now);
+        self.sent.push_back(Flight {
+            batch,
+            items,
+            seq: self.last_seq,
+            slot,
+            credit,
+            first_since,
+        });
+    }
+
+    /// The job that an answer with this header is for, if it is the one whose turn it is.
+    pub(super) fn answered_by(&self, header: &Header) -> Result<&Flight, String> {
+        let name = header.kind.name();
+        let Some(first) = self.sent.front() else {
+            return Err(format!("a {name} though no batch was sent"));
+        };
+        let slot = if self.in_slab { first.slot } else { 0 };
+        let (is, want) = (
+            (header.seq, header.slot, header.batch),
+            (first.seq, slot, first.items),
+        );
+        if is != want {
+            return Err(format!(
+                "a {name} for (seq, slot, batch) {is:?} when {want:?} was next"
+            ));
+        }
+        Ok(first)
+    }
+
+    /// The first job has been answered; its slot is free and the next one's time begins.
+    pub(super) fn pop(&mut self) -> Option<Flight> {
+        let first = self.sent.pop_front()?;
+        self.free.push(first.slot);
+        if let Some(next) = self.sent.front_mut() {
+            next.first_since = Some(Instant::now());
+        }
+        Some(first)
+    }
+
+    /// When the first job will have run for `limit`.
+    pub(super) fn deadline(&self, limit: Duration) -> Option<Instant> {
+        // A limit past the end of the clock is none.
+        self.sent.front()?.first_since?.checked_add(limit)
+    }
+
+    /// Takes all jobs out, and those still in the door, in order; true for the one that was running. Their credits are
+    /// gone with them.
+    pub(super) fn lose(&mut self, door: Option<mpsc::Receiver<Given>>) -> Vec<(BatchId, bool)> {
+        let mut lost: Vec<_> = self
+            .sent
+            .drain(..)
+            .enumerate()
+            .map(|(i, flight)| (flight.batch, i == 0))
+            .collect();
+        lost.extend(self.head.take().map(|planned| (planned.batch, false)));
+        lost.extend(self.waiting.drain(..).map(|given| (given.job.batch, false)));
+        if let Some(mut door) = door {
+            while let Ok(given) = door.try_recv() {
+                lost.push((given.job.batch, false));
+            }
+        }
+        lost
+    }
+}

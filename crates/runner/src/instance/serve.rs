@@ -1,0 +1,365 @@
+//! While it is ready: jobs in, answers out, and the reasons to end it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cresset_config::ModelKind;
+use cresset_task::{BatchId, Code, Failure};
+use rustix::process::Signal;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
+
+use super::flight::{Load, Planned};
+use super::{Finish, Instance, Phase};
+use crate::batch::{Stack, frame, json_frame, object_frame, seal};
+use crate::channel::{ChannelError, Frame};
+use crate::check::{self, Slot};
+use crate::layout::{Regions, SLOTS};
+use crate::place::Given;
+use crate::port::{DownReason, JobEnd, Timing};
+use crate::slab::Slab;
+use crate::wire::{Header, Kind, Resize, Returns, WireFailure, decode_answer, decode_answers};
+
+/// More bytes than this are copied off the runtime's threads, which have other things to do; handing work over costs
+/// about as much as copying this much.
+const COPY_HERE_MAX: u64 = 1 << 20;
+/// How long an instance has for its end after SIGTERM.
+const TERM_WAIT: Duration = Duration::from_secs(1);
+
+/// What happened next.
+enum Step {
+    Frame(Result<Frame, ChannelError>),
+    Job(Option<Given>),
+    Died,
+    BatchLate,
+    StopLate,
+    StopOrder,
+    Kill,
+}
+
+impl Instance<'_> {
+    /// Runs batches until something ends it.
+    pub(super) async fn serve(&mut self) -> Finish {
+        match self.serve_on().await {
+            Ok(never) => match never {},
+            Err(finish) => finish,
+        }
+    }
+
+    async fn serve_on(&mut self) -> Result<std::convert::Infallible, Finish> {
+        let limit = self.shared.config.limits.timeout;
+        let mut stop = self.shared.stop.subscribe();
+        let mut told = false;
+        loop {
+            let order = *stop.borrow_and_update();
+            if order.is_some() && self.phase == Phase::Serving {
+                self.phase = Phase::Draining;
+                self.place.close();
+            }
+            self.send_waiting().await;
+            let drained = self.phase != Phase::Serving && self.jobs.is_none() && self.flights.is_empty();
+            if drained && !std::mem::replace(&mut told, true) {
+                self.channel
+                    .push(frame(&Header::plain(Kind::Shutdown, 0), &[]), None);
+            }
+            let batch_late = self.flights.deadline(limit);
+            let stop_late = match self.phase {
+                Phase::Serving => None,
+                Phase::Draining => order,
+                Phase::Terminating(until) => Some(until),
+            };
+            let takes_jobs = self.flights.waiting.len() < SLOTS;
+            let step = tokio::select! {
+                frame = self.channel.next() => Step::Frame(frame),
+                given = next_job(&mut self.jobs), if takes_jobs => Step::Job(given),
+                () = self.process.died() => Step::Died,
+                () = at(batch_late) => Step::BatchLate,
+                () = at(stop_late) => Step::StopLate,
+                // Fails only without a sender, and `shared` holds it.
+                _ = stop.changed() => Step::StopOrder,
+                () = self.shared.kill.cancelled() => Step::Kill,
+            };
+            match step {
+                Step::Frame(frame) => self.on_frame(frame?).await?,
+                Step::Job(Some(given)) => self.flights.waiting.push_back(given),
+                Step::Job(None) => self.jobs = None,
+                Step::Died => return Err(Finish::Died),
+                Step::BatchLate => self.on_late(limit).await?,
+                Step::StopLate => self.on_stop_late()?,
+                Step::StopOrder => {}
+                Step::Kill => return Err(Finish::Kill(DownReason::Stopped)),
+            }
+        }
+    }
+
+    /// The first batch is past its time, unless its answer is here and only unread.
+    async fn on_late(&mut self, limit: Duration) -> Result<(), Finish> {
+        while let Some(frame) = self.channel.next_now()? {
+            self.on_frame(frame).await?;
+        }
+        match self.flights.deadline(limit) {
+            Some(deadline) if deadline <= Instant::now() => Err(Finish::Kill(DownReason::Hung(limit))),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_stop_late(&mut self) -> Result<(), Finish> {
+        if let Phase::Terminating(_) = self.phase {
+            return Err(Finish::Kill(DownReason::Stopped));
+        }
+        self.process.signal(Signal::TERM);
+        self.phase = Phase::Terminating(Instant::now() + TERM_WAIT);
+        Ok(())
+    }
+
+    /// A frame of an instance that is ready.
+    pub(super) async fn on_frame(&mut self, frame: Frame) -> Result<(), Finish> {
+        let Frame { header, body } = frame;
+        let end = match (header.kind, self.returns) {
+            (Kind::Note, _) => return self.on_note(&body),
+            (Kind::Error, _) => {
+                self.flights.answered_by(&header).map_err(Finish::protocol)?;
+                JobEnd::Raised(WireFailure::decode(header.kind, &body)?.into_failure())
+            }
+            (Kind::Done, Returns::Tensor) => self.tensors(&header, body).await?,
+            (Kind::DoneObjects, Returns::Object) => {
+                self.flights.answered_by(&header).map_err(Finish::protocol)?;
+                let work = move || check::objects(decode_answers(&header, &body)?);
+                off_thread(header.body_len.into(), work)
+                    .await
+                    .map_err(Finish::protocol)?
+            }
+            (kind, returns) => {
+                return Err(Finish::protocol(format_args!(
+                    "a {} frame from a ready instance that returns {returns:?}",
+                    kind.name()
+                )));
+            }
+        };
+        let Some(flight) = self.flights.pop() else {
+            return Ok(());
+        };
+        let timing = Timing {
+            compute: flight.ran_for(),
+        };
+        drop(flight.credit);
+        self.announce(flight.batch, end, timing).await;
+        Ok(())
+    }
+
+    async fn tensors(&self, header: &Header, body: bytes::Bytes) -> Result<JobEnd, Finish> {
+        let flight = self.flights.answered_by(header).map_err(Finish::protocol)?;
+        let answer = decode_answer(header, &body)?;
+        let Some(slab) = &self.slab else {
+            return Err(Finish::protocol("tensors from an object model"));
+        };
+        let Some(info) = slab.info().slots.get(flight.slot as usize).copied() else {
+            return Err(Finish::protocol(format_args!(
+                "an answer in slot {}",
+                flight.slot
+            )));
+        };
+        let slot = Slot {
+            number: flight.slot,
+            info,
+            slab: slab.clone(),
+        };
+        let batch = flight.items as usize;
+        let config = self.shared.config.clone();
+        let bytes = answer
+            .tensors
+            .iter()
+            .fold(0_u64, |sum, t| sum.saturating_add(t.nbytes));
+        let work = move || check::tensors(&config.outputs, answer, &slot, batch);
+        off_thread(bytes, work).await.map_err(Finish::protocol)
+    }
+
+    /// Sends what can be sent, in order.
+    async fn send_waiting(&mut self) {
+        loop {
+            if self.flights.head.is_none() {
+                let Some(given) = self.flights.waiting.pop_front() else {
+                    return;
+                };
+                self.plan(given).await;
+                continue;
+            }
+            let Some((slot, seq)) = self.flights.next_slot() else {
+                return;
+            };
+            let room = self.regions.input;
+            let Some(planned) = self.flights.head.take() else {
+                return;
+            };
+            match &planned.load {
+                Load::Tensors(stack) if stack.needed > room && !self.flights.none_sent() => {
+                    // A larger slab is needed, and the instance still works in this one.
+                    self.flights.head = Some(planned);
+                    return;
+                }
+                Load::Tensors(stack) if stack.needed > room => {
+                    if let Err(e) = self.grow(stack.needed).await {
+                        let why = format!("{} bytes of shared memory could not be made: {e}", stack.needed);
+                        self.end_early(planned.batch, planned.credit, internal(why)).await;
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            self.send(planned, slot, seq).await;
+        }
+    }
+
+    /// Looks a job through and puts it at the head of the line, or refuses it.
+    async fn plan(&mut self, given: Given) {
+        let Given { job, credit } = given;
+        let config = &self.shared.config;
+        if job.items.is_empty() {
+            return self.end_early(job.batch, credit, JobEnd::Items(Vec::new())).await;
+        }
+        let items = job.items.len() as u32;
+        let load = match config.kind() {
+            ModelKind::Tensor => Stack::plan(&config.inputs, job.items).map(Load::Tensors),
+            ModelKind::Object => {
+                let bytes = job.items.iter().map(|item| item.weight() as u64).sum();
+                off_thread(bytes, move || object_frame(&job.items))
+                    .await
+                    .map(Load::Objects)
+            }
+        };
+        match load {
+            Ok(load) => {
+                self.flights.head = Some(Planned {
+                    batch: job.batch,
+                    items,
+                    load,
+                    credit,
+                })
+            }
+            Err(unfit) => {
+                self.end_early(job.batch, credit, JobEnd::Raised(unfit.failure()))
+                    .await
+            }
+        }
+    }
+
+    /// Ends a job that was never sent.
+    async fn end_early(&self, batch: BatchId, credit: OwnedSemaphorePermit, end: JobEnd) {
+        drop(credit);
+        self.announce(batch, end, Timing::default()).await;
+    }
+
+    async fn send(&mut self, planned: Planned, slot: u32, seq: u64) {
+        let Planned {
+            batch,
+            items,
+            load,
+            credit,
+        } = planned;
+        let config = self.shared.config.clone();
+        let deadline_ms = u32::try_from(config.limits.timeout.as_millis()).unwrap_or(0);
+        let header = Header {
+            seq,
+            batch: items,
+            deadline_ms,
+            ..Header::plain(Kind::RunObjects, 0)
+        };
+        let run = match (load, self.slab.clone()) {
+            (Load::Objects(frame), _) => Ok(seal(frame, header)),
+            (Load::Tensors(_), None) => Err("tensors for an object model".to_owned()),
+            (Load::Tensors(stack), Some(slab)) => {
+                let (n_tensors, bytes) = (stack.tensors(), stack.needed);
+                let fill = move || match slab.info().slots.get(slot as usize) {
+                    Some(info) => stack
+                        .fill(&config.inputs, &slab, *info)
+                        .map_err(|e| e.to_string()),
+                    None => Err(format!("there is no slot {slot}")),
+                };
+                off_thread(bytes, fill).await.map(|body| {
+                    let body_len = body.len() as u32;
+                    frame(
+                        &Header {
+                            kind: Kind::Run,
+                            slot,
+                            n_tensors,
+                            body_len,
+                            ..header
+                        },
+                        &body,
+                    )
+                })
+            }
+        };
+        match run {
+            Ok(run) => {
+                self.flights.sent(batch, items, credit);
+                self.channel.push(run, None);
+            }
+            Err(why) => self.end_early(batch, credit, internal(why)).await,
+        }
+    }
+
+    /// Makes a larger slab and tells the instance. Only while no batch is sent.
+    async fn grow(&mut self, needed: u64) -> io::Result<()> {
+        let regions = self.regions.grown_for(needed).ok_or(io::ErrorKind::OutOfMemory)?;
+        let (slab, memfd) = make_slab(regions).await?;
+        let resize = json_frame(Kind::Resize, &Resize { slab: slab.info() })?;
+        self.channel.push(resize, Some(memfd));
+        tracing::debug!(model = %self.shared.config.name, instance = %self.place.id, bytes = slab.info().size,
+            "an instance got a larger slab");
+        self.regions = regions;
+        self.slab = Some(Arc::new(slab));
+        Ok(())
+    }
+}
+
+/// A failure that is our own fault.
+fn internal(message: String) -> JobEnd {
+    let (code, type_) = (Code::Internal, "Internal".to_owned());
+    JobEnd::Raised(Failure {
+        code,
+        type_,
+        message,
+        traceback: None,
+        stage: None,
+    })
+}
+
+/// Makes a slab off the runtime's threads: the kernel clears and maps its pages.
+pub(super) async fn make_slab(regions: Regions) -> io::Result<(Slab, OwnedFd)> {
+    let slab = regions.slab();
+    off_thread(u64::MAX, move || Slab::create(slab)).await
+}
+
+/// Does work that touches so many bytes, elsewhere if they are many.
+async fn off_thread<T: Send + 'static>(bytes: u64, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if bytes <= COPY_HERE_MAX {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => match e.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down and drops us next.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// The next job through the door; never resolves without one. Cancel-safe.
+async fn next_job(jobs: &mut Option<mpsc::Receiver<Given>>) -> Option<Given> {
+    match jobs {
+        Some(jobs) => jobs.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves at a time, or never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,164 @@
+//! From nothing to ready: process, HELLO, READY.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::flight::Flights;
+use super::{Finish, Instance, Phase};
+use crate::batch::json_frame;
+use crate::channel::{Channel, Frame};
+use crate::launch::launch;
+use crate::layout::{Regions, SLOTS};
+use crate::logs::Logs;
+use crate::place::Place;
+use crate::pool::Shared;
+use crate::port::{DownReason, InstanceState, PoolEvent};
+use crate::spawn::spawn;
+use crate::supervise::stopping;
+use crate::wire::{Hello, InstanceInfo, Kind, ModelInfo, PROTOCOL, Ready, Returns, WireFailure};
+use cresset_config::ModelKind;
+
+/// Starts the process and greets it. The error is for people.
+pub(super) async fn start<'a>(
+    shared: &'a Shared,
+    place: &'a Place,
+    interpreter: PathBuf,
+) -> Result<Instance<'a>, String> {
+    let config = &shared.config;
+    let regions = Regions::of(config);
+    let (slab, memfd) = match config.kind() {
+        ModelKind::Object => (None, None),
+        ModelKind::Tensor => {
+            let (slab, memfd) = super::serve::make_slab(regions).await.map_err(|e| {
+                format!(
+                    "{} bytes of shared memory could not be made: {e}",
+                    regions.slab().size
+                )
+            })?;
+            (Some(Arc::new(slab)), Some(memfd))
+        }
+    };
+    let threads = config.instances.threads.unwrap_or(shared.options.threads_default);
+    let (mut channel, control) =
+        Channel::pair().map_err(|e| format!("the control channel could not be made: {e}"))?;
+    let what = launch(
+        config,
+        place.id,
+        threads,
+        interpreter,
+        &shared.options.sdk_dir,
+        control,
+    );
+    let started = spawn(what).await.map_err(|e| e.to_string())?;
+    place.note_pid(started.process.pid());
+    let hello = Hello {
+        protocol: PROTOCOL,
+        model: ModelInfo {
+            name: config.name.as_str(),
+            version: &config.version,
+            dir: config
+                .dir
+                .to_str()
+                .ok_or("the path of the model's folder is not UTF-8")?,
+            entry: match &config.entry.attribute {
+                Some(attribute) => format!("{}:{attribute}", config.entry.file),
+                None => config.entry.file.clone(),
+            },
+            kind: config.kind().name(),
+            inputs: &config.inputs,
+            outputs: &config.outputs,
+            max_batch_size: config.batching.max_batch_size,
+            allow_pickle: config.allow_pickle,
+            copy_inputs: config.copy_inputs,
+        },
+        instance: InstanceInfo {
+            id: place.id.0,
+            device: &place.device,
+            threads,
+        },
+        slab: slab.as_ref().map(|s| s.info().clone()),
+    };
+    channel.push(json_frame(Kind::Hello, &hello).map_err(|e| e.to_string())?, memfd);
+    Ok(Instance {
+        shared,
+        place,
+        logs: Logs::start(&config.name, place.id, started.stdout, started.stderr),
+        process: started.process,
+        channel,
+        flights: Flights::new(slab.is_some()),
+        slab,
+        regions,
+        returns: Returns::Tensor,
+        jobs: None,
+        ready_since: None,
+        phase: Phase::Serving,
+        notes: 0,
+    })
+}
+
+impl Instance<'_> {
+    /// Waits until it is warm, and opens the door. A stop meanwhile kills it: it holds nothing that could be lost.
+    pub(super) async fn await_ready(&mut self) -> Result<(), Finish> {
+        let limit = self.shared.config.limits.start_timeout;
+        let late = tokio::time::sleep(limit);
+        tokio::pin!(late);
+        loop {
+            let frame = tokio::select! {
+                frame = self.channel.next() => frame?,
+                () = self.process.died() => return Err(Finish::Died),
+                () = &mut late => return Err(Finish::Kill(DownReason::StartTimeout(limit))),
+                () = stopping(self.shared) => return Err(Finish::Kill(DownReason::Stopped)),
+            };
+            if let Some(ready) = self.on_start_frame(&frame)? {
+                return self.come_up(ready).await;
+            }
+        }
+    }
+
+    /// A frame of an instance that was not ready before it.
+    pub(super) fn on_start_frame(&mut self, frame: &Frame) -> Result<Option<Ready>, Finish> {
+        let kind = frame.header.kind;
+        match kind {
+            Kind::Ready => Ok(Some(Ready::decode(kind, &frame.body)?)),
+            Kind::Failed => {
+                let failure = WireFailure::decode(kind, &frame.body)?.into_failure();
+                Err(Finish::Failed(DownReason::Start(failure)))
+            }
+            Kind::Note => self.on_note(&frame.body).map(|()| None),
+            other => Err(Finish::protocol(format_args!(
+                "a {} frame before it was ready",
+                other.name()
+            ))),
+        }
+    }
+
+    async fn come_up(&mut self, ready: Ready) -> Result<(), Finish> {
+        if ready.protocol != PROTOCOL {
+            return Err(Finish::protocol(format_args!(
+                "it speaks version {} of the protocol, we speak {PROTOCOL}",
+                ready.protocol
+            )));
+        }
+        let config = &self.shared.config;
+        if config.kind() == ModelKind::Object && ready.returns != Returns::Object {
+            return Err(Finish::protocol("it says that an object model returns tensors"));
+        }
+        self.returns = ready.returns;
+        tracing::info!(model = %config.name, instance = %self.place.id, pid = self.process.pid(), device = ready.device,
+            runtime = ready.runtime, load_ms = ready.load_ms, warmup_ms = ready.warmup_ms, "an instance is ready");
+        self.place.note_runtime(ready.runtime);
+        self.ready_since = Some(Instant::now());
+        self.shared.note_ready();
+        self.place.enter(InstanceState::Ready);
+        self.jobs = Some(self.place.open());
+        self.shared
+            .emit(PoolEvent::Up {
+                instance: self.place.id,
+                slots: SLOTS,
+            })
+            .await;
+        Ok(())
+    }
+}

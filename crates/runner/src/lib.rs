@@ -1,0 +1,32 @@
+//! Model processes: their environment, their start, the wire to them, their memory, their supervision.
+//!
+//! The engine sees a model's processes through [`Executor`] and [`PoolEvent`] only, so that it can be tested without
+//! any. This crate knows nothing of tasks, queues or HTTP: it runs batches of payloads.
+
+mod backoff;
+mod batch;
+mod channel;
+mod check;
+pub mod env;
+mod instance;
+mod launch;
+mod layout;
+mod logs;
+mod oom;
+mod place;
+mod pool;
+pub mod port;
+pub mod sdk;
+mod slab;
+mod spawn;
+mod supervise;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod wire;
+
+pub use env::{EnvError, EnvInfo, EnvKey, EnvManager};
+pub use pool::{OnProgress, Pool, PoolOptions};
+pub use port::{
+    DownReason, Executor, InstanceState, InstanceStatus, ItemEnd, Job, JobEnd, NotTaken, PoolEvent,
+    PoolState, PoolStatus, Timing,
+};

@@ -1,0 +1,239 @@
+//! How the engine sees the processes of one model.
+//!
+//! The engine gives an instance a [`Job`] only while it holds a credit for it: [`PoolEvent::Up`] grants `slots` credits,
+//! each job takes one, each [`PoolEvent::Ended`] gives it back, [`PoolEvent::Down`] takes all away. There is no second
+//! queue behind the credits.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use cresset_task::{BatchId, Failure, InstanceId, Payload};
+
+/// Items for one instance, to be run together.
+#[derive(Debug)]
+pub struct Job {
+    /// Unique while the server lives.
+    pub batch: BatchId,
+    /// The inputs, at least one. For a tensor model all have the same shapes.
+    pub items: Vec<Payload>,
+}
+
+/// What became of one item.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ItemEnd {
+    /// Its result, checked against the declared outputs.
+    Done(Payload),
+    /// It failed alone.
+    Failed(Failure),
+}
+
+/// What became of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobEnd {
+    /// One end for each item, in order.
+    Items(Vec<ItemEnd>),
+    /// The batch as a whole raised: which item is to blame is not known (unless there is only one).
+    Raised(Failure),
+    /// The instance died or was killed before it answered.
+    Lost {
+        /// How it died.
+        reason: DownReason,
+        /// True for the batch that was running; false for one that waited behind it and is not to blame.
+        suspect: bool,
+    },
+}
+
+/// Where the time of a job went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// From being sent to the answer being read, less the time it waited behind another batch of the same instance.
+    pub compute: Duration,
+}
+
+/// Why an instance is not there any more, or did not come up.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DownReason {
+    /// It could not be started at all (interpreter missing, environment not built).
+    Spawn(String),
+    /// Import, `load` or `warmup` raised.
+    Start(Failure),
+    /// It was not ready within `limits.start_timeout`; killed.
+    StartTimeout(Duration),
+    /// It exited by itself.
+    Exited(i32),
+    /// A signal ended it.
+    Signal(i32),
+    /// The kernel killed it for memory.
+    OutOfMemory,
+    /// A batch ran past `limits.timeout`; killed.
+    Hung(Duration),
+    /// It broke the runner protocol; killed.
+    Protocol(String),
+    /// We stopped it.
+    Stopped,
+}
+
+impl DownReason {
+    /// The label in metrics and logs.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Spawn(_) => "spawn",
+            Self::Start(_) => "start",
+            Self::StartTimeout(_) => "start_timeout",
+            Self::Exited(_) => "exit",
+            Self::Signal(_) => "signal",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Hung(_) => "hung",
+            Self::Protocol(_) => "protocol",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spawn(why) => write!(f, "could not be started: {why}"),
+            Self::Start(failure) => {
+                let stage = failure.stage.map_or("start", |s| s.name());
+                write!(f, "failed in {stage}: {}: {}", failure.type_, failure.message)
+            }
+            Self::StartTimeout(limit) => write!(f, "was not ready within {limit:?}"),
+            Self::Exited(status) => write!(f, "exited with status {status}"),
+            Self::Signal(number) => write!(f, "was ended by signal {number}"),
+            Self::OutOfMemory => f.write_str("was killed for lack of memory"),
+            Self::Hung(limit) => write!(f, "did not finish a batch within {limit:?} and was killed"),
+            Self::Protocol(what) => write!(f, "broke the runner protocol: {what}"),
+            Self::Stopped => f.write_str("was stopped"),
+        }
+    }
+}
+
+/// What happens to the processes of a model.
+#[derive(Debug)]
+pub enum PoolEvent {
+    /// An instance is warm and takes `slots` jobs at once.
+    Up {
+        /// Which.
+        instance: InstanceId,
+        /// Jobs it may hold.
+        slots: usize,
+    },
+    /// A job ended. Sent exactly once for every job that `run` took.
+    Ended {
+        /// Which instance had it.
+        instance: InstanceId,
+        /// The job's batch.
+        batch: BatchId,
+        /// How.
+        end: JobEnd,
+        /// How long it took.
+        timing: Timing,
+    },
+    /// An instance is gone, or did not come up; all its jobs have ended before this.
+    Down {
+        /// Which.
+        instance: InstanceId,
+        /// Why.
+        reason: DownReason,
+    },
+}
+
+/// Where an instance is in its life.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InstanceState {
+    /// The environment is being built, or the process imports, loads, warms up.
+    Starting,
+    /// It takes batches.
+    Ready,
+    /// It is down and will be started again.
+    Waiting {
+        /// Why it is down.
+        reason: DownReason,
+        /// How long the wait is, counted from when it went down.
+        delay: Duration,
+    },
+    /// It has been stopped for good.
+    Stopped,
+}
+
+/// One instance, for people and probes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceStatus {
+    /// Its place.
+    pub id: InstanceId,
+    /// Its device.
+    pub device: String,
+    /// Its process, while there is one.
+    pub pid: Option<u32>,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// Since when.
+    pub since: SystemTime,
+    /// Starts after the first.
+    pub restarts: u64,
+    /// `python 3.11.7, torch 2.15.0`, once it said so.
+    pub runtime: Option<String>,
+}
+
+/// Where a model as a whole is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolState {
+    /// No instance has been ready yet, and none has failed often enough to worry.
+    Starting,
+    /// At least one instance takes batches and the crash-loop breaker is closed.
+    Ready,
+    /// The crash-loop breaker is open (too many deaths in a short time), though an instance may be up; or no
+    /// instance is up though one was before.
+    Degraded,
+    /// No instance has ever been ready, and starting failed at least once.
+    Failed,
+    /// Stopped for good.
+    Stopped,
+}
+
+impl PoolState {
+    /// The name in the API and in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// All instances of a model, for people and probes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolStatus {
+    /// The model as a whole.
+    pub state: PoolState,
+    /// Its instances, by id.
+    pub instances: Vec<InstanceStatus>,
+    /// The newest reason an instance went down, if any has.
+    pub last_failure: Option<DownReason>,
+}
+
+/// An instance has no free slot, or is gone; the job comes back.
+#[derive(Debug)]
+pub struct NotTaken(pub Job);
+
+/// The processes of one model.
+#[async_trait]
+pub trait Executor: Send + Sync {
+    /// Hands a job to an instance. Never blocks. The end comes as [`PoolEvent::Ended`]; if the instance has gone in the
+    /// meantime, that is `Lost` and not to blame.
+    fn run(&self, instance: InstanceId, job: Job) -> Result<(), NotTaken>;
+
+    /// How things stand. Cheap.
+    fn status(&self) -> PoolStatus;
+
+    /// Stops all instances: they finish the jobs they hold if they can within `grace`, then they are killed. Returns
+    /// when no process is left. Idempotent.
+    async fn stop(&self, grace: Duration);
+}

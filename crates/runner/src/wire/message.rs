@@ -1,0 +1,220 @@
+//! The JSON bodies.
+
+use cresset_task::{Code, Failure, Stage, TensorSpec};
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, WireError};
+
+/// Bounds of a failure's texts, in bytes; an instance keeps them, and what it does not keep is cut here.
+const TYPE_MAX: usize = 256;
+const MESSAGE_MAX: usize = 8 * 1024;
+const TRACEBACK_MAX: usize = 32 * 1024;
+
+/// Body of HELLO.
+#[derive(Debug, Serialize)]
+pub(crate) struct Hello<'a> {
+    pub(crate) protocol: u32,
+    pub(crate) model: ModelInfo<'a>,
+    pub(crate) instance: InstanceInfo<'a>,
+    pub(crate) slab: Option<SlabInfo>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ModelInfo<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) dir: &'a str,
+    pub(crate) entry: String,
+    pub(crate) kind: &'static str,
+    pub(crate) inputs: &'a [TensorSpec],
+    pub(crate) outputs: &'a [TensorSpec],
+    pub(crate) max_batch_size: usize,
+    pub(crate) allow_pickle: bool,
+    pub(crate) copy_inputs: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct InstanceInfo<'a> {
+    pub(crate) id: u32,
+    pub(crate) device: &'a str,
+    pub(crate) threads: usize,
+}
+
+/// The slab as HELLO and RESIZE describe it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct SlabInfo {
+    pub(crate) size: u64,
+    pub(crate) slots: Vec<SlotInfo>,
+}
+
+/// One slot. Offsets count from the start of the slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct SlotInfo {
+    pub(crate) input_offset: u64,
+    pub(crate) input_len: u64,
+    pub(crate) output_offset: u64,
+    pub(crate) output_len: u64,
+}
+
+/// Body of RESIZE.
+#[derive(Debug, Serialize)]
+pub(crate) struct Resize<'a> {
+    pub(crate) slab: &'a SlabInfo,
+}
+
+/// Body of READY.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(crate) struct Ready {
+    pub(crate) protocol: u32,
+    pub(crate) pid: u32,
+    pub(crate) runtime: String,
+    pub(crate) device: String,
+    pub(crate) load_ms: f64,
+    pub(crate) warmup_ms: f64,
+    pub(crate) returns: Returns,
+}
+
+/// What answers a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Returns {
+    /// DONE.
+    Tensor,
+    /// DONE_OBJECTS.
+    Object,
+}
+
+/// Body of NOTE.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Note {
+    pub(crate) level: String,
+    pub(crate) message: String,
+}
+
+/// Body of FAILED and ERROR, and a failed item of DONE_OBJECTS.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct WireFailure {
+    stage: Stage,
+    #[serde(rename = "type")]
+    type_: String,
+    message: String,
+    traceback: Option<String>,
+    #[serde(default)]
+    code: FailureCode,
+    #[serde(default)]
+    hint: Option<String>,
+}
+
+/// The codes an instance may give; the others are ours to give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FailureCode {
+    #[default]
+    ModelError,
+    BadOutput,
+    NonFiniteOutput,
+}
+
+impl WireFailure {
+    /// The failure as the rest of the house knows it. The hint goes where the reader looks: behind the message.
+    pub(crate) fn into_failure(self) -> Failure {
+        let mut message = cut_middle(self.message, MESSAGE_MAX);
+        if let Some(hint) = self.hint.filter(|h| !h.is_empty()) {
+            message = format!("{message} ({})", cut_middle(hint, MESSAGE_MAX));
+        }
+        Failure {
+            code: match self.code {
+                FailureCode::ModelError => Code::ModelError,
+                FailureCode::BadOutput => Code::BadOutput,
+                FailureCode::NonFiniteOutput => Code::NonFiniteOutput,
+            },
+            type_: cut_middle(self.type_, TYPE_MAX),
+            message,
+            traceback: self.traceback.map(|t| cut_middle(t, TRACEBACK_MAX)),
+            stage: Some(self.stage),
+        }
+    }
+}
+
+/// Reads a JSON body.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(kind: Kind, body: &'a [u8]) -> Result<T, WireError> {
+    let text = std::str::from_utf8(body).map_err(|_| WireError::Utf8(kind.name()))?;
+    serde_json::from_str(text).map_err(|e| WireError::Json(kind.name(), e.to_string()))
+}
+
+macro_rules! decodes {
+    ($($type:ty = $($kind:path)|+;)*) => {$(
+        impl $type {
+            /// Reads the body of a frame of this kind.
+            pub(crate) fn decode(kind: Kind, body: &[u8]) -> Result<Self, WireError> {
+                debug_assert!(matches!(kind, $($kind)|+));
+                decode(kind, body)
+            }
+        }
+    )*};
+}
+
+decodes! {
+    Ready = Kind::Ready;
+    Note = Kind::Note;
+    WireFailure = Kind::Failed | Kind::Error | Kind::DoneObjects;
+}
+
+/// `text`, or its beginning and end with a mark between them, within `max` bytes.
+fn cut_middle(text: String, max: usize) -> String {
+    const MARK: &str = "\n[...]\n";
+    if text.len() <= max {
+        return text;
+    }
+    let keep = max.saturating_sub(MARK.len()) / 2;
+    let mut head = keep;
+    while !text.is_char_boundary(head) {
+        head -= 1;
+    }
+    let mut tail = text.len() - keep;
+    while !text.is_char_boundary(tail) {
+        tail += 1;
+    }
+    format!("{}{MARK}{}", &text[..head], &text[tail..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_cut_text_is_within_its_bound_and_keeps_both_ends(text in "\\PC{0,80}", max in 20_usize..60) {
+            let cut = cut_middle(text.clone(), max);
+            prop_assert!(cut.len() <= max);
+            prop_assert!(cut.chars().next() == text.chars().next());
+            prop_assert!(cut.chars().last() == text.chars().last());
+        }
+
+        #[test]
+        fn foreign_json_is_refused_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..60)) {
+            prop_assert!(WireFailure::decode(Kind::Error, &body).is_err());
+            prop_assert!(Ready::decode(Kind::Ready, &body).is_err());
+        }
+    }
+
+    #[test]
+    fn a_hint_stands_behind_the_message() {
+        let body = br#"{"stage":"import","type":"E","message":"m","traceback":null,"hint":"do this"}"#;
+        let failure = WireFailure::decode(Kind::Failed, body).unwrap().into_failure();
+        assert_eq!(
+            (failure.message.as_str(), failure.code),
+            ("m (do this)", Code::ModelError)
+        );
+    }
+
+    #[test]
+    fn an_instance_cannot_give_codes_that_are_ours() {
+        let body = br#"{"stage":"import","type":"E","message":"m","traceback":null,"code":"instance_died"}"#;
+        assert!(matches!(
+            WireFailure::decode(Kind::Failed, body),
+            Err(WireError::Json("FAILED", _))
+        ));
+    }
+}

@@ -1,0 +1,249 @@
+"""A tiny instance that speaks the runner protocol and misbehaves when told to. Standard library only.
+
+How it starts is told by the variable FAKE_START; what it does with a batch by the batch: an item of an object model may
+be `{"do": ...}`; a tensor model follows FAKE_TENSOR. Without being told anything it answers a batch with its input.
+"""
+
+import json
+import mmap
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+HEADER = struct.Struct("<IBBHQIIII")
+HELLO, READY, FAILED, RUN, RUN_OBJECTS, DONE, DONE_OBJECTS, ERROR, PING, PONG, RESIZE, SHUTDOWN, NOTE = range(1, 14)
+SIZES = [1, 1, 1, 2, 4, 8, 2, 2, 4, 8, 2, 4, 8]
+INLINE, NAMED = 1, 2
+
+sock = socket.socket(fileno=3)
+
+
+def read(n):
+    data = bytearray()
+    while len(data) < n:
+        piece = sock.recv(n - len(data))
+        if not piece:
+            os._exit(0)
+        data += piece
+    return bytes(data)
+
+
+def receive():
+    head, fds, _, _ = socket.recv_fds(sock, HEADER.size, 1)
+    if not head:
+        os._exit(0)
+    if len(head) < HEADER.size:
+        head += read(HEADER.size - len(head))
+    fields = HEADER.unpack(head)
+    return fields, read(fields[0]), fds
+
+
+def send(kind, body=b"", flags=0, n_tensors=0, seq=0, slot=0, batch=0):
+    sock.sendall(HEADER.pack(len(body), kind, flags, n_tensors, seq, slot, batch, 0, 0) + body)
+
+
+def send_json(kind, value, **fields):
+    send(kind, json.dumps(value).encode(), **fields)
+
+
+def failure(stage, type_, message, **more):
+    return {"stage": stage, "type": type_, "message": message, "traceback": "Traceback: there", **more}
+
+
+def leave_grandchild():
+    """A process in our group that keeps the channel and our output open."""
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], pass_fds=[3])
+
+
+def begin(how):
+    if how == "exit":
+        print("about to leave", file=sys.stderr)
+        os._exit(3)
+    if how == "failed":
+        send_json(FAILED, failure("load", "FileNotFoundError", "no weights.pth", hint="run train.py first"))
+        os._exit(1)
+    if how == "failed_and_stays":
+        send_json(FAILED, failure("import", "ImportError", "no torch"))
+        time.sleep(600)
+    if how == "never":
+        time.sleep(600)
+    if how == "garbage":
+        sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n-------")
+        time.sleep(600)
+    if how == "ignore_term":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if how == "notes":
+        for i in range(200):
+            send_json(NOTE, {"level": "warning", "message": f"note {i}"})
+    ready = {
+        "protocol": 2 if how == "version" else 1,
+        "pid": os.getpid(),
+        "runtime": "fake 1.0",
+        "device": "cpu",
+        "load_ms": 0.5,
+        "warmup_ms": 0.25,
+        "returns": "object" if OBJECTS or how == "returns_object" else "tensor",
+    }
+    send_json(READY, ready)
+    if how == "exit_when_ready":
+        os._exit(4)
+
+
+def answer_objects(seq, slot, results, batch=None):
+    """Each result is a JSON text, or a failure as a dict."""
+    texts = [(1, json.dumps(r).encode()) if isinstance(r, dict) else (0, r.encode()) for r in results]
+    body = b"".join(struct.pack("<BBHI", status, 0, 0, len(text)) for status, text in texts)
+    send(DONE_OBJECTS, body + b"".join(text for _, text in texts), seq=seq, slot=slot, batch=batch or len(results))
+
+
+def do(order, seq, batch):
+    """Follows an order; gives the item's result, if it gets that far."""
+    what = order["do"]
+    if what == "exit":
+        os._exit(order["status"])
+    if what == "signal":
+        os.kill(os.getpid(), order["number"])
+    if what == "hang":
+        time.sleep(600)
+    if what == "sleep":
+        time.sleep(order["seconds"])
+    if what == "garbage":
+        sock.sendall(b"\xff" * 64)
+        time.sleep(600)
+    if what == "too_long":
+        sock.sendall(HEADER.pack((1 << 30) + 1, DONE_OBJECTS, 0, 0, seq, 0, batch, 0, 0))
+        time.sleep(600)
+    if what == "wrong_seq":
+        answer_objects(seq + 1, 0, ["1"] * batch)
+        time.sleep(600)
+    if what == "wrong_kind":
+        send(PONG)
+        time.sleep(600)
+    if what == "close":
+        sock.close()
+        time.sleep(600)
+    if what == "close_and_exit":
+        sock.close()
+        os._exit(5)
+    if what == "half_frame":
+        sock.sendall(HEADER.pack(100, DONE_OBJECTS, 0, 0, seq, 0, batch, 0, 0) + b"half")
+        os._exit(6)
+    if what == "grandchild":
+        leave_grandchild()
+        os._exit(7)
+    if what == "answer_then_die":
+        leave_grandchild()
+        answer_objects(seq, 0, ['"last words"'] * batch)
+        os._exit(8)
+    if what == "raise":
+        send_json(ERROR, failure("predict", "ValueError", "bad batch"), seq=seq, batch=batch)
+        return None
+    if what == "fail":
+        return failure("preprocess", "KeyError", "'text'")
+    if what == "not_json":
+        return "NaN"
+    if what == "flood":
+        os.write(1, b"x" * order["bytes"])
+    if what == "print":
+        print("\n".join(f"line {i}" for i in range(order["lines"])))
+    if what == "env":
+        return json.dumps({**os.environ, "cwd": os.getcwd(), "stdin": os.readlink("/proc/self/fd/0")})
+    if what == "fds":
+        return json.dumps(sorted(int(fd) for fd in os.listdir("/proc/self/fd")))
+    if what == "pid":
+        return json.dumps({"pid": os.getpid(), "pgid": os.getpgid(0), "ppid": os.getppid()})
+    return json.dumps(what)
+
+
+def run_objects(fields, body):
+    _, _, _, _, seq, _, batch, deadline_ms, _ = fields
+    lengths = struct.unpack_from(f"<{batch}I", body)
+    at, results = 4 * batch, []
+    for length in lengths:
+        text = body[at : at + length].decode()
+        at += length
+        value = json.loads(text)
+        if isinstance(value, dict) and "do" in value:
+            result = do(value, seq, batch)
+            if result is None:
+                return
+            results.append(result)
+        else:
+            results.append(text)
+    answer_objects(seq, 0, results)
+
+
+def run_tensors(fields, body, slab, layout):
+    _, _, _, count, seq, slot, batch, _, _ = fields
+    at, inputs = 0, []
+    for _ in range(count):
+        dtype, rank = body[at], body[at + 1]
+        dims = struct.unpack_from(f"<{rank}q", body, at + 8)
+        offset, nbytes = struct.unpack_from("<QQ", body, at + 8 + 8 * rank)
+        at += 24 + 8 * rank
+        assert offset % 64 == 0 and dims[0] == batch
+        inputs.append((dtype, list(dims), slab[offset : offset + nbytes]))
+    how = os.environ.get("FAKE_TENSOR", "")
+    if how == "object":
+        answer_objects(seq, slot, [str(slot)] * batch)
+        return
+    region = layout["slots"][slot]
+    inline = how in ("inline", "named") or sum(len(i[2]) + 64 for i in inputs) > region["output_len"]
+    offset = 0 if inline else region["output_offset"]
+    out, data = b"", b""
+    for dtype, dims, raw in inputs:
+        if how == "shape":
+            dims = [*dims, 1]
+        if how == "nan":
+            raw = struct.pack("<f", float("nan")) + raw[4:]
+        if how == "outside":
+            offset = 0
+        out += struct.pack("<BBHI", dtype, len(dims), 0, 0) + struct.pack(f"<{len(dims)}q", *dims)
+        out += struct.pack("<QQ", offset, len(raw))
+        if inline:
+            data += raw
+            offset += len(raw)
+        else:
+            slab[offset : offset + len(raw)] = raw
+            offset = (offset + len(raw) + 63) // 64 * 64
+    flags = INLINE if inline else 0
+    if how == "named":
+        flags |= NAMED
+        names = [f"out{i}".encode() for i in range(count)]
+        out = struct.pack("<H", count) + b"".join(struct.pack("<H", len(n)) + n for n in names) + out
+    send(DONE, out + data, flags=flags, n_tensors=count, seq=seq, slot=slot, batch=batch)
+
+
+def map_slab(fds, layout):
+    slab = mmap.mmap(fds[0], layout["size"])
+    os.close(fds[0])
+    return slab
+
+
+fields, body, fds = receive()
+hello = json.loads(body)
+OBJECTS = hello["model"]["kind"] == "object"
+layout = hello["slab"]
+slab = map_slab(fds, layout) if fds else None
+begin(os.environ.get("FAKE_START", ""))
+while True:
+    fields, body, fds = receive()
+    kind = fields[1]
+    if kind == RUN:
+        run_tensors(fields, body, slab, layout)
+    elif kind == RUN_OBJECTS:
+        run_objects(fields, body)
+    elif kind == RESIZE:
+        layout = json.loads(body)["slab"]
+        slab.close()
+        slab = map_slab(fds, layout)
+    elif kind == SHUTDOWN:
+        if os.environ.get("FAKE_START") == "ignore_term":
+            time.sleep(600)
+        os._exit(0)
+    else:
+        os._exit(70)

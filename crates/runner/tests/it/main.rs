@@ -1,0 +1,9 @@
+//! The crate against real processes: fake instances in plain Python, and the real Python package.
+
+mod batches;
+mod deaths;
+mod environments;
+mod package;
+mod stops;
+mod support;
+mod surroundings;

@@ -1,0 +1,131 @@
+"""Cresset serves PyTorch models to web applications: durable tasks, batches, one program.
+
+In a model's folder:
+
+```python
+import cresset
+
+
+class Shout(cresset.Model):
+    def predict(self, batch):
+        return [text.upper() for text in batch]
+```
+
+In the application:
+
+```python
+import cresset
+
+with cresset.Client("http://127.0.0.1:8700") as client:
+    handle = client.submit("shout", "hello")
+    print(handle.result(timeout=30))
+```
+
+Importing this package imports neither torch nor numpy nor httpx: a model may run where they are not installed. The
+client and its exceptions are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+from cresset._model import Model
+from cresset._specs import TensorSpec
+from cresset._version import __version__
+
+if TYPE_CHECKING:
+    from cresset.client import AsyncClient, AsyncTaskHandle, Client, Retries, TaskHandle
+    from cresset.errors import (
+        ApiError,
+        BadAnswer,
+        BadRequest,
+        BodyTooLarge,
+        ConnectionFailed,
+        CressetError,
+        ExpiredTask,
+        FieldError,
+        InvalidInput,
+        ModelUnavailable,
+        Overloaded,
+        PredictFailed,
+        PredictTimeout,
+        QueueFull,
+        ServerError,
+        ShuttingDown,
+        StoreUnavailable,
+        TaskError,
+        TaskFailed,
+        TaskRevoked,
+        TaskTimeout,
+        Unavailable,
+        UnknownModel,
+        UnknownTask,
+    )
+    from cresset.records import Health, InstanceInfo, ModelHealth, ModelInfo, TaskFailure, TaskState, TaskStatus
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "AsyncTaskHandle",
+    "BadAnswer",
+    "BadRequest",
+    "BodyTooLarge",
+    "Client",
+    "ConnectionFailed",
+    "CressetError",
+    "ExpiredTask",
+    "FieldError",
+    "Health",
+    "InstanceInfo",
+    "InvalidInput",
+    "Model",
+    "ModelHealth",
+    "ModelInfo",
+    "ModelUnavailable",
+    "Overloaded",
+    "PredictFailed",
+    "PredictTimeout",
+    "QueueFull",
+    "Retries",
+    "ServerError",
+    "ShuttingDown",
+    "StoreUnavailable",
+    "TaskError",
+    "TaskFailed",
+    "TaskFailure",
+    "TaskHandle",
+    "TaskRevoked",
+    "TaskState",
+    "TaskStatus",
+    "TaskTimeout",
+    "TensorSpec",
+    "Unavailable",
+    "UnknownModel",
+    "UnknownTask",
+    "__version__",
+]
+
+_EAGER: Final = frozenset(("Model", "TensorSpec", "__version__"))
+_CLIENT: Final = frozenset(("AsyncClient", "AsyncTaskHandle", "Client", "Retries", "TaskHandle"))
+_RECORDS: Final = frozenset(
+    ("Health", "InstanceInfo", "ModelHealth", "ModelInfo", "TaskFailure", "TaskState", "TaskStatus")
+)
+
+
+if not TYPE_CHECKING:  # a checker knows the names above, and must refuse all others
+
+    def __getattr__(name: str) -> Any:
+        """Import a name of the client when it is first asked for."""
+        if name not in __all__ or name in _EAGER:
+            raise AttributeError(f"module 'cresset' has no attribute {name!r}")
+        homes = ((_CLIENT, "cresset.client"), (_RECORDS, "cresset.records"))
+        home = next((home for names, home in homes if name in names), "cresset.errors")
+        value = getattr(importlib.import_module(home), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted(__all__)

@@ -1,0 +1,22 @@
+"""The client: submit inference tasks to a Cresset server and get their results, blocking or with asyncio.
+
+One core without input or output (`_core`, `_messages`) decides what is sent, what is tried again and what an answer
+means; `_sync` and `_async` only carry it out, so the two clients cannot differ.
+
+| module | does |
+| --- | --- |
+| `_core` | the steps of every call, as generators of effects |
+| `_messages` | requests made, answers read |
+| `_options` | timeouts and retries |
+| `_arrays` | results as numpy arrays or torch tensors |
+| `_sync`, `_async` | the clients and their handles |
+| `_pools` | the httpx clients behind them |
+"""
+
+from __future__ import annotations
+
+from cresset.client._async import AsyncClient, AsyncTaskHandle
+from cresset.client._options import Retries
+from cresset.client._sync import Client, TaskHandle
+
+__all__ = ["AsyncClient", "AsyncTaskHandle", "Client", "Retries", "TaskHandle"]

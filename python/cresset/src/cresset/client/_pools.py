@@ -1,0 +1,161 @@
+"""The httpx clients behind our two: made when first used, made anew after a fork, kept apart by what they carry.
+
+Long polls have connections of their own. A caller that waits for a thousand slow tasks would otherwise hold every
+connection, and the next submit would wait behind them.
+
+Each connection has an httpx client of its own. At every request, httpx looks at all the connections and all the waiting
+requests of its pool, so one pool of hundreds costs more than everything else together (measured, 599 tasks at once:
+16 s of CPU with one pool, 3.3 s with pools of 16 connections, 1.7 s with pools of one).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+import httpx
+
+from cresset.client._core import Lost, Send
+from cresset.client._messages import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+_COMMANDS_MAX: Final = 100
+_WAITS_MAX: Final = 512
+"""Connections at most. Together they stay below the 1,024 open files that many systems allow a process."""
+_KEEPALIVE_S: Final = 60.0
+"""Below the server's own limit of 75 s, so that it is we who close an idle connection."""
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+AnyHttp = TypeVar("AnyHttp", httpx.Client, httpx.AsyncClient)
+
+
+class _Lane(Generic[AnyHttp]):
+    """One httpx client, and how many requests are with it: one that uses its connection, and others behind that."""
+
+    def __init__(self, http: AnyHttp) -> None:
+        self.http = http
+        self.busy = 0
+
+
+class Pools(Generic[AnyHttp]):
+    """The httpx clients of one of ours. Thread-safe and fork-safe.
+
+    Args:
+        make: makes an httpx client.
+        spread: whether there may be more than one of each kind; not when they would share one transport.
+    """
+
+    def __init__(self, make: Callable[[httpx.Limits], AnyHttp], *, spread: bool = True) -> None:
+        self._make = make
+        self._spread = spread
+        self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._lanes: dict[bool, list[_Lane[AnyHttp]]] = {True: [], False: []}
+
+    @contextmanager
+    def turn(self, *, is_wait: bool) -> Generator[AnyHttp, None, None]:
+        """Give the httpx client for one request, for as long as the request takes.
+
+        Raises:
+            RuntimeError: the client has been closed.
+        """
+        if self._closed:
+            raise RuntimeError("the client has been closed")
+        if self._pid != os.getpid():
+            # The parent's connections are the parent's: two processes on one would get each other's answers. The lock
+            # may have been held by a thread that does not exist here.
+            self._begin()
+        lock = self._lock
+        with lock:
+            lane = self._least_busy(is_wait=is_wait)
+            lane.busy += 1
+        try:
+            yield lane.http
+        finally:
+            with lock:
+                lane.busy -= 1
+
+    def _least_busy(self, *, is_wait: bool) -> _Lane[AnyHttp]:
+        """Give the first one with a free connection; a new one when none has; the least busy one when all are there."""
+        lanes = self._lanes[is_wait]
+        most = _WAITS_MAX if is_wait else _COMMANDS_MAX
+        each = 1 if self._spread else most
+        for lane in lanes:
+            if lane.busy < each:
+                return lane
+        if len(lanes) * each < most:
+            limits = httpx.Limits(max_connections=each, max_keepalive_connections=each, keepalive_expiry=_KEEPALIVE_S)
+            lanes.append(_Lane(self._make(limits)))
+            return lanes[-1]
+        return min(lanes, key=lambda lane: lane.busy)
+
+    def take_all(self) -> list[AnyHttp]:
+        """Give what is to be closed, and refuse to make more."""
+        self._closed = True
+        if self._pid != os.getpid():
+            return []
+        with self._lock:
+            return [lane.http for lanes in self._lanes.values() for lane in lanes]
+
+
+def base_options(base_url: str, headers: Mapping[str, str] | None, user_agent: str) -> dict[str, object]:
+    """Give what both kinds of httpx client are made with.
+
+    Raises:
+        ValueError: the URL is not one of http or https.
+    """
+    try:
+        url = httpx.URL(base_url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ValueError(f"base_url {base_url!r} is not a URL: {error}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"base_url must be like http://127.0.0.1:8700, not {base_url!r}")
+    return {
+        "base_url": url,
+        "headers": {"user-agent": user_agent, "accept": "application/json", **(headers or {})},
+        # Loading certificates takes time: once for all, and not for plain HTTP. A proxy has no way to this machine.
+        "verify": httpx.create_ssl_context() if url.scheme == "https" else False,
+        "trust_env": url.host not in _LOOPBACK,
+    }
+
+
+def timeouts(send: Send, connect: float) -> httpx.Timeout:
+    """Give httpx's timeouts for a request."""
+    return httpx.Timeout(connect=connect, write=connect, read=send.read_timeout, pool=send.queue_timeout)
+
+
+def headers_for(send: Send) -> dict[str, str]:
+    """Give the headers that a request has beside the usual ones."""
+    return {} if send.request.content is None else {"content-type": "application/json"}
+
+
+def lost(error: httpx.HTTPError, base_url: str) -> Lost:
+    """Say what httpx's failure means for us."""
+    unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol))
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+        what = "cannot connect"
+    elif isinstance(error, httpx.PoolTimeout):
+        what = "no connection became free in time"
+    elif isinstance(error, httpx.TimeoutException):
+        what = "the server did not answer in time"
+    else:
+        what = "the connection broke"
+    text = str(error) or type(error).__name__
+    made = Lost(f"{what}: {text} ({base_url})", was_sent=not unsent)
+    made.__cause__ = error
+    return made
+
+
+def received(response: httpx.Response) -> Response:
+    """Take what we need of an answer."""
+    return Response(
+        response.status_code, response.content, {name.lower(): value for name, value in response.headers.items()}
+    )

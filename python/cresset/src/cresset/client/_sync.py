@@ -1,0 +1,367 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import httpx
+
+from cresset._version import USER_AGENT
+from cresset.client import _pools
+from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Mapping
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from cresset.client._options import Retries, Seconds
+    from cresset.records import Health, ModelInfo, TaskStatus
+
+_T = TypeVar("_T")
+_THREADS_MAX: Final = 256
+"""Threads of one `map`; beyond it `AsyncClient` is the better tool."""
+
+
+class _Abandoned(BaseException):
+    """Nobody wants the outcome of this call any more."""
+
+
+class Client:
+    """Talks to a Cresset server; every call blocks until it is done.
+
+    ```python
+    with cresset.Client("http://127.0.0.1:8700") as client:
+        handle = client.submit("digits", pixels)
+        print(handle.result(timeout=30))
+    ```
+
+    Thread-safe; one client for a whole program is best, as it keeps its connections. Fork-safe: a forked child makes
+    its own connections. Inputs are anything made of JSON's kinds, numpy arrays and torch tensors, at any depth.
+
+    Args:
+        base_url: where the server is.
+        timeout: seconds (or a timedelta) to connect, to send, and to wait for an answer that the server need not
+        compute.
+            Default 30. How long a *result* may take is said with each call.
+        retries: how often refused requests and broken connections are tried again; a number, or `Retries`. Default 6
+        times,
+            which rides out a restart of the server of about six seconds. 0 turns it off.
+        headers: sent with every request.
+        transport: how requests travel, instead of over the network; for tests (see `cresset.testing`).
+
+    Raises:
+        ValueError: `base_url` is not an http or https URL, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8700",
+        *,
+        timeout: Seconds = 30.0,
+        retries: int | Retries = 6,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._core = Core(timeout, retries)
+        self._base_url = base_url
+        options: Any = _pools.base_options(base_url, headers, USER_AGENT)
+        self._pools = _pools.Pools(
+            lambda limits: httpx.Client(**options, limits=limits, transport=transport), spread=transport is None
+        )
+
+    def submit(
+        self,
+        model: str,
+        input: Any,  # noqa: A002  # the word of the API
+        *,
+        priority: int = 0,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> TaskHandle:
+        """Submit a task. When this returns, the task is on stable storage and survives any crash.
+
+        Args:
+            model: the model's name.
+            input: what the model declares: a nested list or array, or a dict of them by input name; for an object model
+            any
+                JSON value. Without the batch dimension.
+            priority: from -100 (last) to 100 (first). Default 0.
+            metadata: a small dict that is given back with the task, at most 16 KiB of JSON.
+
+        Returns:
+            A handle with the task's id.
+
+        Raises:
+            TypeError, ValueError: `input` cannot be JSON (`ValueError` for NaN), or an argument is out of range.
+            InvalidInput: the input is not what the model declares.
+            UnknownModel: there is no such model.
+            QueueFull: the queue was full, and still was after all retries.
+            ModelUnavailable: the model cannot serve.
+            ConnectionFailed: the server could not be reached, or broke off before it answered; in the latter case the
+            task
+                may exist, so it is not submitted again by itself.
+            ApiError: any other error answer.
+        """
+        return TaskHandle(self._run, self._core, self._run(self._core.submit(model, input, priority, metadata)))
+
+    def predict(
+        self,
+        model: str,
+        input: Any,  # noqa: A002  # the word of the API
+        *,
+        timeout: Seconds | None = None,
+        as_: ArrayKind | None = None,
+    ) -> Any:
+        """Run one input and wait for its result. Nothing is stored; use `submit` for what must not get lost.
+
+        Args:
+            model: the model's name.
+            input: as in `submit`.
+            timeout: how long it may take, in seconds or as a timedelta; more than 0, at most the model's
+                `limits.predict_timeout`, which is the default.
+            as_: `"numpy"` or `"torch"` for arrays of the declared dtype; default lists and numbers.
+
+        Returns:
+            What the model gave: a nested list (one output), a dict by output name, or any JSON value.
+
+        Raises:
+            PredictTimeout: it was not done in time.
+            PredictFailed: the model failed on this input; `.error` says how.
+            Overloaded: too many predictions wait already.
+            InvalidInput, UnknownModel, ModelUnavailable, ConnectionFailed, TypeError, ValueError: as in `submit`.
+        """
+        return self._run(self._core.predict(model, input, timeout, as_))
+
+    def task(self, task_id: str) -> TaskHandle:
+        """Give the handle of a task by its id. Asks the server nothing."""
+        return TaskHandle(self._run, self._core, task_id)
+
+    def map(
+        self,
+        model: str,
+        inputs: Iterable[Any],
+        *,
+        in_flight: int = 64,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        timeout: Seconds | None = None,
+        priority: int = 0,
+        as_: ArrayKind | None = None,
+    ) -> Generator[Any, None, None]:
+        """Submit many inputs as tasks, a bounded number at a time, and give their results.
+
+        `inputs` is read only as far ahead as `in_flight`, so it may be endless. When the iterator is dropped or a
+        result raises, tasks already submitted go on at the server; no more are submitted, and up to `in_flight` threads
+        end in the background within one long poll (20 s).
+
+        Args:
+            model: the model's name.
+            inputs: each as in `submit`.
+            in_flight: tasks submitted and not yet given back, at most; each takes a thread. Default 64, 1 to 256.
+            ordered: results come in the order of the inputs (default), or as they are ready.
+            return_exceptions: give an exception in the place of its result instead of raising it.
+            timeout: how long each task may take, counted from its submit. Default no limit.
+            priority: as in `submit`.
+            as_: as in `predict`.
+
+        Yields:
+            One result for each input.
+
+        Raises:
+            ValueError: `in_flight` is out of range. Raised when `map` is called; all others while it is iterated:
+            TaskFailed, TaskRevoked, TaskTimeout: as in `TaskHandle.result`.
+            InvalidInput, QueueFull, ...: as in `submit`.
+        """
+        if not 1 <= in_flight <= _THREADS_MAX:
+            raise ValueError(f"in_flight must be from 1 to {_THREADS_MAX}, not {in_flight}; AsyncClient takes more")
+        stop = threading.Event()
+
+        def one(value: Any) -> Any:
+            task_id = self._run(self._core.submit(model, value, priority, None), stop)
+            return self._run(self._core.result(task_id, timeout, as_), stop)
+
+        return _pipeline(one, inputs, in_flight, stop, ordered=ordered, return_exceptions=return_exceptions)
+
+    def models(self) -> list[ModelInfo]:
+        """List the models that are served, by name.
+
+        Raises:
+            ConnectionFailed: the server could not be reached.
+        """
+        return self._run(self._core.models())
+
+    def model(self, name: str) -> ModelInfo:
+        """Describe a model: what it takes and gives, its processes, its queue.
+
+        Raises:
+            UnknownModel: there is no such model.
+            ConnectionFailed: the server could not be reached.
+        """
+        return self._run(self._core.model(name))
+
+    def health(self) -> Health:
+        """Ask whether every model can be served. Never tried again, so that the answer is of now.
+
+        Raises:
+            ConnectionFailed: the server could not be reached.
+        """
+        return self._run(self._core.health())
+
+    def close(self) -> None:
+        """Close the connections. Calls after this raise `RuntimeError`; closing twice is fine."""
+        for pool in self._pools.take_all():
+            pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self._base_url!r})"
+
+    def _run(self, flow: Flow[_T], stop: threading.Event | None = None) -> _T:
+        """Carry out the effects of a call, one after another."""
+        outcome: Any = None
+        lost: Lost | None = None
+        while True:
+            try:
+                effect = flow.send(outcome) if lost is None else flow.throw(lost)
+            except StopIteration as end:
+                return end.value
+            if stop is not None and stop.is_set():
+                raise _Abandoned
+            outcome = lost = None
+            try:
+                outcome = self._carry_out(effect, stop)
+            except Lost as error:
+                lost = error
+
+    def _carry_out(self, effect: Send | Sleep, stop: threading.Event | None) -> Any:
+        if isinstance(effect, Sleep):
+            if stop is not None:
+                stop.wait(effect.seconds)
+            else:
+                time.sleep(effect.seconds)
+            return None
+        request = effect.request
+        try:
+            with self._pools.turn(is_wait=request.is_wait) as http:
+                response = http.request(
+                    request.method,
+                    request.path,
+                    content=request.content,
+                    headers=_pools.headers_for(effect),
+                    timeout=_pools.timeouts(effect, self._core.timeout),
+                )
+        except httpx.HTTPError as error:
+            raise _pools.lost(error, self._base_url) from error
+        return _pools.received(response)
+
+
+class TaskHandle:
+    """A task at the server. Cheap: it holds the id and the client. Thread-safe."""
+
+    def __init__(self, run: Callable[[Flow[Any]], Any], core: Core, task_id: str) -> None:
+        self._run = run
+        self._core = core
+        self.id: Final = task_id
+        """The task's id; it can be stored and given to `Client.task` in another process."""
+
+    def status(self) -> TaskStatus:
+        """Ask how the task stands.
+
+        Raises:
+            UnknownTask: there is no such task.
+            ExpiredTask: it ended longer ago than results are kept.
+            ConnectionFailed: the server could not be reached.
+        """
+        return self._run(self._core.status(self.id))
+
+    def wait(self, timeout: Seconds | None = None) -> TaskStatus:
+        """Wait for the task's end, however it ends.
+
+        Args:
+            timeout: how long, in seconds or as a timedelta; 0 asks once. Default no limit.
+
+        Returns:
+            The task, ended.
+
+        Raises:
+            TaskTimeout: it has not ended in that time.
+            UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
+        """
+        return self._run(self._core.wait(self.id, timeout))
+
+    def result(self, timeout: Seconds | None = None, *, as_: ArrayKind | None = None) -> Any:
+        """Wait for the task's result. Waits at the server: the answer comes as soon as there is one.
+
+        Args:
+            timeout: how long, in seconds or as a timedelta; 0 asks once. Default no limit.
+            as_: `"numpy"` or `"torch"` for arrays of the declared dtype; default lists and numbers.
+
+        Returns:
+            What the model gave: a nested list (one output), a dict by output name, or any JSON value.
+
+        Raises:
+            TaskFailed: the task failed; `.task` and `.error` say how.
+            TaskRevoked: the task was revoked.
+            TaskTimeout: it has not ended in that time; it goes on.
+            UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
+        """
+        return self._run(self._core.result(self.id, timeout, as_))
+
+    def __repr__(self) -> str:
+        return f"TaskHandle({self.id!r})"
+
+
+def _pipeline(
+    one: Callable[[Any], _T],
+    inputs: Iterable[Any],
+    in_flight: int,
+    stop: threading.Event,
+    *,
+    ordered: bool,
+    return_exceptions: bool,
+) -> Generator[Any, None, None]:
+    """Run `one` on every input in threads, with at most `in_flight` begun and not yet given back."""
+    pool = ThreadPoolExecutor(in_flight, thread_name_prefix="cresset-map")
+    pending: deque[Future[_T]] = deque()
+    try:
+        for value in inputs:
+            if len(pending) >= in_flight:
+                yield _outcome(_next(pending, ordered=ordered), return_exceptions=return_exceptions)
+            pending.append(pool.submit(one, value))
+        while pending:
+            yield _outcome(_next(pending, ordered=ordered), return_exceptions=return_exceptions)
+    finally:
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _next(pending: deque[Future[_T]], *, ordered: bool) -> Future[_T]:
+    if ordered:
+        future = pending.popleft()
+        wait((future,))
+        return future
+    done = wait(pending, return_when=FIRST_COMPLETED).done
+    future = next(future for future in pending if future in done)
+    pending.remove(future)
+    return future
+
+
+def _outcome(future: Future[Any], *, return_exceptions: bool) -> Any:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if return_exceptions and isinstance(error, Exception):
+        return error
+    raise error

@@ -1,0 +1,249 @@
+"""What the server tells, as values: tasks, models, health. Read-only; times are aware datetimes in UTC."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from cresset._specs import TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Health", "InstanceInfo", "ModelHealth", "ModelInfo", "TaskFailure", "TaskState", "TaskStatus", "TensorSpec"]
+
+TaskState = Literal["PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED"]
+"""Where a task is in its life; the last three are final."""
+
+_FINAL: Final = frozenset(("SUCCESS", "FAILURE", "REVOKED"))
+_FRACTION: Final = re.compile(r"\.(\d+)")
+
+
+@dataclass(frozen=True)
+class TaskFailure:
+    """Why a task failed, or was revoked."""
+
+    code: str
+    """The stable code: `model_error`, `bad_output`, `instance_died`, ..."""
+    type: str
+    """The exception's class as Python names it, or one of Cresset's."""
+    message: str
+    """What went wrong."""
+    stage: str | None = None
+    """Which part of the model's code was running: `preprocess`, `predict`, ..."""
+    traceback: str | None = None
+    """Where in the model's code it went wrong; only from servers that show tracebacks."""
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> TaskFailure:
+        """Read it from a task's `error`."""
+        return cls(
+            code=str(value.get("code", "")),
+            type=str(value.get("type", "")),
+            message=str(value.get("message", "")),
+            stage=value.get("stage"),
+            traceback=value.get("traceback"),
+        )
+
+
+@dataclass(frozen=True)
+class TaskStatus:
+    """A task as the server knows it at one moment."""
+
+    id: str
+    """Its id."""
+    model: str
+    """The model it is for."""
+    status: TaskState
+    """Where it is in its life."""
+    version: str | None
+    """The model version that ended it."""
+    result: Any
+    """What the model gave; `None` unless `status` is SUCCESS (and possibly then too)."""
+    error: TaskFailure | None
+    """Why it failed or was revoked; present exactly with FAILURE and REVOKED."""
+    created_at: datetime
+    """When it was accepted."""
+    started_at: datetime | None
+    """When it was last handed to an instance."""
+    finished_at: datetime | None
+    """When it ended."""
+    attempts: int
+    """How often it was handed to an instance."""
+    priority: int
+    """-100 (last) to 100 (first)."""
+    queue_position: int | None
+    """While it is queued: how many tasks of the model go before it."""
+    metadata: Mapping[str, Any] | None
+    """What was submitted with it."""
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+    """The whole answer, with whatever a later server adds."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended."""
+        return self.status in _FINAL
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> TaskStatus:
+        """Read it from the answer to `GET /v1/tasks/{id}`.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not one.
+        """
+        error = value.get("error")
+        return cls(
+            id=value["task_id"],
+            model=value["model"],
+            status=value["status"],
+            version=value.get("version"),
+            result=value.get("result"),
+            error=None if error is None else TaskFailure.of(error),
+            created_at=_time(value["created_at"]),
+            started_at=_time_or_none(value.get("started_at")),
+            finished_at=_time_or_none(value.get("finished_at")),
+            attempts=int(value.get("attempts", 0)),
+            priority=int(value.get("priority", 0)),
+            queue_position=value.get("queue_position"),
+            metadata=value.get("metadata"),
+            raw=value,
+        )
+
+
+@dataclass(frozen=True)
+class InstanceInfo:
+    """A process of a model."""
+
+    id: int
+    device: str
+    state: str
+    """`starting`, `ready`, `waiting` (to be started again) or `stopped`."""
+    pid: int | None
+    restarts: int
+    """Starts after the first."""
+    reason: str | None
+    """Why it waits to be started again."""
+    runtime: str | None
+    """What it runs on: `python 3.11.7, torch 2.15.0`."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model as the server serves it."""
+
+    name: str
+    version: str
+    description: str | None
+    kind: str
+    """`tensor` (declares its inputs) or `object` (takes any JSON)."""
+    state: str
+    """`starting`, `ready`, `degraded`, `failed` or `stopped`."""
+    last_failure: str | None
+    """Why an instance last went down, if one has."""
+    inputs: tuple[TensorSpec, ...]
+    """What one input is made of; empty for an object model."""
+    outputs: tuple[TensorSpec, ...]
+    """What one result is made of; may be empty."""
+    max_batch_size: int
+    """Items in a batch at most."""
+    instances: tuple[InstanceInfo, ...]
+    queued: int
+    """Tasks in its durable queue, without those that run."""
+    running: int
+    """Items in instances or about to be."""
+    waiting: int
+    """Synchronous predictions waiting or running."""
+    items_per_second: float | None
+    """Items finished a second, over the last seconds."""
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+    """The whole answer, with limits, batching, and whatever a later server adds."""
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> ModelInfo:
+        """Read it from the answer to `GET /v1/models/{model}`.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not one.
+        """
+        return cls(
+            name=value["name"],
+            version=value["version"],
+            description=value.get("description"),
+            kind=value["kind"],
+            state=value["state"],
+            last_failure=value.get("last_failure"),
+            inputs=tuple(_spec(spec) for spec in value.get("inputs", ())),
+            outputs=tuple(_spec(spec) for spec in value.get("outputs", ())),
+            max_batch_size=int(value.get("batching", {}).get("max_batch_size", 1)),
+            instances=tuple(
+                InstanceInfo(
+                    id=one["id"],
+                    device=one["device"],
+                    state=one["state"],
+                    pid=one.get("pid"),
+                    restarts=one.get("restarts", 0),
+                    reason=one.get("reason"),
+                    runtime=one.get("runtime"),
+                )
+                for one in value.get("instances", ())
+            ),
+            queued=int(value.get("queue", {}).get("tasks", 0)),
+            running=int(value.get("running", 0)),
+            waiting=int(value.get("waiting", 0)),
+            items_per_second=value.get("items_per_second"),
+            raw=value,
+        )
+
+
+@dataclass(frozen=True)
+class ModelHealth:
+    """Whether one model can be served."""
+
+    name: str
+    state: str
+    """`starting`, `ready`, `degraded`, `failed` or `stopped`."""
+    reason: str | None
+    """Why it is not ready."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether everything can be served."""
+
+    ready: bool
+    """Every model is ready, tasks can be stored, and the server is not stopping."""
+    stopping: bool
+    """It has been told to stop."""
+    store: str | None
+    """Why tasks cannot be stored, if so."""
+    models: tuple[ModelHealth, ...]
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Health:
+        """Read it from the answer to `GET /health/ready`.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not one.
+        """
+        return cls(
+            ready=bool(value["ready"]),
+            stopping=bool(value.get("stopping", False)),
+            store=value.get("store"),
+            models=tuple(ModelHealth(one["name"], one["state"], one.get("reason")) for one in value.get("models", ())),
+        )
+
+
+def _spec(value: Mapping[str, Any]) -> TensorSpec:
+    return TensorSpec(value["name"], value["dtype"], tuple(value["shape"]))
+
+
+def _time(text: str) -> datetime:
+    # Python 3.10 reads neither `Z` nor a fraction of other than three or six digits.
+    text = _FRACTION.sub(lambda match: "." + match[1][:6].ljust(6, "0"), text.replace("Z", "+00:00"))
+    return datetime.fromisoformat(text)
+
+
+def _time_or_none(text: str | None) -> datetime | None:
+    return None if text is None else _time(text)

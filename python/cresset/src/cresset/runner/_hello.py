@@ -1,0 +1,121 @@
+"""The first message: which model to serve, on what, and how the slab is divided. JSON in, checked values out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cresset._specs import TensorSpec
+from cresset.runner import _wire as wire
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place for a batch in the slab; offsets and lengths in bytes."""
+
+    input_offset: int
+    input_len: int
+    output_offset: int
+    output_len: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the slab is divided."""
+
+    size: int
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What the server wants of this process."""
+
+    name: str
+    version: str
+    dir: Path
+    entry: str
+    is_tensor: bool
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_batch_size: int
+    allow_pickle: bool
+    copy_inputs: bool
+    instance: int
+    device: str
+    threads: int
+    layout: Layout | None
+
+
+def read_hello(body: bytes | memoryview) -> Hello:
+    """Read HELLO.
+
+    Raises:
+        ProtocolError: another protocol version, or a field missing or of the wrong kind.
+    """
+    message = wire.unpack_json(wire.HELLO, body)
+    try:
+        if message["protocol"] != wire.PROTOCOL:
+            raise wire.ProtocolError(
+                f"the server speaks protocol {message['protocol']}, this runner speaks {wire.PROTOCOL}"
+            )
+        model, instance = message["model"], message["instance"]
+        if model["kind"] not in ("tensor", "object"):
+            raise wire.ProtocolError(f"a model of kind {model['kind']!r} is unknown to this runner")
+        hello = Hello(
+            name=str(model["name"]),
+            version=str(model["version"]),
+            dir=Path(model["dir"]),
+            entry=str(model["entry"]),
+            is_tensor=model["kind"] == "tensor",
+            inputs=tuple(_spec(spec) for spec in model["inputs"]),
+            outputs=tuple(_spec(spec) for spec in model["outputs"]),
+            max_batch_size=int(model["max_batch_size"]),
+            allow_pickle=bool(model["allow_pickle"]),
+            copy_inputs=bool(model["copy_inputs"]),
+            instance=int(instance["id"]),
+            device=str(instance["device"]),
+            threads=max(1, int(instance["threads"])),
+            layout=None if message["slab"] is None else _layout(message["slab"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise wire.ProtocolError(f"HELLO is malformed: {type(error).__name__}: {error}") from None
+    if hello.is_tensor != (hello.layout is not None) or hello.is_tensor != bool(hello.inputs):
+        raise wire.ProtocolError("HELLO is malformed: a tensor model has inputs and a slab, an object model neither")
+    return hello
+
+
+def read_resize(body: bytes | memoryview) -> Layout:
+    """Read RESIZE.
+
+    Raises:
+        ProtocolError: a field is missing or of the wrong kind.
+    """
+    try:
+        return _layout(wire.unpack_json(wire.RESIZE, body)["slab"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise wire.ProtocolError(f"RESIZE is malformed: {type(error).__name__}: {error}") from None
+
+
+def _spec(spec: dict[str, Any]) -> TensorSpec:
+    if spec["dtype"] not in wire.DTYPE_NAMES:
+        raise ValueError(f"unknown dtype {spec['dtype']!r}")
+    return TensorSpec(str(spec["name"]), str(spec["dtype"]), tuple(int(dim) for dim in spec["shape"]))
+
+
+def _layout(slab: dict[str, Any]) -> Layout:
+    size = int(slab["size"])
+    slots = tuple(
+        Slot(*(int(slot[key]) for key in ("input_offset", "input_len", "output_offset", "output_len")))
+        for slot in slab["slots"]
+    )
+    for slot in slots:
+        if not (
+            0 <= slot.input_offset <= slot.input_offset + slot.input_len <= size
+            and 0 <= slot.output_offset <= slot.output_offset + slot.output_len <= size
+        ):
+            raise ValueError(f"a slot lies outside the slab of {size} bytes")
+        if slot.output_offset % wire.ALIGNMENT:
+            raise ValueError(f"an output region starts at {slot.output_offset}, not at a multiple of {wire.ALIGNMENT}")
+    return Layout(size, slots)

@@ -1,0 +1,85 @@
+"""Runs a batch of an object model: JSON payloads in, JSON values out.
+
+Items fail alone where they can: a payload that does not decode, a `preprocess` that raises, a result that is not JSON.
+Only what `predict` does to the batch as a whole fails the batch, and then the server splits it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cresset.runner import _wire as wire
+from cresset.runner._failure import OutputError, failure, message_of, type_name
+from cresset.runner._items import ItemEnd, attempt, finish_items
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class ObjectRunner:
+    """Answers RUN_OBJECTS. One per process; main thread only."""
+
+    def __init__(
+        self,
+        predict: Callable[[Any], Any],
+        preprocess: Callable[[Any], Any] | None,
+        postprocess: Callable[[Any], Any] | None,
+    ) -> None:
+        self._predict = predict
+        self._preprocess = preprocess
+        self._postprocess = postprocess
+
+    def run(self, header: wire.Header, body: memoryview) -> tuple[bytes, tuple[bytes, ...]]:
+        """Run one batch; gives the answer's header and the parts of its body.
+
+        Raises:
+            ProtocolError: the body is not an item list.
+            OutputError: `predict` did not give one output for each item.
+            BaseException: whatever `predict` raises.
+        """
+        ends = [self._decode(text) for text in wire.unpack_items(body, header.batch)]
+        good = [end for end in ends if end.failure is None]
+        if good:
+            batch = [end.value for end in good]
+            for end, output in zip(good, _outputs(self._predict(batch), len(good)), strict=True):
+                end.value = output
+        finished = wire.pack_statuses(finish_items(ends, self._postprocess))
+        if len(finished) > wire.MAX_BODY_LEN:
+            raise OutputError(
+                f"the results of this batch take {len(finished)} bytes of JSON, at most {wire.MAX_BODY_LEN} can be sent"
+            )
+        head = wire.pack_header(wire.DONE_OBJECTS, len(finished), seq=header.seq, slot=header.slot, batch=header.batch)
+        return head, (finished,)
+
+    def _decode(self, text: memoryview) -> ItemEnd:
+        try:
+            payload = json.loads(str(text, "utf-8"))
+        except (ValueError, RecursionError) as error:  # JSON, but more of it than Python takes: digits, nesting
+            message = f"the payload cannot be decoded: {message_of(error)}"
+            return ItemEnd(failure=failure("preprocess", type_name(error), message))
+        if self._preprocess is None:
+            return ItemEnd(value=payload)
+        return attempt("preprocess", self._preprocess, payload)
+
+
+def _outputs(result: Any, count: int) -> list[Any]:
+    """Give the outputs one by one: from a list or tuple, or along the first dimension of a tensor or array."""
+    if isinstance(result, (list, tuple)):
+        outputs: list[Any] = list(result)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    elif hasattr(result, "tolist") and getattr(result, "ndim", 0) > 0:
+        outputs = list(result)
+    else:
+        hint = "return list(...) of it" if hasattr(result, "__next__") else "return one entry for each item, in order"
+        raise OutputError(f"predict returned a {type_name_of(result)}, not a list with one entry for each item", hint)
+    if len(outputs) != count:
+        raise OutputError(
+            f"predict returned {len(outputs)} outputs for a batch of {count}",
+            "return one entry for each item, in order",
+        )
+    return outputs
+
+
+def type_name_of(value: object) -> str:
+    """Give the name of a value's class, for messages."""
+    return "None" if value is None else type(value).__name__

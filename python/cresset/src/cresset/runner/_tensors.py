@@ -1,0 +1,142 @@
+"""Runs a batch of a tensor model: tensors from the slab in, tensors to the slab (or JSON values) out.
+
+This is the hot path: a batch costs one alias per input and one copy per output around the author's `predict`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cresset.runner import _wire as wire
+from cresset.runner._failure import OutputError
+from cresset.runner._items import ItemEnd, finish_items
+from cresset.runner._outputs import OutputReader
+from cresset.runner._slab import Slab
+from cresset.runner._torch import import_torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cresset.runner._discover import Served
+    from cresset.runner._hello import Hello, Layout
+
+
+class TensorRunner:
+    """Answers RUN. One per process; main thread only."""
+
+    def __init__(self, hello: Hello, fd: int, served: Served, note: Callable[[str], None]) -> None:
+        assert hello.layout is not None  # read_hello gives every tensor model one
+        self._torch = import_torch()
+        self._predict = served.predict
+        self._postprocess = served.postprocess
+        self._note = note
+        self._slab = Slab(self._torch, hello.layout, fd)
+        self._reader = OutputReader(self._torch, hello.outputs)
+        self._has_names = bool(hello.outputs)
+        self._input_names = tuple(spec.name for spec in hello.inputs)
+        self._copy = hello.copy_inputs
+        self._move_to = None if hello.device == "cpu" else hello.device
+
+    def resize(self, layout: Layout, fd: int) -> None:
+        """Change to a larger slab; the old memory goes when its last tensor does."""
+        self._slab = Slab(self._torch, layout, fd)
+
+    def run(self, header: wire.Header, body: memoryview) -> tuple[bytes, tuple[bytes | bytearray, ...]]:
+        """Run one batch; gives the answer's header and the parts of its body.
+
+        Raises:
+            ProtocolError: the RUN does not fit the slab or the model.
+            OutputError: what the model gave cannot be answered with.
+            BaseException: whatever the model raises.
+        """
+        inputs = self._slab.inputs(header, body)
+        if len(inputs.tensors) != len(self._input_names):
+            raise wire.ProtocolError(
+                f"a RUN has {len(inputs.tensors)} tensors, the model {len(self._input_names)} inputs"
+            )
+        named = self._reader.named(self._predict(self._batch(inputs.tensors)), header.batch)
+        if self._postprocess is None:
+            answer = self._answer(header, named)
+        else:
+            items = self._items(named, header.batch)
+            ends = finish_items([ItemEnd(value=item) for item in items], self._postprocess)
+            del items
+            body_out = wire.pack_statuses(ends)
+            head = wire.pack_header(
+                wire.DONE_OBJECTS, len(body_out), seq=header.seq, slot=header.slot, batch=header.batch
+            )
+            answer = head, (body_out,)
+        del named
+        if not self._copy and self._move_to is None and self._slab.is_kept(inputs):
+            self._copy = True
+            self._note(
+                "the model keeps a reference to its input after predict has returned; that memory is overwritten by "
+                "later batches, so the model gets copies from now on. Keep input.clone() instead, or set "
+                "copy_inputs = true in model.toml"
+            )
+        return answer
+
+    def _batch(self, tensors: tuple[Any, ...]) -> Any:
+        if self._move_to is not None:
+            mine = [tensor.to(self._move_to, non_blocking=True) for tensor in tensors]
+        elif self._copy:
+            mine = [tensor.clone() for tensor in tensors]
+        else:
+            mine = [tensor.detach() for tensor in tensors]  # the cheapest alias with a shape of its own
+        return mine[0] if len(mine) == 1 else dict(zip(self._input_names, mine, strict=True))
+
+    def _answer(self, header: wire.Header, named: dict[str, Any]) -> tuple[bytes, tuple[bytes | bytearray, ...]]:
+        signature = tuple((self._reader.codes[value.dtype], tuple(value.shape)) for value in named.values())
+        flags = 0
+        names = b""
+        if not self._has_names:
+            flags = wire.FLAG_NAMED
+            names = wire.pack_names(list(named))
+        place = self._slab.outputs(header.slot, signature)
+        parts: tuple[bytes | bytearray, ...]
+        if place is not None:
+            for target, value in zip(place.tensors, named.values(), strict=True):
+                target.copy_(value)  # waits for the device, makes it contiguous
+            parts = (names + place.descriptors,)
+        else:
+            flags |= wire.FLAG_INLINE
+            parts = self._inline(names, signature, named)
+        length = sum(map(len, parts))
+        if length > wire.MAX_BODY_LEN:
+            raise OutputError(f"the outputs of this batch take {length} bytes, at most {wire.MAX_BODY_LEN} can be sent")
+        head = wire.pack_header(
+            wire.DONE,
+            length,
+            flags=flags,
+            n_tensors=len(named),
+            seq=header.seq,
+            slot=header.slot,
+            batch=header.batch,
+        )
+        return head, parts
+
+    def _inline(
+        self, names: bytes, signature: tuple[tuple[int, tuple[int, ...]], ...], named: dict[str, Any]
+    ) -> tuple[bytes | bytearray, ...]:
+        descriptors: list[wire.Descriptor] = []
+        bodies: list[bytearray] = []
+        at = 0
+        for (dtype, shape), value in zip(signature, named.values(), strict=True):
+            nbytes = value.numel() * wire.DTYPE_SIZES[dtype]
+            descriptors.append(wire.Descriptor(dtype, shape, at, nbytes))
+            at += nbytes
+            if at > wire.MAX_BODY_LEN:
+                raise OutputError(f"the outputs of this batch take over {wire.MAX_BODY_LEN} bytes and cannot be sent")
+            body = bytearray(nbytes)
+            if nbytes:
+                self._torch.frombuffer(body, dtype=value.dtype).view(shape).copy_(value)
+            bodies.append(body)
+        return (names + wire.pack_descriptors(descriptors), *bodies)
+
+    def _items(self, named: dict[str, Any], batch: int) -> list[Any]:
+        """Give each item's output for `postprocess`: a tensor, or a dict when there are several outputs."""
+        self._reader.check_shapes(named)
+        rows = {name: value.cpu().unbind(0) for name, value in named.items()}
+        if len(rows) == 1:
+            return list(next(iter(rows.values())))
+        return [{name: values[index] for name, values in rows.items()} for index in range(batch)]
