@@ -1,0 +1,216 @@
+//! What the doors may ask of the engine, and what they get back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cresset_config::ModelConfig;
+use cresset_queue::{Depth, IdempotencyKey, QueueError};
+use cresset_runner::{PoolState, PoolStatus};
+use cresset_task::{Code, Failure, ModelName, Payload, State, TaskId, TaskRecord, Timestamp};
+
+/// A task to be accepted.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The model's name.
+    pub model: ModelName,
+    /// The input, already checked against the model's declaration.
+    pub input: Payload,
+    /// -100 (last) to 100 (first); 0 unless told.
+    pub priority: i8,
+    /// The caller's JSON object, given back untouched.
+    pub metadata: Option<Bytes>,
+    /// The caller's name for this submit: sent again under it, the same submit gives the same task.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// A task that is accepted: durable, unless `durable` says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its id.
+    pub id: TaskId,
+    /// Its model.
+    pub model: ModelName,
+    /// Where it is in its life: `PENDING` unless this is a replay.
+    pub state: State,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// False only in the named weaker durability mode: the task survives our crash, but not power loss.
+    pub durable: bool,
+    /// This submit was accepted before, under the same idempotency key, and made this task then.
+    pub replayed: bool,
+}
+
+/// The answer to a synchronous prediction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The result.
+    pub output: Payload,
+    /// The version that made it.
+    pub version: String,
+    /// From arrival to being sent to an instance.
+    pub queued: Duration,
+    /// In the instance.
+    pub compute: Duration,
+}
+
+/// A task, as a caller may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskView {
+    /// What the store knows.
+    pub record: TaskRecord,
+    /// While queued: how many tasks go before it (0 = next), counted up to `cresset_queue::POSITION_MAX`.
+    pub queue_position: Option<u64>,
+}
+
+/// A model, as a caller may see it.
+#[derive(Clone, Debug)]
+pub struct ModelView {
+    /// Its declaration.
+    pub config: Arc<ModelConfig>,
+    /// Its processes.
+    pub pool: PoolStatus,
+    /// Its durable queue, leased tasks not counted.
+    pub depth: Depth,
+    /// Items in instances or about to be.
+    pub running: usize,
+    /// Synchronous predictions waiting or running.
+    pub waiting: usize,
+    /// Items finished a second, measured over the last seconds; `None` before the first.
+    pub rate: Option<f64>,
+}
+
+/// The health of the whole server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// Every model ready, the store writable, and not stopping.
+    pub ready: bool,
+    /// Told to stop.
+    pub stopping: bool,
+    /// Why the store cannot be written, if so.
+    pub store: Option<String>,
+    /// Each model.
+    pub models: Vec<ModelHealth>,
+}
+
+/// The health of one model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelHealth {
+    /// Its name.
+    pub name: ModelName,
+    /// Its state.
+    pub state: PoolState,
+    /// Why it is not ready, in words.
+    pub reason: Option<String>,
+}
+
+/// What the engine refuses, and why. [`EngineError::code`] is what a caller sees.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No such model.
+    #[error("no model is called `{name}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    UnknownModel {
+        /// What was asked for.
+        name: String,
+        /// The served name most like it.
+        nearest: Option<String>,
+    },
+    /// No such task.
+    #[error("no task has the id {0}")]
+    UnknownTask(TaskId),
+    /// The task was there; it has been purged.
+    #[error("the task {0} and its result have expired")]
+    ExpiredTask(TaskId),
+    /// The durable queue has reached a bound.
+    #[error("the queue of `{model}` holds {depth} tasks of {bytes} bytes; its limit is {limit}")]
+    QueueFull {
+        /// The model.
+        model: ModelName,
+        /// Tasks queued.
+        depth: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// The bound that was reached, in words.
+        limit: String,
+        /// When trying again makes sense, from the measured service rate.
+        retry_after: Duration,
+    },
+    /// Too many synchronous predictions wait.
+    #[error("{waiting} predictions are waiting for `{model}` already")]
+    Overloaded {
+        /// The model.
+        model: ModelName,
+        /// How many wait.
+        waiting: usize,
+        /// When trying again makes sense, from the measured service rate.
+        retry_after: Duration,
+    },
+    /// No instance can serve.
+    #[error("`{model}` cannot serve now: {reason}")]
+    ModelUnavailable {
+        /// The model.
+        model: ModelName,
+        /// The newest failure, in words.
+        reason: String,
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// The prediction was not done in time; it will not be answered any more.
+    #[error("the prediction was not done within {limit:?}")]
+    PredictTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The input is not what the model declares.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// The prediction failed.
+    #[error("{}: {}", .0.type_, .0.message)]
+    Failed(Failure),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    ShuttingDown,
+    /// The idempotency key belongs to another submit to this model.
+    #[error("this `Idempotency-Key` was used before, for another input, priority or metadata to `{0}`")]
+    KeyReused(ModelName),
+    /// The store refused.
+    #[error("the task store cannot be used")]
+    Store(#[from] QueueError),
+}
+
+impl EngineError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::UnknownModel { .. } => Code::UnknownModel,
+            Self::UnknownTask(_) => Code::UnknownTask,
+            Self::ExpiredTask(_) => Code::ExpiredTask,
+            Self::QueueFull { .. } => Code::QueueFull,
+            Self::Overloaded { .. } => Code::Overloaded,
+            Self::ModelUnavailable { .. } => Code::ModelUnavailable,
+            Self::PredictTimeout { .. } => Code::PredictTimeout,
+            Self::InvalidInput(_) => Code::InvalidInput,
+            Self::Failed(failure) => failure.code,
+            Self::ShuttingDown => Code::ShuttingDown,
+            Self::KeyReused(_) => Code::IdempotencyKeyReused,
+            Self::Store(error) if error.kind == cresset_queue::QueueErrorKind::Internal => Code::Internal,
+            Self::Store(_) => Code::StoreUnavailable,
+        }
+    }
+
+    /// When trying again makes sense, for errors that pass.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::QueueFull { retry_after, .. }
+            | Self::Overloaded { retry_after, .. }
+            | Self::ModelUnavailable { retry_after, .. } => Some(*retry_after),
+            Self::ShuttingDown | Self::Store(_) => Some(RETRY_SOON),
+            _ => None,
+        }
+    }
+}
+
+/// What callers are told when nothing measured says better.
+pub(crate) const RETRY_SOON: Duration = Duration::from_secs(2);

@@ -1,0 +1,343 @@
+//! The handle the doors hold.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use cresset_config::ModelConfig;
+use cresset_queue::{Backend, Lookup};
+use cresset_runner::{Executor, PoolEvent, PoolState};
+use cresset_task::{ModelName, Payload, State, TaskId};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{EngineError, Health, ModelView, Prediction, TaskView};
+use crate::driver::Driver;
+use crate::item::{Item, Origin, check_fit};
+use crate::metrics::Metrics;
+use crate::retention;
+use crate::served::{self, Served};
+use crate::shared::Shared;
+
+/// Names less like the one asked for than this are not suggested (1 is equal).
+const NEAREST_MIN: f64 = 0.7;
+/// Instances are given this long to end once their work is done.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Settings of an engine.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// How often expired tasks are looked for. Default 30 s.
+    pub purge_every: Duration,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            purge_every: Duration::from_secs(30),
+        }
+    }
+}
+
+type Models = BTreeMap<ModelName, Arc<Served>>;
+
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    metrics: Metrics,
+    models: ArcSwap<Models>,
+    pub(crate) tracker: TaskTracker,
+}
+
+/// The engine; cheap to clone. Stop it with [`Engine::stop`].
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Engine {
+    /// An engine on an open backend, without models yet. Call it within a tokio runtime.
+    #[must_use]
+    pub fn start(backend: Arc<dyn Backend>, options: &EngineOptions) -> Self {
+        let shared = Arc::new(Shared::new(backend));
+        let tracker = TaskTracker::new();
+        tracker.spawn(retention::run(Arc::clone(&shared), options.purge_every));
+        let inner = Inner {
+            shared,
+            metrics: Metrics::new(),
+            models: ArcSwap::default(),
+            tracker,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Serves a model: `executor` runs its processes and tells of them through `events`.
+    pub fn serve(
+        &self,
+        config: Arc<ModelConfig>,
+        executor: Arc<dyn Executor>,
+        events: mpsc::Receiver<PoolEvent>,
+    ) {
+        let metrics = self.inner.metrics.model(config.name.as_str());
+        let name = config.name.clone();
+        let (served, inbox) = Served::new(config, executor, metrics);
+        let served = Arc::new(served);
+        served.refresh();
+        let driver = Driver::new(Arc::clone(&self.inner.shared), Arc::clone(&served));
+        self.inner.tracker.spawn(driver.run(inbox, events));
+        self.inner.models.rcu(|models| {
+            let mut models = Models::clone(models);
+            models.insert(name.clone(), Arc::clone(&served));
+            models
+        });
+    }
+
+    /// Runs one input and waits for its result: at most `limit`, and never longer than the model's `predict_timeout`.
+    /// Dropping the future takes the input out of the queue.
+    pub async fn predict(
+        &self,
+        model: &ModelName,
+        input: Payload,
+        limit: Option<Duration>,
+    ) -> Result<Prediction, EngineError> {
+        let shared = &self.inner.shared;
+        let served = self.open(model.as_str())?;
+        served.check_available()?;
+        check_fit(&input, &served.config).map_err(|why| invalid(&why))?;
+        let permit = Arc::clone(&served.permits).try_acquire_owned();
+        let permit = permit.map_err(|_| served.overloaded(shared.now()))?;
+        let longest = served.config.limits.predict_timeout;
+        let limit = limit.map_or(longest, |l| l.min(longest));
+        let (reply, answer) = oneshot::channel();
+        let item = Item::new(
+            input,
+            Origin::Caller {
+                reply,
+                permit,
+                since: shared.now(),
+            },
+        );
+        // The channel has a place for each permit: it can only be closed, by a driver that has drained.
+        served
+            .inbox
+            .try_send(item)
+            .map_err(|_| EngineError::ShuttingDown)?;
+        match tokio::time::timeout(limit, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(EngineError::ShuttingDown),
+            Err(_) => Err(late(&served, limit)),
+        }
+    }
+
+    /// A task as it is now.
+    pub async fn task(&self, id: TaskId) -> Result<TaskView, EngineError> {
+        let backend = &self.inner.shared.backend;
+        let record = match backend.fetch(id).await? {
+            Lookup::Found(record) => *record,
+            Lookup::Expired => return Err(EngineError::ExpiredTask(id)),
+            Lookup::Unknown => return Err(EngineError::UnknownTask(id)),
+        };
+        let queued = matches!(record.state, State::Pending | State::Retry);
+        let queue_position = if queued { backend.position(id).await? } else { None };
+        Ok(TaskView {
+            record,
+            queue_position,
+        })
+    }
+
+    /// A task once it has ended, or as it is after `timeout` (or when the server is told to stop). A waiter is an entry
+    /// in a map: no thread, no polling.
+    pub async fn wait(&self, id: TaskId, timeout: Duration) -> Result<TaskView, EngineError> {
+        let until = Instant::now() + timeout;
+        let shared = &self.inner.shared;
+        let mut waiting = shared.waiters.register(id);
+        let mut view = self.task(id).await?;
+        if view.record.state.is_terminal() {
+            return Ok(view);
+        }
+        // Cancel-safe: the receiver is polled in place, and dropping `waiting` gives up the entry.
+        tokio::select! {
+            Ok(news) = &mut waiting.news => {
+                news.apply(&mut view.record);
+                view.queue_position = None;
+                Ok(view)
+            }
+            () = tokio::time::sleep_until(until) => self.task(id).await,
+            () = shared.draining.cancelled() => self.task(id).await,
+        }
+    }
+
+    /// The model of this name.
+    pub fn model(&self, name: &str) -> Result<ModelView, EngineError> {
+        let served = self.served(name)?;
+        Ok(self.view(&served))
+    }
+
+    /// Only the declaration of the model of this name: cheap, for the request path.
+    pub fn declaration(&self, name: &str) -> Result<Arc<ModelConfig>, EngineError> {
+        Ok(Arc::clone(&self.served(name)?.config))
+    }
+
+    /// All models, by name.
+    #[must_use]
+    pub fn models(&self) -> Vec<ModelView> {
+        self.inner
+            .models
+            .load()
+            .values()
+            .map(|served| self.view(served))
+            .collect()
+    }
+
+    /// How things stand.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let models: Vec<_> = self
+            .inner
+            .models
+            .load()
+            .values()
+            .map(|served| served.health())
+            .collect();
+        let stopping = self.inner.shared.draining.is_cancelled();
+        let store = self.inner.shared.store_trouble();
+        let ready = !stopping && store.is_none() && models.iter().all(|m| m.state == PoolState::Ready);
+        Health {
+            ready,
+            stopping,
+            store,
+            models,
+        }
+    }
+
+    /// Where the doors count their requests.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// The text for `/metrics`.
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        for (name, served) in self.inner.models.load().iter() {
+            let depth = self.inner.shared.backend.depth(name);
+            served
+                .metrics
+                .queue_depth
+                .set(i64::try_from(depth.tasks).unwrap_or(i64::MAX));
+            served
+                .metrics
+                .queue_bytes
+                .set(i64::try_from(depth.bytes).unwrap_or(i64::MAX));
+            served
+                .metrics
+                .running
+                .set(i64::try_from(served.running()).unwrap_or(i64::MAX));
+        }
+        self.inner.metrics.render(self.inner.shared.now())
+    }
+
+    /// Takes no new work from now on; health says "stopping", long polls are answered.
+    pub fn drain(&self) {
+        self.inner.shared.draining.cancel();
+    }
+
+    /// Drains, waits up to `deadline` for what is under way, gives the rest back to the queue, stops all processes and
+    /// closes the store. Idempotent.
+    pub async fn stop(&self, deadline: Duration) {
+        self.drain();
+        self.inner.tracker.close();
+        let executors: Vec<_> = self
+            .inner
+            .models
+            .load()
+            .values()
+            .map(|s| Arc::clone(&s.executor))
+            .collect();
+        if tokio::time::timeout(deadline, self.inner.tracker.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                ?deadline,
+                "work was still under way at the deadline and goes back to the queue"
+            );
+            self.inner.shared.abandon.cancel();
+            stop_all(&executors, Duration::ZERO).await;
+            self.inner.tracker.wait().await;
+        } else {
+            stop_all(&executors, STOP_GRACE).await;
+        }
+        if let Err(error) = self.inner.shared.backend.close().await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "task store did not close cleanly"
+            );
+        }
+    }
+
+    /// The model, if new work may come in.
+    pub(crate) fn open(&self, name: &str) -> Result<Arc<Served>, EngineError> {
+        if self.inner.shared.draining.is_cancelled() {
+            return Err(EngineError::ShuttingDown);
+        }
+        self.served(name)
+    }
+
+    fn served(&self, name: &str) -> Result<Arc<Served>, EngineError> {
+        let models = self.inner.models.load();
+        models.get(name).map(Arc::clone).ok_or_else(|| {
+            let likeness = |known: &ModelName| strsim::jaro_winkler(name, known.as_str());
+            let nearest = models
+                .keys()
+                .map(|known| (likeness(known), known))
+                .filter(|(likeness, _)| *likeness >= NEAREST_MIN)
+                .max_by(|a, b| a.0.total_cmp(&b.0))
+                .map(|(_, known)| known.to_string());
+            EngineError::UnknownModel {
+                name: name.to_owned(),
+                nearest,
+            }
+        })
+    }
+
+    fn view(&self, served: &Served) -> ModelView {
+        let shared = &self.inner.shared;
+        ModelView {
+            config: Arc::clone(&served.config),
+            pool: served.executor.status(),
+            depth: shared.backend.depth(&served.config.name),
+            running: served.running(),
+            waiting: served.waiting(),
+            rate: served.rate(shared.now()),
+        }
+    }
+}
+
+/// All at once: each has the same grace.
+async fn stop_all(executors: &[Arc<dyn Executor>], grace: Duration) {
+    let mut stops = tokio::task::JoinSet::new();
+    for executor in executors {
+        let executor = Arc::clone(executor);
+        stops.spawn(async move { executor.stop(grace).await });
+    }
+    stops.join_all().await;
+}
+
+/// A prediction ran out of time: because the model is down, or because it is slow.
+fn late(served: &Served, limit: Duration) -> EngineError {
+    let status = served.executor.status();
+    if status.state == PoolState::Ready {
+        EngineError::PredictTimeout { limit }
+    } else {
+        served.unavailable_because(served::reason(&status))
+    }
+}
+
+/// The doors check inputs by the declaration; this is for callers that do not.
+pub(crate) fn invalid(why: &str) -> EngineError {
+    EngineError::InvalidInput(why.to_owned())
+}

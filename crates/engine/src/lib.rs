@@ -1,0 +1,28 @@
+//! The sole owner of a task's life: submit -> lease -> batch -> run -> record -> notify.
+//!
+//! The doors ask an [`Engine`]; it alone talks to the queue and to the runner. It names no backend and starts no
+//! process: it is given both.
+
+mod api;
+mod driver;
+mod engine;
+mod idempotency;
+mod item;
+pub mod metrics;
+mod rate;
+mod recorder;
+mod retention;
+mod seats;
+mod served;
+mod shared;
+mod submit;
+mod verdict;
+mod waiters;
+
+pub use api::{Accepted, EngineError, Health, ModelHealth, ModelView, Prediction, Submission, TaskView};
+/// How a submit is named, for the doors that take names.
+pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};
+/// How processes stand, for those who show it: the doors know the engine, not the runner.
+pub use cresset_runner::{InstanceState, InstanceStatus, PoolState, PoolStatus};
+pub use engine::{Engine, EngineOptions};
+pub use metrics::Metrics;

@@ -1,0 +1,306 @@
+//! Every metric, its unit and its meaning, in one place. Names follow Prometheus' habits.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use cresset_runner::DownReason;
+use cresset_task::State;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Seconds: 50 us to about 100 s, doubling.
+fn seconds() -> Histogram {
+    Histogram::new((0..22).map(|i| 50e-6 * f64::from(1_u32 << i)))
+}
+
+/// Items: 1 to 4,096, doubling.
+fn items() -> Histogram {
+    Histogram::new((0..13).map(|i| f64::from(1_u32 << i)))
+}
+
+/// Labels of per-model figures.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabel {
+    model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TaskLabel {
+    model: String,
+    status: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RestartLabel {
+    model: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabel {
+    method: String,
+    route: String,
+    code: u16,
+}
+
+/// All figures of a server.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabel, Counter>,
+    request_seconds: Histogram,
+    tasks: Family<TaskLabel, Counter>,
+    predictions: Family<TaskLabel, Counter>,
+    restarts: Family<RestartLabel, Counter>,
+    redelivered: Family<ModelLabel, Counter>,
+    stale: Family<ModelLabel, Counter>,
+    queue_depth: Family<ModelLabel, Gauge>,
+    queue_bytes: Family<ModelLabel, Gauge>,
+    running: Family<ModelLabel, Gauge>,
+    ready: Family<ModelLabel, Gauge>,
+    uptime: Gauge<f64, AtomicU64>,
+    batch_size: Family<ModelLabel, Histogram, fn() -> Histogram>,
+    queue_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
+    compute_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
+    total_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
+}
+
+/// The figures of one model, looked up once so that the hot path does not hash labels.
+#[derive(Clone)]
+pub struct ModelMetrics {
+    model: String,
+    accepted: Counter,
+    succeeded: Counter,
+    failed: Counter,
+    revoked: Counter,
+    predictions_ok: Counter,
+    predictions_failed: Counter,
+    redelivered: Counter,
+    stale: Counter,
+    restarts: Family<RestartLabel, Counter>,
+    pub(crate) queue_depth: Gauge,
+    pub(crate) queue_bytes: Gauge,
+    pub(crate) running: Gauge,
+    pub(crate) ready: Gauge,
+    batch_size: Histogram,
+    queue_seconds: Histogram,
+    compute_seconds: Histogram,
+    total_seconds: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A fresh set, all zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("cresset"),
+            requests: Family::default(),
+            request_seconds: seconds(),
+            tasks: Family::default(),
+            predictions: Family::default(),
+            restarts: Family::default(),
+            redelivered: Family::default(),
+            stale: Family::default(),
+            queue_depth: Family::default(),
+            queue_bytes: Family::default(),
+            running: Family::default(),
+            ready: Family::default(),
+            uptime: Gauge::default(),
+            batch_size: Family::new_with_constructor(items),
+            queue_seconds: Family::new_with_constructor(seconds),
+            compute_seconds: Family::new_with_constructor(seconds),
+            total_seconds: Family::new_with_constructor(seconds),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        r.register(
+            "http_requests",
+            "HTTP requests answered, by route and status",
+            self.requests.clone(),
+        );
+        r.register(
+            "http_request_seconds",
+            "HTTP request time, long polls included",
+            self.request_seconds.clone(),
+        );
+        r.register(
+            "tasks",
+            "Tasks by what became of them: accepted (PENDING) or ended",
+            self.tasks.clone(),
+        );
+        r.register(
+            "predictions",
+            "Synchronous predictions by outcome",
+            self.predictions.clone(),
+        );
+        r.register(
+            "instance_restarts",
+            "Instances that went down, by reason",
+            self.restarts.clone(),
+        );
+        r.register(
+            "redelivered_items",
+            "Items run again after a batch raised or an instance died",
+            self.redelivered.clone(),
+        );
+        r.register(
+            "stale_completions",
+            "Late results refused by the fence",
+            self.stale.clone(),
+        );
+        r.register("queue_depth", "Tasks queued", self.queue_depth.clone());
+        r.register("queue_bytes", "Bytes of queued inputs", self.queue_bytes.clone());
+        r.register("running_items", "Items in instances", self.running.clone());
+        r.register("model_ready", "1 when the model is ready", self.ready.clone());
+        r.register(
+            "uptime_seconds",
+            "Time since the server started",
+            self.uptime.clone(),
+        );
+        r.register("batch_size", "Items a batch", self.batch_size.clone());
+        r.register(
+            "queue_seconds",
+            "From acceptance to being sent to an instance",
+            self.queue_seconds.clone(),
+        );
+        r.register(
+            "compute_seconds",
+            "One batch in its instance",
+            self.compute_seconds.clone(),
+        );
+        r.register(
+            "total_seconds",
+            "From acceptance to the recorded outcome",
+            self.total_seconds.clone(),
+        );
+        self
+    }
+
+    /// The figures of one model.
+    pub(crate) fn model(&self, name: &str) -> ModelMetrics {
+        let label = ModelLabel {
+            model: name.to_owned(),
+        };
+        let task = |state: State| {
+            self.tasks
+                .get_or_create(&TaskLabel {
+                    model: name.to_owned(),
+                    status: state.name().to_owned(),
+                })
+                .clone()
+        };
+        let prediction = |status: &str| {
+            self.predictions
+                .get_or_create(&TaskLabel {
+                    model: name.to_owned(),
+                    status: status.to_owned(),
+                })
+                .clone()
+        };
+        ModelMetrics {
+            model: name.to_owned(),
+            accepted: task(State::Pending),
+            succeeded: task(State::Success),
+            failed: task(State::Failure),
+            revoked: task(State::Revoked),
+            predictions_ok: prediction("SUCCESS"),
+            predictions_failed: prediction("FAILURE"),
+            redelivered: self.redelivered.get_or_create(&label).clone(),
+            stale: self.stale.get_or_create(&label).clone(),
+            restarts: self.restarts.clone(),
+            queue_depth: self.queue_depth.get_or_create(&label).clone(),
+            queue_bytes: self.queue_bytes.get_or_create(&label).clone(),
+            running: self.running.get_or_create(&label).clone(),
+            ready: self.ready.get_or_create(&label).clone(),
+            batch_size: self.batch_size.get_or_create(&label).clone(),
+            queue_seconds: self.queue_seconds.get_or_create(&label).clone(),
+            compute_seconds: self.compute_seconds.get_or_create(&label).clone(),
+            total_seconds: self.total_seconds.get_or_create(&label).clone(),
+        }
+    }
+
+    /// Counts one answered HTTP request. `route` is the matched pattern, never the raw path.
+    pub fn http_request(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let label = RequestLabel {
+            method: method.to_owned(),
+            route: route.to_owned(),
+            code: status,
+        };
+        self.requests.get_or_create(&label).inc();
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The text for `/metrics` (OpenMetrics 1.0).
+    #[must_use]
+    pub(crate) fn render(&self, uptime: Duration) -> String {
+        self.uptime.set(uptime.as_secs_f64());
+        let mut text = String::new();
+        // Writing to a String cannot fail; an encoder error would be a bug in a label above.
+        if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+            tracing::error!(%error, "metrics could not be written");
+        }
+        text
+    }
+}
+
+impl ModelMetrics {
+    pub(crate) fn accepted(&self) {
+        self.accepted.inc();
+    }
+
+    pub(crate) fn ended(&self, state: State, total: Duration) {
+        match state {
+            State::Success => self.succeeded.inc(),
+            State::Failure => self.failed.inc(),
+            State::Revoked => self.revoked.inc(),
+            State::Pending | State::Started | State::Retry => return,
+        };
+        self.total_seconds.observe(total.as_secs_f64());
+    }
+
+    pub(crate) fn predicted(&self, ok: bool, total: Duration) {
+        if ok {
+            self.predictions_ok.inc()
+        } else {
+            self.predictions_failed.inc()
+        };
+        self.total_seconds.observe(total.as_secs_f64());
+    }
+
+    pub(crate) fn batch(&self, size: usize, compute: Duration) {
+        self.batch_size.observe(size as f64);
+        self.compute_seconds.observe(compute.as_secs_f64());
+    }
+
+    pub(crate) fn queued(&self, wait: Duration) {
+        self.queue_seconds.observe(wait.as_secs_f64());
+    }
+
+    pub(crate) fn went_down(&self, reason: &DownReason) {
+        let label = RestartLabel {
+            model: self.model.clone(),
+            reason: reason.label().to_owned(),
+        };
+        self.restarts.get_or_create(&label).inc();
+    }
+
+    pub(crate) fn redelivered(&self, items: u64) {
+        self.redelivered.inc_by(items);
+    }
+
+    pub(crate) fn stale(&self) {
+        self.stale.inc();
+    }
+}

@@ -1,0 +1,84 @@
+//! From the ends of leased tasks to recorded outcomes, and to those who wait for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cresset_queue::{Completion, Finished, Release};
+use cresset_task::{Attempt, Timestamp};
+
+use crate::served::Served;
+use crate::shared::Shared;
+use crate::waiters::Ended;
+
+/// A store that refuses is asked again after this, doubling.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// The end of one leased task.
+pub(crate) struct End {
+    pub(crate) completion: Completion,
+    pub(crate) created_at: Timestamp,
+    pub(crate) started_at: Timestamp,
+}
+
+/// Records ends, then wakes the waiters. While the store refuses, the results are kept here and tried again (the driver
+/// stops leasing meanwhile); once the engine is abandoned, the tasks are left to be delivered again.
+pub(crate) async fn record(shared: Arc<Shared>, served: Arc<Served>, ends: Vec<End>) {
+    let mut pause = RETRY_FIRST;
+    let answers = loop {
+        let completions = ends.iter().map(|end| end.completion.clone()).collect();
+        match shared.backend.finish(completions).await {
+            Ok(answers) => break answers,
+            Err(error) if error.is_temporary() => {
+                shared.store_failed(&error);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_LONGEST),
+                    () = shared.abandon.cancelled() => return,
+                }
+            }
+            Err(error) => {
+                shared.store_failed(&error);
+                return;
+            }
+        }
+    };
+    shared.store_works();
+    for (end, answer) in ends.into_iter().zip(answers) {
+        match answer {
+            Finished::Recorded => announce(&shared, &served, end),
+            Finished::Stale => served.metrics.stale(),
+        }
+    }
+}
+
+fn announce(shared: &Shared, served: &Served, end: End) {
+    let Completion {
+        id,
+        attempt,
+        redeliveries,
+        outcome,
+        version,
+        finished_at,
+        ..
+    } = end.completion;
+    if let Ok(state) = cresset_task::State::Started.after(outcome.as_move()) {
+        served.metrics.ended(state, finished_at.since(end.created_at));
+    }
+    if shared.waiters.any(id) {
+        let news = Ended {
+            outcome,
+            started_at: end.started_at,
+            finished_at,
+            attempts: Attempt(attempt.0.saturating_add(redeliveries)),
+            version,
+        };
+        shared.waiters.wake(id, &Arc::new(news));
+    }
+}
+
+/// Gives leases back. A store that refuses keeps them as leases of ours; they return to the queue when it is reopened.
+pub(crate) async fn release(shared: Arc<Shared>, leases: Vec<Release>) {
+    if let Err(error) = shared.backend.release(leases).await {
+        shared.store_failed(&error);
+    }
+}

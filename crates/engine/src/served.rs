@@ -1,0 +1,166 @@
+//! One served model, as the doors and its driver both see it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use cresset_batch::Moment;
+use cresset_config::ModelConfig;
+use cresset_queue::Depth;
+use cresset_runner::{Executor, PoolState, PoolStatus};
+use tokio::sync::{Notify, Semaphore, mpsc};
+
+use crate::api::{EngineError, ModelHealth, RETRY_SOON};
+use crate::item::Item;
+use crate::metrics::ModelMetrics;
+use crate::rate::{Rate, time_for};
+
+/// What a caller is told when the queue is full and no rate has been measured.
+const RETRY_UNMEASURED: Duration = Duration::from_secs(5);
+
+pub(crate) struct Served {
+    pub(crate) config: Arc<ModelConfig>,
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) metrics: ModelMetrics,
+    /// Rung when a task has been queued.
+    pub(crate) wake: Notify,
+    /// Synchronous predictions on their way to the driver; as long as there are permits, so it is never full.
+    pub(crate) inbox: mpsc::Sender<Item>,
+    /// One for each synchronous prediction that may wait or run.
+    pub(crate) permits: Arc<Semaphore>,
+    /// Items in instances.
+    pub(crate) running: AtomicUsize,
+    unavailable: ArcSwapOption<String>,
+    rate: Mutex<Rate>,
+}
+
+impl Served {
+    pub(crate) fn new(
+        config: Arc<ModelConfig>,
+        executor: Arc<dyn Executor>,
+        metrics: ModelMetrics,
+    ) -> (Self, mpsc::Receiver<Item>) {
+        let waiting = config.limits.max_waiting.clamp(1, Semaphore::MAX_PERMITS);
+        let (inbox, outbox) = mpsc::channel(waiting);
+        let served = Self {
+            config,
+            executor,
+            metrics,
+            wake: Notify::new(),
+            inbox,
+            permits: Arc::new(Semaphore::new(waiting)),
+            running: AtomicUsize::new(0),
+            unavailable: ArcSwapOption::empty(),
+            rate: Mutex::new(Rate::default()),
+        };
+        (served, outbox)
+    }
+
+    pub(crate) fn finished(&self, items: usize, now: Moment) {
+        self.rate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(items, now);
+    }
+
+    pub(crate) fn rate(&self, now: Moment) -> Option<f64> {
+        self.rate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .per_second(now)
+    }
+
+    /// Synchronous predictions waiting or running.
+    pub(crate) fn waiting(&self) -> usize {
+        self.config
+            .limits
+            .max_waiting
+            .saturating_sub(self.permits.available_permits())
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the processes again; the driver calls it whenever one of them comes or goes. True when no instance has
+    /// ever been ready and starting fails: whoever waits now should be told.
+    pub(crate) fn refresh(&self) -> bool {
+        let status = self.executor.status();
+        self.metrics
+            .ready
+            .set(i64::from(status.state == PoolState::Ready));
+        let failed = status.state == PoolState::Failed;
+        self.unavailable.store(failed.then(|| Arc::new(reason(&status))));
+        failed
+    }
+
+    /// Refuses when the model has never come up and fails to. A model that came up once and is down for the moment
+    /// takes work: its supervisor is bringing it back.
+    pub(crate) fn check_available(&self) -> Result<(), EngineError> {
+        match &*self.unavailable.load() {
+            None => Ok(()),
+            Some(reason) => Err(self.unavailable_because(String::clone(reason))),
+        }
+    }
+
+    pub(crate) fn unavailable_because(&self, reason: String) -> EngineError {
+        EngineError::ModelUnavailable {
+            model: self.config.name.clone(),
+            reason,
+            retry_after: RETRY_SOON,
+        }
+    }
+
+    /// Refuses when the durable queue has reached a bound.
+    pub(crate) fn check_room(&self, depth: Depth, bytes: usize, now: Moment) -> Result<(), EngineError> {
+        let limits = &self.config.limits;
+        let too_many = depth.tasks >= limits.max_queue;
+        let too_heavy = depth.bytes.saturating_add(bytes as u64) > limits.max_queue_bytes;
+        if !too_many && !too_heavy {
+            return Ok(());
+        }
+        // Room for a tenth of the queue: waiting for one place would bring everybody back at once.
+        let target = limits.max_queue - limits.max_queue / 10;
+        let excess = depth.tasks.saturating_sub(target).max(1);
+        Err(EngineError::QueueFull {
+            model: self.config.name.clone(),
+            depth: depth.tasks,
+            bytes: depth.bytes,
+            limit: if too_many {
+                format!("{} tasks", limits.max_queue)
+            } else {
+                format!("{} bytes", limits.max_queue_bytes)
+            },
+            retry_after: time_for(excess, self.rate(now), RETRY_UNMEASURED),
+        })
+    }
+
+    pub(crate) fn overloaded(&self, now: Moment) -> EngineError {
+        let waiting = self.waiting();
+        EngineError::Overloaded {
+            model: self.config.name.clone(),
+            waiting,
+            retry_after: time_for(waiting as u64, self.rate(now), RETRY_UNMEASURED),
+        }
+    }
+
+    pub(crate) fn health(&self) -> ModelHealth {
+        let status = self.executor.status();
+        let reason = (status.state != PoolState::Ready).then(|| reason(&status));
+        ModelHealth {
+            name: self.config.name.clone(),
+            state: status.state,
+            reason,
+        }
+    }
+}
+
+/// In words, why a model is not ready.
+pub(crate) fn reason(status: &PoolStatus) -> String {
+    match (&status.last_failure, status.state) {
+        (Some(down), _) => format!("an instance {down}"),
+        (None, PoolState::Starting) => "no instance is ready yet".into(),
+        (None, state) => format!("the model is {}", state.name()),
+    }
+}

@@ -1,0 +1,119 @@
+//! Accepting a task: what the engine checks before the store has it, and what it says to one it knows.
+//!
+//! Whether a submit is new is the store's decision, made in the transaction that would insert it. Nothing here remembers a
+//! key: an answer from memory could outlive a purge, or miss what the process before this one accepted.
+
+use cresset_queue::{Idempotency, NewTask, QueueError, QueueErrorKind, Submitted};
+use cresset_task::{ModelName, State, TaskId, Timestamp};
+
+use crate::api::{Accepted, EngineError, Submission};
+use crate::engine::{Engine, invalid};
+use crate::idempotency::{self, OFFLOAD_BYTES};
+use crate::item::check_fit;
+use crate::served::Served;
+
+impl Engine {
+    /// Accepts a task: durable when this returns. One that was accepted before, under the same idempotency key, is answered as
+    /// it is now; it takes no room in the queue.
+    pub async fn submit(&self, submission: Submission) -> Result<Accepted, EngineError> {
+        let shared = &self.inner.shared;
+        let served = self.open(submission.model.as_str())?;
+        check_fit(&submission.input, &served.config).map_err(|why| invalid(&why))?;
+        let (submission, idempotency) = self.named(submission).await?;
+        let model = submission.model.clone();
+        if let Err(refusal) = self.check_admission(&served, &submission) {
+            // What was accepted before takes no room now.
+            return match idempotency {
+                Some(named) => match shared.backend.recall(&model, &named).await? {
+                    Some(known) => self.known(model, known),
+                    None => Err(refusal),
+                },
+                None => Err(refusal),
+            };
+        }
+        let (id, created_at) = (TaskId::fresh(), Timestamp::now());
+        let task = NewTask {
+            id,
+            model: submission.model,
+            payload: submission.input,
+            priority: submission.priority,
+            metadata: submission.metadata,
+            created_at,
+            idempotency,
+        };
+        let submitted = shared
+            .backend
+            .submit(task)
+            .await
+            .inspect_err(|error| shared.store_failed(error))?;
+        shared.store_works();
+        if submitted != Submitted::New {
+            return self.known(model, submitted);
+        }
+        served.metrics.accepted();
+        served.wake.notify_one();
+        Ok(Accepted {
+            id,
+            model,
+            state: State::Pending,
+            created_at,
+            durable: shared.backend.capabilities().durable,
+            replayed: false,
+        })
+    }
+
+    /// The submission, and what it is recognised by if its caller named it.
+    async fn named(
+        &self,
+        mut submission: Submission,
+    ) -> Result<(Submission, Option<Idempotency>), EngineError> {
+        let Some(key) = submission.idempotency_key.take() else {
+            return Ok((submission, None));
+        };
+        if submission.input.weight() < OFFLOAD_BYTES {
+            let named = idempotency::named(key, &submission);
+            return Ok((submission, Some(named)));
+        }
+        let digest = move || {
+            let named = idempotency::named(key, &submission);
+            (submission, Some(named))
+        };
+        match self.inner.tracker.spawn_blocking(digest).await {
+            Ok(done) => Ok(done),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The only other way: the runtime shuts down before the work began.
+            Err(_) => Err(EngineError::ShuttingDown),
+        }
+    }
+
+    fn check_admission(&self, served: &Served, submission: &Submission) -> Result<(), EngineError> {
+        let shared = &self.inner.shared;
+        served.check_available()?;
+        let depth = shared.backend.depth(&submission.model);
+        served.check_room(depth, submission.input.weight(), shared.now())
+    }
+
+    /// The answer to a submit whose key was known.
+    fn known(&self, model: ModelName, submitted: Submitted) -> Result<Accepted, EngineError> {
+        match submitted {
+            Submitted::Replayed {
+                id,
+                state,
+                created_at,
+            } => Ok(Accepted {
+                id,
+                model,
+                state,
+                created_at,
+                durable: self.inner.shared.backend.capabilities().durable,
+                replayed: true,
+            }),
+            Submitted::KeyReused => Err(EngineError::KeyReused(model)),
+            Submitted::New => Err(EngineError::Store(QueueError::new(
+                QueueErrorKind::Internal,
+                "recall",
+                "a known key was told as new",
+            ))),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What the end of a job means for each of its items. Pure: one function, tested case by case.
+//!
+//! A batch that raises, or takes its instance down, is run again in halves, until the item to blame stands alone and
+//! the others have succeeded. That costs about log2(n) extra runs for one bad item.
+
+use cresset_batch::Entry;
+use cresset_runner::{DownReason, ItemEnd, JobEnd};
+use cresset_task::{Code, Failure, Payload};
+
+use crate::item::Item;
+
+/// The end of one item.
+#[derive(Debug)]
+pub(crate) enum Resolution {
+    Done(Payload),
+    Failed(Failure),
+}
+
+/// What to do with the items of a job that ended.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// Items that are done with.
+    pub(crate) resolved: Vec<(Item, Resolution)>,
+    /// Groups to be run again, each by itself.
+    pub(crate) again: Vec<Vec<Entry<Item>>>,
+}
+
+/// SIGKILL comes from outside: from an operator, or from a kernel whose out-of-memory counters we cannot see. It says
+/// little of the input, so it is forgiven this many times as often as other deaths; not for ever, because of the kernel.
+const KILLS_FORGIVEN: u32 = 5;
+const SIGKILL: i32 = 9;
+
+/// Judges a job that held `entries`. An item that was alone in taking an instance down, and has been in
+/// `max_attempts` such batches, fails.
+pub(crate) fn judge(entries: Vec<Entry<Item>>, end: JobEnd, max_attempts: u32) -> Verdict {
+    match end {
+        JobEnd::Items(ends) if ends.len() == entries.len() => each(entries, ends),
+        JobEnd::Items(ends) => {
+            let message = format!(
+                "the runner gave {} results for {} items",
+                ends.len(),
+                entries.len()
+            );
+            raised(entries, &internal(message))
+        }
+        JobEnd::Raised(failure) => raised(entries, &failure),
+        JobEnd::Lost { suspect: false, .. } => Verdict {
+            resolved: Vec::new(),
+            again: vec![entries],
+        },
+        JobEnd::Lost {
+            reason,
+            suspect: true,
+        } => lost(entries, &reason, max_attempts),
+    }
+}
+
+fn each(entries: Vec<Entry<Item>>, ends: Vec<ItemEnd>) -> Verdict {
+    let resolved = entries
+        .into_iter()
+        .zip(ends)
+        .map(|(entry, end)| match end {
+            ItemEnd::Done(output) => (entry.item, Resolution::Done(output)),
+            ItemEnd::Failed(failure) => (entry.item, Resolution::Failed(failure)),
+        })
+        .collect();
+    Verdict {
+        resolved,
+        again: Vec::new(),
+    }
+}
+
+fn raised(entries: Vec<Entry<Item>>, failure: &Failure) -> Verdict {
+    if entries.len() == 1 {
+        let resolved = entries
+            .into_iter()
+            .map(|e| (e.item, Resolution::Failed(failure.clone())))
+            .collect();
+        return Verdict {
+            resolved,
+            again: Vec::new(),
+        };
+    }
+    Verdict {
+        resolved: Vec::new(),
+        again: halves(entries),
+    }
+}
+
+fn lost(mut entries: Vec<Entry<Item>>, reason: &DownReason, max_attempts: u32) -> Verdict {
+    let from_outside = *reason == DownReason::Signal(SIGKILL);
+    for Entry { item, .. } in &mut entries {
+        let count = if from_outside {
+            &mut item.killed
+        } else {
+            &mut item.blame
+        };
+        *count += 1;
+    }
+    match entries.as_slice() {
+        [Entry { item, .. }] if is_guilty(item, max_attempts) => {
+            let failure = died(reason, item.blame + item.killed);
+            raised(entries, &failure)
+        }
+        [_] => Verdict {
+            resolved: Vec::new(),
+            again: vec![entries],
+        },
+        _ => Verdict {
+            resolved: Vec::new(),
+            again: halves(entries),
+        },
+    }
+}
+
+fn is_guilty(item: &Item, max_attempts: u32) -> bool {
+    item.blame >= max_attempts || item.killed >= max_attempts.saturating_mul(KILLS_FORGIVEN)
+}
+
+fn halves(mut entries: Vec<Entry<Item>>) -> Vec<Vec<Entry<Item>>> {
+    let second = entries.split_off(entries.len() / 2);
+    vec![entries, second]
+}
+
+fn died(reason: &DownReason, times: u32) -> Failure {
+    let (code, type_) = match reason {
+        DownReason::Hung(_) => (Code::TimeLimit, "TimeLimit"),
+        _ => (Code::InstanceDied, "InstanceDied"),
+    };
+    Failure {
+        code,
+        type_: type_.into(),
+        message: format!("the model process {reason} while running this task; it was tried {times} times"),
+        traceback: None,
+        stage: None,
+    }
+}
+
+fn internal(message: String) -> Failure {
+    Failure {
+        code: Code::Internal,
+        type_: "Internal".into(),
+        message,
+        traceback: None,
+        stage: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use cresset_task::{Attempt, TaskId, Timestamp};
+
+    use super::*;
+    use crate::item::Origin;
+
+    fn entries(n: usize) -> Vec<Entry<Item>> {
+        let now = Timestamp::from_micros(0);
+        let origin = || Origin::Queue {
+            id: TaskId::fresh(),
+            attempt: Attempt(1),
+            created_at: now,
+            leased_at: now,
+        };
+        (0..n)
+            .map(|i| {
+                Item::new(Payload::Json(Bytes::from(i.to_string())), origin()).into_entry(Duration::ZERO)
+            })
+            .collect()
+    }
+
+    fn boom() -> Failure {
+        Failure {
+            code: Code::ModelError,
+            type_: "ValueError".into(),
+            message: "boom".into(),
+            traceback: None,
+            stage: None,
+        }
+    }
+
+    fn sizes(verdict: &Verdict) -> Vec<usize> {
+        verdict.again.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn each_item_gets_its_own_end() {
+        let done = ItemEnd::Done(Payload::Json(Bytes::from_static(b"1")));
+        let verdict = judge(entries(2), JobEnd::Items(vec![done, ItemEnd::Failed(boom())]), 3);
+        assert!(matches!(verdict.resolved[0].1, Resolution::Done(_)));
+        assert!(matches!(&verdict.resolved[1].1, Resolution::Failed(f) if f.message == "boom"));
+        assert!(verdict.again.is_empty());
+    }
+
+    #[test]
+    fn a_batch_that_raises_is_split_until_the_culprit_stands_alone() {
+        let verdict = judge(entries(5), JobEnd::Raised(boom()), 3);
+        assert_eq!(sizes(&verdict), vec![2, 3]);
+        let alone = judge(entries(1), JobEnd::Raised(boom()), 3);
+        assert!(matches!(&alone.resolved[0].1, Resolution::Failed(f) if f.type_ == "ValueError"));
+    }
+
+    #[test]
+    fn an_item_fails_only_when_it_alone_took_its_instance_down_often_enough() {
+        let end = || JobEnd::Lost {
+            reason: DownReason::Exited(3),
+            suspect: true,
+        };
+        let mut again = judge(entries(2), end(), 3).again;
+        assert_eq!(again.len(), 2);
+        again = judge(again.remove(0), end(), 3).again;
+        assert_eq!(again[0][0].item.blame, 2);
+        let verdict = judge(again.remove(0), end(), 3);
+        let Resolution::Failed(failure) = &verdict.resolved[0].1 else {
+            panic!("it should have failed")
+        };
+        assert_eq!(failure.code, Code::InstanceDied);
+        assert_eq!(
+            failure.message,
+            "the model process exited with status 3 while running this task; it was tried 3 times"
+        );
+    }
+
+    #[test]
+    fn kills_from_outside_are_forgiven_for_long_but_not_for_ever() {
+        let end = || JobEnd::Lost {
+            reason: DownReason::Signal(SIGKILL),
+            suspect: true,
+        };
+        let mut again = vec![entries(1)];
+        for _ in 1..3 * KILLS_FORGIVEN {
+            again = judge(again.remove(0), end(), 3).again;
+            assert_eq!(again.len(), 1);
+        }
+        let verdict = judge(again.remove(0), end(), 3);
+        assert!(matches!(&verdict.resolved[0].1, Resolution::Failed(f) if f.code == Code::InstanceDied));
+    }
+
+    #[test]
+    fn a_batch_behind_the_guilty_one_is_not_blamed_and_not_split() {
+        let verdict = judge(
+            entries(4),
+            JobEnd::Lost {
+                reason: DownReason::Signal(9),
+                suspect: false,
+            },
+            1,
+        );
+        assert_eq!(sizes(&verdict), vec![4]);
+        assert_eq!(verdict.again[0][0].item.blame, 0);
+    }
+
+    #[test]
+    fn a_hang_is_a_time_limit() {
+        let reason = DownReason::Hung(Duration::from_secs(1));
+        let verdict = judge(
+            entries(1),
+            JobEnd::Lost {
+                reason,
+                suspect: true,
+            },
+            1,
+        );
+        assert!(matches!(&verdict.resolved[0].1, Resolution::Failed(f) if f.code == Code::TimeLimit));
+    }
+}

@@ -1,0 +1,13 @@
+//! The engine on the real embedded store, with a pool that has no processes.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking"
+)]
+
+mod faults;
+mod house;
+mod idempotency;
+mod life;
+mod stopping;
