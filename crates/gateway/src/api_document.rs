@@ -1,0 +1,165 @@
+//! The OpenAPI 3.1 document, made from the handlers and the schemas.
+//!
+//! Handlers describe their answers; the problems that each may give are listed here as codes, and their statuses come
+//! from the code table. Tests hold the document to the router and the committed copy to the document.
+
+use std::collections::BTreeMap;
+
+use cresset_task::Code;
+use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
+
+use crate::{health, models, pages, predict, schema, submit, tasks};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Cresset",
+        description = "Serves PyTorch models: durable tasks and synchronous predictions, in shared batches."
+    ),
+    paths(
+        submit::submit,
+        predict::predict,
+        tasks::task,
+        tasks::result,
+        models::list,
+        models::one,
+        health::live,
+        health::ready,
+        pages::metrics,
+        pages::openapi,
+        pages::errors,
+        pages::root
+    ),
+    components(schemas(schema::Problem)),
+    tags(
+        (name = "tasks", description = "Submit, follow, fetch; or predict at once"),
+        (name = "models", description = "What is served"),
+        (name = "health", description = "Probes"),
+        (name = "server", description = "What describes the server itself")
+    )
+)]
+struct Api;
+
+/// What every body may be refused for.
+const BODY: [Code; 6] = [
+    Code::MalformedBody,
+    Code::UnsupportedMediaType,
+    Code::BodyTooLarge,
+    Code::ServerBusy,
+    Code::InvalidInput,
+    Code::BadQuery,
+];
+
+/// How a task fails.
+const FAILURES: [Code; 6] = [
+    Code::ModelError,
+    Code::BadOutput,
+    Code::NonFiniteOutput,
+    Code::InstanceDied,
+    Code::TimeLimit,
+    Code::Internal,
+];
+
+/// The problems that an operation may give.
+pub(crate) fn problems(operation: &str) -> Vec<Code> {
+    use Code::{
+        BadQuery, ExpiredTask, IdempotencyKeyReused, Internal, ModelUnavailable, NotAcceptable, Overloaded,
+        PredictTimeout, QueueFull, Revoked, ShuttingDown, StoreUnavailable, UnknownModel, UnknownTask,
+    };
+    let task = [BadQuery, UnknownTask, ExpiredTask, StoreUnavailable, ShuttingDown];
+    match operation {
+        "submitTask" => [
+            &BODY[..],
+            &[
+                IdempotencyKeyReused,
+                UnknownModel,
+                QueueFull,
+                ModelUnavailable,
+                ShuttingDown,
+                StoreUnavailable,
+                Internal,
+            ],
+        ]
+        .concat(),
+        "predict" => {
+            let own = [
+                NotAcceptable,
+                UnknownModel,
+                Overloaded,
+                ModelUnavailable,
+                PredictTimeout,
+                ShuttingDown,
+            ];
+            [&BODY[..], &own, &FAILURES].concat()
+        }
+        "getTask" => [&task[..], &[Internal]].concat(),
+        "getTaskResult" => [&task[..], &[NotAcceptable, Revoked], &FAILURES].concat(),
+        "listModels" => vec![BadQuery, Internal],
+        "getModel" => vec![BadQuery, UnknownModel, Internal],
+        _ => vec![Internal],
+    }
+}
+
+/// The document as pretty JSON, ending in a line break.
+#[must_use]
+pub fn openapi() -> String {
+    let mut text = document().to_pretty_json().expect("the document becomes JSON");
+    text.push('\n');
+    text
+}
+
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Api::openapi();
+    document.info.version = env!("CARGO_PKG_VERSION").into();
+    document.info.license = None; // the API has none; utoipa would give the crate's
+    for item in document.paths.paths.values_mut() {
+        for operation in operations(item) {
+            add_problems(operation);
+        }
+    }
+    document
+}
+
+/// The operations of a path; every method that a route of ours has.
+pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post]
+        .into_iter()
+        .filter_map(Option::as_mut)
+}
+
+fn add_problems(operation: &mut Operation) {
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for code in problems(operation.operation_id.as_deref().unwrap_or_default()) {
+        by_status.entry(code.http_status()).or_default().push(code);
+    }
+    for (status, codes) in by_status {
+        let lines: Vec<_> = codes
+            .iter()
+            .map(|c| format!("`{}`: {}", c.name(), c.title()))
+            .collect();
+        let problem = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("Problem")))
+            .build();
+        let mut response = ResponseBuilder::new()
+            .description(lines.join("; "))
+            .content("application/problem+json", problem);
+        if status == Code::QueueFull.http_status() || status == Code::ServerBusy.http_status() {
+            let seconds = ObjectBuilder::new().schema_type(Type::Integer).build();
+            let header = HeaderBuilder::new()
+                .schema(Some(seconds))
+                .description(Some("Seconds"))
+                .build();
+            response = response.header("Retry-After", header);
+        }
+        operation
+            .responses
+            .responses
+            .entry(status.to_string())
+            .or_insert_with(|| response.build().into());
+    }
+}
+
+#[cfg(test)]
+mod tests;

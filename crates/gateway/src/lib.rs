@@ -1,0 +1,43 @@
+//! The HTTP door. Thin: parse, validate, ask the engine, answer.
+//!
+//! Life of a request: [`serve`] accepts a connection -> `observe` gives the request an id, a clock and a safety net ->
+//! a handler in `submit`, `predict`, `tasks`, `models`, `health` or `pages` reads it into typed values (`upload`,
+//! `order`, `query`) and asks the [`Engine`](cresset_engine::Engine) -> the answer is written, or a `problem`.
+//!
+//! What it must not do: touch a broker or a model process, keep state between requests, decide anything about a task,
+//! log a payload. Every error a caller can see is a [`cresset_task::Code`]; no status of an error is written by hand.
+
+mod api_document;
+mod app;
+mod binary_out;
+mod duration;
+#[cfg(test)]
+#[path = "../tests/it/fixture.rs"]
+mod fixture;
+mod health;
+mod idempotency;
+mod json_out;
+mod media;
+mod models;
+mod nearest;
+mod observe;
+mod options;
+mod order;
+mod pages;
+mod path;
+mod predict;
+mod problem;
+mod query;
+pub mod reference;
+mod request_id;
+mod router;
+mod schema;
+mod server;
+mod submit;
+mod task_json;
+mod tasks;
+mod upload;
+
+pub use api_document::openapi;
+pub use options::GatewayOptions;
+pub use server::{bind, serve};

@@ -1,0 +1,128 @@
+//! Around every request: an id, a clock, a count, a line in the log, a net for panics, and the last words of a problem.
+//!
+//! One middleware instead of five layers: each layer of axum costs two allocations a request. Lines at `debug`, or at
+//! `warn` when we are at fault; never a payload.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::app::App;
+use crate::problem::{Details, Problem};
+use crate::request_id::{RequestId, X_REQUEST_ID};
+
+/// The route label of requests that match none; raw paths would make labels without end.
+const NO_ROUTE: &str = "none";
+
+/// How a hang-up is counted: nobody saw a status. The number is the one web servers use for it in their logs.
+const HUNG_UP: u16 = 499;
+
+/// What is known of a request before its answer. Dropped unanswered when the caller hangs up: hyper then drops the
+/// future of the handler, which takes a waiting prediction out of its queue.
+struct Watch<'a> {
+    app: &'a App,
+    id: RequestId,
+    method: Method,
+    uri: Uri,
+    route: Option<MatchedPath>,
+    started: Instant,
+    answered: bool,
+}
+
+/// The middleware.
+pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut watch = Watch {
+        app: &app,
+        id: RequestId::of(request.headers()),
+        method: request.method().clone(),
+        uri: request.uri().clone(),
+        route: request.extensions().get::<MatchedPath>().cloned(),
+        started: Instant::now(),
+        answered: false,
+    };
+    let span =
+        tracing::debug_span!("request", id = %watch.id, method = %watch.method, path = watch.uri.path());
+    // Nothing of ours is used again after a panic: the request's state is dropped with the future, and what is shared
+    // (the engine) keeps its own invariants under unwinding.
+    let answer = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .instrument(span)
+        .await;
+    let mut response = answer.unwrap_or_else(|panic| Problem::panicked(&*panic).into_response());
+    watch.answered(&mut response);
+    response
+}
+
+impl Watch<'_> {
+    fn answered(&mut self, response: &mut Response) {
+        self.answered = true;
+        let problem = response.extensions_mut().remove::<Arc<Details>>();
+        if let Some(details) = &problem {
+            details.write(
+                response,
+                self.uri.path(),
+                &self.id,
+                self.app.options.show_tracebacks,
+            );
+        }
+        response
+            .headers_mut()
+            .insert(X_REQUEST_ID, self.id.clone().into_header());
+        let status = response.status().as_u16();
+        self.count(status);
+        let (id, method, path) = (&self.id, &self.method, self.uri.path());
+        let took = self.started.elapsed();
+        match problem {
+            Some(details) if details.is_our_fault() => {
+                let cause = details.cause.as_deref().map(tracing::field::display);
+                tracing::warn!(request_id = %id, %method, path, status, ?took, code = %details.code, cause, "request failed");
+            }
+            Some(details) => {
+                tracing::debug!(request_id = %id, %method, path, status, ?took, code = %details.code, "request refused");
+            }
+            None => tracing::debug!(request_id = %id, %method, path, status, ?took, "request answered"),
+        }
+    }
+
+    fn count(&self, status: u16) {
+        let route = self.route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+        self.app
+            .engine
+            .metrics()
+            .http_request(label(&self.method), route, status, self.started.elapsed());
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.count(HUNG_UP);
+            let (id, method, path) = (&self.id, &self.method, self.uri.path());
+            tracing::debug!(request_id = %id, %method, path, took = ?self.started.elapsed(), "caller hung up");
+        }
+    }
+}
+
+/// The label of a method. Callers can make up methods, so only the known ones count under their own names.
+fn label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::HEAD => "HEAD",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! The body of a submit or a prediction: `{"input": X, ...options}`, read in one pass into typed values; or one tensor
+//! as bytes (`binary`).
+//!
+//! The input is never built as a tree: it stays raw text until the tensor scanner reads it, or for good (object
+//! models; then it is a slice of the body, without a copy). Every wrong field is reported at once.
+
+mod binary;
+mod envelope;
+mod fields;
+
+use bytes::Bytes;
+use std::time::Duration;
+
+use axum::http::request::Parts;
+use cresset_config::{ModelConfig, ModelKind};
+use cresset_task::{Payload, json};
+
+use crate::app::App;
+use crate::media::Media;
+use crate::problem::Problem;
+use crate::query;
+use crate::schema::FieldError;
+use crate::upload::{Held, Received, Upload};
+
+/// Deeper JSON is refused: it is as deep as most JSON readers go (ours for results included), and Python's own limit
+/// is not much further.
+const DEPTH_MAX: usize = 128;
+
+/// Which options a body may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `POST /v1/models/{model}/tasks`.
+    Submit,
+    /// `POST /v1/models/{model}/predict`.
+    Predict,
+}
+
+/// A body, understood.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Order {
+    /// The input, of the kind that the model takes.
+    pub(crate) input: Payload,
+    /// 0 unless told.
+    pub(crate) priority: i8,
+    /// The caller's object, as it was written.
+    pub(crate) metadata: Option<Bytes>,
+    /// How long a prediction may take.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Form {
+    /// The query parameters of a request with a binary body.
+    const fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Submit => &["priority"],
+            Self::Predict => &["timeout"],
+        }
+    }
+}
+
+/// Reads the body and understands it. The second value keeps the body's bytes counted while the request lives.
+pub(crate) async fn receive(
+    app: &App,
+    parts: &Parts,
+    upload: Upload,
+    config: std::sync::Arc<ModelConfig>,
+    form: Form,
+) -> Result<(Order, Held), Problem> {
+    let (headers, uri) = (&parts.headers, &parts.uri);
+    let media = Media::of_body(headers)?;
+    if media == Media::Json {
+        query::none_with_json(uri, form.parameters())?;
+        binary::none(headers)?;
+        let Received { bytes, held } = upload.read().await?;
+        let order = app
+            .codec(bytes.len(), move || parse(&bytes, &config, form))
+            .await??;
+        return Ok((order, held));
+    }
+    let head = binary::head(media, headers, uri, &config, form)?;
+    let Received { bytes, held } = upload.read().await?;
+    let order = app
+        .codec(head.work(bytes.len()), move || head.order(&bytes))
+        .await??;
+    Ok((order, held))
+}
+
+/// Understands a whole body.
+pub(crate) fn parse(body: &Bytes, config: &ModelConfig, form: Form) -> Result<Order, Problem> {
+    let envelope = envelope::read(body, form)?;
+    let mut errors = envelope.errors;
+    let mut wrong = |field: String, message: String| errors.push(FieldError { field, message });
+    let priority = envelope.priority.map_or(0, |raw| {
+        fields::priority(raw).unwrap_or_else(|message| {
+            wrong("priority".into(), message);
+            0
+        })
+    });
+    let metadata = envelope.metadata.and_then(|raw| {
+        fields::metadata(raw)
+            .map_err(|message| wrong("metadata".into(), message))
+            .ok()
+    });
+    let timeout = envelope.timeout.and_then(|raw| {
+        let longest = config.limits.predict_timeout;
+        fields::timeout(raw, longest)
+            .map_err(|message| wrong("timeout".into(), message))
+            .ok()
+    });
+    let input = match envelope.input {
+        None => {
+            wrong(
+                "input".into(),
+                "is missing; the body is {\"input\": ...} and options beside it".into(),
+            );
+            None
+        }
+        Some(raw) => input(body, raw, config)
+            .map_err(|(field, message)| wrong(field, message))
+            .ok(),
+    };
+    match input {
+        Some(input) if errors.is_empty() => Ok(Order {
+            input,
+            priority,
+            metadata,
+            timeout,
+        }),
+        _ => Err(Problem::fields(errors)),
+    }
+}
+
+/// The input as the model takes it, or the wrong field and why.
+fn input(body: &Bytes, raw: &str, config: &ModelConfig) -> Result<Payload, (String, String)> {
+    match config.kind() {
+        ModelKind::Tensor => json::parse_inputs(raw.as_bytes(), &config.inputs)
+            .map(Payload::Tensors)
+            .map_err(|error| (under_input(&error.path), error.message)),
+        ModelKind::Object if is_deeper(raw, DEPTH_MAX) => Err((
+            "input".into(),
+            format!("is nested deeper than {DEPTH_MAX} levels"),
+        )),
+        // `raw` lies within `body`: the payload shares its memory.
+        ModelKind::Object => Ok(Payload::Json(body.slice_ref(raw.as_bytes()))),
+    }
+}
+
+/// A path below the input, from the root of the body.
+fn under_input(path: &str) -> String {
+    let joint = if path.is_empty() || path.starts_with('[') {
+        ""
+    } else {
+        "."
+    };
+    format!("input{joint}{path}")
+}
+
+/// True when valid JSON text nests deeper than `max` arrays and objects. Needs no stack, however deep it is.
+fn is_deeper(json: &str, max: usize) -> bool {
+    let mut depth = 0_usize;
+    let mut bytes = json.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > max {
+                    return true;
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => {
+                while let Some(inside) = bytes.next() {
+                    match inside {
+                        b'"' => break,
+                        b'\\' => drop(bytes.next()),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

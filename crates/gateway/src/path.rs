@@ -1,0 +1,55 @@
+//! The variable part of a path: a model's name or a task's id.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use cresset_engine::EngineError;
+use cresset_task::{Code, TaskId};
+
+use crate::problem::Problem;
+use crate::query::cut;
+
+/// The `{model}` of a path, as text: the engine knows which names there are.
+pub(crate) struct ModelPath(pub(crate) String);
+
+/// The `{id}` of a path.
+pub(crate) struct TaskPath(pub(crate) TaskId);
+
+/// A name that no model can have is told as one that none has.
+impl<S: Send + Sync> FromRequestParts<S> for ModelPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match segment(parts, state).await {
+            Ok(name) => Ok(Self(name)),
+            Err(_) => Err(EngineError::UnknownModel {
+                name: "(not UTF-8)".into(),
+                nearest: None,
+            }
+            .into()),
+        }
+    }
+}
+
+/// Text that cannot be an id is told as an id that nobody has, with what an id looks like.
+impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = segment(parts, state)
+            .await
+            .unwrap_or_else(|_| "(not UTF-8)".into());
+        text.parse().map(Self).map_err(|error| {
+            Problem::new(
+                Code::UnknownTask,
+                format!("`{}` is not a task id: {error}", cut(&text)),
+            )
+        })
+    }
+}
+
+async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, PathRejection> {
+    Path::<String>::from_request_parts(parts, state)
+        .await
+        .map(|Path(text)| text)
+}

@@ -1,0 +1,92 @@
+//! `POST /v1/models/{model}/predict`.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use cresset_engine::Prediction;
+
+use crate::app::App;
+use crate::binary_out::Maker;
+use crate::json_out::ObjectOut;
+use crate::media::Accepted;
+use crate::order::{self, Form, Order};
+use crate::path::ModelPath;
+use crate::problem::Answer;
+use crate::router::json;
+use crate::task_json::{json_weight, write_payload};
+use crate::upload::Upload;
+use crate::{binary_out, schema};
+
+/// What an answer weighs without its result.
+const FRAME_BYTES: usize = 128;
+
+/// Run one input and answer its result.
+///
+/// Shares batches with the tasks of the model, but is stored nowhere: over its time limit it is given up. Hanging up
+/// takes the input out of the queue. A model with one declared input also takes it as bytes, and a result of one tensor
+/// is answered as bytes where `Accept` asks for that: see "Tensors as bytes".
+// Hanging up makes hyper drop this future, and dropping `Engine::predict` is how the engine learns of it.
+#[utoipa::path(
+    post,
+    path = "/v1/models/{model}/predict",
+    operation_id = "predict",
+    tag = "tasks",
+    params(
+        ("model" = String, Path, description = "The model's name", example = "digits"),
+        ("timeout" = Option<String>, Query, description = "Binary bodies only: how long it may take", example = "2s"),
+        ("Cresset-Shape" = Option<String>, Header, description = "A header, binary bodies only: the input's sizes", example = "1,8,8"),
+        ("Cresset-Dtype" = Option<String>, Header, description = "A header, binary bodies only: refused unless it is the declared type", example = "float32")
+    ),
+    request_body(content(
+        (schema::PredictBody = "application/json"),
+        (schema::Elements = "application/octet-stream"),
+        (schema::NpyFile = "application/x-npy")
+    )),
+    responses((
+        status = 200,
+        description = "The result",
+        content(
+            (schema::Predicted = "application/json"),
+            (schema::Elements = "application/octet-stream"),
+            (schema::NpyFile = "application/x-npy")
+        ),
+        headers(
+            ("Cresset-Shape" = String, description = "Of a result as bytes: its sizes, such as `10`"),
+            ("Cresset-Dtype" = String, description = "Of a result as bytes: its element type"),
+            ("Cresset-Model" = String, description = "Of a result as bytes: the model"),
+            ("Cresset-Version" = String, description = "Of a result as bytes: the version that made it")
+        )
+    ))
+)]
+pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
+    let upload = Upload::new(&app, &parts.headers, body);
+    let accepted = Accepted::of(&parts.headers);
+    let config = app.engine.declaration(&name)?;
+    binary_out::check(&accepted, &config)?;
+    let model = config.name.clone();
+    let (order, _held) = order::receive(&app, &parts, upload, config, Form::Predict).await?;
+    let Order {
+        input,
+        timeout,
+        priority: _,
+        metadata: _,
+    } = order;
+    let Prediction { output, version, .. } = app.engine.predict(&model, input, timeout).await?;
+
+    if let Some((media, tensor)) = binary_out::choose(&accepted, &output)? {
+        let maker = Maker {
+            model: &model,
+            version: &version,
+        };
+        return binary_out::answer(&app, media, tensor, maker).await;
+    }
+    let weight = json_weight(&output);
+    let write = move || {
+        let mut answer = ObjectOut::new(weight + FRAME_BYTES);
+        write_payload(&output, answer.raw("result"));
+        answer.plain("model", &model);
+        answer.value("version", &version);
+        answer.end()
+    };
+    Ok(json(StatusCode::OK, app.codec(weight, write).await?))
+}

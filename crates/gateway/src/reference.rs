@@ -1,0 +1,185 @@
+//! The generated pages of `docs/reference`: text made from the same tables that the server answers with.
+//!
+//! Written by `UPDATE_DOCS=1 cargo test -p cresset-gateway`; without it the tests fail when a committed page is stale.
+
+use std::fmt::Write;
+
+use cresset_task::Code;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{Deprecated, RefOr};
+
+use crate::api_document;
+
+/// A String takes any text.
+const NEVER_FAILS: &str = "a String takes any text";
+
+/// Said at the top of each page.
+const GENERATED: &str = "<!-- generated: UPDATE_DOCS=1 cargo test -p cresset-gateway -->\n\n";
+
+/// `errors.md`: every code, its statuses, its cause and its remedy. Headings are the codes, so that a problem's `type`
+/// points at one.
+#[must_use]
+pub fn errors() -> String {
+    let mut page = format!("# Errors\n\n{GENERATED}");
+    page.push_str(
+        "Every error of the HTTP API is `application/problem+json` (RFC 9457) with a stable `code`; `detail` says what \
+         was wrong this time. The same codes name the failures of tasks and decide the exit status of the command \
+         line. A code is never renamed or reused.\n\n\
+         A problem has `type` (`/docs/errors#<code>`), `title`, `status`, `detail`, `code`, `instance` (the path) and \
+         `request_id`. Beside these: `errors` with `invalid_input` (each wrong `field` and its `message`), `position` \
+         with `malformed_body` (`byte`, `line`, `column`), `error` when a task failed (`code`, `type`, `message`, \
+         `stage`, and `traceback` where the server shows them), and `retry_after` with everything that passes by \
+         itself (the same number of seconds as the `Retry-After` header).\n\n\
+         | code | HTTP | exit | title |\n| --- | --- | --- | --- |\n",
+    );
+    for code in Code::ALL {
+        let (name, http, exit, title) = (code.name(), code.http_status(), code.exit_code(), code.title());
+        writeln!(page, "| [`{name}`](#{name}) | {http} | {exit} | {title} |").expect(NEVER_FAILS);
+    }
+    for code in Code::ALL {
+        let (name, http, exit) = (code.name(), code.http_status(), code.exit_code());
+        let (title, cause, remedy) = (code.title(), code.cause(), code.remedy());
+        write!(
+            page,
+            "\n## {name}\n\n**{title}.** HTTP status {http}, exit status {exit}.\n\n*Cause.* {cause}\n\n*Remedy.* {remedy}\n"
+        )
+        .expect(NEVER_FAILS);
+    }
+    page
+}
+
+/// What OpenAPI cannot say of binary bodies in one place.
+const BYTES: &str = r#"
+## Tensors as bytes
+
+A model with exactly one declared input takes it as bytes too, which is cheaper than JSON for both sides. The body is the
+input and nothing else:
+
+- `Content-Type: application/octet-stream`: the elements of one item, row by row (C order), little-endian, of the declared
+  type. `Cresset-Shape: 3,64,64` says the sizes; it is needed only where the declaration leaves some free (-1), and must
+  agree with the declaration otherwise. A bool is one byte, 0 or 1.
+- `Content-Type: application/x-npy`: a file as `numpy.save` writes it, versions 1.0 to 3.0. Its type and shape must be the
+  declared ones; Fortran order and big-endian elements are refused.
+
+`Cresset-Dtype` may say the type; another than the declared one is refused. NaN and infinity, which JSON cannot say, are
+passed to the model as they are. What a JSON body says beside `input` goes into the query and the headers: `?priority=`
+and `Cresset-Metadata: {"k": 1}` for tasks, `?timeout=` for predictions.
+
+With `Accept: application/octet-stream` or `application/x-npy` a prediction, and the result of a task, is answered as the
+bytes of its tensor, with `Cresset-Shape`, `Cresset-Dtype`, `Cresset-Model` and `Cresset-Version`. A result that is JSON
+or has several tensors, and bfloat16 as `.npy`, is then `not_acceptable`, unless JSON is accepted as well. Errors, and
+tasks that have not ended, are JSON whatever is accepted.
+
+With the digits example, 64 float32 pixels that are all 0:
+
+```sh
+head -c 256 /dev/zero | curl -s --data-binary @- -H 'Content-Type: application/octet-stream' \
+  http://127.0.0.1:8700/v1/models/digits/predict
+```
+
+From NumPy and back to it:
+
+```sh
+python3 -c 'import numpy as np; np.save("digit.npy", np.zeros((1, 8, 8), np.float32))'
+curl -s --data-binary @digit.npy -H 'Content-Type: application/x-npy' -H 'Accept: application/x-npy' \
+  -o probabilities.npy http://127.0.0.1:8700/v1/models/digits/predict
+python3 -c 'import numpy as np; print(np.load("probabilities.npy"))'
+```
+"#;
+
+/// `http.md`: every call, from the OpenAPI document.
+#[must_use]
+pub fn http() -> String {
+    let mut page = format!("# HTTP API\n\n{GENERATED}");
+    page.push_str(
+        "The native API: JSON (or the bytes of a tensor) in and out, errors as [problems](errors.md). `openapi.json` beside this page (and at \
+         `/openapi.json` of a server) has the schemas. Every answer carries `X-Request-Id`: the caller's, if it sent a \
+         sane one, else a fresh one.\n\n\
+         Bodies are `{\"input\": X, ...options}`. An unknown key or query parameter is an error that names it. \
+         `Content-Type` is `application/json` or absent, or says that the body is [bytes](#tensors-as-bytes). Times are RFC 3339 in UTC; durations are `30s`, `500ms`, `2m`, \
+         `1h`, or a number of seconds. Bytes that are not HTTP/1.1 are answered by a bare 400 or 431, or by closing the \
+         connection.\n",
+    );
+    page.push_str(BYTES);
+    let document = api_document::document();
+    for (path, item) in &document.paths.paths {
+        for (method, operation) in [("GET", &item.get), ("POST", &item.post)] {
+            if let Some(operation) = operation {
+                describe(&mut page, method, path, operation);
+            }
+        }
+    }
+    page
+}
+
+fn describe(page: &mut String, method: &str, path: &str, operation: &Operation) {
+    let line = |text: &Option<String>| text.as_deref().unwrap_or_default().trim().to_owned();
+    write!(page, "\n## {method} {path}\n\n{}\n", line(&operation.summary)).expect(NEVER_FAILS);
+    if let Some(text) = &operation.description {
+        write!(page, "\n{}\n", text.trim()).expect(NEVER_FAILS);
+    }
+    debug_assert!(
+        !matches!(operation.deprecated, Some(Deprecated::True)),
+        "say so on the page first"
+    );
+    let parameters = operation.parameters.as_deref().unwrap_or_default();
+    if !parameters.is_empty() {
+        page.push('\n');
+    }
+    for parameter in parameters {
+        let RefOr::T(parameter) = parameter else { continue };
+        writeln!(page, "- `{}`: {}", parameter.name, line(&parameter.description)).expect(NEVER_FAILS);
+    }
+    page.push_str("\n| status | meaning |\n| --- | --- |\n");
+    for (status, response) in &operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        writeln!(page, "| {status} | {} |", response.description.replace('\n', " ")).expect(NEVER_FAILS);
+    }
+}
+
+/// `metrics.md`, from what `/metrics` of a server that has done everything once answers.
+#[must_use]
+pub fn metrics(exposition: &str) -> String {
+    let mut page = format!("# Metrics\n\n{GENERATED}");
+    page.push_str(
+        "`GET /metrics` answers OpenMetrics 1.0. Counters carry the suffix `_total`, histograms `_bucket`, `_sum` and \
+         `_count`. Times are in seconds.\n\n| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n",
+    );
+    for (name, help) in exposition
+        .lines()
+        .filter_map(|l| l.strip_prefix("# HELP ")?.split_once(' '))
+    {
+        let kind = exposition
+            .lines()
+            .find_map(|l| l.strip_prefix("# TYPE ")?.strip_prefix(name)?.strip_prefix(' '))
+            .unwrap_or_default();
+        writeln!(
+            page,
+            "| `{name}` | {kind} | {} | {help} |",
+            labels(exposition, name).join(", ")
+        )
+        .expect(NEVER_FAILS);
+    }
+    page
+}
+
+/// The label names of a metric, from its first sample that has any; a histogram's `le` is no label of ours.
+fn labels(exposition: &str, name: &str) -> Vec<String> {
+    let samples = exposition.lines().filter(|l| !l.starts_with('#'));
+    let inside = samples.filter_map(|l| {
+        let (metric, rest) = l.split_once('{')?;
+        let own = metric.strip_prefix(name)?;
+        matches!(own, "" | "_total" | "_bucket" | "_sum" | "_count")
+            .then(|| rest.rsplit_once('}').map(|(inside, _)| inside))?
+    });
+    let names = |inside: &str| -> Vec<String> {
+        inside
+            .split("\",")
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(label, _)| label.to_owned())
+            .collect()
+    };
+    let mut found = inside.map(names).next().unwrap_or_default();
+    found.retain(|label| label != "le");
+    found.iter().map(|label| format!("`{label}`")).collect()
+}

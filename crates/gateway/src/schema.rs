@@ -1,0 +1,15 @@
+//! The shapes that callers see, as the OpenAPI document describes them.
+//!
+//! Where serde writes an answer, it writes one of these types. Bodies with spliced-in raw JSON (tasks) are written by
+//! hand in `task_json` and `predict`; their types here are for the document, and tests read the real bytes into them
+//! with unknown members denied, so neither can drift from the other.
+
+mod model;
+mod problem;
+mod server;
+mod task;
+
+pub(crate) use model::{Model, Models};
+pub(crate) use problem::{FieldError, Position, Problem, TaskError};
+pub(crate) use server::{Health, Links, Live, Root};
+pub(crate) use task::{Accepted, AnyJson, Elements, NpyFile, PredictBody, Predicted, SubmitBody, Task};

@@ -1,0 +1,83 @@
+//! The server as a whole.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The process lives.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "written as a constant")]
+pub(crate) struct Live {
+    /// `live`.
+    #[schema(example = "live")]
+    status: String,
+}
+
+/// Whether everything can be served.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// Every model is ready, tasks can be stored, and the server is not stopping.
+    pub(crate) ready: bool,
+    /// It has been told to stop.
+    pub(crate) stopping: bool,
+    /// Why tasks cannot be stored, if so.
+    #[schema(required)]
+    pub(crate) store: Option<String>,
+    /// Each model.
+    pub(crate) models: Vec<ModelHealth>,
+}
+
+/// Whether one model can be served.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ModelHealth {
+    /// Its name.
+    pub(crate) name: String,
+    /// `starting`, `ready`, `degraded`, `failed` or `stopped`.
+    #[schema(example = "ready")]
+    pub(crate) state: String,
+    /// Why it is not ready.
+    #[schema(required)]
+    pub(crate) reason: Option<String>,
+}
+
+impl Health {
+    /// As callers may see it.
+    pub(crate) fn of(health: &cresset_engine::Health) -> Self {
+        let model = |m: &cresset_engine::ModelHealth| ModelHealth {
+            name: m.name.to_string(),
+            state: m.state.name().into(),
+            reason: m.reason.clone(),
+        };
+        Self {
+            ready: health.ready,
+            stopping: health.stopping,
+            store: health.store.clone(),
+            models: health.models.iter().map(model).collect(),
+        }
+    }
+}
+
+/// What this is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Root {
+    /// `cresset`.
+    pub(crate) name: &'static str,
+    /// Its version.
+    pub(crate) version: &'static str,
+    /// Where to go on.
+    pub(crate) links: Links,
+}
+
+/// Paths on this server.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Links {
+    /// The models.
+    pub(crate) models: &'static str,
+    /// Whether they can be served.
+    pub(crate) health: &'static str,
+    /// Figures for Prometheus.
+    pub(crate) metrics: &'static str,
+    /// The API's description.
+    pub(crate) openapi: &'static str,
+    /// The error codes.
+    pub(crate) errors: &'static str,
+}

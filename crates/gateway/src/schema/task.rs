@@ -1,0 +1,144 @@
+//! Bodies that carry inputs and results.
+#![expect(dead_code, reason = "described here, read and written as raw JSON elsewhere")]
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::TaskError;
+
+/// Any JSON value.
+#[derive(Debug, ToSchema)]
+pub(crate) struct AnyJson(Value);
+
+/// One tensor: its elements, row by row, little-endian, and nothing else. `Cresset-Shape` has its sizes.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub(crate) struct Elements(Vec<u8>);
+
+/// One tensor as a NumPy `.npy` file: version 1.0, 2.0 or 3.0, row by row, little-endian.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub(crate) struct NpyFile(Vec<u8>);
+
+/// What is submitted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SubmitBody {
+    /// For a tensor model a nested array (one input) or an object from input name to array; for an object model any
+    /// JSON, at most 128 levels deep.
+    pub(crate) input: Value,
+    /// From -100 (last) to 100 (first).
+    #[schema(minimum = -100, maximum = 100, default = 0)]
+    pub(crate) priority: Option<i8>,
+    /// Given back untouched with the task; at most 16 KiB.
+    pub(crate) metadata: Option<BTreeMap<String, Value>>,
+}
+
+/// What is predicted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PredictBody {
+    /// As in `SubmitBody`.
+    pub(crate) input: Value,
+    /// How long it may take: `"2s"`, `"500ms"`, or seconds; at most the model's `predict_timeout`, which is the default.
+    pub(crate) timeout: Option<DurationText>,
+}
+
+/// A duration: `"30s"`, `"500ms"`, `"2m"`, or a number of seconds.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(example = "30s")]
+pub(crate) enum DurationText {
+    /// With a unit, or without.
+    Text(String),
+    /// Seconds.
+    Seconds(f64),
+}
+
+/// An accepted task.
+#[derive(Debug, ToSchema)]
+pub(crate) struct Accepted {
+    /// Its id, a UUID.
+    #[schema(format = "uuid")]
+    pub(crate) task_id: String,
+    /// Its model.
+    pub(crate) model: String,
+    /// `PENDING`; where the task is now when it was accepted before (`Idempotency-Replayed`).
+    pub(crate) status: Status,
+    /// When it was accepted.
+    #[schema(format = DateTime)]
+    pub(crate) created_at: String,
+    /// It survives power loss; false only when the server is set to a weaker mode.
+    pub(crate) durable: bool,
+}
+
+/// The result of a prediction.
+#[derive(Debug, ToSchema)]
+pub(crate) struct Predicted {
+    /// What the model gave: a nested array (one output), an object from output name to array, or any JSON.
+    pub(crate) result: Value,
+    /// The model.
+    pub(crate) model: String,
+    /// The version that made it.
+    pub(crate) version: String,
+}
+
+/// Where a task is in its life. `SUCCESS`, `FAILURE` and `REVOKED` are final.
+#[derive(Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "UPPERCASE")]
+pub(crate) enum Status {
+    /// Accepted and queued.
+    Pending,
+    /// Handed to an instance.
+    Started,
+    /// Failed in a way that is tried again.
+    Retry,
+    /// Has a result.
+    Success,
+    /// Has an error.
+    Failure,
+    /// Cancelled, or expired before it ran.
+    Revoked,
+}
+
+/// A task.
+#[derive(Debug, ToSchema)]
+pub(crate) struct Task {
+    /// Its id, a UUID.
+    #[schema(format = "uuid")]
+    pub(crate) task_id: String,
+    /// Its model.
+    pub(crate) model: String,
+    /// The model version that ended it.
+    #[schema(required)]
+    pub(crate) version: Option<String>,
+    /// Where it is in its life.
+    pub(crate) status: Status,
+    /// Only with `SUCCESS`: what the model gave, any JSON.
+    #[schema(required = false)]
+    pub(crate) result: Value,
+    /// Only with `FAILURE` and `REVOKED`.
+    pub(crate) error: Option<TaskError<'static>>,
+    /// When it was accepted.
+    #[schema(format = DateTime)]
+    pub(crate) created_at: String,
+    /// When it was last handed to an instance.
+    #[schema(required, format = DateTime)]
+    pub(crate) started_at: Option<String>,
+    /// When it ended.
+    #[schema(required, format = DateTime)]
+    pub(crate) finished_at: Option<String>,
+    /// How often it was handed to an instance.
+    pub(crate) attempts: u32,
+    /// As submitted; 0 unless told.
+    pub(crate) priority: i8,
+    /// While it is queued: how many tasks of the model go before it, counted up to 10,000.
+    #[schema(required)]
+    pub(crate) queue_position: Option<u64>,
+    /// As submitted.
+    #[schema(required)]
+    pub(crate) metadata: Option<BTreeMap<String, Value>>,
+}

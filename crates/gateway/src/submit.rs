@@ -1,0 +1,104 @@
+//! `POST /v1/models/{model}/tasks`.
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use cresset_engine::Submission;
+
+use crate::app::App;
+use crate::idempotency::{self, IDEMPOTENCY_REPLAYED};
+use crate::json_out::ObjectOut;
+use crate::order::{self, Form, Order};
+use crate::path::ModelPath;
+use crate::problem::Answer;
+use crate::router::{json, with_header};
+use crate::schema;
+use crate::upload::Upload;
+
+/// About the size of the answer.
+const ANSWER_BYTES: usize = 256;
+
+/// Submit a task.
+///
+/// Answers once the task is on stable storage (`durable` says if a weaker mode is set). Fetch it at `Location`, with
+/// `?wait=30s` to be answered as soon as it ends. A caller that hangs up before the answer may or may not have made a
+/// task; one that is not answered 202 knows no id.
+///
+/// With an `Idempotency-Key` it is safe to submit again: the same key and body give the same task, also when it has ended
+/// meanwhile or the server was restarted; `Idempotency-Replayed: true` says so. The same body is the same input (for an
+/// object model as it was written), priority and metadata. Each model has keys of its own, and a key is kept as long as
+/// its task.
+///
+/// A model with one declared input also takes it as bytes: see "Tensors as bytes".
+#[utoipa::path(
+    post,
+    path = "/v1/models/{model}/tasks",
+    operation_id = "submitTask",
+    tag = "tasks",
+    params(
+        ("model" = String, Path, description = "The model's name", example = "digits"),
+        ("priority" = Option<i8>, Query, description = "Binary bodies only: from -100 (last) to 100 (first)"),
+        ("Cresset-Metadata" = Option<String>, Header, description = "A header, binary bodies only: a JSON object, given back with the task", example = "{\"batch\": 7}"),
+        ("Cresset-Shape" = Option<String>, Header, description = "A header, binary bodies only: the input's sizes", example = "1,8,8"),
+        ("Cresset-Dtype" = Option<String>, Header, description = "A header, binary bodies only: refused unless it is the declared type", example = "float32"),
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            description = "A header: the caller's name for this submit, 1 to 255 visible ASCII characters, bare or in double quotes",
+            example = "8e03978e-40d5-43dd-bc93-6894a57f9324"
+        )
+    ),
+    request_body(content(
+        (schema::SubmitBody = "application/json"),
+        (schema::Elements = "application/octet-stream"),
+        (schema::NpyFile = "application/x-npy")
+    )),
+    responses((
+        status = 202,
+        description = "Accepted and stored",
+        body = schema::Accepted,
+        headers(
+            ("location" = String, description = "The path of the task"),
+            ("idempotency-replayed" = Option<String>, description = "`true` when this was accepted before, under the same `Idempotency-Key`")
+        )
+    ))
+)]
+pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
+    let upload = Upload::new(&app, &parts.headers, body);
+    let idempotency_key = idempotency::key(&parts.headers)?;
+    let config = app.engine.declaration(&name)?;
+    let model = config.name.clone();
+    let (order, _held) = order::receive(&app, &parts, upload, config, Form::Submit).await?;
+    let Order {
+        input,
+        priority,
+        metadata,
+        timeout: _,
+    } = order;
+    let accepted = app
+        .engine
+        .submit(Submission {
+            model,
+            input,
+            priority,
+            metadata,
+            idempotency_key,
+        })
+        .await?;
+
+    let mut answer = ObjectOut::new(ANSWER_BYTES);
+    answer.plain("task_id", accepted.id);
+    answer.plain("model", &accepted.model);
+    answer.plain("status", accepted.state);
+    answer.plain("created_at", accepted.created_at);
+    answer.value("durable", &accepted.durable);
+    let mut response = json(StatusCode::ACCEPTED, answer.end());
+    if accepted.replayed {
+        response = with_header(response, IDEMPOTENCY_REPLAYED, "true".into());
+    }
+    Ok(with_header(
+        response,
+        header::LOCATION,
+        format!("/v1/tasks/{}", accepted.id),
+    ))
+}

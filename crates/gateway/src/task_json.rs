@@ -1,0 +1,96 @@
+//! A task as its callers read it.
+//!
+//! Written by hand because results and metadata are spliced in as they are stored: tensors go straight from their
+//! bytes to JSON text, JSON results are copied. `schema::Task` describes it for the OpenAPI document.
+
+use cresset_engine::TaskView;
+use cresset_task::{Outcome, Payload, TaskRecord, json};
+
+use crate::json_out::ObjectOut;
+use crate::schema::TaskError;
+
+/// What a task weighs without its result and metadata.
+const FRAME_BYTES: usize = 512;
+
+/// JSON takes about this many bytes for a byte of tensor (a `float32` of four bytes is some twelve characters).
+const JSON_PER_TENSOR_BYTE: usize = 3;
+
+/// The code and class of a task that was revoked.
+const REVOKED: cresset_task::Code = cresset_task::Code::Revoked;
+const REVOKED_TYPE: &str = "Revoked";
+
+/// About how many bytes a result takes as JSON.
+pub(crate) fn json_weight(payload: &Payload) -> usize {
+    match payload {
+        Payload::Json(text) => text.len(),
+        Payload::Tensors(set) => set.data_len() * JSON_PER_TENSOR_BYTE,
+    }
+}
+
+/// About how many bytes a task takes as JSON.
+pub(crate) fn weight(view: &TaskView) -> usize {
+    let result = match &view.record.outcome {
+        Some(Outcome::Success(payload)) => json_weight(payload),
+        _ => 0,
+    };
+    FRAME_BYTES + result + view.record.metadata.as_ref().map_or(0, bytes::Bytes::len)
+}
+
+/// Appends a result.
+pub(crate) fn write_payload(payload: &Payload, out: &mut Vec<u8>) {
+    match payload {
+        Payload::Json(text) => out.extend_from_slice(text),
+        Payload::Tensors(set) => json::write_outputs(set, out),
+    }
+}
+
+/// A revoked task's error.
+pub(crate) fn revoked(reason: &str) -> TaskError<'_> {
+    TaskError {
+        code: REVOKED.name().into(),
+        type_: REVOKED_TYPE.into(),
+        message: reason.into(),
+        stage: None,
+        traceback: None,
+    }
+}
+
+/// The whole task. `result` is there exactly when it succeeded, `error` exactly when it failed or was revoked.
+pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
+    let TaskRecord {
+        id,
+        model,
+        state,
+        created_at,
+        started_at,
+        finished_at,
+        attempts,
+        priority,
+        metadata,
+        version,
+        outcome,
+    } = &view.record;
+    let mut task = ObjectOut::new(weight(view));
+    task.plain("task_id", id);
+    task.plain("model", model);
+    task.value("version", version);
+    task.plain("status", state);
+    match outcome {
+        Some(Outcome::Success(payload)) => write_payload(payload, task.raw("result")),
+        Some(Outcome::Failure(failure)) => task.value("error", &TaskError::of(failure, tracebacks)),
+        Some(Outcome::Revoked { reason }) => task.value("error", &revoked(reason)),
+        None => {}
+    }
+    task.plain("created_at", created_at);
+    task.plain_or_null("started_at", *started_at);
+    task.plain_or_null("finished_at", *finished_at);
+    task.value("attempts", attempts);
+    task.value("priority", priority);
+    task.value("queue_position", &view.queue_position);
+    task.raw("metadata")
+        .extend_from_slice(metadata.as_deref().unwrap_or(b"null"));
+    task.end()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! `GET /v1/tasks/{id}` and its raw result.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use cresset_engine::TaskView;
+use cresset_task::{Code, Outcome, Payload, TaskId, TaskRecord};
+
+use crate::app::App;
+use crate::binary_out::Maker;
+use crate::media::Accepted;
+use crate::path::TaskPath;
+use crate::problem::{Answer, Problem};
+use crate::router::{JSON, json, typed};
+use crate::{binary_out, query, schema, task_json};
+
+/// How a task stands.
+///
+/// With `wait`, the answer comes as soon as the task ends, at the latest after that time; it then shows the task as it
+/// is, ended or not. A server that stops answers waiting callers early.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{id}",
+    operation_id = "getTask",
+    tag = "tasks",
+    params(
+        ("id" = String, Path, description = "The task's id"),
+        ("wait" = Option<String>, Query, description = "Wait for the end this long: `30s`, `500ms`, `2m`, or seconds", example = "30s")
+    ),
+    responses((status = 200, description = "The task", body = schema::Task))
+)]
+pub(crate) async fn task(State(app): State<App>, TaskPath(id): TaskPath, uri: Uri) -> Answer {
+    let view = look(&app, id, &uri).await?;
+    answer(&app, StatusCode::OK, view).await
+}
+
+/// The result alone.
+///
+/// The result's JSON as it is when the task succeeded; its failure as a problem when it failed or was revoked; 202 and
+/// the task while it has not ended. A result of one tensor is answered as bytes where `Accept` asks for that: see
+/// "Tensors as bytes".
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{id}/result",
+    operation_id = "getTaskResult",
+    tag = "tasks",
+    params(
+        ("id" = String, Path, description = "The task's id"),
+        ("wait" = Option<String>, Query, description = "Wait for the end this long: `30s`, `500ms`, `2m`, or seconds", example = "30s")
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The result: any JSON",
+            content(
+                (schema::AnyJson = "application/json"),
+                (schema::Elements = "application/octet-stream"),
+                (schema::NpyFile = "application/x-npy")
+            ),
+            headers(
+                ("Cresset-Shape" = String, description = "Of a result as bytes: its sizes, such as `10`"),
+                ("Cresset-Dtype" = String, description = "Of a result as bytes: its element type"),
+                ("Cresset-Model" = String, description = "Of a result as bytes: the model"),
+                ("Cresset-Version" = String, description = "Of a result as bytes: the version that made it")
+            )
+        ),
+        (status = 202, description = "Not ended yet: the task as it is", body = schema::Task)
+    )
+)]
+pub(crate) async fn result(
+    State(app): State<App>,
+    TaskPath(id): TaskPath,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Answer {
+    let mut view = look(&app, id, &uri).await?;
+    match view.record.outcome.take() {
+        None => answer(&app, StatusCode::ACCEPTED, view).await,
+        Some(Outcome::Success(payload)) => success(&app, &headers, payload, &view.record).await,
+        Some(Outcome::Failure(failure)) => Err(Problem::failed(failure)),
+        Some(Outcome::Revoked { reason }) => Err(Problem::new(Code::Revoked, reason)),
+    }
+}
+
+/// The result in the form that the caller accepts.
+async fn success(app: &App, headers: &HeaderMap, payload: Payload, record: &TaskRecord) -> Answer {
+    if let Some((media, tensor)) = binary_out::choose(&Accepted::of(headers), &payload)? {
+        let maker = Maker {
+            model: &record.model,
+            version: record.version.as_deref().unwrap_or_default(),
+        };
+        return binary_out::answer(app, media, tensor, maker).await;
+    }
+    if let Payload::Json(text) = payload {
+        return Ok(typed(StatusCode::OK, JSON, text));
+    }
+    let weight = task_json::json_weight(&payload);
+    let write = move || {
+        let mut out = Vec::with_capacity(weight);
+        task_json::write_payload(&payload, &mut out);
+        out
+    };
+    Ok(json(StatusCode::OK, app.codec(weight, write).await?))
+}
+
+/// The task now, or once it has ended when the caller waits.
+async fn look(app: &App, id: TaskId, uri: &Uri) -> Result<TaskView, Problem> {
+    let Some(wait) = query::wait(uri, app.options.max_wait)? else {
+        return Ok(app.engine.task(id).await?);
+    };
+    // Waiting holds nothing but a place in a list, so either branch may be dropped.
+    tokio::select! {
+        biased;
+        view = app.engine.wait(id, wait) => Ok(view?),
+        () = app.stop.cancelled() => Ok(app.engine.task(id).await?),
+    }
+}
+
+async fn answer(app: &App, status: StatusCode, view: TaskView) -> Answer {
+    let tracebacks = app.options.show_tracebacks;
+    let body = app
+        .codec(task_json::weight(&view), move || {
+            task_json::write(&view, tracebacks)
+        })
+        .await?;
+    Ok(json(status, body))
+}

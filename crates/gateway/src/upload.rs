@@ -1,0 +1,193 @@
+//! Reads a request body within its bounds: size, bytes held over all requests, and the pauses of a slow sender.
+//!
+//! A body that is refused is not kept. Its rest is read and thrown away for a short while, though: closing a socket
+//! with unread bytes makes the kernel reset the connection, and the caller would see a broken pipe instead of the
+//! problem document.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use cresset_task::Code;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::app::App;
+use crate::duration;
+use crate::problem::Problem;
+
+/// How long the rest of a refused body is read and thrown away: a caller on a usable line has read the answer by then.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// How much of it at most: a caller that sends on regardless is cut off.
+const LINGER_BYTES: usize = 256 << 20;
+
+/// What is set aside for a body before its pieces come: an announced length is only a claim.
+const FIRST_CAPACITY_MAX: usize = 1 << 20;
+
+/// What to tell callers when bodies fill the memory that they may have: a body is usually gone sooner.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
+
+/// A request body that has not been read, or not to its end.
+pub(crate) struct Upload {
+    app: App,
+    body: Body,
+    /// The caller waits for `100 Continue` and has not sent anything: there is nothing to throw away.
+    held_back: bool,
+}
+
+/// A whole request body; its bytes count as held until this is dropped.
+pub(crate) struct Received {
+    /// The body.
+    pub(crate) bytes: Bytes,
+    /// Its share of the bytes held.
+    pub(crate) held: Held,
+}
+
+impl Upload {
+    /// Nothing is read yet.
+    pub(crate) fn new(app: &App, headers: &HeaderMap, body: Body) -> Self {
+        Self {
+            app: app.clone(),
+            body,
+            held_back: headers.contains_key(header::EXPECT),
+        }
+    }
+
+    /// Reads the body to its end.
+    pub(crate) async fn read(mut self) -> Result<Received, Problem> {
+        let limit = self.app.options.max_body_bytes;
+        let announced = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
+        if announced > limit {
+            return Err(too_large(limit, &format!("this one announces {announced}")));
+        }
+        self.held_back = false; // asking for the first piece sends `100 Continue`
+        let mut held = Held {
+            bytes: 0,
+            of: Arc::clone(&self.app.inflight),
+            limit: self.app.options.max_inflight_bytes.max(limit),
+        };
+        // Nearly every body is one piece, and is kept as it came, without a copy.
+        let first = self.piece(0, &mut held).await?.unwrap_or_default();
+        if self.body.is_end_stream() {
+            return Ok(Received { bytes: first, held });
+        }
+        let mut whole =
+            BytesMut::with_capacity(announced.clamp(first.len(), FIRST_CAPACITY_MAX.max(first.len())));
+        whole.extend_from_slice(&first);
+        drop(first);
+        while let Some(piece) = self.piece(whole.len(), &mut held).await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(Received {
+            bytes: whole.freeze(),
+            held,
+        })
+    }
+
+    /// The next piece; `None` at the end. `so_far` bytes came before it.
+    async fn piece(&mut self, so_far: usize, held: &mut Held) -> Result<Option<Bytes>, Problem> {
+        let limit = self.app.options.max_body_bytes;
+        let pause = self.app.options.body_read_timeout;
+        loop {
+            let broken = |why: String| {
+                Problem::new(
+                    Code::MalformedBody,
+                    format!("the body broke off after {so_far} bytes: {why}"),
+                )
+            };
+            let frame = match timeout(pause, next_frame(&mut self.body)).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(broken(error.to_string())),
+                Ok(None) => return Ok(None),
+                Err(_) => return Err(broken(format!("nothing more came for {}", duration::show(pause)))),
+            };
+            // Frames that are not data are trailers, which mean nothing here.
+            let Ok(piece) = frame.into_data() else { continue };
+            if so_far + piece.len() > limit {
+                return Err(too_large(limit, "this one is longer"));
+            }
+            held.grow(piece.len())?;
+            return Ok(Some(piece));
+        }
+    }
+}
+
+async fn next_frame(body: &mut Body) -> Option<Result<hyper::body::Frame<Bytes>, axum::Error>> {
+    poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+}
+
+fn too_large(limit: usize, this: &str) -> Problem {
+    Problem::new(
+        Code::BodyTooLarge,
+        format!("a body may have at most {limit} bytes; {this}"),
+    )
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if self.held_back || self.body.is_end_stream() {
+            return;
+        }
+        // Without a runtime the server is gone, and the connection with it.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let body = std::mem::take(&mut self.body);
+        self.app
+            .tracker
+            .spawn_on(discard(body, self.app.stop.clone()), &runtime);
+    }
+}
+
+/// Reads and throws away, within the bounds above; a stop ends it at once.
+async fn discard(mut body: Body, stop: tokio_util::sync::CancellationToken) {
+    let all = async {
+        let mut left = LINGER_BYTES;
+        while let Some(Ok(frame)) = next_frame(&mut body).await {
+            left = match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    };
+    // Both may be dropped at any point: what is read here is lost by intent.
+    tokio::select! {
+        _ = timeout(LINGER, all) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// A share of the request bytes held now; given back when dropped.
+pub(crate) struct Held {
+    bytes: usize,
+    of: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+impl Held {
+    fn grow(&mut self, by: usize) -> Result<(), Problem> {
+        self.bytes += by;
+        // Only a sum is kept, and nothing else is read on the strength of it.
+        let now = self.of.fetch_add(by, Ordering::Relaxed) + by;
+        if now <= self.limit {
+            return Ok(());
+        }
+        let detail = format!(
+            "request bodies fill the {} bytes that they may have together",
+            self.limit
+        );
+        Err(Problem::new(Code::ServerBusy, detail).retry_after(BUSY_RETRY))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,15 @@
+//! The door over real sockets, before a real engine and store, with a pool that has no processes.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
+mod binary;
+mod fixture;
+mod happy;
+mod house;
+mod idempotency;
+mod limits;
+mod reference;
+mod refusals;
+mod shapes;
+mod stopping;
+mod waiting;
+mod wire;
