@@ -1,0 +1,186 @@
+//! The HTTP client behind `submit`, `status`, `result`, `models` and the bulk form: one place that knows paths, time
+//! limits and what an answer means.
+//!
+//! A call is made once and its end is typed ([`CallError`]); whether to try again is the caller's decision, because only
+//! the caller knows whether asking twice could make two tasks.
+
+mod error;
+mod target;
+mod wait;
+mod wire;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use cresset_task::TaskId;
+use reqwest::{Method, Response, header};
+
+pub(crate) use error::CallError;
+#[cfg(test)]
+pub(crate) use error::Problem;
+pub(crate) use target::{DEFAULT_URL, Target};
+pub(crate) use wait::{POLL, WaitEnd};
+pub(crate) use wire::{Accepted, Batching, Model, Models, SubmitBody, Task, Tensor};
+
+use crate::exit::Trouble;
+
+/// A server in the same data centre answers a connect in milliseconds; one that takes longer than this is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// One call, the long poll's own waiting not counted. Sending and storing a large body is the longest of them.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The largest answer that is read: results are a caller's own doing, a runaway answer must not eat all memory.
+const ANSWER_MAX: usize = 256 << 20;
+/// Idle connections kept: as many as the bulk form may have in flight by default, so that it does not reconnect.
+const IDLE_CONNECTIONS: usize = 64;
+
+/// A server to talk to; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    target: Target,
+}
+
+impl Client {
+    /// A client for the server at `target`. Connects to nothing yet.
+    pub(crate) fn new(target: &Target) -> Result<Self, Trouble> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("cresset/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .redirect(reqwest::redirect::Policy::none());
+        if target.is_loopback() {
+            // A proxy cannot reach our loopback; one in the environment is meant for the outside.
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| {
+            Trouble::new(
+                crate::exit::Exit::SOFTWARE,
+                format!("cannot set up the HTTP client: {error}"),
+            )
+        })?;
+        Ok(Self {
+            http,
+            target: target.clone(),
+        })
+    }
+
+    /// Submits a task. `key` names this submit for servers that recognise a repeated one.
+    pub(crate) async fn submit(
+        &self,
+        model: &str,
+        body: Bytes,
+        key: Option<&str>,
+    ) -> Result<(Accepted, Bytes), CallError> {
+        let path = format!("/v1/models/{}/tasks", segment(model));
+        let mut request = self
+            .request(Method::POST, &path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        self.read(request.timeout(CALL_TIMEOUT)).await
+    }
+
+    /// A task as it is now, or, with `wait`, once it has ended, at the latest after that long.
+    pub(crate) async fn task(&self, id: TaskId, wait: Option<Duration>) -> Result<(Task, Bytes), CallError> {
+        let query = wait
+            .map(|wait| format!("?wait={}ms", wait.as_millis()))
+            .unwrap_or_default();
+        let path = format!("/v1/tasks/{id}{query}");
+        self.read(
+            self.request(Method::GET, &path)
+                .timeout(CALL_TIMEOUT + wait.unwrap_or_default()),
+        )
+        .await
+    }
+
+    /// All models.
+    pub(crate) async fn models(&self) -> Result<(Models, Bytes), CallError> {
+        self.read(self.request(Method::GET, "/v1/models").timeout(CALL_TIMEOUT))
+            .await
+    }
+
+    /// One model, as the server tells it.
+    pub(crate) async fn model(&self, name: &str) -> Result<(Model, Bytes), CallError> {
+        let path = format!("/v1/models/{}", segment(name));
+        self.read(self.request(Method::GET, &path).timeout(CALL_TIMEOUT))
+            .await
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http
+            .request(method, self.target.join(path))
+            .header(header::ACCEPT, "application/json")
+    }
+
+    /// Sends, and reads the answer as `T`; the bytes come along for those who hand them on untouched.
+    async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<(T, Bytes), CallError> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| CallError::transport(&self.target, error))?;
+        let status = response.status();
+        let retry_after = error::retry_after(response.headers());
+        let body = self.body(response).await?;
+        if !status.is_success() {
+            return Err(CallError::refused(&self.target, status, retry_after, &body));
+        }
+        match serde_json::from_slice(&body) {
+            Ok(value) => Ok((value, body)),
+            Err(error) => Err(CallError::Foreign {
+                url: self.target.to_string(),
+                what: format!("its answer is not what a Cresset server sends ({error})"),
+            }),
+        }
+    }
+
+    async fn body(&self, mut response: Response) -> Result<Bytes, CallError> {
+        let mut body = BytesMut::new();
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(|error| CallError::transport(&self.target, error))?
+        {
+            if body.len() + piece.len() > ANSWER_MAX {
+                return Err(CallError::TooLarge {
+                    url: self.target.to_string(),
+                    limit: ANSWER_MAX,
+                });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body.freeze())
+    }
+}
+
+/// `text` as one segment of a path: what is not plainly harmless is percent-encoded.
+fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'_' | b'~')
+            || (byte == b'.' && text.len() > 2)
+        {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_name_cannot_leave_its_segment() {
+        assert_eq!(segment("resnet-18.v2_a"), "resnet-18.v2_a");
+        assert_eq!(segment("a/../b?c#d e"), "a%2F..%2Fb%3Fc%23d%20e");
+        assert_eq!(segment(".."), "%2E%2E");
+    }
+}

@@ -1,0 +1,124 @@
+//! The server's address as people write it: `http://127.0.0.1:8700`, perhaps with a path in front of ours.
+
+use std::fmt;
+use std::str::FromStr;
+
+use reqwest::Url;
+
+/// Where a server listens unless told otherwise; the same address `cresset serve` takes by default.
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8700";
+
+/// The checked address of a server, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target(Url);
+
+impl Target {
+    /// The address of `path` (which starts with `/`) on this server.
+    pub(crate) fn join(&self, path: &str) -> String {
+        format!("{}{path}", self.0.as_str().trim_end_matches('/'))
+    }
+
+    /// True when the server is on this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match self.0.host_str() {
+            Some("localhost") => true,
+            Some(host) => host
+                .trim_matches(['[', ']'])
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback()),
+            None => false,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+/// The text is not the address of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadTarget(String);
+
+impl fmt::Display for BadTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadTarget {}
+
+impl FromStr for Target {
+    type Err = BadTarget;
+
+    fn from_str(text: &str) -> Result<Self, BadTarget> {
+        let form = format!("write it as {DEFAULT_URL}");
+        let url = match Url::parse(text) {
+            Ok(url) => url,
+            Err(error) => {
+                return Err(BadTarget(format!(
+                    "not the address of a server ({error}); {form}"
+                )));
+            }
+        };
+        match url.scheme() {
+            "http" => {}
+            "https" => {
+                return Err(BadTarget(
+                    "the command line speaks plain http only; name the server's own address behind the TLS proxy".into(),
+                ));
+            }
+            _ => return Err(BadTarget(format!("not an http address; {form}"))),
+        }
+        if url.host_str().is_none() || url.query().is_some() || url.fragment().is_some() {
+            return Err(BadTarget(format!("not the address of a server; {form}")));
+        }
+        Ok(Self(url))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_joined_with_one_slash() {
+        for text in ["http://host:1", "http://host:1/"] {
+            assert_eq!(
+                text.parse::<Target>().unwrap().join("/v1/models"),
+                "http://host:1/v1/models"
+            );
+        }
+        assert_eq!(
+            "http://host/ml/".parse::<Target>().unwrap().join("/v1"),
+            "http://host/ml/v1"
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_server_is_refused_with_the_right_form() {
+        for bad in [
+            "localhost:8700",
+            "https://host",
+            "ftp://host",
+            "http://host/?a=b",
+            "",
+            "http://",
+        ] {
+            assert!(bad.parse::<Target>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_known_in_all_its_spellings() {
+        for (text, loopback) in [
+            ("http://localhost:1", true),
+            ("http://127.0.0.2", true),
+            ("http://[::1]:1", true),
+            ("http://host", false),
+        ] {
+            assert_eq!(text.parse::<Target>().unwrap().is_loopback(), loopback, "{text}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! One module for each command: its arguments, and what it does with them.
+
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod env;
+pub(crate) mod init;
+pub(crate) mod models;
+pub(crate) mod result;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod submit;

@@ -1,0 +1,43 @@
+//! `cresset serve`: settings and models are read and checked before anything starts; then `crate::serve` takes over.
+
+use clap::Args;
+use cresset_config::{Mistake, render_all};
+
+use crate::cli::settings::SettingsArgs;
+use crate::exit::{Exit, Trouble};
+use crate::{logging, out, serve};
+
+/// Serves the models in a folder over HTTP.
+///
+/// DIR is one model folder, or a folder of them. Flags override environment variables, those override cresset.toml.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    cresset serve examples/digits\n  \
+    cresset serve models --listen 0.0.0.0:8700 --data-dir /var/lib/cresset\n  \
+    cresset serve --config /etc/cresset.toml --log-format json")]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Trouble> {
+    let look = args.settings.look();
+    let Some(effective) = look.effective.as_ref().filter(|_| look.errors() == 0) else {
+        return Err(wrong(&look.mistakes));
+    };
+    for warning in &look.mistakes {
+        out::note(&warning.to_string());
+    }
+    logging::start(&effective.config)?;
+    serve::run(&effective.config, look.models)
+}
+
+/// All mistakes on stderr, and the end of the command.
+pub(super) fn wrong(mistakes: &[Mistake]) -> Trouble {
+    out::note(&render_all(mistakes));
+    Trouble::new(
+        Exit::DATA,
+        "the configuration cannot be used; nothing was started",
+    )
+    .hint("mend what is named above; `cresset check DIR` looks again without starting anything")
+}

@@ -1,0 +1,170 @@
+//! `cresset submit`: one input as a task, or, with `--jsonl`, many (see `bulk`).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use serde_json::value::RawValue;
+
+use super::{result, status};
+use crate::bulk;
+use crate::cli::{self, ServerArgs, WaitArgs};
+use crate::client::{Client, SubmitBody, WaitEnd};
+use crate::exit::{Exit, Trouble};
+use crate::{input, out};
+
+/// A process may often have no more than 1,024 files open, and a connection is one.
+const IN_FLIGHT_MAX: i64 = 512;
+
+/// Submits an input to a model as a task; or many, one on each line of a file.
+///
+/// One input: prints the task's id, or with --wait the task's result.
+///
+/// Many inputs (--jsonl): each line is one input, any JSON value; empty lines are passed over. Results are written as
+/// JSON Lines in the order of the input, one for each line:
+///
+/// {"line":1,"task_id":"...","status":"SUCCESS","result":...}
+///
+/// {"line":2,"task_id":"...","status":"FAILURE","error":{"code":"...","message":"..."}}
+///
+/// A line that fails does not stop the others. A full queue and a server that is away for a while are waited out. With
+/// --output the run can be interrupted, also by a crash, and goes on with --resume: what was submitted is not submitted
+/// again (OUT.journal holds the ids until the run is complete).
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("source").required(true).args(["json", "file", "jsonl"]))]
+#[command(after_help = "Examples:\n  \
+    cresset submit embed --json '\"a sentence\"' --wait\n  \
+    id=$(cresset submit digits --file digit.json)\n  \
+    cresset submit digits --jsonl digits.jsonl --output results.jsonl\n  \
+    cresset submit digits --jsonl digits.jsonl --output results.jsonl --resume\n  \
+    zcat inputs.jsonl.gz | cresset submit embed --jsonl - > results.jsonl")]
+pub(crate) struct SubmitArgs {
+    /// The model's name
+    model: String,
+    /// The input, as JSON
+    #[arg(long, value_name = "JSON", help_heading = "Input")]
+    json: Option<String>,
+    /// A file that holds the input as JSON; - is stdin
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    file: Option<PathBuf>,
+    /// A file with one input on each line (JSON Lines); - is stdin
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    jsonl: Option<PathBuf>,
+    /// -100 (last) to 100 (first) among the queued tasks of the model
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i8).range(-100..=100))]
+    priority: Option<i8>,
+    /// A JSON object that is kept with the task and given back with it
+    #[arg(long, value_name = "JSON")]
+    metadata: Option<String>,
+    #[command(flatten)]
+    wait: WaitArgs,
+    /// Print the server's JSON document of the task instead of the bare id or result
+    #[arg(long, conflicts_with = "jsonl")]
+    json_output: bool,
+    #[command(flatten)]
+    bulk: BulkArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Many inputs")]
+struct BulkArgs {
+    /// Tasks submitted and not yet ended, at most; each holds a connection, so 512 is the most
+    #[arg(long, value_name = "N", requires = "jsonl", default_value = "64")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=IN_FLIGHT_MAX))]
+    in_flight: u16,
+    /// Write the results here instead of to stdout
+    #[arg(long, short, value_name = "OUT", requires = "jsonl")]
+    output: Option<PathBuf>,
+    /// Go on with a run that was interrupted (or start it, if OUT is not there yet)
+    #[arg(long, requires = "output")]
+    resume: bool,
+    /// Stop, so that it can be resumed, when the server has taken no work for this long
+    #[arg(long, value_name = "TIME", requires = "jsonl", default_value = "5m", value_parser = cli::duration)]
+    give_up_after: Duration,
+}
+
+pub(crate) fn run(args: SubmitArgs) -> Result<Exit, Trouble> {
+    let client = args.server.client()?;
+    let metadata = args.metadata.as_deref().map(metadata).transpose()?;
+    if let Some(source) = args.jsonl {
+        if args.wait.limit().is_some() {
+            return Err(Trouble::new(
+                Exit::USAGE,
+                "--wait does not go with --jsonl, which always waits for the results",
+            )
+            .hint("leave --wait away"));
+        }
+        return bulk::run(bulk::Options {
+            client,
+            model: args.model,
+            source,
+            priority: args.priority,
+            metadata,
+            in_flight: usize::from(args.bulk.in_flight),
+            output: args.bulk.output,
+            resume: args.bulk.resume,
+            give_up_after: args.bulk.give_up_after,
+        });
+    }
+    let input = match (&args.json, &args.file) {
+        (Some(text), _) => input::json(text.as_bytes(), "--json")?,
+        (None, Some(path)) => input::json(&input::read(path)?, &path.display().to_string())?,
+        (None, None) => {
+            return Err(Trouble::new(Exit::USAGE, "no input is given").hint("give it with --json or --file"));
+        }
+    };
+    let body = SubmitBody {
+        priority: args.priority,
+        metadata: metadata.as_deref(),
+    }
+    .render(&input);
+    cli::block_on(one(
+        &client,
+        &args.model,
+        body,
+        args.wait.limit(),
+        args.json_output,
+    ))
+}
+
+async fn one(
+    client: &Client,
+    model: &str,
+    body: bytes::Bytes,
+    wait: Option<Option<Duration>>,
+    json_output: bool,
+) -> Result<Exit, Trouble> {
+    let (accepted, document) = client
+        .submit(model, body, None)
+        .await
+        .map_err(|error| error.trouble())?;
+    let id = accepted.task_id;
+    let Some(limit) = wait else {
+        if json_output {
+            out::line(&String::from_utf8_lossy(&document))?;
+        } else {
+            out::line(&id.to_string())?;
+        }
+        return Ok(Exit::OK);
+    };
+    match client.wait(id, limit).await {
+        Ok(WaitEnd::Seen(task, document)) => result::print(&task, &document, json_output),
+        Ok(WaitEnd::TimedOut(last)) => Err(status::timed_out(id, last.as_deref())),
+        // The task is accepted: whatever happened to us, its id must not be lost.
+        Err(error) => Err(error.trouble().hint(format!(
+            "the task was accepted; fetch its result with `cresset result {id} --wait`"
+        ))),
+    }
+}
+
+fn metadata(text: &str) -> Result<Box<RawValue>, Trouble> {
+    let raw = input::json(text.as_bytes(), "--metadata")?;
+    if raw.get().starts_with('{') {
+        Ok(raw)
+    } else {
+        Err(Trouble::new(Exit::DATA, "--metadata must be a JSON object")
+            .hint(r#"such as --metadata '{"user": 7}'"#))
+    }
+}

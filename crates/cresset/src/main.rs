@@ -1,0 +1,60 @@
+//! The `cresset` program: reads the command line, runs one command, turns its end into an exit status.
+//!
+//! Only here are concrete types picked and is the process ended; everything a command does is in `commands`, `bulk` and
+//! `serve`. Data goes to stdout, everything else to stderr (`out`); every exit status is in `exit`.
+
+mod bulk;
+mod cli;
+mod client;
+mod commands;
+mod exit;
+mod input;
+mod logging;
+mod out;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+use exit::{Exit, Trouble};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return said_by_clap(&error),
+    };
+    match run(cli.command) {
+        Ok(exit) => exit.number().into(),
+        Err(trouble) => {
+            if !trouble.is_quiet() {
+                out::note(&trouble.to_string());
+            }
+            trouble.exit().number().into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Exit, Trouble> {
+    match command {
+        Command::Serve(args) => commands::serve::run(&args),
+        Command::Check(args) => commands::check::run(&args),
+        Command::Init(args) => commands::init::run(&args),
+        Command::Config(args) => commands::config::run(&args),
+        Command::Env(args) => commands::env::run(&args),
+        Command::Submit(args) => commands::submit::run(*args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Result(args) => commands::result::run(&args),
+        Command::Models(args) => commands::models::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
+    }
+}
+
+/// Help and version are data and a success; anything else is a wrong command line.
+fn said_by_clap(error: &clap::Error) -> ExitCode {
+    let exit = if error.use_stderr() { Exit::USAGE } else { Exit::OK };
+    // A closed pipe (`cresset --help | head`) is no error; nor is there anywhere left to say so.
+    let _ = error.print();
+    exit.number().into()
+}

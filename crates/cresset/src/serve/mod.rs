@@ -1,0 +1,109 @@
+//! A server from start to stop, in order. Here concrete types are picked: the SQLite store, real model processes, the
+//! HTTP door; everything else knows them by their ports only.
+//!
+//! Start: bind the door -> open the store -> start the engine -> start the models -> open the door. The models only
+//! begin to load: the door opens long before they are ready, so that probes and submits are answered meanwhile, and
+//! after the engine knows them all, so that no probe sees a server that is ready because it serves nothing yet.
+//!
+//! Stop: not ready, no new work -> finish or give back what is under way -> stop the processes -> close the store ->
+//! close the door. A second signal ends at once; the model processes die with us.
+
+mod models;
+mod signals;
+mod store;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use cresset_config::{ModelConfig, ServerConfig};
+use cresset_engine::{Engine, EngineOptions};
+use cresset_gateway::GatewayOptions;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::exit::{Exit, Trouble};
+
+/// Expired tasks are looked for at least this often, and at most every `PURGE_LONGEST`.
+const PURGE_SHORTEST: Duration = Duration::from_millis(200);
+const PURGE_LONGEST: Duration = Duration::from_secs(30);
+
+/// Whatever still blocks a thread when all is stopped (a stuck disk, say) is given this long.
+const LAST_GRACE: Duration = Duration::from_secs(1);
+
+/// Serves until told to stop.
+pub(crate) fn run(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, Trouble> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("cresset")
+        .build()
+        .map_err(|error| Trouble::new(Exit::SOFTWARE, format!("cannot start the runtime: {error}")))?;
+    let end = runtime.block_on(serve(config, models));
+    runtime.shutdown_timeout(LAST_GRACE);
+    end
+}
+
+async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, Trouble> {
+    let began = Instant::now();
+    let mut signals = signals::Signals::install()?;
+    let listener = bind(config.listen).await?;
+    let store = store::open(config)?;
+    let purge_every = (config.result_ttl / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
+    let engine = Engine::start(store, &EngineOptions { purge_every });
+
+    let (tracker, close_door) = (TaskTracker::new(), CancellationToken::new());
+    let at = listener
+        .local_addr()
+        .map_err(|error| cannot_listen(config.listen, &error))?;
+    let served = models.len();
+    models::start(config, models, &engine)?;
+    let door = cresset_gateway::serve(listener, engine.clone(), door_options(config), close_door.clone());
+    let door = tracker.spawn(door);
+    tracker.close();
+    tracing::info!(
+        url = %format_args!("http://{at}"),
+        models = served,
+        started_ms = began.elapsed().as_millis() as u64,
+        "listening"
+    );
+
+    let signal = signals.next().await;
+    tracing::info!(signal, drain_timeout = ?config.drain_timeout, "stopping; a second signal ends at once");
+    tokio::select! {
+        () = engine.stop(config.drain_timeout) => {}
+        signal = signals.next() => {
+            tracing::warn!(signal, "ended by a second signal; running tasks go back to the queue at the next start");
+            return Ok(Exit::TERMINATED);
+        }
+    }
+    close_door.cancel();
+    match door.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "door failed"),
+        Err(error) => tracing::error!(%error, "door panicked"),
+    }
+    tracing::info!("stopped");
+    Ok(Exit::OK)
+}
+
+async fn bind(listen: SocketAddr) -> Result<TcpListener, Trouble> {
+    cresset_gateway::bind(listen)
+        .await
+        .map_err(|error| cannot_listen(listen, &error))
+}
+
+fn cannot_listen(listen: SocketAddr, error: &std::io::Error) -> Trouble {
+    Trouble::new(Exit::UNAVAILABLE, format!("cannot listen on {listen}: {error}"))
+        .hint("choose another address with --listen HOST:PORT")
+}
+
+fn door_options(config: &ServerConfig) -> GatewayOptions {
+    GatewayOptions {
+        max_body_bytes: config.max_body_bytes,
+        max_wait: config.max_wait,
+        max_connections: config.max_connections,
+        show_tracebacks: config.show_tracebacks,
+        drain_timeout: config.drain_timeout,
+        ..GatewayOptions::default()
+    }
+}

@@ -1,0 +1,52 @@
+//! The embedded store, opened where the configuration says.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use cresset_config::{Durability, ServerConfig};
+use cresset_queue::{Backend, QueueError};
+use cresset_queue_sql::{SqliteOptions, SqliteStore};
+
+use crate::exit::{Exit, Trouble};
+
+/// The database's name in the data folder.
+const DATABASE: &str = "tasks.db";
+
+/// Opens the store; what an earlier server left behind is queued again.
+pub(crate) fn open(config: &ServerConfig) -> Result<Arc<dyn Backend>, Trouble> {
+    let dir = &config.data_dir;
+    std::fs::create_dir_all(dir).map_err(|error| {
+        Trouble::new(
+            Exit::CANNOT_CREATE,
+            format!("cannot make the data folder {}: {error}", dir.display()),
+        )
+    })?;
+    let mut options = SqliteOptions::at(dir.join(DATABASE));
+    options.result_ttl = config.result_ttl;
+    options.durability = match config.durability {
+        Durability::Fsync => cresset_queue_sql::Durability::Fsync,
+        Durability::Os => cresset_queue_sql::Durability::Os,
+    };
+    let store = SqliteStore::open(options).map_err(|error| Trouble::new(Exit::IO, chain(&error)))?;
+    let opened = store.opened();
+    tracing::info!(
+        data_dir = %dir.display(),
+        queued = opened.queued,
+        requeued = opened.requeued,
+        durability = config.durability.name(),
+        "task store open"
+    );
+    Ok(Arc::new(store))
+}
+
+/// An error with its causes, as one sentence.
+fn chain(error: &QueueError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(below) = cause {
+        text.push_str(": ");
+        text.push_str(&below.to_string());
+        cause = below.source();
+    }
+    text
+}
