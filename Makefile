@@ -1,0 +1,21 @@
+# The words mean the same for people and for .ci/run. What they do is in scripts/.
+
+.PHONY: demo run test check bench fmt
+
+demo: ## compile, serve examples/digits, submit every held-out image, say how to go on (DEMO_KEEP=1: serve on)
+	@scripts/demo.sh
+
+run: ## serve examples/digits, or MODELS=folder, on 127.0.0.1:8700
+	@MODELS="$(MODELS)" scripts/run.sh
+
+test: ## every test: Rust, the Python package, the program from outside
+	@scripts/test.sh
+
+check: ## formats, lints, types, house rules, dependencies, generated documents; edits nothing
+	@scripts/check.sh
+
+bench: ## micro benches
+	@scripts/bench.sh
+
+fmt: ## format Rust and Python
+	@scripts/fmt.sh

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# make test: every test there is. Rust; the Python package on each Python of this machine; then, black box, the program.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$REPO"
+
+need_rust
+need_python
+
+rust_tests() {
+  if command -v cargo-nextest >/dev/null; then
+    cargo nextest run --workspace --all-features --locked
+    cargo test --workspace --all-features --locked --doc --quiet
+  else
+    cargo test --workspace --all-features --locked
+  fi
+}
+
+# The interpreter of one minor version, if the machine has one that runs: on the PATH, or pyenv's.
+interpreter() {
+  local candidate
+  for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python; do
+    if "$candidate" -c '' 2>/dev/null; then
+      "$candidate" -c 'import sys; print(sys.executable)'
+      return
+    fi
+  done
+}
+
+package_tests() {
+  (cd python/cresset && "$1" -m pytest "${@:2}")
+}
+
+step "python environment" python3 scripts/dev_env.py test
+python="$(python3 scripts/dev_env.py test)"
+
+step "rust" rust_tests
+step "program" cargo build --release --locked -p cresset
+step "scripts" "$python" -m pytest scripts/tests
+step "python package, with torch" package_tests "$python"
+for version in 3.10 3.11 3.12 3.13; do
+  found="$(interpreter "$version")"
+  if [ -z "$found" ]; then
+    say "== python package on $version: SKIPPED, this machine has no Python $version"
+    continue
+  fi
+  step "environment for $version" python3 scripts/dev_env.py bare --python "$found"
+  bare="$(python3 scripts/dev_env.py bare --python "$found")"
+  step "python package on $version, without torch" package_tests "$bare" -m "not torch"
+done
+CRESSET_BIN="$REPO/target/release/cresset" step "black box" "$python" -m pytest tests
+say "all tests passed"
