@@ -113,9 +113,7 @@ fn serve(ready: &std::sync::mpsc::Sender<(SocketAddr, Clock)>, stop: Cancellatio
         while !engine.health().ready {
             tokio::task::yield_now().await;
         }
-        let listener = cresset_gateway::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
-            .await
-            .unwrap();
+        let listener = cresset_gateway::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         ready.send((listener.local_addr().unwrap(), clock)).unwrap();
         cresset_gateway::serve(listener, engine.clone(), GatewayOptions::default(), stop)
             .await

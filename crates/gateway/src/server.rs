@@ -13,7 +13,7 @@ use cresset_engine::Engine;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,9 +25,21 @@ use crate::router;
 /// After an accept fails for lack of descriptors or memory: long enough not to spin, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Opens the port. Apart from [`serve`], so that a taken port is known before models are loaded.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// Connections that the kernel finishes before we accept them; it cuts this to its own limit (`net.core.somaxconn`).
+/// With the usual 128, some of a few hundred callers that come at once are dropped, and try again after a second.
+const BACKLOG: u32 = 65_535;
+
+/// Opens the port. Apart from [`serve`], so that a taken port is known before models are loaded. Must be called inside a
+/// tokio runtime.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for connections of the last run to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Answers HTTP/1.1 on `listener` until `stop` is cancelled and the requests in flight are done, or

@@ -46,7 +46,7 @@ pub(crate) fn run(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exi
 async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, Trouble> {
     let began = Instant::now();
     let mut signals = signals::Signals::install()?;
-    let listener = bind(config.listen).await?;
+    let listener = bind(config.listen)?;
     let store = store::open(config)?;
     let purge_every = (config.result_ttl / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
     let engine = Engine::start(store, &EngineOptions { purge_every });
@@ -86,10 +86,8 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     Ok(Exit::OK)
 }
 
-async fn bind(listen: SocketAddr) -> Result<TcpListener, Trouble> {
-    cresset_gateway::bind(listen)
-        .await
-        .map_err(|error| cannot_listen(listen, &error))
+fn bind(listen: SocketAddr) -> Result<TcpListener, Trouble> {
+    cresset_gateway::bind(listen).map_err(|error| cannot_listen(listen, &error))
 }
 
 fn cannot_listen(listen: SocketAddr, error: &std::io::Error) -> Trouble {

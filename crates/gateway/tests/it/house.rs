@@ -55,9 +55,7 @@ impl House {
             Arc::new(SqliteStore::open(store).unwrap()),
             &EngineOptions { purge_every },
         );
-        let listener = cresset_gateway::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
-            .await
-            .unwrap();
+        let listener = cresset_gateway::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let served = TaskTracker::new().spawn(cresset_gateway::serve(

@@ -245,3 +245,24 @@ async fn a_caller_that_hangs_up_takes_its_prediction_with_it() {
     );
     house.close().await;
 }
+
+#[tokio::test]
+async fn callers_that_come_at_once_are_all_let_in_before_one_is_accepted() {
+    // As many as the kernel allows, at most 400: the open files of a test have a limit too.
+    let kernel: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    let listener = cresset_gateway::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let door = listener.local_addr().unwrap();
+    let callers: Vec<_> = (0..kernel.min(400))
+        .map(|_| tokio::net::TcpStream::connect(door))
+        .collect();
+    // A caller that finds the line full tries again after a second, and would find it full again, as nobody is let in.
+    let all = tokio::time::timeout(
+        Duration::from_secs(30),
+        futures_util::future::try_join_all(callers),
+    );
+    assert_eq!(all.await.unwrap().unwrap().len(), kernel.min(400));
+}
