@@ -109,6 +109,8 @@ fn task(number: u64) -> NewTask {
         priority: 0,
         metadata: None,
         created_at: Timestamp::now(),
+        due_at: None,
+        expires_at: None,
         idempotency: None,
     }
 }
@@ -193,6 +195,7 @@ async fn work(store: SqliteStore, open: Arc<AtomicUsize>) -> Vec<Duration> {
                 id: lease.id,
                 attempt: lease.attempt,
                 redeliveries: 0,
+                history: Vec::new(),
                 outcome: Outcome::Success(Payload::Json(Bytes::from_static(&[b'1'; RESULT_BYTES]))),
                 version: Some("1".into()),
                 finished_at: Timestamp::now(),

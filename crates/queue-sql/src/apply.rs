@@ -4,18 +4,22 @@
 //! (a taken id, a stale attempt) is an answer, not an error.
 
 use bytes::Bytes;
-use cresset_queue::{Finished, Idempotency, Lease, LeaseRequest, Release, Submitted};
+use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted};
 use cresset_task::{Attempt, Code, Failure, Outcome, Payload, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::codec::{Stored, state_number};
 use crate::depth::Change;
+use crate::ends;
 use crate::error::StoreError;
 use crate::idempotency::recall;
 use crate::op::{Ending, Op, Submission};
 use crate::open::model_of;
 use crate::purge::{Ttl, purge};
 use crate::queries;
+
+/// Delayed tasks that one lease queues, at most: as many as any lease takes at once, and a bounded time.
+const PROMOTED_MAX: i64 = 10_000;
 
 /// Applies `op`, puts its answer into its slot, and notes what it does to the depths.
 pub(crate) fn apply(conn: &Connection, op: &mut Op, ttl: Ttl, change: &mut Change) -> Result<(), StoreError> {
@@ -36,11 +40,28 @@ pub(crate) fn apply(conn: &Connection, op: &mut Op, ttl: Ttl, change: &mut Chang
         Op::Finish { endings, slot } => {
             let answers = endings
                 .iter()
-                .map(|ending| finish(conn, ending))
+                .map(|ending| ends::finish(conn, ending))
                 .collect::<rusqlite::Result<_>>();
             slot.set(Ok(
                 answers.map_err(StoreError::sqlite("cannot record an outcome"))?
             ));
+        }
+        Op::Retry { retries, slot } => {
+            let answers = retries.iter().map(|one| ends::retry(conn, one, change));
+            slot.set(Ok(answers.collect::<Result<_, _>>()?));
+        }
+        Op::Cancel {
+            id,
+            reason,
+            now,
+            slot,
+        } => {
+            let cancelled = ends::cancel(conn, *id, reason, *now, change)?;
+            slot.set(Ok(cancelled));
+        }
+        Op::Expire { now, slot } => {
+            let expiries = ends::expire(conn, *now, change)?;
+            slot.set(Ok(expiries));
         }
         Op::Purge { now, slot } => {
             let count = purge(conn, *now, ttl).map_err(StoreError::sqlite("cannot purge"))?;
@@ -68,6 +89,9 @@ fn submit(
     let fresh = insert(conn, task).map_err(StoreError::sqlite("cannot insert a task"))?;
     if fresh {
         change.add(&task.model, 1, task.weight);
+        if task.due_at.is_some() {
+            change.delay(&task.model, 1);
+        }
     }
     Ok(fresh.then_some(Submitted::New))
 }
@@ -81,6 +105,8 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
         task.weight,
         task.created_at.as_micros(),
         task.metadata.as_deref(),
+        task.due_at.map(Timestamp::as_micros),
+        task.expires_at.map(Timestamp::as_micros),
     ])?;
     if inserted == 0 {
         return Ok(false);
@@ -103,6 +129,19 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
 }
 
 fn lease(conn: &Connection, request: &LeaseRequest, change: &mut Change) -> Result<Vec<Lease>, StoreError> {
+    let promoted = conn
+        .prepare_cached(queries::PROMOTE)
+        .and_then(|mut query| {
+            query.execute(params![
+                request.model.as_str(),
+                request.now.as_micros(),
+                PROMOTED_MAX
+            ])
+        })
+        .map_err(StoreError::sqlite("cannot queue what is due"))?;
+    if promoted > 0 {
+        change.delay(&request.model, -(promoted as i64));
+    }
     let mut leases = Vec::new();
     // An empty answer says that the queue is empty, so a head of nothing but unreadable tasks is not the answer.
     while leases.is_empty() {
@@ -125,7 +164,7 @@ fn candidates(conn: &Connection, request: &LeaseRequest) -> rusqlite::Result<Vec
     let limit = i64::try_from(request.max_tasks).unwrap_or(i64::MAX);
     let bytes_max = i64::try_from(request.max_bytes).unwrap_or(i64::MAX);
     let mut query = conn.prepare_cached(queries::LEASE_CANDIDATES)?;
-    let mut rows = query.query(params![request.model.as_str(), limit])?;
+    let mut rows = query.query(params![request.model.as_str(), limit, request.now.as_micros()])?;
     let mut chosen = Vec::new();
     let mut bytes = 0_i64;
     while let Some(row) = rows.next()? {
@@ -171,6 +210,7 @@ fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<(L
                 payload: Payload::Json(Bytes::new()),
                 priority: row.get(2)?,
                 created_at: Timestamp::from_micros(row.get(3)?),
+                retries: row.get(6)?,
             };
             let input = match row.get::<_, Option<u8>>(4)? {
                 Some(kind) => Some(Stored {
@@ -204,12 +244,13 @@ fn fail_unreadable(
         id: lease.id,
         attempt: lease.attempt,
         redeliveries: 0,
+        history: Vec::new(),
         state: state_number(state),
         version: None,
         finished_at: now,
         outcome,
     };
-    finish(conn, &ending)
+    ends::finish(conn, &ending)
         .map(drop)
         .map_err(StoreError::sqlite("cannot fail an unreadable task"))
 }
@@ -237,25 +278,4 @@ fn release_one(conn: &Connection, lease: &Release) -> rusqlite::Result<Option<(S
     };
     conn.prepare_cached(queries::RELEASE)?.execute([seq])?;
     Ok(Some(released))
-}
-
-fn finish(conn: &Connection, ending: &Ending) -> rusqlite::Result<Finished> {
-    let held: Option<i64> = conn
-        .prepare_cached(queries::LEASED_TASK)?
-        .query_row(params![ending.id.as_bytes(), ending.attempt.0], |row| row.get(0))
-        .optional()?;
-    let Some(seq) = held else {
-        return Ok(Finished::Stale);
-    };
-    conn.prepare_cached(queries::FINISH_TASK)?.execute(params![
-        seq,
-        ending.state,
-        ending.finished_at.as_micros(),
-        ending.version.as_deref(),
-        ending.redeliveries,
-    ])?;
-    let outcome = &ending.outcome;
-    conn.prepare_cached(queries::FINISH_OUTCOME)?
-        .execute(params![seq, outcome.kind, &outcome.bytes[..]])?;
-    Ok(Finished::Recorded)
 }

@@ -104,6 +104,9 @@ impl Groups {
         for op in ops {
             apply(&self.conn, op, self.ttl, &mut change)?;
         }
+        change
+            .look_up_due(&self.conn)
+            .map_err(StoreError::sqlite("cannot look up when the next task is due"))?;
         self.execute("COMMIT")
             .map_err(StoreError::sqlite("cannot commit"))?;
         Ok(change)
@@ -199,6 +202,8 @@ mod tests {
             priority: 0,
             weight: bytes as i64,
             created_at: Timestamp::from_micros(1),
+            due_at: None,
+            expires_at: None,
             metadata: None,
             input: Stored {
                 kind: 0,
@@ -225,6 +230,7 @@ mod tests {
             id,
             attempt: Attempt(1),
             redeliveries: 0,
+            history: Vec::new(),
             state: state_number(state),
             version: None,
             finished_at: Timestamp::from_micros(2),
@@ -287,7 +293,8 @@ mod tests {
             QueueErrorKind::Internal
         );
         assert!(accepted.try_recv().unwrap().is_ok());
-        assert_eq!(groups.depths.get(&digits()), Depth { tasks: 1, bytes: 7 });
+        let depth = groups.depths.get(&digits());
+        assert_eq!((depth.tasks, depth.bytes), (1, 7));
         let started: i64 = groups
             .conn
             .query_row("SELECT count(*) FROM tasks WHERE state = 1", [], |r| r.get(0))
@@ -325,13 +332,8 @@ mod tests {
         let (op, mut reply) = submit(TaskId::fresh(), 10_000);
         groups.run(vec![op]);
         assert!(reply.try_recv().unwrap().is_ok());
-        assert_eq!(
-            groups.depths.get(&digits()),
-            Depth {
-                tasks: 1,
-                bytes: 10_000
-            }
-        );
+        let depth = groups.depths.get(&digits());
+        assert_eq!((depth.tasks, depth.bytes), (1, 10_000));
     }
 
     #[test]

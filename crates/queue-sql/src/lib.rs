@@ -1,7 +1,7 @@
 //! SQLite as broker and result store: the embedded default.
 //!
 //! ```text
-//!   submit lease release finish purge                    fetch position              depth
+//!   submit lease release finish retry cancel expire purge fetch position             depth
 //!        \   |     |      |    /                            \     /                    |
 //!      [inbox, bounded] -> writer thread              [inbox, bounded]            memory, kept
 //!         one transaction per group                  reader threads, each         by the writer
@@ -24,6 +24,7 @@ mod checkpoint;
 mod codec;
 mod connect;
 mod depth;
+mod ends;
 mod error;
 mod group;
 mod idempotency;

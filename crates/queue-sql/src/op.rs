@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cresset_queue::{
-    Finished, Idempotency, Lease, LeaseRequest, QueueError, QueueErrorKind, Release, Submitted,
+    Cancelled, Expiries, Finished, Idempotency, Lease, LeaseRequest, QueueError, QueueErrorKind, Release,
+    Retry, Submitted,
 };
-use cresset_task::{Attempt, ModelName, TaskId, Timestamp};
+use cresset_task::{Attempt, ModelName, Redelivery, TaskId, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::codec::Stored;
@@ -24,6 +25,8 @@ pub(crate) struct Submission {
     pub(crate) priority: i8,
     pub(crate) weight: i64,
     pub(crate) created_at: Timestamp,
+    pub(crate) due_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
     pub(crate) metadata: Option<Bytes>,
     pub(crate) input: Stored,
     pub(crate) idempotency: Option<Idempotency>,
@@ -35,6 +38,7 @@ pub(crate) struct Ending {
     pub(crate) id: TaskId,
     pub(crate) attempt: Attempt,
     pub(crate) redeliveries: u32,
+    pub(crate) history: Vec<Redelivery>,
     pub(crate) state: i64,
     pub(crate) version: Option<String>,
     pub(crate) finished_at: Timestamp,
@@ -64,6 +68,20 @@ pub(crate) enum Op {
         endings: Vec<Ending>,
         slot: Slot<Vec<Finished>>,
     },
+    Retry {
+        retries: Vec<Retry>,
+        slot: Slot<Vec<Finished>>,
+    },
+    Cancel {
+        id: TaskId,
+        reason: String,
+        now: Timestamp,
+        slot: Slot<Cancelled>,
+    },
+    Expire {
+        now: Timestamp,
+        slot: Slot<Expiries>,
+    },
     Purge {
         now: Timestamp,
         slot: Slot<usize>,
@@ -71,10 +89,13 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// True when the answer promises stable storage. Losing a lease, a release or a purge with the machine costs
-    /// nothing: leases end with their process, and what was purged is purged again.
+    /// True when the answer promises stable storage. Losing a lease, a release, an expiry or a purge with the machine
+    /// costs nothing: leases end with their process, and what expired or was purged is so again.
     pub(crate) fn promises_durability(&self) -> bool {
-        matches!(self, Self::Submit { .. } | Self::Finish { .. })
+        matches!(
+            self,
+            Self::Submit { .. } | Self::Finish { .. } | Self::Retry { .. } | Self::Cancel { .. }
+        )
     }
 
     /// Bytes it brings into the transaction.
@@ -82,7 +103,13 @@ impl Op {
         match self {
             Self::Submit { task, .. } => task.input.bytes.len(),
             Self::Finish { endings, .. } => endings.iter().map(|e| e.outcome.bytes.len()).sum(),
-            Self::Lease { .. } | Self::Release { .. } | Self::GiveBack { .. } | Self::Purge { .. } => 0,
+            Self::Lease { .. }
+            | Self::Release { .. }
+            | Self::GiveBack { .. }
+            | Self::Retry { .. }
+            | Self::Cancel { .. }
+            | Self::Expire { .. }
+            | Self::Purge { .. } => 0,
         }
     }
 
@@ -94,6 +121,9 @@ impl Op {
             Self::Release { slot, .. } => slot.settle("release", |()| ()),
             Self::GiveBack { .. } => {}
             Self::Finish { slot, .. } => slot.settle("finish", |answers| answers),
+            Self::Retry { slot, .. } => slot.settle("retry", |answers| answers),
+            Self::Cancel { slot, .. } => slot.settle("cancel", |cancelled| cancelled),
+            Self::Expire { slot, .. } => slot.settle("expire", |expiries| expiries),
             Self::Purge { slot, .. } => slot.settle("purge", |count| count),
         }
     }
@@ -106,6 +136,9 @@ impl Op {
             Self::Release { slot, .. } => slot.fail("release", error),
             Self::GiveBack { leases } => returns.put_back(leases),
             Self::Finish { slot, .. } => slot.fail("finish", error),
+            Self::Retry { slot, .. } => slot.fail("retry", error),
+            Self::Cancel { slot, .. } => slot.fail("cancel", error),
+            Self::Expire { slot, .. } => slot.fail("expire", error),
             Self::Purge { slot, .. } => slot.fail("purge", error),
         }
     }

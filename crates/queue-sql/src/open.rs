@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
 
-use cresset_task::ModelName;
-use rusqlite::Connection;
+use cresset_task::{ModelName, Timestamp};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::connect::{self, LogPages};
 use crate::depth::{Change, Depths};
@@ -45,11 +45,9 @@ pub(crate) fn open(path: &Path) -> Result<Database, StoreError> {
     let (mut conn, log) = connect::writer(path)?;
     schema::upgrade(&mut conn)?;
     use_wal(&conn)?;
-    let requeued = conn
-        .execute(queries::REQUEUE_LEASED, [])
-        .map_err(StoreError::sqlite(
-            "cannot give back the leases of the last process",
-        ))?;
+    let requeued = give_back_leases(&mut conn).map_err(StoreError::sqlite(
+        "cannot give back the leases of the last process",
+    ))?;
     let depths = count_queued(&conn)?;
     let opened = Opened {
         created,
@@ -131,15 +129,36 @@ fn use_wal(conn: &Connection) -> Result<(), StoreError> {
     }
 }
 
+/// Leases do not outlive their process; says how many there were.
+fn give_back_leases(conn: &mut Connection) -> rusqlite::Result<usize> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tx.execute(
+        queries::NOTE_LEASED,
+        params![Timestamp::now().as_micros(), "the server ended while it ran"],
+    )?;
+    let requeued = tx.execute(queries::REQUEUE_LEASED, [])?;
+    tx.commit()?;
+    Ok(requeued)
+}
+
 fn count_queued(conn: &Connection) -> Result<Depths, StoreError> {
     let mut change = Change::default();
     let count = || {
         let mut query = conn.prepare(queries::COUNT_QUEUED)?;
-        let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))?;
-        rows.collect::<rusqlite::Result<Vec<(String, i64, i64)>>>()
+        let rows = query.query_map([], |row| {
+            let counts = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+            Ok((row.get::<_, String>(0)?, counts))
+        })?;
+        rows.collect::<rusqlite::Result<Vec<(String, (i64, i64, i64, Option<i64>))>>>()
     };
-    for (model, tasks, bytes) in count().map_err(StoreError::sqlite("cannot count the queued tasks"))? {
-        change.add(&model_of(&model)?, tasks, bytes);
+    let counted = count().map_err(StoreError::sqlite("cannot count the queued tasks"))?;
+    for (model, (tasks, bytes, delayed, next_due)) in counted {
+        let model = model_of(&model)?;
+        change.add(&model, tasks, bytes);
+        change.delay(&model, delayed);
+        if let Some(due) = next_due {
+            change.due(&model, Some(Timestamp::from_micros(due)));
+        }
     }
     let depths = Depths::default();
     depths.apply(change);

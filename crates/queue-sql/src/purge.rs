@@ -53,11 +53,13 @@ fn purge_tasks(conn: &Connection, now: Timestamp, ended_before: i64) -> rusqlite
     let mut input = conn.prepare_cached(queries::PURGE_INPUT)?;
     let mut outcome = conn.prepare_cached(queries::PURGE_OUTCOME)?;
     let mut key = conn.prepare_cached(queries::PURGE_KEY)?;
+    let mut history = conn.prepare_cached(queries::PURGE_HISTORY)?;
     for (seq, id) in &chunk {
         bury.execute(params![id, now.as_micros()])?;
         outcome.execute([seq])?;
         input.execute([seq])?;
         key.execute([seq])?;
+        history.execute([seq])?;
         task.execute([seq])?;
     }
     Ok(chunk.len())

@@ -4,7 +4,7 @@
 //! a second statement.
 
 /// Statements kept compiled on a connection: all of them.
-pub(crate) const CACHED_MAX: usize = 32;
+pub(crate) const CACHED_MAX: usize = 48;
 
 pub(crate) const SUBMIT_TASK: &str = include_str!("../sql/submit_task.sql");
 pub(crate) const SUBMIT_INPUT: &str = include_str!("../sql/submit_input.sql");
@@ -28,4 +28,16 @@ pub(crate) const PURGE_KEY: &str = include_str!("../sql/purge_key.sql");
 pub(crate) const BURY: &str = include_str!("../sql/bury.sql");
 pub(crate) const FORGET: &str = include_str!("../sql/forget.sql");
 pub(crate) const REQUEUE_LEASED: &str = include_str!("../sql/requeue_leased.sql");
+pub(crate) const NOTE_LEASED: &str = include_str!("../sql/note_leased.sql");
+pub(crate) const PROMOTE: &str = include_str!("../sql/promote.sql");
+pub(crate) const NEXT_DUE: &str = include_str!("../sql/next_due.sql");
+pub(crate) const OPEN_TASK: &str = include_str!("../sql/open_task.sql");
+pub(crate) const REVOKE_TASK: &str = include_str!("../sql/revoke_task.sql");
+pub(crate) const RETRY_TASK: &str = include_str!("../sql/retry_task.sql");
+pub(crate) const EXPIRE_CANDIDATES: &str = include_str!("../sql/expire_candidates.sql");
+pub(crate) const NEXT_EXPIRY: &str = include_str!("../sql/next_expiry.sql");
+pub(crate) const HISTORY_ADD: &str = include_str!("../sql/history_add.sql");
+pub(crate) const HISTORY_TRIM: &str = include_str!("../sql/history_trim.sql");
+pub(crate) const FETCH_HISTORY: &str = include_str!("../sql/fetch_history.sql");
+pub(crate) const PURGE_HISTORY: &str = include_str!("../sql/purge_history.sql");
 pub(crate) const COUNT_QUEUED: &str = include_str!("../sql/count_queued.sql");

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cresset_queue::{Idempotency, Lookup, POSITION_MAX, QueueError, Submitted};
-use cresset_task::{Attempt, ModelName, TaskId, TaskRecord, Timestamp};
+use cresset_task::{Attempt, ModelName, Redelivery, TaskId, TaskRecord, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
@@ -64,7 +64,11 @@ pub(crate) fn run(conn: &Connection, inbox: &Arc<Mutex<Outlet<Read>>>) {
 
 fn fetch(conn: &Connection, id: TaskId) -> Result<Lookup, StoreError> {
     if let Some(row) = fetch_row(conn, id).map_err(StoreError::sqlite("cannot read a task"))? {
-        return Ok(Lookup::Found(Box::new(row.into_record(id)?)));
+        let history = match row.attempts {
+            0 => Vec::new(),
+            _ => fetch_history(conn, row.seq).map_err(StoreError::sqlite("cannot read a history"))?,
+        };
+        return Ok(Lookup::Found(Box::new(row.into_record(id, history)?)));
     }
     // The task first, its tombstone second: a purge in between is seen as the purge it is.
     let purged = conn
@@ -99,6 +103,10 @@ struct Row {
     version: Option<String>,
     metadata: Option<Vec<u8>>,
     outcome: Option<Stored>,
+    due_at: Option<i64>,
+    expires_at: Option<i64>,
+    retries: u32,
+    seq: i64,
 }
 
 fn fetch_row(conn: &Connection, id: TaskId) -> rusqlite::Result<Option<Row>> {
@@ -122,13 +130,29 @@ fn fetch_row(conn: &Connection, id: TaskId) -> rusqlite::Result<Option<Row>> {
                 version: row.get(7)?,
                 metadata: row.get(8)?,
                 outcome,
+                due_at: row.get(11)?,
+                expires_at: row.get(12)?,
+                retries: row.get(13)?,
+                seq: row.get(14)?,
             })
         })
         .optional()
 }
 
+fn fetch_history(conn: &Connection, seq: i64) -> rusqlite::Result<Vec<Redelivery>> {
+    let mut query = conn.prepare_cached(queries::FETCH_HISTORY)?;
+    let rows = query.query_map([seq], |row| {
+        Ok(Redelivery {
+            attempt: Attempt(row.get(0)?),
+            at: Timestamp::from_micros(row.get(1)?),
+            reason: row.get(2)?,
+        })
+    })?;
+    rows.collect()
+}
+
 impl Row {
-    fn into_record(self, id: TaskId) -> Result<TaskRecord, StoreError> {
+    fn into_record(self, id: TaskId, history: Vec<Redelivery>) -> Result<TaskRecord, StoreError> {
         let state = state_of(self.state)?;
         let outcome = match self.outcome {
             Some(stored) => stored.as_outcome(state)?,
@@ -146,7 +170,11 @@ impl Row {
             created_at: Timestamp::from_micros(self.created_at),
             started_at: self.started_at.map(Timestamp::from_micros),
             finished_at: self.finished_at.map(Timestamp::from_micros),
+            due_at: self.due_at.map(Timestamp::from_micros),
+            expires_at: self.expires_at.map(Timestamp::from_micros),
             attempts: Attempt(self.attempts),
+            retries: self.retries,
+            history,
             priority: self.priority,
             metadata: self.metadata.map(Into::into),
             version: self.version,

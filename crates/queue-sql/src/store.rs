@@ -6,8 +6,8 @@ use std::thread;
 
 use async_trait::async_trait;
 use cresset_queue::{
-    Broker, Capabilities, Completion, Depth, Finished, Idempotency, Lease, LeaseRequest, Lookup, NewTask,
-    QueueError, QueueErrorKind, Release, ResultStore, Submitted,
+    Broker, Cancelled, Capabilities, Completion, Depth, Expiries, Finished, Idempotency, Lease, LeaseRequest,
+    Lookup, NewTask, QueueError, QueueErrorKind, Release, ResultStore, Retry, Submitted,
 };
 use cresset_task::{ModelName, TaskId, Timestamp};
 use tokio::sync::{oneshot, watch};
@@ -198,6 +198,7 @@ impl Broker for SqliteStore {
             name: "sqlite",
             one_transaction: true,
             priorities: true,
+            delays: true,
             shared: false,
             durable: self.inner.durability == Durability::Fsync,
         }
@@ -210,6 +211,8 @@ impl Broker for SqliteStore {
             priority: task.priority,
             weight: i64::try_from(task.payload.weight()).unwrap_or(i64::MAX),
             created_at: task.created_at,
+            due_at: task.due_at,
+            expires_at: task.expires_at,
             metadata: task.metadata,
             input: Stored::payload(&task.payload),
             idempotency: task.idempotency,
@@ -278,6 +281,28 @@ impl ResultStore for SqliteStore {
         self.write("finish", Op::Finish { endings, slot }, reply).await
     }
 
+    async fn retry(&self, retries: Vec<Retry>) -> Result<Vec<Finished>, QueueError> {
+        let (slot, reply) = Slot::new();
+        self.write("retry", Op::Retry { retries, slot }, reply).await
+    }
+
+    async fn cancel(&self, id: TaskId, reason: &str, now: Timestamp) -> Result<Cancelled, QueueError> {
+        let (slot, reply) = Slot::new();
+        let reason = reason.to_owned();
+        let op = Op::Cancel {
+            id,
+            reason,
+            now,
+            slot,
+        };
+        self.write("cancel", op, reply).await
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<Expiries, QueueError> {
+        let (slot, reply) = Slot::new();
+        self.write("expire", Op::Expire { now, slot }, reply).await
+    }
+
     async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError> {
         self.read("fetch", |reply| Read::Fetch { id, reply }).await
     }
@@ -294,6 +319,7 @@ fn ending(completion: Completion) -> Result<Ending, StoreError> {
         id: completion.id,
         attempt: completion.attempt,
         redeliveries: completion.redeliveries,
+        history: completion.history,
         state: state_number(state),
         version: completion.version,
         finished_at: completion.finished_at,

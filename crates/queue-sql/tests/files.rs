@@ -27,6 +27,8 @@ fn task() -> NewTask {
         priority: 0,
         metadata: None,
         created_at: Timestamp::from_micros(1),
+        due_at: None,
+        expires_at: None,
         idempotency: None,
     }
 }
@@ -227,7 +229,14 @@ async fn a_task_whose_input_cannot_be_read_fails_alone() {
         assert_eq!((record.state, failure.code), (State::Failure, Code::Internal));
         assert!(failure.message.contains("input"), "{}", failure.message);
     }
-    assert_eq!(store.depth(&model()), Depth { tasks: 1, bytes: 3 });
+    assert_eq!(
+        store.depth(&model()),
+        Depth {
+            tasks: 1,
+            bytes: 3,
+            ..Depth::default()
+        }
+    );
 }
 
 #[tokio::test]
@@ -288,7 +297,11 @@ async fn a_database_of_schema_1_opens() {
         created_at: at(1_700_000_000_000_001),
         started_at: None,
         finished_at: None,
+        due_at: None,
+        expires_at: None,
         attempts: Attempt(0),
+        retries: 0,
+        history: Vec::new(),
         priority: 5,
         metadata: Some(b"{\"order\":17}"[..].into()),
         version: None,
@@ -307,7 +320,13 @@ async fn a_database_of_schema_1_opens() {
         started_at: Some(at(1_700_000_000_000_020)),
         ..pending
     };
-    assert_eq!(store.fetch(id(2)).await.unwrap(), Lookup::Found(Box::new(leased)));
+    let Lookup::Found(mut found) = store.fetch(id(2)).await.unwrap() else {
+        unreachable!("2 is known")
+    };
+    let history = std::mem::take(&mut found.history);
+    assert_eq!(history.len(), 1, "its lease ended with the process that held it");
+    assert_eq!(history[0].attempt, Attempt(2));
+    assert_eq!(*found, leased);
 
     let mut outcomes = Vec::new();
     for n in 3..=6 {

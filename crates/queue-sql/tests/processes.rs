@@ -35,6 +35,8 @@ fn task(bytes: usize) -> NewTask {
         priority: 0,
         metadata: None,
         created_at: Timestamp::now(),
+        due_at: None,
+        expires_at: None,
         idempotency: None,
     }
 }
@@ -164,6 +166,7 @@ async fn work_until_killed(database: &Path) {
                         id: lease.id,
                         attempt: lease.attempt,
                         redeliveries: 0,
+                        history: Vec::new(),
                         outcome: Outcome::Success(Payload::Json(Bytes::from_static(b"true"))),
                         version: None,
                         finished_at: Timestamp::now(),
@@ -293,6 +296,7 @@ async fn fill_the_disk(database: &Path) {
     let depth = Depth {
         tasks: accepted.len() as u64,
         bytes: (accepted.len() * BYTES) as u64,
+        ..Depth::default()
     };
     assert_eq!(store.depth(&model()), depth, "only what was accepted counts");
     for id in &accepted {

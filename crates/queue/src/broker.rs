@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!   submit ---> [queue of a model] ---lease---> leased(attempt n) ---ResultStore::finish(n)---> gone
-//!                      ^                            |
-//!                      +---------- release(n) ------+      (also: every lease of a process that died)
+//!     |  due_at     ^    ^  |  |                    |          |
+//!     +---> delayed-+    |  |  +-- expire, revoke --|----------|-------------> gone (REVOKED)
+//!              ^         +--|-------- release(n) ---+          |      (also: every lease of a process that died)
+//!              +------------|--------- retry(n) ---------------+
 //! ```
 
 use async_trait::async_trait;
@@ -23,6 +25,8 @@ pub struct Capabilities {
     pub one_transaction: bool,
     /// `lease` honours [`NewTask::priority`].
     pub priorities: bool,
+    /// `lease` honours [`NewTask::due_at`], and `retry` can delay.
+    pub delays: bool,
     /// Several processes may use it at once.
     pub shared: bool,
     /// An accepted task survives power loss (false in the named weaker durability modes).
@@ -44,6 +48,10 @@ pub struct NewTask {
     pub metadata: Option<Bytes>,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// It is not leased before this; `None` is at once.
+    pub due_at: Option<Timestamp>,
+    /// It is not leased after this, but revoked; `None` is never.
+    pub expires_at: Option<Timestamp>,
     /// How to recognise this submit when it is sent again; `None` when the caller gave it no key.
     pub idempotency: Option<Idempotency>,
 }
@@ -57,7 +65,7 @@ pub struct LeaseRequest {
     pub max_tasks: usize,
     /// Stop before the payloads together weigh more than this; the first one is given whatever it weighs.
     pub max_bytes: usize,
-    /// The instant to record as their start.
+    /// The instant to record as their start; delayed tasks that are due by now are leased, expired ones are not.
     pub now: Timestamp,
 }
 
@@ -74,6 +82,8 @@ pub struct Lease {
     pub priority: i8,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// How often it has been tried again by the retry policy.
+    pub retries: u32,
 }
 
 /// A lease given back unfinished: the task is PENDING again and stands where it stood before.
@@ -88,10 +98,22 @@ pub struct Release {
 /// How much is queued for a model, leased tasks not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Depth {
-    /// Tasks.
+    /// Tasks, the delayed ones included.
     pub tasks: u64,
     /// Bytes of their payloads.
     pub bytes: u64,
+    /// Those of them that were not due when last looked at.
+    pub delayed: u64,
+    /// When the first of the delayed ones is due.
+    pub next_due: Option<Timestamp>,
+}
+
+impl Depth {
+    /// Whether a lease at `now` would find anything.
+    #[must_use]
+    pub fn has_work(&self, now: Timestamp) -> bool {
+        self.tasks > self.delayed || self.next_due.is_some_and(|due| due <= now)
+    }
 }
 
 /// Positions are counted only this far, so that asking never costs more than a page of an index.
@@ -110,7 +132,10 @@ pub const POSITION_MAX: u64 = 10_000;
 ///   key is free. Each model has keys of its own.
 /// - *One holder.* A task is leased by at most one holder at a time. Each lease carries an attempt number one above the
 ///   last; a `release` with another attempt than the current one changes nothing.
-/// - *Order.* Within a model: higher priority first, then first accepted first. A released task keeps its place.
+/// - *Order.* Within a model: higher priority first, then first accepted first. A released task keeps its place, and so
+///   does one that was delayed, once it is due.
+/// - *Not before, not after.* A task is leased only when its `due_at` has come and its `expires_at` has not passed, by the
+///   `now` of the request. Both are on stable storage with the task.
 /// - *Nothing leaks.* Leases do not outlive the process that holds them: after a crash and reopening, they are queued
 ///   again, with their attempts counted.
 /// - *Cancel safety.* Dropping a returned future never loses a task: either the operation happened whole, or not at all.
@@ -131,7 +156,8 @@ pub trait Broker: Send + Sync {
         idempotency: &Idempotency,
     ) -> Result<Option<Submitted>, QueueError>;
 
-    /// Takes up to `max_tasks` queued tasks of a model; an empty answer means that its queue is empty. Does not wait.
+    /// Takes up to `max_tasks` queued tasks of a model; an empty answer means that none is there that is due and has not
+    /// expired. Does not wait.
     async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, QueueError>;
 
     /// Gives leases back. Stale ones are ignored.
@@ -141,7 +167,7 @@ pub trait Broker: Send + Sync {
     fn depth(&self, model: &ModelName) -> Depth;
 
     /// How many queued tasks of the same model go before this one (0 = next), counted up to
-    /// [`POSITION_MAX`]; `None` when the task is not queued.
+    /// [`POSITION_MAX`]; `None` when the task is not queued, or not due yet.
     async fn position(&self, id: TaskId) -> Result<Option<u64>, QueueError>;
 
     /// Finishes what was begun and closes. Later calls answer `Closed`. Idempotent.

@@ -9,6 +9,7 @@ mod broker;
 mod error;
 mod idempotency;
 mod results;
+mod revoke;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -16,7 +17,8 @@ pub mod conformance;
 pub use broker::{Broker, Capabilities, Depth, Lease, LeaseRequest, NewTask, POSITION_MAX, Release};
 pub use error::{QueueError, QueueErrorKind};
 pub use idempotency::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, Submitted};
-pub use results::{Completion, Finished, Lookup, ResultStore};
+pub use results::{Completion, Finished, Lookup, ResultStore, Retry};
+pub use revoke::{Cancelled, Expiries};
 
 /// One backend that is broker and result store at once.
 pub trait Backend: Broker + ResultStore {}

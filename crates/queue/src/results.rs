@@ -1,9 +1,10 @@
 //! The port to where states and results live.
 
 use async_trait::async_trait;
-use cresset_task::{Attempt, Outcome, TaskId, TaskRecord, Timestamp};
+use cresset_task::{Attempt, Outcome, Redelivery, TaskId, TaskRecord, Timestamp};
 
 use crate::error::QueueError;
+use crate::revoke::{Cancelled, Expiries};
 
 /// The end of a task, as the holder of its lease reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Completion {
     /// How often the holder of the lease ran it again by itself (its batch raised, its instance died). Counted into the
     /// task's attempts.
     pub redeliveries: u32,
+    /// Why, oldest first; goes into the task's history.
+    pub history: Vec<Redelivery>,
     /// How it ended.
     pub outcome: Outcome,
     /// The model version that ended it.
@@ -23,7 +26,22 @@ pub struct Completion {
     pub finished_at: Timestamp,
 }
 
-/// What became of a completion.
+/// A task that failed and is to be tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The task.
+    pub id: TaskId,
+    /// The attempt that gives it up.
+    pub attempt: Attempt,
+    /// As in [`Completion`].
+    pub redeliveries: u32,
+    /// As in [`Completion`], this failure last.
+    pub history: Vec<Redelivery>,
+    /// Not before this.
+    pub due_at: Timestamp,
+}
+
+/// What became of a completion or a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finished {
     /// It is the task's one outcome now.
@@ -49,6 +67,14 @@ pub enum Lookup {
 ///
 /// - *One terminal state, once.* The first completion under the current attempt is recorded; every other one is `Stale`
 ///   and changes nothing. When `finish` returns `Ok`, recorded outcomes are on stable storage.
+/// - *A retry is a state.* `retry` under the current attempt makes a task RETRY, counts, and queues it with its `due_at`,
+///   durably; under another attempt it is `Stale` and changes nothing.
+/// - *A cancellation is final.* When `cancel` answers `Queued` or `Leased`, the task is REVOKED on stable storage, and no
+///   later completion, retry or release changes it, not across a crash either.
+/// - *What expired does not run.* `expire` revokes queued tasks whose `expires_at` has passed, a bounded chunk a call, those
+///   that expired first first. A leased task does not expire.
+/// - *History is kept.* The reasons that `finish` and `retry` report, and the end of a process that held a lease, are shown
+///   by `fetch`, the newest [`HISTORY_MAX`](cresset_task::HISTORY_MAX) of them.
 /// - *Read your writes.* After `submit`, `lease`, `release` or `finish` has returned, `fetch` shows it.
 /// - *Results expire.* A finished task older than the store's time to live is purged with its input; its id answers
 ///   `Expired` for a further, longer time, then `Unknown`. An open task never expires this way.
@@ -57,6 +83,15 @@ pub enum Lookup {
 pub trait ResultStore: Send + Sync {
     /// Records outcomes; the answers stand in the order of the completions.
     async fn finish(&self, completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError>;
+
+    /// Queues failed tasks again, for later; the answers stand in the order of the retries.
+    async fn retry(&self, retries: Vec<Retry>) -> Result<Vec<Finished>, QueueError>;
+
+    /// Revokes a task that has not ended, for this reason.
+    async fn cancel(&self, id: TaskId, reason: &str, now: Timestamp) -> Result<Cancelled, QueueError>;
+
+    /// Revokes one chunk of the queued tasks that expired by `now`.
+    async fn expire(&self, now: Timestamp) -> Result<Expiries, QueueError>;
 
     /// What is known of an id.
     async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError>;

@@ -22,7 +22,7 @@ pub use id::{Attempt, BatchId, InstanceId, TaskId};
 pub use name::ModelName;
 pub use outcome::{Failure, Outcome, Stage};
 pub use payload::Payload;
-pub use record::TaskRecord;
+pub use record::{HISTORY_MAX, Redelivery, TaskRecord};
 pub use state::{IllegalMove, Move, State};
 pub use tensor::{Shape, Tensor, TensorSet, TensorSpec};
 pub use time::Timestamp;

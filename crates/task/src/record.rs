@@ -8,6 +8,20 @@ use crate::outcome::Outcome;
 use crate::state::State;
 use crate::time::Timestamp;
 
+/// Redeliveries remembered for each task: enough to see a pattern, and a loop cannot fill the store.
+pub const HISTORY_MAX: usize = 32;
+
+/// Why a task was handed to an instance once more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redelivery {
+    /// The attempt that ended without an outcome.
+    pub attempt: Attempt,
+    /// When that was.
+    pub at: Timestamp,
+    /// Why, in words.
+    pub reason: String,
+}
+
 /// Everything known of one task except its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRecord {
@@ -23,8 +37,16 @@ pub struct TaskRecord {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// When it may be leased: a delayed start, or the next try of one that failed. `None` once that time has come.
+    pub due_at: Option<Timestamp>,
+    /// After this it is revoked rather than started.
+    pub expires_at: Option<Timestamp>,
     /// How often it was handed to an instance.
     pub attempts: Attempt,
+    /// How often it failed and was tried again by the retry policy; other reasons to run again are not counted here.
+    pub retries: u32,
+    /// Why it ran more than once, oldest first; the newest [`HISTORY_MAX`] are kept.
+    pub history: Vec<Redelivery>,
     /// -100 (last) to 100 (first), 0 unless told.
     pub priority: i8,
     /// The caller's own small JSON object, given back untouched.

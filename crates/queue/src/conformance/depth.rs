@@ -1,10 +1,10 @@
 //! Depth is exact: it decides who is let in.
 
-use super::world::{World, at, json, success, task};
+use super::world::{World, at, json, queued, success, task};
 use crate::{Depth, Finished, NewTask};
 
 pub(super) async fn depth_is_exact_through_every_operation(world: World) {
-    let is = |tasks, bytes| assert_eq!(world.depth("digits"), Depth { tasks, bytes });
+    let is = |tasks, bytes| assert_eq!(world.depth("digits"), queued(tasks, bytes));
     is(0, 0);
     let heavy = NewTask {
         payload: json("[10,20,30]"),
@@ -32,7 +32,7 @@ pub(super) async fn depth_is_exact_through_every_operation(world: World) {
     is(2, 17);
     world.lease("digits", 10).await;
     is(0, 0);
-    assert_eq!(world.depth("embed"), Depth { tasks: 1, bytes: 7 });
+    assert_eq!(world.depth("embed"), queued(1, 7));
 }
 
 pub(super) async fn depth_is_exact_after_a_crash(world: World) {
@@ -42,9 +42,9 @@ pub(super) async fn depth_is_exact_after_a_crash(world: World) {
     assert_eq!(world.finish(success(&leases[0], at(5))).await, Finished::Recorded);
     let world = world.crash().await;
     // Two of the three leases are queued again, one task has ended.
-    assert_eq!(world.depth("digits"), Depth { tasks: 4, bytes: 28 });
-    assert_eq!(world.depth("embed"), Depth { tasks: 2, bytes: 14 });
+    assert_eq!(world.depth("digits"), queued(4, 28));
+    assert_eq!(world.depth("embed"), queued(2, 14));
     let world = world.restart().await;
-    assert_eq!(world.depth("digits"), Depth { tasks: 4, bytes: 28 });
+    assert_eq!(world.depth("digits"), queued(4, 28));
     assert_eq!(world.depth("other"), Depth::default());
 }

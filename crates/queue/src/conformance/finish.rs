@@ -71,6 +71,7 @@ pub(super) async fn runs_under_one_lease_count_as_attempts(world: World) {
     let lease = world.lease_one("digits").await;
     let completion = Completion {
         redeliveries: 2,
+        history: Vec::new(),
         ..success(&lease, at(9))
     };
     assert_eq!(world.finish(completion).await, Finished::Recorded);
@@ -104,6 +105,7 @@ pub(super) async fn only_the_holder_of_the_lease_ends_a_task(world: World) {
         id,
         attempt: Attempt(attempt),
         redeliveries: 0,
+        history: Vec::new(),
         outcome: Outcome::Revoked {
             reason: "not mine".into(),
         },

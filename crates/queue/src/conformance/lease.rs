@@ -2,8 +2,8 @@
 
 use cresset_task::{Attempt, State, TaskId};
 
-use super::world::{ALL, World, at, giving_up, ids, json, request, success, task};
-use crate::{Depth, Finished, LeaseRequest, NewTask, Release};
+use super::world::{ALL, World, at, giving_up, ids, json, queued, request, success, task};
+use crate::{Finished, LeaseRequest, NewTask, Release};
 
 pub(super) async fn an_empty_queue_gives_an_empty_answer(world: World) {
     assert!(world.lease("digits", 10).await.is_empty());
@@ -136,12 +136,12 @@ pub(super) async fn a_stale_release_changes_nothing(world: World) {
         .release(vec![giving_up(&new), giving_up(&new)])
         .await
         .unwrap();
-    assert_eq!(world.depth("digits"), Depth { tasks: 2, bytes: 14 });
+    assert_eq!(world.depth("digits"), queued(2, 14));
     let lease = world.lease_one("digits").await;
     assert_eq!(world.finish(success(&lease, at(9))).await, Finished::Recorded);
     world.release(std::slice::from_ref(&lease)).await;
     assert_eq!(world.record(lease.id).await.state, State::Success);
-    assert_eq!(world.depth("digits"), Depth { tasks: 1, bytes: 7 });
+    assert_eq!(world.depth("digits"), queued(1, 7));
     world.store.release(Vec::new()).await.unwrap();
 }
 

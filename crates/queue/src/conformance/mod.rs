@@ -25,10 +25,12 @@ mod depth;
 mod expire;
 mod finish;
 mod idempotency;
+mod later;
 mod lease;
 mod model;
 mod order;
 mod random;
+mod revoke;
 mod world;
 
 use std::sync::Arc;
@@ -147,6 +149,29 @@ table! { $
         of_many_finishers_exactly_one_is_recorded,
         a_holder_from_before_a_crash_is_stale,
         each_step_of_a_life_is_shown_as_soon_as_it_is_answered,
+    }
+    later {
+        a_delayed_task_is_not_leased_before_its_time,
+        a_delayed_task_takes_its_place_when_it_is_due,
+        a_delay_survives_a_crash,
+        depth_tells_what_waits_for_its_time,
+        a_retried_task_runs_again_when_it_is_due,
+        a_retry_survives_a_crash,
+        a_stale_retry_changes_nothing,
+        a_history_is_shown_and_kept_short,
+        the_end_of_a_process_is_part_of_the_history,
+    }
+    revoke {
+        a_queued_task_is_cancelled_and_never_leased,
+        a_delayed_and_a_retried_task_can_be_cancelled,
+        a_leased_task_is_cancelled_and_its_holder_is_stale,
+        a_cancellation_survives_a_crash,
+        what_has_ended_cannot_be_cancelled,
+        of_a_cancellation_and_a_completion_exactly_one_wins,
+        an_expired_task_is_never_leased,
+        an_expired_task_is_revoked_when_asked_and_its_depth_goes,
+        a_leased_task_does_not_expire,
+        expiries_are_bounded_and_tell_the_next,
     }
     expire {
         a_finished_task_is_kept_for_its_time_and_not_longer,

@@ -3,14 +3,28 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use cresset_task::{Attempt, ModelName, State, TaskId, TaskRecord, Timestamp};
+use cresset_task::{Attempt, ModelName, Move, Outcome, State, TaskId, TaskRecord, Timestamp};
 
-use crate::{Completion, Depth, Finished, Lookup, NewTask, Release};
+use crate::{Cancelled, Completion, Depth, Finished, Lookup, NewTask, Release, Retry};
 
 /// A task of the model.
 pub(super) struct Known {
     pub(super) record: TaskRecord,
     weight: u64,
+    // Attempts that ended with their process; a store puts them into the history, with a time and words of its own.
+    pub(super) interrupted: Vec<Attempt>,
+}
+
+impl Known {
+    fn revoke(&mut self, reason: &str, now: Timestamp) {
+        let outcome = Outcome::Revoked {
+            reason: reason.into(),
+        };
+        self.record.state = self.record.state.after(outcome.as_move()).unwrap();
+        self.record.outcome = Some(outcome);
+        self.record.finished_at = Some(now);
+        self.record.due_at = None;
+    }
 }
 
 /// All that was ever accepted, in order of acceptance.
@@ -29,7 +43,11 @@ impl Model {
             created_at: new.created_at,
             started_at: None,
             finished_at: None,
+            due_at: new.due_at,
+            expires_at: new.expires_at,
             attempts: Attempt(0),
+            retries: 0,
+            history: Vec::new(),
             priority: new.priority,
             metadata: new.metadata.clone(),
             version: None,
@@ -38,6 +56,7 @@ impl Model {
         self.tasks.push(Known {
             record,
             weight: new.payload.weight() as u64,
+            interrupted: Vec::new(),
         });
     }
 
@@ -45,7 +64,9 @@ impl Model {
     fn queue(&self, model: &ModelName) -> Vec<usize> {
         let queued = |i: &usize| {
             let record = &self.tasks[*i].record;
-            record.state == State::Pending && record.model == *model
+            matches!(record.state, State::Pending | State::Retry)
+                && record.due_at.is_none()
+                && record.model == *model
         };
         let mut queue: Vec<usize> = (0..self.tasks.len()).filter(queued).collect();
         queue.sort_by_key(|i| std::cmp::Reverse(self.tasks[*i].record.priority));
@@ -61,8 +82,14 @@ impl Model {
     ) -> Vec<(TaskId, Attempt)> {
         let mut leased = Vec::new();
         let mut bytes = 0;
+        for known in self.tasks.iter_mut().filter(|k| k.record.model == *model) {
+            known.record.due_at = known.record.due_at.filter(|due| *due > now);
+        }
         for i in self.queue(model) {
             let known = &mut self.tasks[i];
+            if known.record.expires_at.is_some_and(|end| end <= now) {
+                continue;
+            }
             bytes += known.weight;
             if leased.len() == tasks_max || (bytes > bytes_max && !leased.is_empty()) {
                 break;
@@ -93,10 +120,55 @@ impl Model {
             return Finished::Stale;
         };
         record.state = record.state.after(completion.outcome.as_move()).unwrap();
+        record.history.extend(completion.history);
         record.finished_at = Some(completion.finished_at);
         record.version = completion.version;
         record.outcome = Some(completion.outcome);
         Finished::Recorded
+    }
+
+    pub(super) fn retry(&mut self, retry: Retry) -> Finished {
+        let Some(record) = self.held(retry.id, retry.attempt) else {
+            return Finished::Stale;
+        };
+        record.state = record.state.after(Move::Retry).unwrap();
+        record.due_at = Some(retry.due_at);
+        record.retries += 1;
+        record.history.extend(retry.history);
+        Finished::Recorded
+    }
+
+    pub(super) fn cancel(&mut self, id: TaskId, reason: &str, now: Timestamp) -> Cancelled {
+        let Some(known) = self.tasks.iter_mut().find(|known| known.record.id == id) else {
+            return match self.purged.contains_key(&id) {
+                true => Cancelled::Expired,
+                false => Cancelled::Unknown,
+            };
+        };
+        let was = known.record.state;
+        if was.is_terminal() {
+            return Cancelled::Ended(was);
+        }
+        known.revoke(reason, now);
+        match was {
+            State::Started => Cancelled::Leased(known.record.model.clone()),
+            _ => Cancelled::Queued(known.record.model.clone()),
+        }
+    }
+
+    /// Revokes all that has expired, without saying why; which they were, those that expired first first.
+    pub(super) fn expire(&mut self, now: Timestamp) -> Vec<TaskId> {
+        let expired = |known: &&mut Known| {
+            matches!(known.record.state, State::Pending | State::Retry)
+                && known.record.expires_at.is_some_and(|end| end <= now)
+        };
+        let mut ended: Vec<_> = Vec::new();
+        for known in self.tasks.iter_mut().filter(expired) {
+            known.revoke("", now);
+            ended.push((known.record.expires_at, known.record.id));
+        }
+        ended.sort();
+        ended.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Removes all that has expired; says how many.
@@ -125,6 +197,7 @@ impl Model {
     pub(super) fn crash(&mut self) {
         for known in self.tasks.iter_mut().filter(|k| k.record.state == State::Started) {
             known.record.state = State::Pending;
+            known.interrupted.push(known.record.attempts);
         }
     }
 
@@ -147,9 +220,16 @@ impl Model {
 
     pub(super) fn depth(&self, model: &ModelName) -> Depth {
         let queue = self.queue(model);
+        let ready = queue.iter().map(|i| &self.tasks[*i]);
+        let delayed = || {
+            let waits = |k: &&Known| k.record.due_at.is_some() && k.record.model == *model;
+            self.tasks.iter().filter(waits)
+        };
         Depth {
-            tasks: queue.len() as u64,
-            bytes: queue.iter().map(|i| self.tasks[*i].weight).sum(),
+            tasks: (queue.len() + delayed().count()) as u64,
+            bytes: ready.chain(delayed()).map(|k| k.weight).sum(),
+            delayed: delayed().count() as u64,
+            next_due: delayed().filter_map(|k| k.record.due_at).min(),
         }
     }
 }

@@ -5,12 +5,12 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use cresset_task::{Attempt, ModelName, TaskId, Timestamp};
+use cresset_task::{Attempt, ModelName, Outcome, Redelivery, State, TaskId, Timestamp};
 
 use super::finish::outcomes;
 use super::model::Model;
 use super::world::{World, at, json, model, task};
-use crate::{Completion, LeaseRequest, NewTask, Release};
+use crate::{Completion, LeaseRequest, Lookup, NewTask, Release, Retry};
 
 const SEED_VARIABLE: &str = "CRESSET_CONFORMANCE_SEED";
 /// Played each time, besides a new one.
@@ -94,11 +94,14 @@ impl Life {
             .now
             .plus(jump + Duration::from_micros(1 + self.dice.below(50) as u64));
         let did = match self.dice.below(100) {
-            0..35 => self.submit().await,
-            35..55 => self.lease().await,
-            55..68 => self.release().await,
-            68..92 => self.finish().await,
-            92..96 => self.purge().await,
+            0..33 => self.submit().await,
+            33..53 => self.lease().await,
+            53..63 => self.release().await,
+            63..80 => self.finish().await,
+            80..86 => self.retry().await,
+            86..90 => self.cancel().await,
+            90..93 => self.expire().await,
+            93..96 => self.purge().await,
             96..98 => return (self.crash().await, "crash"),
             98 => return (self.restart().await, "restart"),
             _ => self.twin().await,
@@ -113,14 +116,22 @@ impl Life {
     fn some_task(&mut self) -> NewTask {
         let weight_max = if self.dice.chance(5) { 20_000 } else { 30 };
         let weight = 1 + self.dice.below(weight_max);
+        let delays = self.world.store.capabilities().delays;
         NewTask {
             model: self.some_model(),
             payload: json(&"1".repeat(weight)),
             priority: self.dice.below(4) as i8 - 2,
             metadata: self.dice.chance(30).then(|| Bytes::from_static(b"{\"a\":1}")),
             created_at: self.now,
+            due_at: (delays && self.dice.chance(15)).then(|| self.soon()),
+            expires_at: self.dice.chance(15).then(|| self.soon()),
             ..task(MODELS[0])
         }
+    }
+
+    /// Some steps from now.
+    fn soon(&mut self) -> Timestamp {
+        self.now.plus(Duration::from_micros(self.dice.below(600) as u64))
     }
 
     async fn submit(&mut self) -> &'static str {
@@ -135,7 +146,7 @@ impl Life {
     async fn twin(&mut self) -> &'static str {
         let new = self.some_task();
         if let Some(id) = self.some_id() {
-            let taken = self.model.fetch(id) != crate::Lookup::Unknown;
+            let taken = self.model.fetch(id) != Lookup::Unknown;
             if taken {
                 assert!(self.world.store.submit(NewTask { id, ..new }).await.is_err());
             }
@@ -208,6 +219,7 @@ impl Life {
                 id,
                 attempt,
                 redeliveries: 0,
+                history: Vec::new(),
                 outcome,
                 version,
                 finished_at: self.now,
@@ -220,6 +232,55 @@ impl Life {
             .collect();
         assert_eq!(self.world.store.finish(completions).await.unwrap(), wanted);
         "finish"
+    }
+
+    async fn retry(&mut self) -> &'static str {
+        if !self.world.store.capabilities().delays {
+            return "nothing";
+        }
+        let Some((id, attempt)) = self.some_claim() else {
+            return "nothing";
+        };
+        let retry = Retry {
+            id,
+            attempt,
+            redeliveries: 0,
+            history: vec![Redelivery {
+                attempt,
+                at: self.now,
+                reason: "it failed".into(),
+            }],
+            due_at: self.soon(),
+        };
+        let wanted = self.model.retry(retry.clone());
+        assert_eq!(self.world.retry(retry).await, wanted);
+        "retry"
+    }
+
+    async fn cancel(&mut self) -> &'static str {
+        let Some(id) = self.some_id() else {
+            return "nothing";
+        };
+        let wanted = self.model.cancel(id, "enough", self.now);
+        let cancelled = self.world.store.cancel(id, "enough", self.now).await.unwrap();
+        assert_eq!(cancelled, wanted);
+        "cancel"
+    }
+
+    async fn expire(&mut self) -> &'static str {
+        let mut revoked = Vec::new();
+        loop {
+            let expiries = self.world.store.expire(self.now).await.unwrap();
+            revoked.extend(expiries.revoked.into_iter().map(|(id, _)| id));
+            if expiries.next.is_none_or(|next| next > self.now) {
+                break;
+            }
+        }
+        let (mut revoked, mut wanted) = (revoked, self.model.expire(self.now));
+        revoked.sort();
+        wanted.sort();
+        assert_eq!(revoked, wanted);
+        "expire"
     }
 
     async fn purge(&mut self) -> &'static str {
@@ -248,6 +309,23 @@ impl Life {
         }
     }
 
+    /// What the model cannot know: when a store noticed the end of a process, and in which words it says why.
+    fn without_words(&self, mut found: Lookup) -> Lookup {
+        if let Lookup::Found(record) = &mut found {
+            let known = self.model.tasks.iter().find(|k| k.record.id == record.id);
+            let interrupted = known.map_or(&[][..], |k| &k.interrupted);
+            record
+                .history
+                .retain(|entry| !interrupted.contains(&entry.attempt));
+            if let (State::Revoked, Some(Outcome::Revoked { reason })) = (record.state, &mut record.outcome)
+                && reason != "enough"
+            {
+                reason.clear();
+            }
+        }
+        found
+    }
+
     /// Depths, and a few tasks.
     async fn compare(&mut self, when: &str) {
         for name in MODELS {
@@ -271,7 +349,8 @@ impl Life {
     }
 
     async fn compare_task(&self, id: TaskId, when: &str) {
-        assert_eq!(self.world.lookup(id).await, self.model.fetch(id), "{when}");
+        let (found, wanted) = (self.world.lookup(id).await, self.model.fetch(id));
+        assert_eq!(self.without_words(found), self.without_words(wanted), "{when}");
         assert_eq!(
             self.world.store.position(id).await.unwrap(),
             self.model.position(id),

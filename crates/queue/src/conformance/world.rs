@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_task::{ModelName, Outcome, Payload, TaskId, TaskRecord, Timestamp};
+use cresset_task::{ModelName, Outcome, Payload, Redelivery, TaskId, TaskRecord, Timestamp};
 
 use super::Harness;
-use crate::{Backend, Completion, Depth, Finished, Lease, LeaseRequest, Lookup, NewTask, Release, Submitted};
+use crate::{
+    Backend, Cancelled, Completion, Depth, Finished, Lease, LeaseRequest, Lookup, NewTask, Release, Retry,
+    Submitted,
+};
 
 /// More than any case queues.
 pub(super) const ALL: usize = 100_000;
@@ -83,6 +86,30 @@ impl World {
         answers[0]
     }
 
+    pub(super) async fn retry(&self, retry: Retry) -> Finished {
+        let answers = self.store.retry(vec![retry]).await.unwrap();
+        assert_eq!(answers.len(), 1, "one answer for one retry");
+        answers[0]
+    }
+
+    pub(super) async fn cancel(&self, id: TaskId) -> Cancelled {
+        self.store
+            .cancel(id, "no longer wanted", at(3_000))
+            .await
+            .unwrap()
+    }
+
+    /// Leases all that may be leased at this instant.
+    pub(super) async fn lease_at(&self, name: &str, now: Timestamp) -> Vec<Lease> {
+        self.store
+            .lease(LeaseRequest {
+                now,
+                ..request(name, ALL)
+            })
+            .await
+            .unwrap()
+    }
+
     pub(super) async fn lookup(&self, id: TaskId) -> Lookup {
         self.store.fetch(id).await.unwrap()
     }
@@ -143,7 +170,38 @@ pub(super) fn task(name: &str) -> NewTask {
         priority: 0,
         metadata: None,
         created_at: at(0),
+        due_at: None,
+        expires_at: None,
         idempotency: None,
+    }
+}
+
+/// The depth of a queue in which none is delayed.
+pub(super) fn queued(tasks: u64, bytes: u64) -> Depth {
+    Depth {
+        tasks,
+        bytes,
+        ..Depth::default()
+    }
+}
+
+/// One reason in a task's history.
+pub(super) fn because(lease: &Lease, when: Timestamp, reason: &str) -> Redelivery {
+    Redelivery {
+        attempt: lease.attempt,
+        at: when,
+        reason: reason.into(),
+    }
+}
+
+/// The holder gives up until `due_at`.
+pub(super) fn retrying(lease: &Lease, due_at: Timestamp) -> Retry {
+    Retry {
+        id: lease.id,
+        attempt: lease.attempt,
+        redeliveries: 0,
+        history: vec![because(lease, at(2_000), "ValueError: not yet")],
+        due_at,
     }
 }
 
@@ -172,6 +230,7 @@ pub(super) fn ended(lease: &Lease, outcome: Outcome, finished_at: Timestamp) -> 
         id: lease.id,
         attempt: lease.attempt,
         redeliveries: 0,
+        history: Vec::new(),
         outcome,
         version: Some("3".into()),
         finished_at,

@@ -1,0 +1,224 @@
+//! How a task ends, or is put off: outcomes, retries, cancellations, expiries. Each within the transaction of its group.
+
+use cresset_queue::{Cancelled, Expiries, Finished, Retry};
+use cresset_task::{HISTORY_MAX, ModelName, Move, Outcome, Redelivery, TaskId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::codec::{STARTED, Stored, state_of};
+use crate::depth::Change;
+use crate::error::StoreError;
+use crate::op::Ending;
+use crate::open::model_of;
+use crate::queries;
+
+/// Tasks that one expiry revokes, at most: about 10 ms of the writer's time.
+const EXPIRED_MAX: i64 = 1_000;
+
+/// What the caller of an expired task reads.
+const EXPIRED: &str = "it expired before it could run";
+
+pub(crate) fn finish(conn: &Connection, ending: &Ending) -> rusqlite::Result<Finished> {
+    let held: Option<i64> = conn
+        .prepare_cached(queries::LEASED_TASK)?
+        .query_row(params![ending.id.as_bytes(), ending.attempt.0], |row| row.get(0))
+        .optional()?;
+    let Some(seq) = held else {
+        return Ok(Finished::Stale);
+    };
+    conn.prepare_cached(queries::FINISH_TASK)?.execute(params![
+        seq,
+        ending.state,
+        ending.finished_at.as_micros(),
+        ending.version.as_deref(),
+        ending.redeliveries,
+    ])?;
+    let outcome = &ending.outcome;
+    conn.prepare_cached(queries::FINISH_OUTCOME)?
+        .execute(params![seq, outcome.kind, &outcome.bytes[..]])?;
+    add_history(conn, seq, &ending.history)?;
+    Ok(Finished::Recorded)
+}
+
+pub(crate) fn retry(conn: &Connection, retry: &Retry, change: &mut Change) -> Result<Finished, StoreError> {
+    let queued = retry_row(conn, retry).map_err(StoreError::sqlite("cannot queue a task again"))?;
+    let Some((model, weight)) = queued else {
+        return Ok(Finished::Stale);
+    };
+    let model = model_of(&model)?;
+    change.add(&model, 1, weight);
+    change.delay(&model, 1);
+    Ok(Finished::Recorded)
+}
+
+/// The task's model and weight; `None` when the attempt does not hold it.
+fn retry_row(conn: &Connection, retry: &Retry) -> rusqlite::Result<Option<(String, i64)>> {
+    let held = conn
+        .prepare_cached(queries::LEASED_TASK)?
+        .query_row(params![retry.id.as_bytes(), retry.attempt.0], |row| {
+            Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?)))
+        })
+        .optional()?;
+    let Some((seq, task)) = held else {
+        return Ok(None);
+    };
+    conn.prepare_cached(queries::RETRY_TASK)?.execute(params![
+        seq,
+        retry.due_at.as_micros(),
+        retry.redeliveries
+    ])?;
+    add_history(conn, seq, &retry.history)?;
+    Ok(Some(task))
+}
+
+fn add_history(conn: &Connection, seq: i64, history: &[Redelivery]) -> rusqlite::Result<()> {
+    if history.is_empty() {
+        return Ok(());
+    }
+    let mut add = conn.prepare_cached(queries::HISTORY_ADD)?;
+    let newest = history.len().saturating_sub(HISTORY_MAX);
+    for entry in &history[newest..] {
+        add.execute(params![seq, entry.attempt.0, entry.at.as_micros(), entry.reason])?;
+    }
+    conn.prepare_cached(queries::HISTORY_TRIM)?
+        .execute(params![seq, HISTORY_MAX as i64])
+        .map(drop)
+}
+
+/// A queued or leased task, on its way to REVOKED.
+struct Open {
+    seq: i64,
+    model: ModelName,
+    weight: i64,
+    is_delayed: bool,
+}
+
+pub(crate) fn cancel(
+    conn: &Connection,
+    id: TaskId,
+    reason: &str,
+    now: Timestamp,
+    change: &mut Change,
+) -> Result<Cancelled, StoreError> {
+    let found = conn
+        .prepare_cached(queries::OPEN_TASK)
+        .and_then(|mut query| {
+            query
+                .query_row([id.as_bytes()], |row| {
+                    let model: String = row.get(1)?;
+                    Ok((
+                        row.get(0)?,
+                        model,
+                        row.get(2)?,
+                        row.get::<_, i64>(3)?,
+                        row.get(4)?,
+                    ))
+                })
+                .optional()
+        })
+        .map_err(StoreError::sqlite("cannot look for a task to cancel"))?;
+    let Some((seq, model, weight, number, is_delayed)) = found else {
+        let purged = conn
+            .prepare_cached(queries::FETCH_TOMBSTONE)
+            .and_then(|mut query| query.exists([id.as_bytes()]))
+            .map_err(StoreError::sqlite("cannot read a purged id"))?;
+        return Ok(if purged {
+            Cancelled::Expired
+        } else {
+            Cancelled::Unknown
+        });
+    };
+    let state = state_of(number)?;
+    if state.after(Move::Revoke).is_err() {
+        return Ok(Cancelled::Ended(state));
+    }
+    let model = model_of(&model)?;
+    let open = Open {
+        seq,
+        model: model.clone(),
+        weight,
+        is_delayed,
+    };
+    if number == STARTED {
+        revoke(conn, &open, reason, now)?;
+        return Ok(Cancelled::Leased(model));
+    }
+    revoke_queued(conn, &open, reason, now, change)?;
+    Ok(Cancelled::Queued(model))
+}
+
+/// Revokes one chunk of what has expired.
+pub(crate) fn expire(conn: &Connection, now: Timestamp, change: &mut Change) -> Result<Expiries, StoreError> {
+    let mut expiries = Expiries::default();
+    for due in expired(conn, now).map_err(StoreError::sqlite("cannot look for expired tasks"))? {
+        let open = Open {
+            seq: due.seq,
+            model: model_of(&due.model)?,
+            weight: due.weight,
+            is_delayed: due.is_delayed,
+        };
+        revoke_queued(conn, &open, EXPIRED, now, change)?;
+        expiries.revoked.push((TaskId::from_bytes(due.id), open.model));
+    }
+    let next: Option<i64> = conn
+        .prepare_cached(queries::NEXT_EXPIRY)
+        .and_then(|mut query| query.query_row([], |row| row.get(0)))
+        .map_err(StoreError::sqlite("cannot look up the next expiry"))?;
+    expiries.next = next.map(Timestamp::from_micros);
+    Ok(expiries)
+}
+
+/// An expired task's row as SQLite gives it.
+struct Due {
+    seq: i64,
+    id: [u8; 16],
+    model: String,
+    weight: i64,
+    is_delayed: bool,
+}
+
+fn expired(conn: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Due>> {
+    let mut query = conn.prepare_cached(queries::EXPIRE_CANDIDATES)?;
+    let rows = query.query_map(params![now.as_micros(), EXPIRED_MAX], |row| {
+        Ok(Due {
+            seq: row.get(0)?,
+            id: row.get(1)?,
+            model: row.get(2)?,
+            weight: row.get(3)?,
+            is_delayed: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn revoke_queued(
+    conn: &Connection,
+    open: &Open,
+    reason: &str,
+    now: Timestamp,
+    change: &mut Change,
+) -> Result<(), StoreError> {
+    revoke(conn, open, reason, now)?;
+    change.add(&open.model, -1, -open.weight);
+    if open.is_delayed {
+        change.delay(&open.model, -1);
+    }
+    Ok(())
+}
+
+fn revoke(conn: &Connection, open: &Open, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+    let (_, outcome) = Stored::outcome(&Outcome::Revoked {
+        reason: reason.into(),
+    })?;
+    let write = || {
+        conn.prepare_cached(queries::REVOKE_TASK)?
+            .execute(params![open.seq, now.as_micros()])?;
+        conn.prepare_cached(queries::FINISH_OUTCOME)?.execute(params![
+            open.seq,
+            outcome.kind,
+            &outcome.bytes[..]
+        ])
+    };
+    write()
+        .map(drop)
+        .map_err(StoreError::sqlite("cannot revoke a task"))
+}
