@@ -20,6 +20,10 @@ pub struct Submission {
     pub priority: i8,
     /// The caller's JSON object, given back untouched.
     pub metadata: Option<Bytes>,
+    /// It does not start before this.
+    pub due_at: Option<Timestamp>,
+    /// It does not start after this, but is revoked.
+    pub expires_at: Option<Timestamp>,
     /// The caller's name for this submit: sent again under it, the same submit gives the same task.
     pub idempotency_key: Option<IdempotencyKey>,
 }
@@ -39,6 +43,40 @@ pub struct Accepted {
     pub durable: bool,
     /// This submit was accepted before, under the same idempotency key, and made this task then.
     pub replayed: bool,
+}
+
+/// What a cancellation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancellation {
+    /// The task.
+    pub id: TaskId,
+    /// Where it is in its life now: `REVOKED`, or how it had ended before.
+    pub state: State,
+    /// When it was reached.
+    pub stopped: Stopped,
+}
+
+/// When a cancellation reached its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// While it was queued: nothing of it runs.
+    Before,
+    /// While a model process had it: it may still be computed, and its result is thrown away.
+    During,
+    /// After its end: nothing changed.
+    TooLate,
+}
+
+impl Stopped {
+    /// The name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::During => "during",
+            Self::TooLate => "too_late",
+        }
+    }
 }
 
 /// The answer to a synchronous prediction.

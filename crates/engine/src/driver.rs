@@ -3,7 +3,7 @@
 //!
 //! It must not wait for the store or for an instance: leases, records and jobs are all under way beside it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use cresset_batch::{Batcher, Class, Decision, Entry, Limits, Moment, Seat};
 use cresset_queue::{Completion, Lease, LeaseRequest, QueueError, Release};
 use cresset_runner::{DownReason, Job, JobEnd, NotTaken, PoolEvent, Timing};
-use cresset_task::{BatchId, Code, Failure, InstanceId, Outcome, Payload, Timestamp};
+use cresset_task::{BatchId, Code, Failure, InstanceId, Outcome, Payload, TaskId, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -31,6 +31,9 @@ const RECORDS_MAX: usize = 64;
 const INTAKE_MAX: usize = 256;
 /// A store that refused a lease is asked again after this.
 const LEASE_PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks at the clock while tasks wait for their time: a task that is due while no seat is free must not spin.
+const DUE_SOONEST: Duration = Duration::from_millis(2);
+const DUE_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a lease brought, and the instant that the store recorded as the start.
 type Leased = (Timestamp, Result<Vec<Lease>, QueueError>);
@@ -50,6 +53,8 @@ pub(crate) struct Driver {
     lease: Option<LeaseFuture>,
     lease_not_before: Moment,
     records: JoinSet<()>,
+    /// Cancelled tasks that are, or were a moment ago, in our hands.
+    revoked: HashSet<TaskId>,
     draining: bool,
     abandoned: bool,
 }
@@ -71,6 +76,7 @@ impl Driver {
             lease: None,
             lease_not_before: Moment::ZERO,
             records: JoinSet::new(),
+            revoked: HashSet::new(),
             draining: false,
             abandoned: false,
         }
@@ -91,7 +97,7 @@ impl Driver {
             let until = self.dispatch();
             self.lease_what_fits();
             let retry_lease = self.lease_retry_at();
-            let alarm = [until, retry_lease]
+            let alarm = [until, retry_lease, self.look_at_delayed_at()]
                 .into_iter()
                 .flatten()
                 .min()
@@ -139,14 +145,26 @@ impl Driver {
 
     /// Sends what the policy lets go; says when to ask it again.
     fn dispatch(&mut self) -> Option<Moment> {
+        self.take_revocations();
         loop {
             let (now, seats) = (self.shared.now(), self.seats.free());
-            match self.batcher.next(now, seats, Item::is_wanted, drop) {
+            let revoked = &self.revoked;
+            let wanted = |item: &Item| item.is_wanted() && !item.is_among(revoked);
+            match self.batcher.next(now, seats, wanted, drop) {
                 Decision::Run { batch, seat } => self.send(batch, seat, now),
                 Decision::WaitUntil(at) => return Some(at),
                 Decision::Rest => return None,
             }
         }
+    }
+
+    /// Cancelled tasks leave before they run; what they took of an instance is not given back.
+    fn take_revocations(&mut self) {
+        if self.flights.is_empty() && self.batcher.is_empty() && self.lease.is_none() {
+            // Whatever is named here has ended meanwhile.
+            self.revoked.clear();
+        }
+        self.revoked.extend(self.served.revocations.take());
     }
 
     fn send(&mut self, mut entries: Vec<Entry<Item>>, seat: Seat, now: Moment) {
@@ -182,17 +200,17 @@ impl Driver {
         if self.draining || self.lease.is_some() || self.records.len() >= RECORDS_MAX {
             return;
         }
+        let leased_at = Timestamp::now();
         let config = &self.served.config;
         let seats = self.seats.free();
         let room = (seats.idle + seats.behind) * config.batching.max_batch_size;
         let max_tasks = room.saturating_sub(self.batcher.len());
         if max_tasks == 0
             || self.shared.now() < self.lease_not_before
-            || self.shared.backend.depth(&config.name).tasks == 0
+            || !self.shared.backend.depth(&config.name).has_work(leased_at)
         {
             return;
         }
-        let leased_at = Timestamp::now();
         let request = LeaseRequest {
             model: config.name.clone(),
             max_tasks,
@@ -209,6 +227,17 @@ impl Driver {
     fn lease_retry_at(&self) -> Option<Moment> {
         let waiting = !self.draining && self.lease.is_none() && self.shared.now() < self.lease_not_before;
         waiting.then_some(self.lease_not_before)
+    }
+
+    /// When to look again for delayed tasks, if any wait for nothing but their time. Their times are the wall clock's, which
+    /// may jump: so it is looked at again and again.
+    fn look_at_delayed_at(&self) -> Option<Moment> {
+        if self.draining {
+            return None;
+        }
+        let due = self.shared.backend.depth(&self.served.config.name).next_due?;
+        let wait = due.since(Timestamp::now()).clamp(DUE_SOONEST, DUE_LOOK_EVERY);
+        Some(self.shared.now() + wait)
     }
 
     fn on_leased(&mut self, (leased_at, leased): Leased) {
@@ -287,12 +316,14 @@ impl Driver {
         if !matches!(end, JobEnd::Lost { .. }) {
             self.served.metrics.batch(flight.entries.len(), timing.compute);
         }
-        let verdict = judge(flight.entries, end, self.served.config.limits.max_attempts.max(1));
+        let (reason, now) = (end.redelivery(), Timestamp::now());
+        let mut verdict = judge(flight.entries, end, self.served.config.limits.max_attempts.max(1));
         self.served.finished(verdict.resolved.len(), self.shared.now());
         self.resolve(verdict.resolved, timing);
         let again: usize = verdict.again.iter().map(Vec::len).sum();
         self.served.metrics.redelivered(again as u64);
-        for group in verdict.again {
+        for mut group in verdict.again.drain(..) {
+            group.iter_mut().for_each(|e| e.item.note(now, &reason));
             self.batcher.push_sealed(group);
         }
         self.put_down();
@@ -336,6 +367,7 @@ impl Driver {
                         id,
                         attempt,
                         redeliveries: item.deliveries.saturating_sub(1),
+                        history: item.history,
                         outcome,
                         version: Some(version.clone()),
                         finished_at,

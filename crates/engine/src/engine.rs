@@ -15,11 +15,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{EngineError, Health, ModelView, Prediction, TaskView};
 use crate::driver::Driver;
+use crate::expiry;
 use crate::item::{Item, Origin, check_fit};
 use crate::metrics::Metrics;
 use crate::retention;
 use crate::served::{self, Served};
 use crate::shared::Shared;
+use crate::waiters::News;
 
 /// Names less like the one asked for than this are not suggested (1 is equal).
 const NEAREST_MIN: f64 = 0.7;
@@ -41,12 +43,13 @@ impl Default for EngineOptions {
     }
 }
 
-type Models = BTreeMap<ModelName, Arc<Served>>;
+/// All served models.
+pub(crate) type Models = BTreeMap<ModelName, Arc<Served>>;
 
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     metrics: Metrics,
-    models: ArcSwap<Models>,
+    pub(crate) models: Arc<ArcSwap<Models>>,
     pub(crate) tracker: TaskTracker,
 }
 
@@ -63,10 +66,12 @@ impl Engine {
         let shared = Arc::new(Shared::new(backend));
         let tracker = TaskTracker::new();
         tracker.spawn(retention::run(Arc::clone(&shared), options.purge_every));
+        let models = Arc::new(ArcSwap::<Models>::default());
+        tracker.spawn(expiry::run(Arc::clone(&shared), Arc::clone(&models)));
         let inner = Inner {
             shared,
             metrics: Metrics::new(),
-            models: ArcSwap::default(),
+            models,
             tracker,
         };
         Self {
@@ -160,11 +165,14 @@ impl Engine {
         }
         // Cancel-safe: the receiver is polled in place, and dropping `waiting` gives up the entry.
         tokio::select! {
-            Ok(news) = &mut waiting.news => {
-                news.apply(&mut view.record);
-                view.queue_position = None;
-                Ok(view)
-            }
+            Ok(news) = &mut waiting.news => match news {
+                News::Ended(ended) => {
+                    ended.apply(&mut view.record);
+                    view.queue_position = None;
+                    Ok(view)
+                }
+                News::Look => self.task(id).await,
+            },
             () = tokio::time::sleep_until(until) => self.task(id).await,
             () = shared.draining.cancelled() => self.task(id).await,
         }

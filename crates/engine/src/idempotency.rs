@@ -23,6 +23,9 @@ pub(crate) fn named(key: IdempotencyKey, submission: &Submission) -> Idempotency
         input,
         priority,
         metadata,
+        // Often told as so long from now, and then another instant each time it is sent.
+        due_at: _,
+        expires_at: _,
         idempotency_key: _,
     } = submission;
     let mut digest = Sha256::new();
@@ -62,6 +65,8 @@ mod tests {
             input,
             priority,
             metadata: metadata.map(|text| Bytes::from_static(text.as_bytes())),
+            due_at: None,
+            expires_at: None,
             idempotency_key: None,
         }
     }

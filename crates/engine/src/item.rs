@@ -1,10 +1,11 @@
 //! One input on its way through an instance, and who waits for its end.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use cresset_batch::{Class, Entry, Moment};
 use cresset_config::{ModelConfig, ModelKind};
-use cresset_task::{Attempt, Payload, TaskId, Timestamp};
+use cresset_task::{Attempt, HISTORY_MAX, Payload, Redelivery, TaskId, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::api::{EngineError, Prediction};
@@ -45,6 +46,8 @@ pub(crate) struct Item {
     pub(crate) killed: u32,
     /// When it was last handed to an instance.
     pub(crate) sent: Option<Moment>,
+    /// Why it was handed to an instance more than once; only of tasks.
+    pub(crate) history: Vec<Redelivery>,
 }
 
 impl Item {
@@ -56,6 +59,7 @@ impl Item {
             blame: 0,
             killed: 0,
             sent: None,
+            history: Vec::new(),
         }
     }
 
@@ -65,6 +69,29 @@ impl Item {
             Origin::Caller { reply, .. } => !reply.is_closed(),
             Origin::Queue { .. } => true,
         }
+    }
+
+    /// Whether it is one of these tasks.
+    pub(crate) fn is_among(&self, tasks: &HashSet<TaskId>) -> bool {
+        match &self.origin {
+            Origin::Caller { .. } => false,
+            Origin::Queue { id, .. } => !tasks.is_empty() && tasks.contains(id),
+        }
+    }
+
+    /// Remembers why it has to run once more.
+    pub(crate) fn note(&mut self, at: Timestamp, reason: &str) {
+        let Origin::Queue { attempt, .. } = self.origin else {
+            return;
+        };
+        if self.history.len() == HISTORY_MAX {
+            self.history.remove(0);
+        }
+        self.history.push(Redelivery {
+            attempt: Attempt(attempt.0.saturating_add(self.deliveries.saturating_sub(1))),
+            at,
+            reason: reason.to_owned(),
+        });
     }
 
     pub(crate) fn class(&self) -> Class {

@@ -6,12 +6,14 @@
 mod api;
 mod driver;
 mod engine;
+mod expiry;
 mod idempotency;
 mod item;
 pub mod metrics;
 mod rate;
 mod recorder;
 mod retention;
+mod revoke;
 mod seats;
 mod served;
 mod shared;
@@ -19,7 +21,10 @@ mod submit;
 mod verdict;
 mod waiters;
 
-pub use api::{Accepted, EngineError, Health, ModelHealth, ModelView, Prediction, Submission, TaskView};
+pub use api::{
+    Accepted, Cancellation, EngineError, Health, ModelHealth, ModelView, Prediction, Stopped, Submission,
+    TaskView,
+};
 /// How a submit is named, for the doors that take names.
 pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};
 /// How processes stand, for those who show it: the doors know the engine, not the runner.

@@ -270,6 +270,11 @@ impl ModelMetrics {
         self.total_seconds.observe(total.as_secs_f64());
     }
 
+    /// A task was cancelled, or expired before it could start. How long it waited says nothing of the service.
+    pub(crate) fn revoked(&self) {
+        self.revoked.inc();
+    }
+
     pub(crate) fn predicted(&self, ok: bool, total: Duration) {
         if ok {
             self.predictions_ok.inc()

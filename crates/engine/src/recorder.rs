@@ -8,7 +8,7 @@ use cresset_task::{Attempt, Timestamp};
 
 use crate::served::Served;
 use crate::shared::Shared;
-use crate::waiters::Ended;
+use crate::waiters::{Ended, News};
 
 /// A store that refuses is asked again after this, doubling.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -56,10 +56,10 @@ fn announce(shared: &Shared, served: &Served, end: End) {
         id,
         attempt,
         redeliveries,
+        history,
         outcome,
         version,
         finished_at,
-        ..
     } = end.completion;
     if let Ok(state) = cresset_task::State::Started.after(outcome.as_move()) {
         served.metrics.ended(state, finished_at.since(end.created_at));
@@ -71,8 +71,9 @@ fn announce(shared: &Shared, served: &Served, end: End) {
             finished_at,
             attempts: Attempt(attempt.0.saturating_add(redeliveries)),
             version,
+            history,
         };
-        shared.waiters.wake(id, &Arc::new(news));
+        shared.waiters.wake(id, &News::Ended(Arc::new(news)));
     }
 }
 

@@ -15,6 +15,7 @@ use crate::api::{EngineError, ModelHealth, RETRY_SOON};
 use crate::item::Item;
 use crate::metrics::ModelMetrics;
 use crate::rate::{Rate, time_for};
+use crate::revoke::Revocations;
 
 /// What a caller is told when the queue is full and no rate has been measured.
 const RETRY_UNMEASURED: Duration = Duration::from_secs(5);
@@ -29,6 +30,8 @@ pub(crate) struct Served {
     pub(crate) inbox: mpsc::Sender<Item>,
     /// One for each synchronous prediction that may wait or run.
     pub(crate) permits: Arc<Semaphore>,
+    /// Leased tasks that were cancelled.
+    pub(crate) revocations: Revocations,
     /// Items in instances.
     pub(crate) running: AtomicUsize,
     unavailable: ArcSwapOption<String>,
@@ -50,6 +53,7 @@ impl Served {
             wake: Notify::new(),
             inbox,
             permits: Arc::new(Semaphore::new(waiting)),
+            revocations: Revocations::default(),
             running: AtomicUsize::new(0),
             unavailable: ArcSwapOption::empty(),
             rate: Mutex::new(Rate::default()),

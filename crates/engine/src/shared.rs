@@ -10,6 +10,7 @@ use cresset_task::BatchId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::expiry::Expiring;
 use crate::waiters::Waiters;
 
 /// A refused write counts as trouble for this long, unless one succeeds sooner: without traffic nothing else would
@@ -19,6 +20,7 @@ const TROUBLE_MEMORY: Duration = Duration::from_secs(10);
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) waiters: Waiters,
+    pub(crate) expiries: Expiring,
     /// No new work; what is under way is finished or given back.
     pub(crate) draining: CancellationToken,
     /// The time for that is over.
@@ -33,6 +35,7 @@ impl Shared {
         Self {
             backend,
             waiters: Waiters::default(),
+            expiries: Expiring::default(),
             draining: CancellationToken::new(),
             abandon: CancellationToken::new(),
             started: Instant::now(),

@@ -39,8 +39,11 @@ impl Engine {
             priority: submission.priority,
             metadata: submission.metadata,
             created_at,
+            due_at: submission.due_at,
+            expires_at: submission.expires_at,
             idempotency,
         };
+        let expires_at = task.expires_at;
         let submitted = shared
             .backend
             .submit(task)
@@ -49,6 +52,9 @@ impl Engine {
         shared.store_works();
         if submitted != Submitted::New {
             return self.known(model, submitted);
+        }
+        if let Some(at) = expires_at {
+            shared.expiries.earlier(at);
         }
         served.metrics.accepted();
         served.wake.notify_one();

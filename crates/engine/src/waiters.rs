@@ -3,13 +3,22 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cresset_task::{Attempt, Outcome, TaskId, TaskRecord, Timestamp};
+use cresset_task::{Attempt, HISTORY_MAX, Outcome, Redelivery, TaskId, TaskRecord, Timestamp};
 use tokio::sync::oneshot;
 
 /// Maps are split so that waiters on different tasks seldom meet at one lock.
 const SHARDS: usize = 16;
 
-/// The news a waiter gets: what changed in the record it has read before.
+/// The news a waiter gets.
+#[derive(Clone, Debug)]
+pub(crate) enum News {
+    /// The task has ended by its holder: what changed in the record the waiter has read before.
+    Ended(Arc<Ended>),
+    /// It has ended in another way: the store knows how.
+    Look,
+}
+
+/// What changes in a record at its end.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
@@ -17,6 +26,8 @@ pub(crate) struct Ended {
     pub(crate) finished_at: Timestamp,
     pub(crate) attempts: Attempt,
     pub(crate) version: Option<String>,
+    /// What this holder of the lease adds to the task's history.
+    pub(crate) history: Vec<Redelivery>,
 }
 
 impl Ended {
@@ -30,10 +41,14 @@ impl Ended {
         record.finished_at = Some(self.finished_at);
         record.attempts = self.attempts;
         record.version.clone_from(&self.version);
+        record.history.extend_from_slice(&self.history);
+        let surplus = record.history.len().saturating_sub(HISTORY_MAX);
+        record.history.drain(..surplus);
+        record.due_at = None;
     }
 }
 
-type Shard = HashMap<TaskId, Vec<oneshot::Sender<Arc<Ended>>>>;
+type Shard = HashMap<TaskId, Vec<oneshot::Sender<News>>>;
 
 /// All waiters of a server.
 #[derive(Debug, Default)]
@@ -45,7 +60,7 @@ pub(crate) struct Waiters {
 pub(crate) struct Waiting<'a> {
     waiters: &'a Waiters,
     id: TaskId,
-    pub(crate) news: oneshot::Receiver<Arc<Ended>>,
+    pub(crate) news: oneshot::Receiver<News>,
 }
 
 impl Waiters {
@@ -72,10 +87,10 @@ impl Waiters {
     }
 
     /// Wakes everybody who waits for this task.
-    pub(crate) fn wake(&self, id: TaskId, news: &Arc<Ended>) {
+    pub(crate) fn wake(&self, id: TaskId, news: &News) {
         for waiter in self.shard(id).remove(&id).into_iter().flatten() {
             // An error means that this waiter has gone: nothing to tell.
-            let _ = waiter.send(Arc::clone(news));
+            let _ = waiter.send(news.clone());
         }
     }
 
@@ -104,16 +119,17 @@ mod tests {
 
     use super::*;
 
-    fn news() -> Arc<Ended> {
+    fn news() -> News {
         let at = Timestamp::from_micros(1);
         let outcome = Outcome::Success(Payload::Json(bytes::Bytes::from_static(b"1")));
-        Arc::new(Ended {
+        News::Ended(Arc::new(Ended {
             outcome,
             started_at: at,
             finished_at: at,
             attempts: Attempt(1),
             version: None,
-        })
+            history: Vec::new(),
+        }))
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
             input,
             priority,
             metadata,
+            due_at: None,
+            expires_at: None,
             idempotency_key,
         })
         .await?;

@@ -44,6 +44,26 @@ pub enum JobEnd {
     },
 }
 
+impl JobEnd {
+    /// Why items of such a job run once more, in words for their history. Payloads and messages of other callers' inputs
+    /// are no part of it.
+    #[must_use]
+    pub fn redelivery(&self) -> String {
+        match self {
+            Self::Items(_) => "the runner gave a wrong number of results".into(),
+            Self::Raised(failure) => format!("its batch raised {} and is run again in parts", failure.type_),
+            Self::Lost {
+                reason,
+                suspect: true,
+            } => format!("the model process {reason} while running it"),
+            Self::Lost {
+                reason,
+                suspect: false,
+            } => format!("the model process {reason} before running it"),
+        }
+    }
+}
+
 /// Where the time of a job went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {

@@ -132,6 +132,8 @@ pub(crate) fn submission(text: &str) -> Submission {
         input: json(text),
         priority: 0,
         metadata: None,
+        due_at: None,
+        expires_at: None,
         idempotency_key: None,
     }
 }

@@ -8,6 +8,8 @@ use crate::house::{House, LONG, config, echo, json, submission};
 
 fn keyed(key: &str, text: &str) -> Submission {
     Submission {
+        due_at: None,
+        expires_at: None,
         idempotency_key: Some(key.parse().unwrap()),
         ..submission(text)
     }

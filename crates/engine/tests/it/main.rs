@@ -11,3 +11,4 @@ mod house;
 mod idempotency;
 mod life;
 mod stopping;
+mod times;
