@@ -100,6 +100,16 @@ pub fn has_form(name: &str) -> bool {
     name != METADATA
 }
 
+/// How many of the file's bytes reading looks at: its length and its header; the data is only cut.
+#[must_use]
+pub fn head_len(file: &[u8]) -> usize {
+    let announced = file
+        .first_chunk::<LENGTH_BYTES>()
+        .map_or(0, |n| u64::from_le_bytes(*n));
+    let header = usize::try_from(announced).unwrap_or(usize::MAX).min(HEADER_MAX);
+    file.len().min(LENGTH_BYTES + header)
+}
+
 /// Reads a whole file: its tensors, in the header's order. The data shares `file`'s memory. Never panics on foreign
 /// bytes.
 pub fn parse(file: &Bytes) -> Result<TensorSet, SafetensorsError> {

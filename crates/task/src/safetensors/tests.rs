@@ -36,8 +36,8 @@ proptest! {
         let file = Bytes::from(write(&set).unwrap());
         let read = parse(&file).unwrap();
         prop_assert_eq!(&read, &set);
-        let aligned = file.len() - set.data_len();
-        prop_assert_eq!(aligned % ALIGNMENT, 0);
+        prop_assert_eq!(head_len(&file), file.len() - set.data_len());
+        prop_assert_eq!(head_len(&file) % ALIGNMENT, 0);
         for (_, tensor) in &read.0 {
             prop_assert!(tensor.data.is_empty() || file.as_ptr_range().contains(&tensor.data.as_ptr()), "shared, not copied");
             let offset = tensor.data.as_ptr() as usize - file.as_ptr() as usize;
@@ -58,6 +58,7 @@ proptest! {
             bytes[at] = byte;
         }
         if !whole { bytes.truncate(cut.index(bytes.len())); }
+        prop_assert!(head_len(&bytes) <= bytes.len());
         match parse(&Bytes::from(bytes)) {
             Ok(set) => for (_, tensor) in set.0 { prop_assert!(Tensor::new(tensor.dtype, tensor.shape, tensor.data).is_ok()) },
             Err(error) => prop_assert!(!error.to_string().is_empty()),
