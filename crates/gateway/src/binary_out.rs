@@ -1,11 +1,11 @@
-//! A result as the bytes of one tensor, for callers whose `Accept` asks for that.
+//! A result as the bytes of its tensors, for callers whose `Accept` asks for that.
 //!
 //! Refused, never turned into something else: a caller that reads bytes must not be given JSON unless it accepts both.
 
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
 use cresset_config::{ModelConfig, ModelKind};
-use cresset_task::{Code, DType, ModelName, Payload, Tensor, npy};
+use cresset_task::{Code, DType, ModelName, Payload, Tensor, TensorSet, npy, safetensors};
 
 use crate::app::App;
 use crate::media::{Accepted, DTYPE, MODEL, Media, SHAPE, VERSION, sizes};
@@ -20,85 +20,120 @@ pub(crate) struct Maker<'a> {
     pub(crate) version: &'a str,
 }
 
-/// The form of the answer, and the tensor when that form is bytes.
-pub(crate) fn choose<'p>(
-    accepted: &Accepted,
-    result: &'p Payload,
-) -> Result<Option<(Media, &'p Tensor)>, Problem> {
-    let only = match result {
-        Payload::Tensors(set) => match set.0.as_slice() {
-            [(_, tensor)] => Some(tensor),
-            _ => None,
-        },
-        Payload::Json(_) => None,
-    };
-    let media = accepted.first(|media| match only {
-        Some(tensor) => fits(media, tensor.dtype),
-        None => media == Media::Json,
-    });
-    match (media, only) {
-        (Some(Media::Json), _) => Ok(None),
-        (Some(media), Some(tensor)) => Ok(Some((media, tensor))),
-        _ => {
-            let why = match (result, only) {
-                (_, Some(tensor)) => no_form(tensor.dtype),
-                (Payload::Json(_), None) => "the result is JSON".into(),
-                (Payload::Tensors(set), None) => {
-                    format!(
-                        "the result has {} tensors, and such an answer is one",
-                        set.0.len()
-                    )
+/// What is answered as bytes.
+pub(crate) enum Choice<'p> {
+    /// The only tensor: its elements and nothing else.
+    Raw(&'p Tensor),
+    /// The only tensor, as NumPy's file.
+    Npy(&'p Tensor),
+    /// All tensors by their names, as a safetensors file.
+    Safetensors(&'p TensorSet),
+}
+
+impl<'p> Choice<'p> {
+    /// The result in this form, or why it has none.
+    fn of(media: Media, set: &'p TensorSet) -> Result<Self, String> {
+        let one = match set.0.as_slice() {
+            [(_, tensor)] => Ok(tensor),
+            several => Err(format!(
+                "the result has {} tensors, and such an answer is one",
+                several.len()
+            )),
+        };
+        match media {
+            Media::Safetensors if set.0.iter().all(|(name, _)| safetensors::has_form(name)) => {
+                Ok(Self::Safetensors(set))
+            }
+            Media::Safetensors => Err(safetensors::NoSafetensorsForm.to_string()),
+            Media::Npy => one.and_then(|tensor| {
+                if npy::has_form(tensor.dtype) {
+                    Ok(Self::Npy(tensor))
+                } else {
+                    Err(no_npy(tensor.dtype))
                 }
-            };
-            Err(refused(accepted, &why))
+            }),
+            Media::Raw | Media::Json => one.map(Self::Raw),
         }
     }
+}
+
+/// The form of the answer, when that form is bytes; `None` for JSON.
+pub(crate) fn choose<'p>(accepted: &Accepted, result: &'p Payload) -> Result<Option<Choice<'p>>, Problem> {
+    let mut why = None;
+    for media in accepted.in_order() {
+        let choice = match (media, result) {
+            (Media::Json, _) => return Ok(None),
+            (_, Payload::Json(_)) => Err("the result is JSON".into()),
+            (media, Payload::Tensors(set)) => Choice::of(media, set),
+        };
+        match choice {
+            Ok(choice) => return Ok(Some(choice)),
+            // What speaks against the form most wanted is told.
+            Err(reason) => _ = why.get_or_insert(reason),
+        }
+    }
+    Err(refused(accepted, &why.unwrap_or_default()))
 }
 
 /// Refuses what the declaration already rules out, before the model runs for nothing.
 pub(crate) fn check(accepted: &Accepted, config: &ModelConfig) -> Result<(), Problem> {
-    if accepted.first(|media| media == Media::Json).is_some() {
-        return Ok(());
+    let mut why = None;
+    for media in accepted.in_order() {
+        let reason = match (media, config.kind(), config.outputs.as_slice()) {
+            (Media::Json, _, _) => return Ok(()),
+            (_, ModelKind::Object, _) => format!("model `{}` answers JSON", config.name),
+            // Without a declaration only the result can tell.
+            (_, ModelKind::Tensor, []) => return Ok(()),
+            (Media::Safetensors, _, specs) if specs.iter().all(|spec| safetensors::has_form(&spec.name)) => {
+                return Ok(());
+            }
+            (Media::Safetensors, ..) => safetensors::NoSafetensorsForm.to_string(),
+            (Media::Npy, _, [only]) if !npy::has_form(only.dtype) => no_npy(only.dtype),
+            (_, _, [_]) => return Ok(()),
+            (_, _, several) => format!(
+                "model `{}` gives {} tensors, and such an answer is one",
+                config.name,
+                several.len()
+            ),
+        };
+        why.get_or_insert(reason);
     }
-    let why = match (config.kind(), config.outputs.as_slice()) {
-        (ModelKind::Object, _) => format!("model `{}` answers JSON", config.name),
-        // Without a declaration only the result can tell.
-        (ModelKind::Tensor, []) => return Ok(()),
-        (ModelKind::Tensor, [only]) if accepted.first(|media| fits(media, only.dtype)).is_some() => {
-            return Ok(());
-        }
-        (ModelKind::Tensor, [only]) => no_form(only.dtype),
-        (ModelKind::Tensor, several) => format!(
-            "model `{}` gives {} tensors, and such an answer is one",
-            config.name,
-            several.len()
-        ),
-    };
-    Err(refused(accepted, &why))
+    Err(refused(accepted, &why.unwrap_or_default()))
 }
 
-/// The answer: the tensor's bytes as they are, or its file.
-pub(crate) async fn answer(app: &App, media: Media, tensor: &Tensor, maker: Maker<'_>) -> Answer {
-    let body = match media {
-        Media::Npy => {
-            let tensor = tensor.clone(); // shares its bytes
-            let weight = tensor.data.len();
-            let file = app.codec(weight, move || npy::write(&tensor)).await?;
-            Bytes::from(file.map_err(|error| Problem::new(Code::NotAcceptable, error.to_string()))?)
+/// The answer: the tensor's bytes as they are, or a file.
+pub(crate) async fn answer(app: &App, choice: Choice<'_>, maker: Maker<'_>) -> Answer {
+    let (media, body, only) = match choice {
+        Choice::Raw(tensor) => (Media::Raw, tensor.data.clone(), Some(tensor)),
+        Choice::Npy(tensor) => {
+            let shared = tensor.clone(); // shares its bytes
+            let file = app.codec(tensor.data.len(), move || npy::write(&shared)).await?;
+            let file = file.map_err(|error| Problem::new(Code::NotAcceptable, error.to_string()))?;
+            (Media::Npy, Bytes::from(file), Some(tensor))
         }
-        Media::Raw | Media::Json => tensor.data.clone(),
+        Choice::Safetensors(set) => {
+            let shared = set.clone(); // as above
+            let file = app
+                .codec(set.data_len(), move || safetensors::write(&shared))
+                .await?;
+            let file = file.map_err(|error| Problem::new(Code::NotAcceptable, error.to_string()))?;
+            (Media::Safetensors, Bytes::from(file), None)
+        }
     };
     let mut response = typed(StatusCode::OK, media.header(), body);
-    let shape = sizes(&tensor.shape);
-    for (name, value) in [
-        (SHAPE, shape.as_str()),
-        (DTYPE, tensor.dtype.name()),
-        (MODEL, maker.model.as_str()),
-        (VERSION, maker.version),
-    ] {
-        response.headers_mut().insert(name, header(value));
+    let headers = response.headers_mut();
+    if let Some(tensor) = only {
+        headers.insert(SHAPE, header(&sizes(&tensor.shape)));
+        headers.insert(DTYPE, header(tensor.dtype.name()));
     }
+    sign(headers, &maker);
     Ok(response)
+}
+
+/// Says who made the result, where the body has no room for it.
+pub(crate) fn sign(headers: &mut HeaderMap, maker: &Maker<'_>) {
+    headers.insert(MODEL, header(maker.model.as_str()));
+    headers.insert(VERSION, header(maker.version));
 }
 
 /// Text as a header. A version may be any line of text: what no header can carry becomes `?`.
@@ -112,13 +147,13 @@ fn header(text: &str) -> HeaderValue {
     })
 }
 
-/// True when an element type has this form.
-fn fits(media: Media, dtype: DType) -> bool {
-    media != Media::Npy || npy::has_form(dtype)
-}
-
-fn no_form(dtype: DType) -> String {
-    format!("{}; `{}` has it", npy::NoNpyForm(dtype), Media::Raw.name())
+fn no_npy(dtype: DType) -> String {
+    format!(
+        "{}; `{}` and `{}` have it",
+        npy::NoNpyForm(dtype),
+        Media::Raw.name(),
+        Media::Safetensors.name()
+    )
 }
 
 fn refused(accepted: &Accepted, why: &str) -> Problem {

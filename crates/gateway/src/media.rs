@@ -42,11 +42,13 @@ pub(crate) enum Media {
     Raw,
     /// `application/x-npy`: one tensor as NumPy's file.
     Npy,
+    /// `application/x-safetensors`: named tensors as one file.
+    Safetensors,
 }
 
 impl Media {
     /// Every form; JSON first, so that it wins where a caller does not care.
-    const ALL: [Self; 3] = [Self::Json, Self::Raw, Self::Npy];
+    const ALL: [Self; 4] = [Self::Json, Self::Raw, Self::Npy, Self::Safetensors];
 
     /// The media type.
     pub(crate) const fn name(self) -> &'static str {
@@ -54,7 +56,17 @@ impl Media {
             Self::Json => "application/json",
             Self::Raw => "application/octet-stream",
             Self::Npy => "application/x-npy",
+            Self::Safetensors => "application/x-safetensors",
         }
+    }
+
+    /// True when callers call it so. No name of safetensors is registered, and three are in use.
+    fn is_called(self, name: &str) -> bool {
+        let other: &[&str] = match self {
+            Self::Safetensors => &["application/vnd.safetensors", "application/safetensors"],
+            Self::Json | Self::Raw | Self::Npy => &[],
+        };
+        name == self.name() || other.contains(&name)
     }
 
     /// The same, as a header.
@@ -85,7 +97,8 @@ impl Media {
         let text = std::str::from_utf8(content_type).ok()?.to_ascii_lowercase();
         let mut parts = text.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
-        if let Some(binary) = [Self::Raw, Self::Npy].into_iter().find(|m| m.name() == name) {
+        let binary = [Self::Raw, Self::Npy, Self::Safetensors];
+        if let Some(binary) = binary.into_iter().find(|media| media.is_called(name)) {
             return Some(binary);
         }
         let json = name == Self::Json.name() || (name.starts_with("application/") && name.ends_with("+json"));
@@ -104,8 +117,9 @@ fn unsupported(what: &str, value: &[u8]) -> Problem {
     Problem::new(
         Code::UnsupportedMediaType,
         format!(
-            "the {what} is `{value}`; send `Content-Type: application/json`, in UTF-8 and not compressed (models with \
-             one declared input also take `application/octet-stream` and `application/x-npy`)"
+            "the {what} is `{value}`; send `Content-Type: application/json`, in UTF-8 and not compressed (tensor models \
+             also take `application/x-safetensors`, those with one input also `application/octet-stream` and \
+             `application/x-npy`)"
         ),
     )
 }
@@ -144,9 +158,9 @@ impl Accepted {
         Self(wanted.into_iter().map(|(_, media)| media).collect())
     }
 
-    /// The most wanted form that `possible` says can be had.
-    pub(crate) fn first(&self, mut possible: impl FnMut(Media) -> bool) -> Option<Media> {
-        self.0.iter().copied().find(|media| possible(*media))
+    /// The forms, the most wanted first.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = Media> {
+        self.0.iter().copied()
     }
 
     /// The form most wanted of all.
@@ -191,7 +205,7 @@ impl Range {
     /// How closely the range names the form: 3 by name, 2 by its family, 1 as anything; `None` when not at all.
     fn closeness(&self, media: Media) -> Option<u8> {
         match self.name.as_str() {
-            name if name == media.name() => Some(3),
+            name if media.is_called(name) => Some(3),
             "application/*" => Some(2),
             "*/*" => Some(1),
             _ => None,
@@ -219,7 +233,7 @@ mod tests {
 
     #[test]
     fn content_types_are_read_without_their_parameters() {
-        use Media::{Json, Npy, Raw};
+        use Media::{Json, Npy, Raw, Safetensors};
         for (text, media) in [
             ("application/json", Json),
             ("application/json; charset=utf-8", Json),
@@ -228,6 +242,9 @@ mod tests {
             ("application/octet-stream", Raw),
             ("Application/Octet-Stream; x=y", Raw),
             ("application/x-npy", Npy),
+            ("application/x-safetensors", Safetensors),
+            ("application/vnd.safetensors", Safetensors),
+            ("Application/Safetensors; x=y", Safetensors),
         ] {
             assert_eq!(
                 Media::of_body(&with(header::CONTENT_TYPE, text)).unwrap(),
@@ -258,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_form_most_wanted_comes_first() {
-        use Media::{Json, Npy, Raw};
+        use Media::{Json, Npy, Raw, Safetensors};
         for (text, order) in [
             ("*/*", &[Json][..]),
             ("application/json", &[Json]),
@@ -266,12 +283,23 @@ mod tests {
             ("nonsense", &[Json]),
             ("application/octet-stream", &[Raw]),
             ("Application/X-NPY", &[Npy]),
-            ("application/octet-stream, */*", &[Raw, Json, Npy]),
+            ("application/octet-stream, */*", &[Raw, Json, Npy, Safetensors]),
+            ("application/vnd.safetensors", &[Safetensors]),
+            (
+                "application/x-safetensors, application/json;q=0.5",
+                &[Safetensors, Json],
+            ),
             ("application/x-npy, application/json;q=0.5", &[Npy, Json]),
             ("application/x-npy;q=0.2, application/json;q=0.5", &[Json, Npy]),
-            ("application/octet-stream;q=0, */*;q=0.1", &[Json, Npy]),
-            ("application/*, application/json;q=0", &[Raw, Npy]),
-            ("text/html,application/xhtml+xml,*/*;q=0.8", &[Json, Raw, Npy]),
+            (
+                "application/octet-stream;q=0, */*;q=0.1",
+                &[Json, Npy, Safetensors],
+            ),
+            ("application/*, application/json;q=0", &[Raw, Npy, Safetensors]),
+            (
+                "text/html,application/xhtml+xml,*/*;q=0.8",
+                &[Json, Raw, Npy, Safetensors],
+            ),
             ("application/octet-stream;q=2, application/json", &[Json]),
         ] {
             assert_eq!(&*Accepted::of(&with(header::ACCEPT, text)).0, order, "{text}");

@@ -1,5 +1,5 @@
-//! The body of a submit or a prediction: `{"input": X, ...options}`, read in one pass into typed values; or one tensor
-//! as bytes (`binary`).
+//! The body of a submit or a prediction: `{"input": X, ...options}`, read in one pass into typed values; or tensors as
+//! bytes (`binary`).
 //!
 //! The input is never built as a tree: it stays raw text until the tensor scanner reads it, or for good (object
 //! models; then it is a slice of the body, without a copy). Every wrong field is reported at once.
@@ -79,9 +79,7 @@ pub(crate) async fn receive(
     }
     let head = binary::head(media, headers, uri, &config, form)?;
     let Received { bytes, held } = upload.read().await?;
-    let order = app
-        .codec(head.work(bytes.len()), move || head.order(&bytes))
-        .await??;
+    let order = app.codec(head.work(&bytes), move || head.order(&bytes)).await??;
     Ok((order, held))
 }
 

@@ -22,8 +22,8 @@ const FRAME_BYTES: usize = 128;
 /// Run one input and answer its result.
 ///
 /// Shares batches with the tasks of the model, but is stored nowhere: over its time limit it is given up. Hanging up
-/// takes the input out of the queue. A model with one declared input also takes it as bytes, and a result of one tensor
-/// is answered as bytes where `Accept` asks for that: see "Tensors as bytes".
+/// takes the input out of the queue. A tensor model also takes its input as bytes, and a result of tensors is answered as
+/// bytes where `Accept` asks for that: see "Tensors as bytes".
 // Hanging up makes hyper drop this future, and dropping `Engine::predict` is how the engine learns of it.
 #[utoipa::path(
     post,
@@ -33,13 +33,14 @@ const FRAME_BYTES: usize = 128;
     params(
         ("model" = String, Path, description = "The model's name", example = "digits"),
         ("timeout" = Option<String>, Query, description = "Binary bodies only: how long it may take", example = "2s"),
-        ("Cresset-Shape" = Option<String>, Header, description = "A header, binary bodies only: the input's sizes", example = "1,8,8"),
-        ("Cresset-Dtype" = Option<String>, Header, description = "A header, binary bodies only: refused unless it is the declared type", example = "float32")
+        ("Cresset-Shape" = Option<String>, Header, description = "A header, bodies of one tensor only: the input's sizes", example = "1,8,8"),
+        ("Cresset-Dtype" = Option<String>, Header, description = "A header, bodies of one tensor only: refused unless it is the declared type", example = "float32")
     ),
     request_body(content(
         (schema::PredictBody = "application/json"),
         (schema::Elements = "application/octet-stream"),
-        (schema::NpyFile = "application/x-npy")
+        (schema::NpyFile = "application/x-npy"),
+        (schema::SafetensorsFile = "application/x-safetensors")
     )),
     responses((
         status = 200,
@@ -47,11 +48,12 @@ const FRAME_BYTES: usize = 128;
         content(
             (schema::Predicted = "application/json"),
             (schema::Elements = "application/octet-stream"),
-            (schema::NpyFile = "application/x-npy")
+            (schema::NpyFile = "application/x-npy"),
+            (schema::SafetensorsFile = "application/x-safetensors")
         ),
         headers(
-            ("Cresset-Shape" = String, description = "Of a result as bytes: its sizes, such as `10`"),
-            ("Cresset-Dtype" = String, description = "Of a result as bytes: its element type"),
+            ("Cresset-Shape" = String, description = "Of one tensor as bytes: its sizes, such as `10`"),
+            ("Cresset-Dtype" = String, description = "Of one tensor as bytes: its element type"),
             ("Cresset-Model" = String, description = "Of a result as bytes: the model"),
             ("Cresset-Version" = String, description = "Of a result as bytes: the version that made it")
         )
@@ -73,12 +75,12 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
     } = order;
     let Prediction { output, version, .. } = app.engine.predict(&model, input, timeout).await?;
 
-    if let Some((media, tensor)) = binary_out::choose(&accepted, &output)? {
+    if let Some(choice) = binary_out::choose(&accepted, &output)? {
         let maker = Maker {
             model: &model,
             version: &version,
         };
-        return binary_out::answer(&app, media, tensor, maker).await;
+        return binary_out::answer(&app, choice, maker).await;
     }
     let weight = json_weight(&output);
     let write = move || {

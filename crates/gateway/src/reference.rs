@@ -52,8 +52,10 @@ pub fn errors() -> String {
 const BYTES: &str = r#"
 ## Tensors as bytes
 
-A model with exactly one declared input takes it as bytes too, which is cheaper than JSON for both sides. The body is the
-input and nothing else:
+Tensor models take their inputs as bytes too, which is cheaper than JSON for both sides. The body is the input and nothing
+else.
+
+A model with exactly one declared input:
 
 - `Content-Type: application/octet-stream`: the elements of one item, row by row (C order), little-endian, of the declared
   type. `Cresset-Shape: 3,64,64` says the sizes; it is needed only where the declaration leaves some free (-1), and must
@@ -61,14 +63,24 @@ input and nothing else:
 - `Content-Type: application/x-npy`: a file as `numpy.save` writes it, versions 1.0 to 3.0. Its type and shape must be the
   declared ones; Fortran order and big-endian elements are refused.
 
-`Cresset-Dtype` may say the type; another than the declared one is refused. NaN and infinity, which JSON cannot say, are
-passed to the model as they are. What a JSON body says beside `input` goes into the query and the headers: `?priority=`
-and `Cresset-Metadata: {"k": 1}` for tasks, `?timeout=` for predictions.
+`Cresset-Dtype` may say the type; another than the declared one is refused.
 
-With `Accept: application/octet-stream` or `application/x-npy` a prediction, and the result of a task, is answered as the
-bytes of its tensor, with `Cresset-Shape`, `Cresset-Dtype`, `Cresset-Model` and `Cresset-Version`. A result that is JSON
-or has several tensors, and bfloat16 as `.npy`, is then `not_acceptable`, unless JSON is accepted as well. Errors, and
-tasks that have not ended, are JSON whatever is accepted.
+A model with any number of declared inputs:
+
+- `Content-Type: application/x-safetensors` (also `application/vnd.safetensors` and `application/safetensors`; none is
+  registered): a [safetensors](https://github.com/safetensors/safetensors) file whose tensors are the inputs, by name, in
+  any order. Each must be there once, with the declared type and shape; `__metadata__` is passed over. A header of more
+  than 1 MiB is refused.
+
+NaN and infinity, which JSON cannot say, are passed to the model as they are. What a JSON body says beside `input` goes
+into the query and the headers: `?priority=` and `Cresset-Metadata: {"k": 1}` for tasks, `?timeout=` for predictions.
+
+`Accept` asks for the results of predictions and tasks in the same forms. `application/octet-stream` and
+`application/x-npy` are the bytes of one tensor, with `Cresset-Shape` and `Cresset-Dtype`; `application/x-safetensors` is
+all tensors by name (one that model.toml does not name is called `output`). `Cresset-Model` and `Cresset-Version` say who
+made the result. What has no such form (JSON; several tensors as one; bfloat16 as `.npy`) is then `not_acceptable`,
+unless a form that it has is accepted as well, such as JSON. Errors, and tasks that have not ended, are JSON whatever is
+accepted.
 
 With the digits example, 64 float32 pixels that are all 0:
 
@@ -85,6 +97,16 @@ curl -s --data-binary @digit.npy -H 'Content-Type: application/x-npy' -H 'Accept
   -o probabilities.npy http://127.0.0.1:8700/v1/models/digits/predict
 python3 -c 'import numpy as np; print(np.load("probabilities.npy"))'
 ```
+
+With safetensors, here from torch:
+
+```sh
+python3 -c 'import torch; from safetensors.torch import save_file
+save_file({"pixels": torch.zeros(1, 8, 8)}, "digit.safetensors")'
+curl -s --data-binary @digit.safetensors -H 'Content-Type: application/x-safetensors' \
+  -H 'Accept: application/x-safetensors' -o out.safetensors http://127.0.0.1:8700/v1/models/digits/predict
+python3 -c 'from safetensors.torch import load_file; print(load_file("out.safetensors"))'
+```
 "#;
 
 /// `http.md`: every call, from the OpenAPI document.
@@ -92,7 +114,7 @@ python3 -c 'import numpy as np; print(np.load("probabilities.npy"))'
 pub fn http() -> String {
     let mut page = format!("# HTTP API\n\n{GENERATED}");
     page.push_str(
-        "The native API: JSON (or the bytes of a tensor) in and out, errors as [problems](errors.md). `openapi.json` beside this page (and at \
+        "The native API: JSON (or the bytes of tensors) in and out, errors as [problems](errors.md). `openapi.json` beside this page (and at \
          `/openapi.json` of a server) has the schemas. Every answer carries `X-Request-Id`: the caller's, if it sent a \
          sane one, else a fresh one.\n\n\
          Bodies are `{\"input\": X, ...options}`. An unknown key or query parameter is an error that names it. \

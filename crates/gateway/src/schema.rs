@@ -12,4 +12,6 @@ mod task;
 pub(crate) use model::{Model, Models};
 pub(crate) use problem::{FieldError, Position, Problem, TaskError};
 pub(crate) use server::{Health, Links, Live, Root};
-pub(crate) use task::{Accepted, AnyJson, Elements, NpyFile, PredictBody, Predicted, SubmitBody, Task};
+pub(crate) use task::{
+    Accepted, AnyJson, Elements, NpyFile, PredictBody, Predicted, SafetensorsFile, SubmitBody, Task,
+};

@@ -28,7 +28,7 @@ const ANSWER_BYTES: usize = 256;
 /// object model as it was written), priority and metadata. Each model has keys of its own, and a key is kept as long as
 /// its task.
 ///
-/// A model with one declared input also takes it as bytes: see "Tensors as bytes".
+/// A tensor model also takes its input as bytes: see "Tensors as bytes".
 #[utoipa::path(
     post,
     path = "/v1/models/{model}/tasks",
@@ -38,8 +38,8 @@ const ANSWER_BYTES: usize = 256;
         ("model" = String, Path, description = "The model's name", example = "digits"),
         ("priority" = Option<i8>, Query, description = "Binary bodies only: from -100 (last) to 100 (first)"),
         ("Cresset-Metadata" = Option<String>, Header, description = "A header, binary bodies only: a JSON object, given back with the task", example = "{\"batch\": 7}"),
-        ("Cresset-Shape" = Option<String>, Header, description = "A header, binary bodies only: the input's sizes", example = "1,8,8"),
-        ("Cresset-Dtype" = Option<String>, Header, description = "A header, binary bodies only: refused unless it is the declared type", example = "float32"),
+        ("Cresset-Shape" = Option<String>, Header, description = "A header, bodies of one tensor only: the input's sizes", example = "1,8,8"),
+        ("Cresset-Dtype" = Option<String>, Header, description = "A header, bodies of one tensor only: refused unless it is the declared type", example = "float32"),
         (
             "Idempotency-Key" = Option<String>,
             Header,
@@ -50,7 +50,8 @@ const ANSWER_BYTES: usize = 256;
     request_body(content(
         (schema::SubmitBody = "application/json"),
         (schema::Elements = "application/octet-stream"),
-        (schema::NpyFile = "application/x-npy")
+        (schema::NpyFile = "application/x-npy"),
+        (schema::SafetensorsFile = "application/x-safetensors")
     )),
     responses((
         status = 202,

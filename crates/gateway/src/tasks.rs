@@ -36,8 +36,8 @@ pub(crate) async fn task(State(app): State<App>, TaskPath(id): TaskPath, uri: Ur
 /// The result alone.
 ///
 /// The result's JSON as it is when the task succeeded; its failure as a problem when it failed or was revoked; 202 and
-/// the task while it has not ended. A result of one tensor is answered as bytes where `Accept` asks for that: see
-/// "Tensors as bytes".
+/// the task while it has not ended. A result of tensors is answered as bytes where `Accept` asks for that: see "Tensors
+/// as bytes".
 #[utoipa::path(
     get,
     path = "/v1/tasks/{id}/result",
@@ -54,13 +54,14 @@ pub(crate) async fn task(State(app): State<App>, TaskPath(id): TaskPath, uri: Ur
             content(
                 (schema::AnyJson = "application/json"),
                 (schema::Elements = "application/octet-stream"),
-                (schema::NpyFile = "application/x-npy")
+                (schema::NpyFile = "application/x-npy"),
+                (schema::SafetensorsFile = "application/x-safetensors")
             ),
             headers(
-                ("Cresset-Shape" = String, description = "Of a result as bytes: its sizes, such as `10`"),
-                ("Cresset-Dtype" = String, description = "Of a result as bytes: its element type"),
-                ("Cresset-Model" = String, description = "Of a result as bytes: the model"),
-                ("Cresset-Version" = String, description = "Of a result as bytes: the version that made it")
+                ("Cresset-Shape" = String, description = "Of one tensor as bytes: its sizes, such as `10`"),
+                ("Cresset-Dtype" = String, description = "Of one tensor as bytes: its element type"),
+                ("Cresset-Model" = String, description = "The model"),
+                ("Cresset-Version" = String, description = "The version that made the result")
             )
         ),
         (status = 202, description = "Not ended yet: the task as it is", body = schema::Task)
@@ -83,23 +84,27 @@ pub(crate) async fn result(
 
 /// The result in the form that the caller accepts.
 async fn success(app: &App, headers: &HeaderMap, payload: Payload, record: &TaskRecord) -> Answer {
-    if let Some((media, tensor)) = binary_out::choose(&Accepted::of(headers), &payload)? {
-        let maker = Maker {
-            model: &record.model,
-            version: record.version.as_deref().unwrap_or_default(),
-        };
-        return binary_out::answer(app, media, tensor, maker).await;
-    }
-    if let Payload::Json(text) = payload {
-        return Ok(typed(StatusCode::OK, JSON, text));
-    }
-    let weight = task_json::json_weight(&payload);
-    let write = move || {
-        let mut out = Vec::with_capacity(weight);
-        task_json::write_payload(&payload, &mut out);
-        out
+    let maker = Maker {
+        model: &record.model,
+        version: record.version.as_deref().unwrap_or_default(),
     };
-    Ok(json(StatusCode::OK, app.codec(weight, write).await?))
+    if let Some(choice) = binary_out::choose(&Accepted::of(headers), &payload)? {
+        return binary_out::answer(app, choice, maker).await;
+    }
+    let mut response = match payload {
+        Payload::Json(text) => typed(StatusCode::OK, JSON, text),
+        Payload::Tensors(_) => {
+            let weight = task_json::json_weight(&payload);
+            let write = move || {
+                let mut out = Vec::with_capacity(weight);
+                task_json::write_payload(&payload, &mut out);
+                out
+            };
+            json(StatusCode::OK, app.codec(weight, write).await?)
+        }
+    };
+    binary_out::sign(response.headers_mut(), &maker);
+    Ok(response)
 }
 
 /// The task now, or once it has ended when the caller waits.

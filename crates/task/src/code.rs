@@ -59,8 +59,8 @@ macro_rules! codes {
 codes! {
     // What the caller sent.
     MalformedBody = "malformed_body", 400, 65, "The body cannot be read",
-        "The body is not JSON, is cut short, or is not an object; or it is said to be a `.npy` file and is none.",
-        "Send one JSON object, or a whole `.npy` file; `detail` says at which byte reading stopped.";
+        "The body is not JSON, is cut short, or is not an object; or it is said to be a `.npy` or safetensors file and is none.",
+        "Send one JSON object, or a whole file; `detail` says at which byte reading stopped.";
     BadQuery = "bad_query", 400, 64, "The query string cannot be read",
         "A query parameter is unknown or its value is out of range.",
         "`detail` names the parameter and what it may be.";
@@ -72,9 +72,9 @@ codes! {
         "Send another key with every new submit; send an earlier one again exactly as it was.";
     UnsupportedMediaType = "unsupported_media_type", 415, 65, "The content type is not one we read",
         "The Content-Type of the body is not accepted here.",
-        "Send `application/json`; models with exactly one declared input also take `application/octet-stream` and `application/x-npy`.";
+        "Send `application/json`; tensor models also take `application/x-safetensors`, those with exactly one declared input `application/octet-stream` and `application/x-npy`.";
     NotAcceptable = "not_acceptable", 406, 64, "The result has no form that is accepted",
-        "`Accept` asks for one tensor as bytes, and the result is JSON, has several tensors, or is of a type without that form.",
+        "`Accept` asks for tensors as bytes, and the result is JSON, or has more tensors or other elements than the form takes.",
         "Accept `application/json` as well; `detail` says what the result is.";
     BodyTooLarge = "body_too_large", 413, 65, "The body is too large",
         "The body is larger than `limits.max_body_bytes`.",

@@ -12,6 +12,7 @@ pub mod npy;
 pub mod outcome;
 pub mod payload;
 pub mod record;
+pub mod safetensors;
 pub mod state;
 pub mod tensor;
 pub mod time;

@@ -1,34 +1,39 @@
-//! A body that is one tensor and nothing else; what a JSON body says beside its input is in the query and the headers.
+//! A body that is tensors and nothing else; what a JSON body says beside its input is in the query and the headers.
 //!
-//! The tensor's bytes are the body's, never copied. NaN and infinity are let through: they are numbers to a model, and
+//! The tensors' bytes are the body's, never copied. NaN and infinity are let through: they are numbers to a model, and
 //! only JSON lacks them.
 
-use std::sync::Arc;
+mod named;
+mod one;
 
 use axum::http::{HeaderMap, HeaderName, Uri};
 use bytes::Bytes;
 use cresset_config::{ModelConfig, ModelKind};
-use cresset_task::tensor::RANK_MAX;
-use cresset_task::{Code, DType, Payload, Shape, Tensor, TensorSet, TensorSpec, npy};
+use cresset_task::{Code, DType, Payload, Tensor, TensorSet, TensorSpec};
 use serde_json::value::RawValue;
 
 use super::{Form, Order, fields};
-use crate::media::{DTYPE, METADATA, Media, SHAPE, sizes};
+use crate::media::{DTYPE, METADATA, Media, SHAPE};
 use crate::problem::Problem;
-use crate::query::{self, cut};
+use crate::query;
 use crate::schema::FieldError;
+use named::Named;
+use one::One;
 
 /// The name of the body in messages, as in JSON bodies.
 const INPUT: &str = "input";
 
 /// Everything about a binary request that is known before its body.
 pub(super) struct Head {
-    media: Media,
-    spec: TensorSpec,
-    /// As `Cresset-Shape` says.
-    shape: Option<Shape>,
+    content: Content,
     /// All but the input.
     options: Options,
+}
+
+/// What the body will be.
+enum Content {
+    One(One),
+    Named(Named),
 }
 
 /// What stands beside the input.
@@ -47,40 +52,27 @@ pub(super) fn head(
     config: &ModelConfig,
     form: Form,
 ) -> Result<Head, Problem> {
-    let spec = only_input(media, config)?;
+    let specs = inputs(media, config)?;
     let mut options = from_query(uri, config, form)?;
     let mut errors = Vec::new();
-    let mut wrong = |field: &HeaderName, message: String| errors.push(error(title(field), message));
     match single(headers, &METADATA).and_then(|text| text.map(metadata).transpose()) {
         Ok(Some(_)) if form == Form::Predict => {
-            wrong(&METADATA, "is kept with tasks; a prediction has none".into());
+            let message = "is kept with tasks; a prediction has none";
+            errors.push(error(title(&METADATA), message.into()));
         }
         Ok(metadata) => options.metadata = metadata,
-        Err(message) => wrong(&METADATA, message),
+        Err(message) => errors.push(error(title(&METADATA), message)),
     }
-    let shape = single(headers, &SHAPE)
-        .and_then(|text| text.map(|t| shape(t, spec)).transpose())
-        .unwrap_or_else(|message| {
-            wrong(&SHAPE, message);
-            None
-        });
-    match single(headers, &DTYPE) {
-        Ok(Some(name)) if name != spec.dtype.name().as_bytes() => {
-            let name = cut(&String::from_utf8_lossy(name));
-            wrong(&DTYPE, format!("is `{name}`; {}", declared(spec)));
-        }
-        Ok(_) => {}
-        Err(message) => wrong(&DTYPE, message),
+    let content = match (media, specs) {
+        (Media::Safetensors, specs) => Content::Named(Named::new(specs, headers, &mut errors)),
+        (media, [spec, ..]) => Content::One(One::new(media, spec, headers, &mut errors)),
+        (_, []) => unreachable!("a tensor model has inputs"),
+    };
+    if errors.is_empty() {
+        Ok(Head { content, options })
+    } else {
+        Err(Problem::fields(errors))
     }
-    if !errors.is_empty() {
-        return Err(Problem::fields(errors));
-    }
-    Ok(Head {
-        media,
-        spec: spec.clone(),
-        shape,
-        options,
-    })
 }
 
 /// Refuses the headers of binary bodies beside a JSON body: they would be passed over without a word.
@@ -98,115 +90,50 @@ pub(super) fn none(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 impl Head {
-    /// How many of `bytes` bytes the body's reading looks at: bools are checked, everything else is taken as it is.
-    pub(super) const fn work(&self, bytes: usize) -> usize {
-        match self.spec.dtype {
-            DType::Bool => bytes,
-            _ => 0,
+    /// How many of the body's bytes its reading looks at.
+    pub(super) fn work(&self, body: &[u8]) -> usize {
+        match &self.content {
+            Content::One(one) => one.work(body),
+            Content::Named(named) => named.work(body),
         }
     }
 
     /// The whole request, now that its body is here.
     pub(super) fn order(self, body: &Bytes) -> Result<Order, Problem> {
-        let tensor = match self.media {
-            Media::Npy => self.file(body)?,
-            Media::Raw | Media::Json => self.raw(body)?,
+        let set = match self.content {
+            Content::One(one) => TensorSet(vec![one.read(body)?]),
+            Content::Named(named) => named.read(body)?,
         };
-        if tensor.dtype == DType::Bool
-            && let Some(at) = tensor.data.iter().position(|byte| *byte > 1)
-        {
-            let message = format!(
-                "is {} at element {at}; a bool is the byte 0 or 1",
-                tensor.data[at]
-            );
-            return Err(input(message));
-        }
-        let name: Arc<str> = self.spec.name;
         let Options {
             priority,
             metadata,
             timeout,
         } = self.options;
         Ok(Order {
-            input: Payload::Tensors(TensorSet(vec![(name, tensor)])),
+            input: Payload::Tensors(set),
             priority,
             metadata,
             timeout,
         })
     }
-
-    /// The elements alone.
-    fn raw(&self, body: &Bytes) -> Result<Tensor, Problem> {
-        let spec = &self.spec;
-        let fixed = || {
-            spec.shape
-                .iter()
-                .map(|size| usize::try_from(*size).ok())
-                .collect()
-        };
-        let Some(shape) = self.shape.clone().or_else(fixed) else {
-            let example: Vec<_> = spec.shape.iter().map(|n| if *n < 0 { 2 } else { *n }).collect();
-            let message = format!(
-                "is missing; {}, and its free sizes (-1) must be said, such as `{}: {}`",
-                declared(spec),
-                title(&SHAPE),
-                sizes(&example),
-            );
-            return Err(Problem::fields(vec![error(title(&SHAPE), message)]));
-        };
-        let told = format!("{} is {} {shape:?}", spec.name, spec.dtype);
-        let want = shape.iter().try_fold(spec.dtype.size(), |n, d| n.checked_mul(*d));
-        Tensor::new(spec.dtype, shape, body.clone()).map_err(|_| {
-            let want = want.map_or_else(|| "more bytes than can be".into(), |n| format!("{n} bytes"));
-            input(format!("{told}: {want}, got {}", body.len()))
-        })
-    }
-
-    /// NumPy's file.
-    fn file(&self, body: &Bytes) -> Result<Tensor, Problem> {
-        let (dtype, shape, data) = npy::parse(body).map_err(|error| {
-            if error.is_sound() {
-                input(format!("the .npy file cannot be taken: {error}"))
-            } else {
-                Problem::new(
-                    Code::MalformedBody,
-                    format!("the body is not a whole .npy file: {error}"),
-                )
-            }
-        })?;
-        let spec = &self.spec;
-        if dtype != spec.dtype || !spec.admits(&shape) {
-            return Err(input(format!(
-                "the .npy file is {dtype} {shape:?}; {}",
-                declared(spec)
-            )));
-        }
-        if let Some(said) = &self.shape
-            && *said != shape
-        {
-            return Err(input(format!(
-                "the .npy file is {dtype} {shape:?}, but `{}` says {said:?}",
-                title(&SHAPE)
-            )));
-        }
-        Tensor::new(dtype, shape, data).map_err(|error| input(error.to_string()))
-    }
 }
 
-/// The one input that a binary body is.
-fn only_input(media: Media, config: &ModelConfig) -> Result<&TensorSpec, Problem> {
+/// The inputs that a body of this form carries: exactly one, or any number where the form names its tensors.
+fn inputs(media: Media, config: &ModelConfig) -> Result<&[TensorSpec], Problem> {
     let takes = match (config.kind(), config.inputs.as_slice()) {
-        (ModelKind::Tensor, [only]) => return Ok(only),
-        (ModelKind::Object, _) => "takes any JSON".to_owned(),
-        (ModelKind::Tensor, several) => format!("takes {} tensors, and such a body is one", several.len()),
+        (ModelKind::Tensor, specs @ [_]) => return Ok(specs),
+        (ModelKind::Tensor, specs) if media == Media::Safetensors => return Ok(specs),
+        (ModelKind::Object, _) => "takes any JSON: send `application/json`".to_owned(),
+        (ModelKind::Tensor, several) => format!(
+            "takes {} tensors, and such a body is one: send `Content-Type: {}` or `application/json`",
+            several.len(),
+            Media::Safetensors.name()
+        ),
     };
+    let (media, name) = (media.name(), &config.name);
     Err(Problem::new(
         Code::UnsupportedMediaType,
-        format!(
-            "the Content-Type is `{}`; model `{}` {takes}: send `Content-Type: application/json`",
-            media.name(),
-            config.name
-        ),
+        format!("the Content-Type is `{media}`; model `{name}` {takes}"),
     ))
 }
 
@@ -241,37 +168,19 @@ fn metadata(text: &[u8]) -> Result<Bytes, String> {
     fields::metadata(raw.get())
 }
 
-/// `3,64,64`, or nothing for a scalar; it must be a shape that the declaration admits.
-fn shape(text: &[u8], spec: &TensorSpec) -> Result<Shape, String> {
-    let wrong = |why: &str| {
-        let text = cut(&String::from_utf8_lossy(text));
-        format!("is `{text}`{why}; {}", declared(spec))
+/// Refuses a bool that is neither 0 nor 1: torch and a model would not agree on what it is.
+fn check_bools(tensor: &Tensor) -> Result<(), String> {
+    let data = match tensor.dtype {
+        DType::Bool => &tensor.data[..],
+        _ => &[],
     };
-    let digits = |size: &str| {
-        size.bytes()
-            .all(|b| b.is_ascii_digit())
-            .then(|| size.parse().ok())?
-    };
-    let read = std::str::from_utf8(text).ok().and_then(|text| match text.trim() {
-        "" => Some(Shape::new()),
-        text => text
-            .split(',')
-            .take(RANK_MAX + 1)
-            .map(|size| digits(size.trim()))
-            .collect(),
-    });
-    let shape: Shape =
-        read.ok_or_else(|| wrong(", which is not sizes with commas between them, such as `3,64,64`"))?;
-    if spec.admits(&shape) {
-        Ok(shape)
-    } else {
-        Err(wrong(""))
+    match data.iter().position(|byte| *byte > 1) {
+        None => Ok(()),
+        Some(at) => Err(format!(
+            "is {} at element {at}; a bool is the byte 0 or 1",
+            data[at]
+        )),
     }
-}
-
-/// `pixels is float32 [1, 8, 8]`.
-fn declared(spec: &TensorSpec) -> String {
-    format!("{} is {} {:?}", spec.name, spec.dtype, spec.shape)
 }
 
 /// A header's name as people write it.

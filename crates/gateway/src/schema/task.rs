@@ -23,6 +23,11 @@ pub(crate) struct Elements(Vec<u8>);
 #[schema(value_type = String, format = Binary)]
 pub(crate) struct NpyFile(Vec<u8>);
 
+/// Named tensors as one safetensors file: those of an input, or of a result.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub(crate) struct SafetensorsFile(Vec<u8>);
+
 /// What is submitted.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -9,6 +9,7 @@ mod idempotency;
 mod limits;
 mod reference;
 mod refusals;
+mod safetensors;
 mod shapes;
 mod stopping;
 mod waiting;

@@ -56,6 +56,7 @@ _STATUS_OF_CODE: Final = {
     "model_error": 500,
     "bad_output": 500,
     "non_finite_output": 500,
+    "revoked": 409,
 }
 _NO_DELAY: Final = Retries(base_delay=0.0)
 
@@ -140,9 +141,8 @@ class MockServer:
             match (request.method, *parts):
                 case ("POST", "v1", "models", name, "tasks" | "predict" as what):
                     return self._take(request, name, what)
-                case ("GET", "v1", "tasks", task_id):
-                    task = self._tasks.get(task_id)
-                    return _problem("unknown_task", f"no task {task_id}") if task is None else _json(200, task)
+                case ("GET", "v1", "tasks", task_id, *rest) if rest in ([], ["result"]):
+                    return self._tell(task_id, _result if rest else _status)
                 case ("GET", "v1", "models"):
                     return _json(200, {"models": [_model(name) for name in sorted(self._models)]})
                 case ("GET", "v1", "models", name):
@@ -202,6 +202,10 @@ class MockServer:
             task["status"] = "FAILURE"
         task["finished_at"] = _now()
 
+    def _tell(self, task_id: str, tell: Callable[[Mapping[str, Any]], httpx.Response]) -> httpx.Response:
+        task = self._tasks.get(task_id)
+        return _problem("unknown_task", f"no task {task_id}") if task is None else tell(task)
+
     def _no_model(self, name: str) -> httpx.Response:
         near = difflib.get_close_matches(name, self._models, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -226,6 +230,19 @@ def _task(model: str, order: Mapping[str, Any]) -> dict[str, Any]:
         "queue_position": None,
         "metadata": order.get("metadata"),
     }
+
+
+def _status(task: Mapping[str, Any]) -> httpx.Response:
+    return _json(200, task)
+
+
+def _result(task: Mapping[str, Any]) -> httpx.Response:
+    """Answer with a task's result alone; always JSON, as of a model that has no tensors."""
+    if task["finished_at"] is None:
+        return _json(202, task)
+    if error := task.get("error"):
+        return _problem(error["code"], f"{error['type']}: {error['message']}", error=error)
+    return _json(200, task["result"], {"cresset-model": task["model"], "cresset-version": task["version"]})
 
 
 def _model(name: str) -> dict[str, Any]:

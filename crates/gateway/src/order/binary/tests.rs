@@ -1,6 +1,7 @@
 use super::*;
 use crate::fixture;
 use crate::problem::tests::document;
+use cresset_task::{Shape, npy};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -211,13 +212,16 @@ fn options_come_from_the_query_and_the_headers() {
 fn models_that_do_not_take_one_tensor_say_what_they_take() {
     for (config, says) in [
         (fixture::object("m"), "model `m` takes any JSON"),
-        (fixture::tensors("m"), "model `m` takes 2 tensors"),
+        (
+            fixture::tensors("m"),
+            "model `m` takes 2 tensors, and such a body is one: send `Content-Type: application/x-safetensors`",
+        ),
     ] {
         let problem = refused(raw(&config, &[], &[]));
         assert_eq!(problem["code"], "unsupported_media_type");
         let detail = problem["detail"].as_str().unwrap();
         assert!(
-            detail.contains(says) && detail.ends_with("send `Content-Type: application/json`"),
+            detail.contains(says) && detail.ends_with("`application/json`"),
             "{detail}"
         );
     }
@@ -229,9 +233,8 @@ proptest! {
         body in proptest::collection::vec(any::<u8>(), 0..64),
         said in "[0-9, x]{0,12}",
         metadata in "[ -~]{0,20}",
-        npy: bool,
+        media in proptest::sample::select(vec![Media::Raw, Media::Npy, Media::Safetensors]),
     ) {
-        let media = if npy { Media::Npy } else { Media::Raw };
         for config in [one(DType::Float32, &[-1, 2]), one(DType::Bool, &[])] {
             let headers = [(SHAPE, said.as_str()), (METADATA, metadata.as_str())];
             match read(media, &config, &headers, "", Form::Submit, &Bytes::from(body.clone())) {
@@ -241,3 +244,5 @@ proptest! {
         }
     }
 }
+
+mod named;

@@ -165,7 +165,7 @@ class AsyncClient:
                     request.method,
                     request.path,
                     content=request.content,
-                    headers=_pools.headers_for(effect),
+                    headers=request.headers,
                     timeout=_pools.timeouts(effect, self._core.timeout),
                 )
         except httpx.HTTPError as error:

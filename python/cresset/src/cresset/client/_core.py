@@ -12,16 +12,27 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from cresset.client import _arrays, _messages as messages
+from cresset.client import _arrays, _inputs, _messages as messages
 from cresset.client._options import Retries, Seconds, seconds
-from cresset.errors import ApiError, ConnectionFailed, TaskFailed, TaskRevoked, TaskTimeout
+from cresset.errors import (
+    ApiError,
+    BadRequest,
+    ConnectionFailed,
+    InvalidInput,
+    TaskFailed,
+    TaskRevoked,
+    TaskTimeout,
+)
 from cresset.records import Health, ModelInfo, TaskStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cresset._specs import TensorSpec
-    from cresset.client._messages import Request, Response
+    from cresset.client._messages import Order, Request, Response
 
 _T = TypeVar("_T")
+_K = TypeVar("_K")
 _LONG_POLL_S: Final = 20.0
 """One long poll. Below what proxies cut off as idle (60 s and up), and well below the server's limit (5 min)."""
 _PREDICT_PATIENCE_S: Final = 300.0
@@ -31,8 +42,9 @@ _GRACE_S: Final = 2.0
 _PAUSE_MIN_S: Final = 0.05
 _PAUSE_MAX_S: Final = 1.0
 """Pauses between polls when the server answers them early, as it does while it stops."""
-_OUTPUTS_KEPT: Final = 256
-"""Models whose outputs are remembered for `as_`."""
+_DECLARATIONS_KEPT: Final = 256
+"""Models whose inputs, and whose outputs, are remembered."""
+_ACCEPTED: Final = 202
 _TOO_MANY: Final = 429
 _UNAVAILABLE: Final = 503
 
@@ -76,20 +88,23 @@ class Core:
     def __init__(self, timeout: Seconds, retries: int | Retries) -> None:
         self.timeout = seconds(timeout, "timeout")
         self.retries = Retries.of(retries)
+        self._inputs: dict[str, tuple[TensorSpec, ...]] = {}
         self._outputs: dict[tuple[str, str | None], tuple[TensorSpec, ...]] = {}
 
     def submit(self, model: str, value: Any, priority: int, metadata: Mapping[str, Any] | None) -> Flow[str]:
         """Submit a task; gives its id."""
-        response = yield from self._exchange(messages.submit(model, value, priority, metadata))
+        response = yield from self._send(model, value, messages.submit(model, priority, metadata), self.timeout)
         return messages.read(response, lambda answer: str(answer["task_id"]))
 
     def predict(self, model: str, value: Any, timeout: Seconds | None, as_: ArrayKind | None) -> Flow[Any]:
         """Predict; gives the result."""
         _arrays.check(as_)
         limit = None if timeout is None else seconds(timeout, "timeout")
-        request = messages.predict(model, value, limit)
+        order = messages.predict(model, limit, as_bytes=_arrays.wants_bytes(as_))
         patience = self.timeout + (_PREDICT_PATIENCE_S if limit is None else limit)
-        response = yield from self._exchange(request, read_timeout=patience)
+        response = yield from self._send(model, value, order, patience)
+        if as_ is not None and messages.is_tensors(response):
+            return _arrays.unpacked(messages.read_tensors(response), as_)
         result, version = messages.read(response, lambda answer: (answer["result"], answer.get("version")))
         return (yield from self._converted(result, as_, model, version))
 
@@ -101,7 +116,13 @@ class Core:
     def result(self, task_id: str, timeout: Seconds | None, as_: ArrayKind | None) -> Flow[Any]:
         """Wait for a task's end and give its result."""
         _arrays.check(as_)
-        task = yield from self.wait(task_id, timeout)
+        if as_ is not None and _arrays.wants_bytes(as_):
+            found = yield from self._result_as(task_id, timeout, as_)
+            if not isinstance(found, TaskStatus):
+                return found[0]
+            task = found
+        else:
+            task = yield from self.wait(task_id, timeout)
         if task.status == "REVOKED":
             why = task.error.message if task.error else "it was revoked"
             raise TaskRevoked(f"task {task.id} was revoked: {why}", task)
@@ -113,20 +134,58 @@ class Core:
 
     def wait(self, task_id: str, timeout: Seconds | None) -> Flow[TaskStatus]:
         """Wait for a task's end and give how it ended."""
+
+        def read(response: Response) -> tuple[TaskStatus, bool]:
+            task = messages.read(response, TaskStatus.of)
+            return task, task.is_final
+
+        return (yield from self._wait(task_id, timeout, messages.task, read))
+
+    def _result_as(self, task_id: str, timeout: Seconds | None, as_: ArrayKind) -> Flow[tuple[Any] | TaskStatus]:
+        """Wait for a task's end and give its result as arrays; or how it ended, when that is without a result."""
+
+        def read(response: Response) -> tuple[TaskStatus | Response, bool]:
+            if response.status == _ACCEPTED:
+                return messages.read(response, TaskStatus.of), False
+            return response, True
+
+        try:
+            end = yield from self._wait(task_id, timeout, messages.result, read)
+        except ApiError as error:
+            if "error" not in error.problem and error.code != "revoked":
+                raise  # about the question, not about the task
+            return (yield from self.status(task_id))
+        assert not isinstance(end, TaskStatus)  # what `read` says has ended is the answer itself
+        if messages.is_tensors(end):
+            return (_arrays.unpacked(messages.read_tensors(end), as_),)
+        result, model = messages.read_any(end), end.headers.get("cresset-model")
+        if model is None:
+            return (_arrays.convert(result, as_, ()),)
+        return ((yield from self._converted(result, as_, model, end.headers.get("cresset-version"))),)
+
+    def _wait(
+        self,
+        task_id: str,
+        timeout: Seconds | None,
+        ask: Callable[[str, float], Request],
+        read: Callable[[Response], tuple[_T, bool]],
+    ) -> Flow[_T]:
+        """Ask until `read` says that what it gives is the end."""
         deadline = None if timeout is None else time.monotonic() + seconds(timeout, "timeout")
-        seen: TaskStatus | None = None
+        seen: _T | None = None
         pause = _PAUSE_MIN_S
         while True:
             began = time.monotonic()
             left = None if deadline is None else max(0.0, deadline - began)
             step = _LONG_POLL_S if left is None else min(_LONG_POLL_S, left)
             try:
-                seen = yield from self._poll(task_id, step, left, deadline)
+                response = yield from self._poll(ask(task_id, step), step, left, deadline)
             except ConnectionFailed as error:
                 if deadline is not None and time.monotonic() >= deadline:
                     raise _late(task_id, timeout, seen) from error
                 raise
-            if seen.is_final:
+            seen, is_end = read(response)
+            if is_end:
                 return seen
             now = time.monotonic()
             if deadline is not None and now >= deadline:
@@ -158,16 +217,39 @@ class Core:
             raise error
         return messages.read(response, Health.of)
 
-    def _poll(self, task_id: str, step: float, left: float | None, deadline: float | None) -> Flow[TaskStatus]:
-        request = messages.task(task_id, step)
+    def _poll(self, request: Request, step: float, left: float | None, deadline: float | None) -> Flow[Response]:
         patience = step + (self.timeout if left is None else min(self.timeout, left - step + _GRACE_S))
-        response = yield from self._exchange(
-            request,
-            read_timeout=patience,
-            queue_timeout=None if left is None else left + _GRACE_S,
-            deadline=deadline,
+        return (
+            yield from self._exchange(
+                request,
+                read_timeout=patience,
+                queue_timeout=None if left is None else left + _GRACE_S,
+                deadline=deadline,
+            )
         )
-        return messages.read(response, TaskStatus.of)
+
+    def _send(self, model: str, value: Any, order: Order, read_timeout: float) -> Flow[Response]:
+        """Send an input: arrays as bytes where the model declares such tensors, everything else as JSON."""
+        if not _inputs.has_any(value):
+            return (yield from self._exchange(order.with_json(value), read_timeout=read_timeout))
+        known = self._inputs.get(model)
+        inputs = (yield from self._declared(model)) if known is None else known
+        request = _with_arrays(order, value, inputs)
+        try:
+            return (yield from self._exchange(request, read_timeout=read_timeout))
+        except (BadRequest, InvalidInput):
+            # The model may be declared otherwise by now; nothing was accepted. What was asked for just now is right.
+            if known is None:
+                raise
+            inputs = yield from self._declared(model)
+            if inputs == known:
+                raise
+        return (yield from self._exchange(_with_arrays(order, value, inputs), read_timeout=read_timeout))
+
+    def _declared(self, model: str) -> Flow[tuple[TensorSpec, ...]]:
+        info = yield from self.model(model)
+        _keep(self._inputs, model, info.inputs)
+        return info.inputs
 
     def _exchange(
         self,
@@ -206,13 +288,24 @@ class Core:
             return result
         outputs = self._outputs.get((model, version))
         if outputs is None:
-            info = yield from self.model(model)
-            if len(self._outputs) >= _OUTPUTS_KEPT:
-                self._outputs.clear()
-            outputs = self._outputs[model, version] = info.outputs
+            outputs = (yield from self.model(model)).outputs
+            _keep(self._outputs, (model, version), outputs)
         return _arrays.convert(result, as_, outputs)
 
 
-def _late(task_id: str, timeout: Seconds | None, seen: TaskStatus | None) -> TaskTimeout:
-    state = f"it is {seen.status}" if seen else "the server has not answered"
-    return TaskTimeout(f"task {task_id} has not ended within {timeout} s; {state}", task_id, seen)
+def _with_arrays(order: Order, value: Any, inputs: tuple[TensorSpec, ...]) -> Request:
+    tensors = _inputs.packed(value, inputs)
+    request = None if tensors is None else order.with_tensors(tensors)
+    return order.with_json(value) if request is None else request
+
+
+def _keep(kept: dict[_K, tuple[TensorSpec, ...]], key: _K, specs: tuple[TensorSpec, ...]) -> None:
+    if len(kept) >= _DECLARATIONS_KEPT:
+        kept.clear()
+    kept[key] = specs
+
+
+def _late(task_id: str, timeout: Seconds | None, seen: Any) -> TaskTimeout:
+    task = seen if isinstance(seen, TaskStatus) else None
+    state = f"it is {task.status}" if task else "the server has not answered"
+    return TaskTimeout(f"task {task_id} has not ended within {timeout} s; {state}", task_id, task)

@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import quote
 
 from cresset._json import NotJsonError, encode
+from cresset.client import _safetensors
 from cresset.errors import ApiError, BadAnswer, FieldError, class_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from cresset.client._safetensors import Packed
+
 _T = TypeVar("_T")
 _PRIORITY_MAX: Final = 100
 _ERROR: Final = 400
+_BYTES_OR_JSON: Final = f"{_safetensors.MEDIA_TYPE}, application/json;q=0.5"
+_HEADER_MAX: Final = 4096
+"""Metadata longer than this goes with a JSON body: many proxies take 8 KiB of headers in all."""
 _SHOWN_MAX: Final = 200
 """Characters shown of an answer that is not Cresset's."""
 
@@ -29,11 +35,13 @@ class Request:
     path: str
     """Below the base URL, with a slash in front, percent-encoded, with its query."""
     content: bytes | None = None
-    """A JSON body."""
+    """The body."""
     is_repeatable: bool = True
     """Doing it twice does no harm, so it may be sent again even when the first may have arrived."""
     is_wait: bool = False
     """It may stay unanswered for long; it must not hold up others."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Beside the client's own."""
 
 
 @dataclass(frozen=True)
@@ -46,34 +54,80 @@ class Response:
     """Names in lower case."""
 
 
-def submit(model: str, value: Any, priority: int, metadata: Mapping[str, Any] | None) -> Request:
-    """Make `POST /v1/models/{model}/tasks`."""
+@dataclass(frozen=True)
+class Order:
+    """A submit or a prediction without its input, checked."""
+
+    path: str
+    json_options: bytes
+    """What a JSON body has after its input: `,"priority":5`."""
+    query: str
+    """The same where the body is the input alone: `?priority=5`."""
+    metadata: str | None = None
+    """Its JSON in ASCII, which goes into a header then."""
+    accept: str | None = None
+    is_repeatable: bool = True
+
+    def with_json(self, value: Any) -> Request:
+        """Make the request with its input as JSON."""
+        content = b'{"input":' + _json(value, "input") + self.json_options + b"}"
+        return self._request(self.path, content, {"content-type": "application/json"})
+
+    def with_tensors(self, tensors: Mapping[str, Packed]) -> Request | None:
+        """Make the request with its input as bytes; `None` when the rest does not fit beside them."""
+        headers = {"content-type": _safetensors.MEDIA_TYPE}
+        if self.metadata is not None:
+            if len(self.metadata) > _HEADER_MAX:
+                return None
+            headers["cresset-metadata"] = self.metadata
+        return self._request(self.path + self.query, _safetensors.pack(tensors), headers)
+
+    def _request(self, path: str, content: bytes, headers: dict[str, str]) -> Request:
+        if self.accept is not None:
+            headers["accept"] = self.accept
+        return Request("POST", path, content, is_repeatable=self.is_repeatable, headers=headers)
+
+
+def submit(model: str, priority: int, metadata: Mapping[str, Any] | None) -> Order:
+    """Make the order for `POST /v1/models/{model}/tasks`."""
     if isinstance(priority, bool) or not isinstance(priority, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"priority must be an int, not {type(priority).__name__}")
     if abs(priority) > _PRIORITY_MAX:
         raise ValueError(f"priority must be from -100 (last) to 100 (first), not {priority}")
-    body = b'{"input":' + _json(value, "input")
-    if priority:
-        body += b',"priority":%d' % priority
+    options = b',"priority":%d' % priority if priority else b""
+    text: str | None = None
     if metadata is not None:
-        body += b',"metadata":' + _json(dict(metadata), "metadata")
-    return Request("POST", _model_path(model, "/tasks"), body + b"}", is_repeatable=False)
+        encoded = _json(dict(metadata), "metadata")
+        options += b',"metadata":' + encoded
+        text = json.dumps(json.loads(encoded), separators=(",", ":"))
+    query = f"?priority={priority}" if priority else ""
+    return Order(_model_path(model, "/tasks"), options, query, text, is_repeatable=False)
 
 
-def predict(model: str, value: Any, timeout: float | None) -> Request:
-    """Make `POST /v1/models/{model}/predict`."""
-    body = b'{"input":' + _json(value, "input")
+def predict(model: str, timeout: float | None, *, as_bytes: bool = False) -> Order:
+    """Make the order for `POST /v1/models/{model}/predict`."""
+    options, query = b"", ""
     if timeout is not None:
         if timeout == 0:
             raise ValueError("timeout must be more than 0 for predict")
-        body += b',"timeout":' + json.dumps(timeout).encode()
-    return Request("POST", _model_path(model, "/predict"), body + b"}")
+        options, query = b',"timeout":' + json.dumps(timeout).encode(), f"?timeout={_ms(timeout)}"
+    return Order(_model_path(model, "/predict"), options, query, accept=_BYTES_OR_JSON if as_bytes else None)
 
 
 def task(task_id: str, wait: float | None = None) -> Request:
     """Make `GET /v1/tasks/{id}`, with `?wait=` when `wait` seconds are given."""
-    query = f"?wait={math.ceil(wait * 1000)}ms" if wait else ""
-    return Request("GET", f"/v1/tasks/{_segment(task_id, 'task id')}{query}", is_wait=bool(wait))
+    return _waiting(task_id, "", wait)
+
+
+def result(task_id: str, wait: float | None = None) -> Request:
+    """Make `GET /v1/tasks/{id}/result`, for a result as bytes where it has that form."""
+    return _waiting(task_id, "/result", wait, {"accept": _BYTES_OR_JSON})
+
+
+def _waiting(task_id: str, rest: str, wait: float | None, headers: Mapping[str, str] | None = None) -> Request:
+    query = f"?wait={_ms(wait)}" if wait else ""
+    path = f"/v1/tasks/{_segment(task_id, 'task id')}{rest}{query}"
+    return Request("GET", path, is_wait=bool(wait), headers=headers or {})
 
 
 def models() -> Request:
@@ -97,11 +151,42 @@ def read(response: Response, parse: Callable[[dict[str, Any]], _T]) -> _T:
     Raises:
         BadAnswer: it is not what `parse` reads.
     """
-    try:
+
+    def parse_object() -> _T:
         value = json.loads(response.content)
         if not isinstance(value, dict):
-            raise TypeError("it is not a JSON object")  # noqa: TRY301  # told below with all the rest
+            raise TypeError("it is not a JSON object")
         return parse(cast("dict[str, Any]", value))
+
+    return _told(response, parse_object)
+
+
+def is_tensors(response: Response) -> bool:
+    """Tell whether an answer is tensors as bytes."""
+    return response.headers.get("content-type", "").partition(";")[0].strip() == _safetensors.MEDIA_TYPE
+
+
+def read_tensors(response: Response) -> dict[str, Packed]:
+    """Read an answer that is tensors as bytes.
+
+    Raises:
+        BadAnswer: it is none.
+    """
+    return _told(response, lambda: _safetensors.unpack(response.content))
+
+
+def read_any(response: Response) -> Any:
+    """Read an answer that is any JSON.
+
+    Raises:
+        BadAnswer: it is none.
+    """
+    return _told(response, lambda: json.loads(response.content))
+
+
+def _told(response: Response, read: Callable[[], _T]) -> _T:
+    try:
+        return read()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         shown = _shown(response.content)
         raise BadAnswer(
@@ -161,6 +246,10 @@ def _json(value: Any, name: str) -> bytes:
         text = f"{error} ({error.hint})" if error.hint else str(error)
         kind = ValueError if error.non_finite else TypeError
         raise kind(text) from None
+
+
+def _ms(wait: float) -> str:
+    return f"{math.ceil(wait * 1000)}ms"
 
 
 def _model_path(name: str, rest: str) -> str:

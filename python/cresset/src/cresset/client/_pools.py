@@ -132,11 +132,6 @@ def timeouts(send: Send, connect: float) -> httpx.Timeout:
     return httpx.Timeout(connect=connect, write=connect, read=send.read_timeout, pool=send.queue_timeout)
 
 
-def headers_for(send: Send) -> dict[str, str]:
-    """Give the headers that a request has beside the usual ones."""
-    return {} if send.request.content is None else {"content-type": "application/json"}
-
-
 def lost(error: httpx.HTTPError, base_url: str) -> Lost:
     """Say what httpx's failure means for us."""
     unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol))
