@@ -10,7 +10,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 
-use crate::{health, models, pages, predict, schema, submit, tasks};
+use crate::{cancel, health, models, pages, predict, schema, submit, tasks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use crate::{health, models, pages, predict, schema, submit, tasks};
         predict::predict,
         tasks::task,
         tasks::result,
+        cancel::cancel,
         models::list,
         models::one,
         health::live,

@@ -10,6 +10,7 @@
 mod api_document;
 mod app;
 mod binary_out;
+mod cancel;
 mod duration;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]

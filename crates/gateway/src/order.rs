@@ -7,13 +7,13 @@
 mod binary;
 mod envelope;
 mod fields;
+mod options;
 
 use bytes::Bytes;
-use std::time::Duration;
 
 use axum::http::request::Parts;
 use cresset_config::{ModelConfig, ModelKind};
-use cresset_task::{Payload, json};
+use cresset_task::{Payload, Timestamp, json};
 
 use crate::app::App;
 use crate::media::Media;
@@ -21,6 +21,7 @@ use crate::problem::Problem;
 use crate::query;
 use crate::schema::FieldError;
 use crate::upload::{Held, Received, Upload};
+use options::{Options, Raw};
 
 /// Deeper JSON is refused: it is as deep as most JSON readers go (ours for results included), and Python's own limit
 /// is not much further.
@@ -40,22 +41,8 @@ pub(crate) enum Form {
 pub(crate) struct Order {
     /// The input, of the kind that the model takes.
     pub(crate) input: Payload,
-    /// 0 unless told.
-    pub(crate) priority: i8,
-    /// The caller's object, as it was written.
-    pub(crate) metadata: Option<Bytes>,
-    /// How long a prediction may take.
-    pub(crate) timeout: Option<Duration>,
-}
-
-impl Form {
-    /// The query parameters of a request with a binary body.
-    const fn parameters(self) -> &'static [&'static str] {
-        match self {
-            Self::Submit => &["priority"],
-            Self::Predict => &["timeout"],
-        }
-    }
+    /// All the rest.
+    pub(crate) options: Options,
 }
 
 /// Reads the body and understands it. The second value keeps the body's bytes counted while the request lives.
@@ -88,23 +75,15 @@ pub(crate) fn parse(body: &Bytes, config: &ModelConfig, form: Form) -> Result<Or
     let envelope = envelope::read(body, form)?;
     let mut errors = envelope.errors;
     let mut wrong = |field: String, message: String| errors.push(FieldError { field, message });
-    let priority = envelope.priority.map_or(0, |raw| {
-        fields::priority(raw).unwrap_or_else(|message| {
-            wrong("priority".into(), message);
-            0
-        })
-    });
-    let metadata = envelope.metadata.and_then(|raw| {
-        fields::metadata(raw)
-            .map_err(|message| wrong("metadata".into(), message))
-            .ok()
-    });
-    let timeout = envelope.timeout.and_then(|raw| {
-        let longest = config.limits.predict_timeout;
-        fields::timeout(raw, longest)
-            .map_err(|message| wrong("timeout".into(), message))
-            .ok()
-    });
+    let (mut options, now) = (Options::default(), Timestamp::now());
+    for (name, raw) in envelope.options {
+        if let Err(message) = options.set(name, Raw::Json(raw), config, now) {
+            wrong(name.into(), message);
+        }
+    }
+    if let Err((name, message)) = options.check() {
+        wrong(name.into(), message);
+    }
     let input = match envelope.input {
         None => {
             wrong(
@@ -118,12 +97,7 @@ pub(crate) fn parse(body: &Bytes, config: &ModelConfig, form: Form) -> Result<Or
             .ok(),
     };
     match input {
-        Some(input) if errors.is_empty() => Ok(Order {
-            input,
-            priority,
-            metadata,
-            timeout,
-        }),
+        Some(input) if errors.is_empty() => Ok(Order { input, options }),
         _ => Err(Problem::fields(errors)),
     }
 }

@@ -67,13 +67,8 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
     binary_out::check(&accepted, &config)?;
     let model = config.name.clone();
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Predict).await?;
-    let Order {
-        input,
-        timeout,
-        priority: _,
-        metadata: _,
-    } = order;
-    let Prediction { output, version, .. } = app.engine.predict(&model, input, timeout).await?;
+    let Order { input, options } = order;
+    let Prediction { output, version, .. } = app.engine.predict(&model, input, options.timeout).await?;
 
     if let Some(choice) = binary_out::choose(&accepted, &output)? {
         let maker = Maker {

@@ -10,7 +10,7 @@ use cresset_task::Code;
 use crate::app::App;
 use crate::problem::{Answer, ERRORS_PAGE, Problem};
 use crate::upload::Upload;
-use crate::{health, models, observe, pages, predict, query, submit, tasks};
+use crate::{cancel, health, models, observe, pages, predict, query, submit, tasks};
 
 /// The media type of answers.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -22,6 +22,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/models/{model}/predict", post(predict::predict))
         .route("/v1/tasks/{id}", get(tasks::task))
         .route("/v1/tasks/{id}/result", get(tasks::result))
+        .route("/v1/tasks/{id}/cancel", post(cancel::cancel))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::one))
         .route("/health/live", get(health::live))

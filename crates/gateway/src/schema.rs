@@ -13,5 +13,6 @@ pub(crate) use model::{Model, Models};
 pub(crate) use problem::{FieldError, Position, Problem, TaskError};
 pub(crate) use server::{Health, Links, Live, Root};
 pub(crate) use task::{
-    Accepted, AnyJson, Elements, NpyFile, PredictBody, Predicted, SafetensorsFile, SubmitBody, Task,
+    Accepted, AnyJson, Cancelled, Elements, NpyFile, PredictBody, Predicted, SafetensorsFile, SubmitBody,
+    Task,
 };

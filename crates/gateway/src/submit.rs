@@ -23,9 +23,12 @@ const ANSWER_BYTES: usize = 256;
 /// `?wait=30s` to be answered as soon as it ends. A caller that hangs up before the answer may or may not have made a
 /// task; one that is not answered 202 knows no id.
 ///
+/// `eta` or `countdown` delays its start; with `expires` it is revoked if it has not started by then. Both are kept with the
+/// task, so a restart changes neither.
+///
 /// With an `Idempotency-Key` it is safe to submit again: the same key and body give the same task, also when it has ended
 /// meanwhile or the server was restarted; `Idempotency-Replayed: true` says so. The same body is the same input (for an
-/// object model as it was written), priority and metadata. Each model has keys of its own, and a key is kept as long as
+/// object model as it was written), priority and metadata; start and expiry stay those of the first. Each model has keys of its own, and a key is kept as long as
 /// its task.
 ///
 /// A tensor model also takes its input as bytes: see "Tensors as bytes".
@@ -37,6 +40,9 @@ const ANSWER_BYTES: usize = 256;
     params(
         ("model" = String, Path, description = "The model's name", example = "digits"),
         ("priority" = Option<i8>, Query, description = "Binary bodies only: from -100 (last) to 100 (first)"),
+        ("eta" = Option<String>, Query, description = "Binary bodies only: not before this instant", example = "2026-01-31T08:00:00Z"),
+        ("countdown" = Option<String>, Query, description = "Binary bodies only: not before so long from now", example = "90s"),
+        ("expires" = Option<String>, Query, description = "Binary bodies only: not after this instant, or so long from now", example = "10m"),
         ("Cresset-Metadata" = Option<String>, Header, description = "A header, binary bodies only: a JSON object, given back with the task", example = "{\"batch\": 7}"),
         ("Cresset-Shape" = Option<String>, Header, description = "A header, bodies of one tensor only: the input's sizes", example = "1,8,8"),
         ("Cresset-Dtype" = Option<String>, Header, description = "A header, bodies of one tensor only: refused unless it is the declared type", example = "float32"),
@@ -70,21 +76,16 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
     let config = app.engine.declaration(&name)?;
     let model = config.name.clone();
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Submit).await?;
-    let Order {
-        input,
-        priority,
-        metadata,
-        timeout: _,
-    } = order;
+    let Order { input, options } = order;
     let accepted = app
         .engine
         .submit(Submission {
             model,
             input,
-            priority,
-            metadata,
-            due_at: None,
-            expires_at: None,
+            priority: options.priority,
+            metadata: options.metadata,
+            due_at: options.due_at,
+            expires_at: options.expires_at,
             idempotency_key,
         })
         .await?;

@@ -4,13 +4,16 @@
 //! bytes to JSON text, JSON results are copied. `schema::Task` describes it for the OpenAPI document.
 
 use cresset_engine::TaskView;
-use cresset_task::{Outcome, Payload, TaskRecord, json};
+use cresset_task::{Outcome, Payload, Redelivery, TaskRecord, json};
 
 use crate::json_out::ObjectOut;
 use crate::schema::TaskError;
 
 /// What a task weighs without its result and metadata.
 const FRAME_BYTES: usize = 512;
+
+/// What one entry of a history weighs.
+const HISTORY_ENTRY_BYTES: usize = 128;
 
 /// JSON takes about this many bytes for a byte of tensor (a `float32` of four bytes is some twelve characters).
 const JSON_PER_TENSOR_BYTE: usize = 3;
@@ -33,7 +36,8 @@ pub(crate) fn weight(view: &TaskView) -> usize {
         Some(Outcome::Success(payload)) => json_weight(payload),
         _ => 0,
     };
-    FRAME_BYTES + result + view.record.metadata.as_ref().map_or(0, bytes::Bytes::len)
+    let history = view.record.history.len() * HISTORY_ENTRY_BYTES;
+    FRAME_BYTES + result + history + view.record.metadata.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 /// Appends a result.
@@ -64,7 +68,11 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
         created_at,
         started_at,
         finished_at,
+        due_at,
+        expires_at,
         attempts,
+        retries,
+        history,
         priority,
         metadata,
         version,
@@ -85,11 +93,30 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
     task.plain_or_null("started_at", *started_at);
     task.plain_or_null("finished_at", *finished_at);
     task.value("attempts", attempts);
+    task.value("retries", retries);
+    task.plain_or_null("eta", *due_at);
+    task.plain_or_null("expires_at", *expires_at);
+    write_history(history, task.raw("history"));
     task.value("priority", priority);
     task.value("queue_position", &view.queue_position);
     task.raw("metadata")
         .extend_from_slice(metadata.as_deref().unwrap_or(b"null"));
     task.end()
+}
+
+fn write_history(history: &[Redelivery], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (i, entry) in history.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        let mut object = ObjectOut::new(HISTORY_ENTRY_BYTES);
+        object.value("attempt", &entry.attempt);
+        object.plain("at", entry.at);
+        object.value("reason", &entry.reason);
+        out.extend_from_slice(&object.end());
+    }
+    out.push(b']');
 }
 
 #[cfg(test)]

@@ -26,4 +26,4 @@ pub use payload::Payload;
 pub use record::{HISTORY_MAX, Redelivery, TaskRecord};
 pub use state::{IllegalMove, Move, State};
 pub use tensor::{Shape, Tensor, TensorSet, TensorSpec};
-pub use time::Timestamp;
+pub use time::{BadTimestamp, Timestamp};

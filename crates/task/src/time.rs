@@ -1,6 +1,7 @@
 //! Wall-clock instants, for what users see and stores keep. Never for measuring how long something took.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Microseconds since 1970-01-01T00:00:00Z. Shown as RFC 3339 in UTC with microseconds.
@@ -60,6 +61,21 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// The text is not an instant in RFC 3339.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an instant is RFC 3339 with an offset, such as 2026-01-31T08:00:00Z")]
+pub struct BadTimestamp;
+
+impl FromStr for Timestamp {
+    type Err = BadTimestamp;
+
+    /// Reads RFC 3339 with any offset; what is finer than a microsecond is cut off.
+    fn from_str(text: &str) -> Result<Self, BadTimestamp> {
+        let at: jiff::Timestamp = text.parse().map_err(|_| BadTimestamp)?;
+        Ok(Self(at.as_microsecond()))
+    }
+}
+
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         out.collect_str(self)
@@ -80,6 +96,23 @@ mod tests {
             Timestamp::from_micros(1_700_000_000_000_000).to_string(),
             "2023-11-14T22:13:20.000000Z"
         );
+    }
+
+    #[test]
+    fn what_is_shown_reads_back_and_other_offsets_too() {
+        let at = Timestamp::from_micros(1_700_000_000_123_456);
+        assert_eq!(at.to_string().parse(), Ok(at));
+        assert_eq!("2023-11-15T00:13:20.123456+02:00".parse(), Ok(at));
+        assert_eq!("2023-11-14T22:13:20.123456789Z".parse(), Ok(at));
+        for bad in [
+            "",
+            "now",
+            "2023-11-14",
+            "2023-11-14T22:13:20",
+            "2023-13-14T22:13:20Z",
+        ] {
+            assert_eq!(bad.parse::<Timestamp>(), Err(BadTimestamp), "{bad}");
+        }
     }
 
     #[test]

@@ -9,9 +9,10 @@ mod one;
 use axum::http::{HeaderMap, HeaderName, Uri};
 use bytes::Bytes;
 use cresset_config::{ModelConfig, ModelKind};
-use cresset_task::{Code, DType, Payload, Tensor, TensorSet, TensorSpec};
+use cresset_task::{Code, DType, Payload, Tensor, TensorSet, TensorSpec, Timestamp};
 use serde_json::value::RawValue;
 
+use super::options::{Options, Raw};
 use super::{Form, Order, fields};
 use crate::media::{DTYPE, METADATA, Media, SHAPE};
 use crate::problem::Problem;
@@ -34,14 +35,6 @@ pub(super) struct Head {
 enum Content {
     One(One),
     Named(Named),
-}
-
-/// What stands beside the input.
-#[derive(Default)]
-struct Options {
-    priority: i8,
-    metadata: Option<Bytes>,
-    timeout: Option<std::time::Duration>,
 }
 
 /// Reads all that is known before the body.
@@ -104,16 +97,9 @@ impl Head {
             Content::One(one) => TensorSet(vec![one.read(body)?]),
             Content::Named(named) => named.read(body)?,
         };
-        let Options {
-            priority,
-            metadata,
-            timeout,
-        } = self.options;
         Ok(Order {
             input: Payload::Tensors(set),
-            priority,
-            metadata,
-            timeout,
+            options: self.options,
         })
     }
 }
@@ -138,17 +124,14 @@ fn inputs(media: Media, config: &ModelConfig) -> Result<&[TensorSpec], Problem> 
 }
 
 fn from_query(uri: &Uri, config: &ModelConfig, form: Form) -> Result<Options, Problem> {
-    let mut options = Options::default();
+    let (mut options, now) = (Options::default(), Timestamp::now());
+    let bad = |name: &str, message: String| query::bad(format!("`{name}` {message}"));
     for (name, value) in query::options(uri, form.parameters())? {
-        let bad = |message: String| query::bad(format!("`{name}` {message}"));
-        match &*name {
-            "priority" => options.priority = fields::priority(&value).map_err(bad)?,
-            _ => {
-                let longest = config.limits.predict_timeout;
-                options.timeout = Some(fields::timeout_text(&value, longest).map_err(bad)?);
-            }
-        }
+        options
+            .set(&name, Raw::Text(&value), config, now)
+            .map_err(|message| bad(&name, message))?;
     }
+    options.check().map_err(|(name, message)| bad(name, message))?;
     Ok(options)
 }
 
@@ -165,7 +148,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h [u
 fn metadata(text: &[u8]) -> Result<Bytes, String> {
     let raw: &RawValue = serde_json::from_slice(text)
         .map_err(|error| format!("must be a JSON object in UTF-8, and is not JSON: {error}"))?;
-    fields::metadata(raw.get())
+    fields::metadata(Raw::Json(raw.get()))
 }
 
 /// Refuses a bool that is neither 0 nor 1: torch and a model would not agree on what it is.

@@ -20,21 +20,10 @@ const SHAPE: &str = "the body must be one JSON object such as {\"input\": ...}";
 #[derive(Debug, Default)]
 pub(super) struct Envelope<'a> {
     pub(super) input: Option<&'a str>,
-    pub(super) priority: Option<&'a str>,
-    pub(super) metadata: Option<&'a str>,
-    pub(super) timeout: Option<&'a str>,
+    /// Options by name, in the order of the body; no name twice.
+    pub(super) options: Vec<(&'static str, &'a str)>,
     /// Unknown and repeated keys.
     pub(super) errors: Vec<FieldError>,
-}
-
-impl Form {
-    /// The keys that a body may have.
-    pub(super) const fn keys(self) -> &'static [&'static str] {
-        match self {
-            Self::Submit => &["input", "priority", "metadata"],
-            Self::Predict => &["input", "timeout"],
-        }
-    }
 }
 
 /// Reads the outer object; checks that all of the body is JSON in UTF-8.
@@ -68,18 +57,16 @@ impl<'de> Visitor<'de> for Outer {
                 envelope.complain(&key, || unknown(&key, self.form));
                 continue;
             };
-            if seen & (1 << place) != 0 {
+            let is_twice = seen & (1 << place) != 0;
+            if is_twice {
                 envelope.complain(&key, || "is given twice".into());
             }
             seen |= 1 << place;
             let raw = map.next_value::<&'de RawValue>()?.get();
-            let option = (raw != "null").then_some(raw);
             match self.form.keys()[place] {
                 "input" => envelope.input = Some(raw),
-                "priority" => envelope.priority = option,
-                "metadata" => envelope.metadata = option,
-                "timeout" => envelope.timeout = option,
-                _ => unreachable!("`keys` holds the four above"),
+                name if raw != "null" && !is_twice => envelope.options.push((name, raw)),
+                _ => {}
             }
         }
         Ok(envelope)

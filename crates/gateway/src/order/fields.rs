@@ -1,10 +1,13 @@
-//! The options beside `input`, each from its raw JSON. An `Err` says what is wrong and what would be right.
+//! The options beside `input`, each from its raw text. An `Err` says what is wrong and what would be right.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cresset_task::Timestamp;
 use serde_json::Number;
 
+use super::options::Raw;
 use super::{DEPTH_MAX, is_deeper};
 use crate::duration;
 use crate::query::cut;
@@ -14,52 +17,110 @@ pub(super) const METADATA_MAX: usize = 16 << 10;
 
 const PRIORITIES: std::ops::RangeInclusive<i64> = -100..=100;
 
+/// The longest delay, and the longest time to expire: what is further off is a mistake of units.
+const FURTHEST: Duration = Duration::from_secs(5 * 366 * 24 * 3600);
+
 /// A whole number from -100 to 100.
-pub(super) fn priority(raw: &str) -> Result<i8, String> {
-    serde_json::from_str::<i64>(raw)
+pub(super) fn priority(raw: Raw<'_>) -> Result<i8, String> {
+    let text = shown(raw);
+    serde_json::from_str::<i64>(text)
         .ok()
         .filter(|p| PRIORITIES.contains(p))
         .and_then(|p| i8::try_from(p).ok())
         .ok_or_else(|| {
             format!(
                 "must be a whole number from -100 (last) to 100 (first), not {}",
-                cut(raw)
+                cut(text)
             )
         })
 }
 
 /// Any object, kept as it was written. A copy: it is small, and must not keep the whole body alive.
-pub(super) fn metadata(raw: &str) -> Result<Bytes, String> {
-    if !raw.starts_with('{') {
-        return Err(format!("must be an object, not {}", cut(raw)));
+pub(super) fn metadata(raw: Raw<'_>) -> Result<Bytes, String> {
+    let text = shown(raw);
+    if !text.starts_with('{') {
+        return Err(format!("must be an object, not {}", cut(text)));
     }
-    if raw.len() > METADATA_MAX {
+    if text.len() > METADATA_MAX {
         return Err(format!(
             "has {} bytes; it may have at most {METADATA_MAX}",
-            raw.len()
+            text.len()
         ));
     }
-    if is_deeper(raw, DEPTH_MAX) {
+    if is_deeper(text, DEPTH_MAX) {
         return Err(format!("is nested deeper than {DEPTH_MAX} levels"));
     }
-    Ok(Bytes::copy_from_slice(raw.as_bytes()))
+    Ok(Bytes::copy_from_slice(text.as_bytes()))
 }
 
-/// `2s` or seconds, as a query has it.
-pub(super) fn timeout_text(text: &str, longest: Duration) -> Result<Duration, String> {
-    within(duration::parse(text), text, longest)
+/// How long a prediction may take.
+pub(super) fn timeout(raw: Raw<'_>, longest: Duration) -> Result<Duration, String> {
+    within(duration_of(raw), shown(raw), longest)
+}
+
+/// An instant; one that has passed is "at once".
+pub(super) fn eta(raw: Raw<'_>) -> Result<Timestamp, String> {
+    instant(raw).ok_or_else(|| {
+        format!(
+            "must be an instant such as `2026-01-31T08:00:00Z`, not {}",
+            shown(raw)
+        )
+    })
+}
+
+/// How long from now.
+pub(super) fn countdown(raw: Raw<'_>) -> Result<Duration, String> {
+    duration_of(raw)
+        .filter(|delay| *delay <= FURTHEST)
+        .ok_or_else(|| {
+            format!(
+                "must be {}, at most five years, not {}",
+                duration::FORM,
+                shown(raw)
+            )
+        })
+}
+
+/// An instant, or how long from `now`.
+pub(super) fn expires(raw: Raw<'_>, now: Timestamp) -> Result<Timestamp, String> {
+    let after = duration_of(raw).filter(|after| *after <= FURTHEST);
+    let end = instant(raw).or_else(|| after.map(|after| now.plus(after)));
+    match end {
+        Some(end) if end <= now => Err(format!("is {}, which has passed", shown(raw))),
+        Some(end) => Ok(end),
+        None => Err(format!(
+            "must be an instant such as `2026-01-31T08:00:00Z`, or {}, at most five years, not {}",
+            duration::FORM,
+            shown(raw)
+        )),
+    }
+}
+
+fn instant(raw: Raw<'_>) -> Option<Timestamp> {
+    match raw {
+        Raw::Json(json) => serde_json::from_str::<Cow<'_, str>>(json).ok()?.parse().ok(),
+        Raw::Text(text) => text.parse().ok(),
+    }
 }
 
 /// `"2s"` or seconds.
-pub(super) fn timeout(raw: &str, longest: Duration) -> Result<Duration, String> {
-    let parsed = match serde_json::from_str::<String>(raw) {
+fn duration_of(raw: Raw<'_>) -> Option<Duration> {
+    let json = match raw {
+        Raw::Json(json) => json,
+        Raw::Text(text) => return duration::parse(text),
+    };
+    match serde_json::from_str::<Cow<'_, str>>(json) {
         Ok(text) => duration::parse(&text),
         // `f64` must not round what the caller wrote to infinity: serde_json's number refuses that.
-        Err(_) => serde_json::from_str::<Number>(raw)
+        Err(_) => serde_json::from_str::<Number>(json)
             .ok()
             .and_then(|n| Duration::try_from_secs_f64(n.as_f64()?).ok()),
-    };
-    within(parsed, raw, longest)
+    }
+}
+
+fn shown(raw: Raw<'_>) -> &str {
+    let (Raw::Json(text) | Raw::Text(text)) = raw;
+    text
 }
 
 /// What was read of `raw`: more than nothing, at most `longest`.

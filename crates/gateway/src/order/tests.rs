@@ -4,6 +4,7 @@ use crate::problem::tests::document;
 use cresset_task::{DType, Tensor};
 use proptest::prelude::*;
 use serde_json::Value;
+use std::time::Duration;
 
 fn submit(body: impl Into<Vec<u8>>) -> Result<Order, Problem> {
     parse(&Bytes::from(body.into()), &fixture::object("m"), Form::Submit)
@@ -31,7 +32,7 @@ fn the_input_of_an_object_model_shares_the_bodys_memory() {
     assert_eq!(text(&order), br#"{"a": [1, "]\"}"]}"#);
     assert!(body.as_ptr_range().contains(&text(&order).as_ptr()));
     assert_eq!(
-        (order.priority, order.metadata.as_deref()),
+        (order.options.priority, order.options.metadata.as_deref()),
         (-7, Some(&br#"{"k" : 1}"#[..]))
     );
 }
@@ -51,7 +52,14 @@ fn any_json_may_be_an_input() {
 fn options_left_out_or_null_have_their_defaults() {
     for body in [r#"{"input":1}"#, r#"{"input":1,"priority":null,"metadata":null}"#] {
         let order = submit(body).unwrap();
-        assert_eq!((order.priority, order.metadata, order.timeout), (0, None, None));
+        assert_eq!(
+            (
+                order.options.priority,
+                order.options.metadata,
+                order.options.timeout
+            ),
+            (0, None, None)
+        );
     }
 }
 
@@ -86,8 +94,7 @@ fn a_wrong_tensor_is_told_with_its_place() {
 
 #[test]
 fn every_wrong_field_is_reported_at_once() {
-    let body =
-        r#"{"priority": 101, "metadata": [1], "prioritty": 1, "eta": 5, "metadata": {}, "callback_url": ""}"#;
+    let body = r#"{"priority": 101, "metadata": [1], "prioritty": 1, "eta": 5, "countdown": -1, "expires": [], "metadata": {}, "callback_url": ""}"#;
     insta::assert_json_snapshot!(refused(submit(body)));
 }
 
@@ -113,7 +120,12 @@ fn options_of_the_wrong_kind_say_what_they_should_be() {
 fn metadata_is_bounded() {
     let of = |len: usize| format!(r#"{{"input":1,"metadata":{{"a":"{}"}}}}"#, "x".repeat(len - 8));
     assert_eq!(
-        submit(of(fields::METADATA_MAX)).unwrap().metadata.unwrap().len(),
+        submit(of(fields::METADATA_MAX))
+            .unwrap()
+            .options
+            .metadata
+            .unwrap()
+            .len(),
         fields::METADATA_MAX
     );
     let document = refused(submit(of(fields::METADATA_MAX + 1)));
@@ -133,11 +145,47 @@ fn a_timeout_is_a_duration_within_the_models() {
         ("20", 20_000),
     ] {
         let order = predict(format!(r#"{{"input":1,"timeout":{value}}}"#)).unwrap();
-        assert_eq!(order.timeout, Some(Duration::from_millis(ms)), "{value}");
+        assert_eq!(order.options.timeout, Some(Duration::from_millis(ms)), "{value}");
     }
     for value in ["0", "-1", "\"soon\"", "1e400", "true", "[]", "20.5", "\"1h\""] {
         let document = refused(predict(format!(r#"{{"input":1,"timeout":{value}}}"#)));
         assert_eq!(document["errors"][0]["field"], "timeout", "{value}");
+    }
+}
+
+#[test]
+fn a_start_and_an_end_are_instants_or_durations_from_now() {
+    let before = Timestamp::now();
+    let options = |body: &str| submit(format!(r#"{{"input":1,{body}}}"#)).unwrap().options;
+    let at = "2099-01-31T08:00:00Z".parse().unwrap();
+    assert_eq!(options(r#""eta":"2099-01-31T09:00:00+01:00""#).due_at, Some(at));
+    assert_eq!(
+        options(r#""expires":"2099-01-31T08:00:00Z""#).expires_at,
+        Some(at)
+    );
+    assert!(
+        options(r#""eta":"2001-01-31T08:00:00Z""#).due_at.is_some(),
+        "a start that has passed is at once"
+    );
+    for body in [r#""countdown":2.5"#, r#""countdown":"2500ms""#] {
+        let due = options(body).due_at.unwrap();
+        assert!((2_400..9_000).contains(&due.since(before).as_millis()), "{body}");
+    }
+    let end = options(r#""expires":"1h""#).expires_at.unwrap();
+    assert!((3_599..3_609).contains(&end.since(before).as_secs()));
+    for (body, field) in [
+        (r#""eta":"tomorrow""#, "eta"),
+        (r#""eta":5"#, "eta"),
+        (r#""countdown":-1"#, "countdown"),
+        (r#""countdown":1e12"#, "countdown"),
+        (r#""expires":"2001-01-31T08:00:00Z""#, "expires"),
+        (r#""expires":0"#, "expires"),
+        (r#""expires":true"#, "expires"),
+        (r#""countdown":60,"expires":30"#, "expires"),
+        (r#""eta":"2099-01-31T08:00:00Z","countdown":1"#, "countdown"),
+    ] {
+        let document = refused(submit(format!(r#"{{"input":1,{body}}}"#)));
+        assert_eq!(document["errors"][0]["field"], field, "{body}");
     }
 }
 
@@ -285,7 +333,7 @@ proptest! {
     fn what_serde_reads_we_read(key in "[a-z]{1,9}", value in "\\PC{0,20}", priority in -100_i8..=100) {
         let body = serde_json::json!({"input": {key: value}, "priority": priority});
         let order = submit(body.to_string()).unwrap();
-        prop_assert_eq!(order.priority, priority);
+        prop_assert_eq!(order.options.priority, priority);
         prop_assert_eq!(serde_json::from_slice::<Value>(text(&order)).unwrap(), body["input"].clone());
     }
 }

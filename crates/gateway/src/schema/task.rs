@@ -40,6 +40,13 @@ pub(crate) struct SubmitBody {
     pub(crate) priority: Option<i8>,
     /// Given back untouched with the task; at most 16 KiB.
     pub(crate) metadata: Option<BTreeMap<String, Value>>,
+    /// It does not start before this instant, RFC 3339.
+    #[schema(format = DateTime)]
+    pub(crate) eta: Option<String>,
+    /// Instead of `eta`: it does not start before so long from now.
+    pub(crate) countdown: Option<DurationText>,
+    /// It does not start after this, but is revoked: an instant in RFC 3339, or so long from now.
+    pub(crate) expires: Option<DurationText>,
 }
 
 /// What is predicted.
@@ -109,6 +116,42 @@ pub(crate) enum Status {
     Revoked,
 }
 
+/// Why a task ran once more.
+#[derive(Debug, ToSchema)]
+pub(crate) struct Redelivery {
+    /// The attempt that ended without an outcome.
+    pub(crate) attempt: u32,
+    /// When.
+    #[schema(format = DateTime)]
+    pub(crate) at: String,
+    /// Why, in words.
+    pub(crate) reason: String,
+}
+
+/// What a cancellation came to.
+#[derive(Debug, ToSchema)]
+pub(crate) struct Cancelled {
+    /// The task's id.
+    #[schema(format = "uuid")]
+    pub(crate) task_id: String,
+    /// `REVOKED`; where the task had ended before when it was too late.
+    pub(crate) status: Status,
+    /// When it reached the task.
+    pub(crate) cancelled: When,
+}
+
+/// When a cancellation reached its task.
+#[derive(Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum When {
+    /// While it was queued: nothing of it runs.
+    Before,
+    /// While a model process had it: it may still be computed, and its result is thrown away.
+    During,
+    /// After its end: nothing changed.
+    TooLate,
+}
+
 /// A task.
 #[derive(Debug, ToSchema)]
 pub(crate) struct Task {
@@ -138,6 +181,16 @@ pub(crate) struct Task {
     pub(crate) finished_at: Option<String>,
     /// How often it was handed to an instance.
     pub(crate) attempts: u32,
+    /// How often it failed and was tried again by the retry policy; other reasons to run again are not counted here.
+    pub(crate) retries: u32,
+    /// While it waits for its time, to start or to be tried again: when that is.
+    #[schema(required, format = DateTime)]
+    pub(crate) eta: Option<String>,
+    /// After this it does not start any more.
+    #[schema(required, format = DateTime)]
+    pub(crate) expires_at: Option<String>,
+    /// Why it ran more than once, oldest first, the newest 32.
+    pub(crate) history: Vec<Redelivery>,
     /// As submitted; 0 unless told.
     pub(crate) priority: i8,
     /// While it is queued: how many tasks of the model go before it, counted up to 10,000.

@@ -12,7 +12,11 @@ fn record(state: State, outcome: Option<Outcome>) -> TaskView {
         created_at: at(0),
         started_at: outcome.is_some().then(|| at(1)),
         finished_at: outcome.is_some().then(|| at(2)),
+        due_at: None,
+        expires_at: (state == State::Pending).then(|| at(60)),
         attempts: Attempt(u32::from(outcome.is_some())),
+        retries: 0,
+        history: Vec::new(),
         priority: -3,
         metadata: Some(Bytes::from_static(br#"{"z": 1, "a": "\u00e9"}"#)),
         version: outcome.is_some().then(|| "7\"".into()),
@@ -31,6 +35,22 @@ fn written(view: &TaskView) -> String {
 #[test]
 fn a_queued_task() {
     insta::assert_snapshot!(written(&record(State::Pending, None)));
+}
+
+#[test]
+fn a_task_that_waits_to_be_tried_again() {
+    let mut view = record(State::Retry, None);
+    let at = Timestamp::from_micros(1_700_000_000_000_000);
+    view.record.due_at = Some(at.plus(std::time::Duration::from_secs(9)));
+    view.record.retries = 1;
+    view.record.history = (1..=2)
+        .map(|n| Redelivery {
+            attempt: Attempt(n),
+            at,
+            reason: "a \"reason\"".into(),
+        })
+        .collect();
+    insta::assert_snapshot!(written(&view));
 }
 
 #[test]

@@ -12,5 +12,6 @@ mod refusals;
 mod safetensors;
 mod shapes;
 mod stopping;
+mod times;
 mod waiting;
 mod wire;

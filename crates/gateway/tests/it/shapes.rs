@@ -120,6 +120,11 @@ async fn real_answers_fit_the_schemas() {
             "get",
             house.get(&format!("{failed}/result")).await,
         ),
+        (
+            "/v1/tasks/{id}/cancel",
+            "post",
+            house.post(&format!("{path}/cancel"), "").await,
+        ),
         ("/v1/models", "get", house.get("/v1/models").await),
         ("/v1/models/{model}", "get", house.get("/v1/models/echo").await),
         ("/v1/models/{model}", "get", house.get("/v1/models/ech").await),

@@ -175,11 +175,11 @@ fn options_come_from_the_query_and_the_headers() {
     };
     let order = ask(&[(METADATA, r#"{"k" : [1]}"#)], "?priority=-7", Form::Submit).unwrap();
     assert_eq!(
-        (order.priority, order.metadata.as_deref()),
+        (order.options.priority, order.options.metadata.as_deref()),
         (-7, Some(&br#"{"k" : [1]}"#[..]))
     );
     let order = ask(&[], "?timeout=500ms", Form::Predict).unwrap();
-    assert_eq!(order.timeout, Some(std::time::Duration::from_millis(500)));
+    assert_eq!(order.options.timeout, Some(std::time::Duration::from_millis(500)));
     for (query, form, says) in [
         ("?priority=101", Form::Submit, "`priority` must be a whole number"),
         (

@@ -77,7 +77,7 @@ fn options_come_from_the_query_and_the_headers_as_with_one_tensor() {
     );
     let order = order.unwrap();
     assert_eq!(
-        (order.priority, order.metadata.as_deref()),
+        (order.options.priority, order.options.metadata.as_deref()),
         (3, Some(&br#"{"k":1}"#[..]))
     );
     let order = super::read(
@@ -88,7 +88,7 @@ fn options_come_from_the_query_and_the_headers_as_with_one_tensor() {
         Form::Predict,
         &body,
     );
-    assert_eq!(order.unwrap().timeout, Some(std::time::Duration::from_secs(1)));
+    assert_eq!(order.unwrap().options.timeout, Some(std::time::Duration::from_secs(1)));
 }
 
 #[test]

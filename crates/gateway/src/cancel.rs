@@ -1,0 +1,41 @@
+//! `POST /v1/tasks/{id}/cancel`.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+
+use crate::app::App;
+use crate::json_out::ObjectOut;
+use crate::path::TaskPath;
+use crate::problem::Answer;
+use crate::router::json;
+use crate::upload::Upload;
+use crate::{query, schema};
+
+/// About the size of the answer.
+const ANSWER_BYTES: usize = 128;
+
+/// Cancel a task.
+///
+/// Answers once the task is revoked on stable storage: it stays so, also across a crash. A queued task never runs. One that a
+/// model process has at that moment may still be computed, and its result is thrown away. One that has ended stays as it is.
+/// `cancelled` says which. Cancelling twice does no harm.
+#[utoipa::path(
+    post,
+    path = "/v1/tasks/{id}/cancel",
+    operation_id = "cancelTask",
+    tag = "tasks",
+    params(("id" = String, Path, description = "The task's id")),
+    responses((status = 200, description = "What became of it", body = schema::Cancelled))
+)]
+pub(crate) async fn cancel(State(app): State<App>, TaskPath(id): TaskPath, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
+    // A body means nothing here, and is read away.
+    drop(Upload::new(&app, &parts.headers, body));
+    query::none(&parts.uri)?;
+    let cancellation = app.engine.cancel(id).await?;
+    let mut answer = ObjectOut::new(ANSWER_BYTES);
+    answer.plain("task_id", cancellation.id);
+    answer.plain("status", cancellation.state);
+    answer.plain("cancelled", cancellation.stopped.name());
+    Ok(json(StatusCode::OK, answer.end()))
+}

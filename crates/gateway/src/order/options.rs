@@ -1,0 +1,87 @@
+//! What a request says beside its input, the same in both of its forms: keys of a JSON body, parameters of a query.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cresset_config::ModelConfig;
+use cresset_task::Timestamp;
+
+use super::{Form, fields};
+
+/// Everything but the input.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Options {
+    /// 0 unless told.
+    pub(crate) priority: i8,
+    /// The caller's object, as it was written.
+    pub(crate) metadata: Option<Bytes>,
+    /// How long a prediction may take.
+    pub(crate) timeout: Option<Duration>,
+    /// A task starts no sooner.
+    pub(crate) due_at: Option<Timestamp>,
+    /// A task starts no later.
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// A value as the request has it.
+#[derive(Clone, Copy)]
+pub(super) enum Raw<'a> {
+    /// Of a key of a body.
+    Json(&'a str),
+    /// Of a parameter of a query.
+    Text(&'a str),
+}
+
+impl Form {
+    /// The keys that a JSON body may have beside `input`.
+    pub(super) const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Submit => &["input", "priority", "metadata", "eta", "countdown", "expires"],
+            Self::Predict => &["input", "timeout"],
+        }
+    }
+
+    /// The query parameters of a request with a binary body.
+    pub(super) const fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Submit => &["priority", "eta", "countdown", "expires"],
+            Self::Predict => &["timeout"],
+        }
+    }
+}
+
+impl Options {
+    /// Takes one option by its name, which is one of the form's. `now` is when the request came.
+    pub(super) fn set(
+        &mut self,
+        name: &str,
+        raw: Raw<'_>,
+        config: &ModelConfig,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        match name {
+            "priority" => self.priority = fields::priority(raw)?,
+            "metadata" => self.metadata = Some(fields::metadata(raw)?),
+            "timeout" => self.timeout = Some(fields::timeout(raw, config.limits.predict_timeout)?),
+            "eta" | "countdown" if self.due_at.is_some() => {
+                return Err("is given with the other: a start is an `eta` or a `countdown`".into());
+            }
+            "eta" => self.due_at = Some(fields::eta(raw)?),
+            "countdown" => self.due_at = Some(now.plus(fields::countdown(raw)?)),
+            "expires" => self.expires_at = Some(fields::expires(raw, now)?),
+            _ => unreachable!("the forms hold the names above"),
+        }
+        Ok(())
+    }
+
+    /// What no option shows alone: the wrong one, and why.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        match (self.due_at, self.expires_at) {
+            (Some(due), Some(end)) if end <= due => Err((
+                "expires",
+                format!("is {end}, no later than its start at {due}: it would never run"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
