@@ -46,6 +46,7 @@ fn run(command: Command) -> Result<Exit, Trouble> {
         Command::Submit(args) => commands::submit::run(*args),
         Command::Status(args) => commands::status::run(&args),
         Command::Result(args) => commands::result::run(&args),
+        Command::Cancel(args) => commands::cancel::run(&args),
         Command::Models(args) => commands::models::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }

@@ -71,6 +71,7 @@ impl Worker {
             Ok(input) => SubmitBody {
                 priority: self.priority,
                 metadata: self.metadata.as_deref(),
+                ..SubmitBody::default()
             }
             .render(input),
             Err(error) => return Ok(End::Done(Record::bad_line(number, not_json(&error)))),

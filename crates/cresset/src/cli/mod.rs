@@ -32,6 +32,7 @@ pub(crate) enum Command {
     Submit(Box<commands::submit::SubmitArgs>),
     Status(commands::status::StatusArgs),
     Result(commands::result::ResultArgs),
+    Cancel(commands::cancel::CancelArgs),
     Models(commands::models::ModelsArgs),
     Completions(commands::completions::CompletionsArgs),
 }

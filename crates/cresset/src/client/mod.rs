@@ -1,4 +1,4 @@
-//! The HTTP client behind `submit`, `status`, `result`, `models` and the bulk form: one place that knows paths, time
+//! The HTTP client behind `submit`, `status`, `result`, `cancel`, `models` and the bulk form: one place that knows paths, time
 //! limits and what an answer means.
 //!
 //! A call is made once and its end is typed ([`CallError`]); whether to try again is the caller's decision, because only
@@ -20,7 +20,7 @@ pub(crate) use error::CallError;
 pub(crate) use error::Problem;
 pub(crate) use target::{DEFAULT_URL, Target};
 pub(crate) use wait::{POLL, WaitEnd};
-pub(crate) use wire::{Accepted, Batching, Model, Models, SubmitBody, Task, Tensor};
+pub(crate) use wire::{Accepted, Batching, Cancelled, Model, Models, SubmitBody, Task, Tensor};
 
 use crate::exit::Trouble;
 
@@ -93,6 +93,13 @@ impl Client {
                 .timeout(CALL_TIMEOUT + wait.unwrap_or_default()),
         )
         .await
+    }
+
+    /// Revokes a task that has not ended.
+    pub(crate) async fn cancel(&self, id: TaskId) -> Result<(Cancelled, Bytes), CallError> {
+        let path = format!("/v1/tasks/{id}/cancel");
+        self.read(self.request(Method::POST, &path).timeout(CALL_TIMEOUT))
+            .await
     }
 
     /// All models.

@@ -3,6 +3,8 @@
 //!
 //! Unknown fields are ignored: a newer server may say more.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use cresset_task::{Code, State, TaskId};
 use serde::{Deserialize, Deserializer};
@@ -17,6 +19,12 @@ pub(crate) struct SubmitBody<'a> {
     pub(crate) priority: Option<i8>,
     /// A JSON object.
     pub(crate) metadata: Option<&'a RawValue>,
+    /// An instant, as the server reads it.
+    pub(crate) eta: Option<&'a str>,
+    /// A time from now.
+    pub(crate) countdown: Option<Duration>,
+    /// A time from now.
+    pub(crate) expires: Option<Duration>,
 }
 
 impl SubmitBody<'_> {
@@ -32,6 +40,14 @@ impl SubmitBody<'_> {
             body.push_str(",\"metadata\":");
             body.push_str(metadata.get());
         }
+        if let Some(eta) = self.eta {
+            body.push_str(&format!(",\"eta\":{}", serde_json::Value::from(eta)));
+        }
+        for (key, value) in [("countdown", self.countdown), ("expires", self.expires)] {
+            if let Some(value) = value {
+                body.push_str(&format!(",\"{key}\":\"{}ms\"", value.as_millis()));
+            }
+        }
         body.push('}');
         body.into()
     }
@@ -42,6 +58,15 @@ impl SubmitBody<'_> {
 pub(crate) struct Accepted {
     /// The task's id.
     pub(crate) task_id: TaskId,
+}
+
+/// The answer to a cancellation.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Cancelled {
+    #[serde(deserialize_with = "state")]
+    pub(crate) status: State,
+    /// `before`, `during` or `too_late`.
+    pub(crate) cancelled: String,
 }
 
 /// A task.
@@ -61,9 +86,22 @@ pub(crate) struct Task {
     pub(crate) started_at: Option<String>,
     pub(crate) finished_at: Option<String>,
     pub(crate) attempts: Option<u32>,
+    pub(crate) retries: Option<u32>,
+    pub(crate) eta: Option<String>,
+    pub(crate) expires_at: Option<String>,
+    #[serde(default)]
+    pub(crate) history: Vec<Redelivery>,
     pub(crate) queue_position: Option<u64>,
     #[serde(default)]
     pub(crate) metadata: Option<Box<RawValue>>,
+}
+
+/// Why a task ran once more.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Redelivery {
+    pub(crate) attempt: u32,
+    pub(crate) at: String,
+    pub(crate) reason: String,
 }
 
 impl Task {
@@ -227,11 +265,17 @@ mod tests {
         let body = SubmitBody {
             priority: Some(-5),
             metadata: Some(metadata),
+            eta: Some("2026-01-31T08:00:00Z"),
+            countdown: None,
+            expires: Some(Duration::from_millis(1500)),
         }
         .render(input);
         assert_eq!(
             body,
-            r#"{"input":[1.10, 12345678901234567890123],"priority":-5,"metadata":{"user": 7}}"#
+            concat!(
+                r#"{"input":[1.10, 12345678901234567890123],"priority":-5,"metadata":{"user": 7},"#,
+                r#""eta":"2026-01-31T08:00:00Z","expires":"1500ms"}"#
+            )
         );
     }
 

@@ -79,6 +79,9 @@ fn overview(task: &Task) -> String {
             .map(|position| format!("{position} before it in the queue")),
     );
     push("attempts", task.attempts.map(|n| n.to_string()));
+    push("retries", task.retries.filter(|n| *n > 0).map(|n| n.to_string()));
+    push("due", task.eta.clone());
+    push("expires", task.expires_at.clone());
     push("created", task.created_at.clone());
     push("started", task.started_at.clone());
     push("finished", task.finished_at.clone());
@@ -93,6 +96,10 @@ fn overview(task: &Task) -> String {
         push("result", Some(short(task.result_text())));
     }
     push("error", task.error.as_ref().map(ToString::to_string));
+    for entry in &task.history {
+        let text = format!("attempt {} at {}: {}", entry.attempt, entry.at, entry.reason);
+        push("ran again", Some(text));
+    }
     let mut text = out::pairs(items);
     for line in task
         .error
@@ -131,13 +138,16 @@ mod tests {
         let pending = task(
             r#""status":"PENDING","created_at":"2026-11-23T10:00:00.000000Z","attempts":0,"queue_position":3"#,
         );
+        let retry = task(
+            r#""status":"RETRY","attempts":1,"retries":1,"eta":"2026-11-23T10:00:09.000000Z","expires_at":"2026-11-23T11:00:00.000000Z","history":[{"attempt":1,"at":"2026-11-23T10:00:00.000000Z","reason":"ValueError: busy"}]"#,
+        );
         let success = task(
             r#""status":"SUCCESS","result":[0.5,0.25],"created_at":"2026-11-23T10:00:00.000000Z","started_at":"2026-11-23T10:00:00.100000Z","finished_at":"2026-11-23T10:00:00.200000Z","attempts":1,"metadata":{"user":7}"#,
         );
         let failure = task(
             r#""status":"FAILURE","attempts":1,"error":{"code":"model_error","type":"ValueError","message":"odd","traceback":"Traceback:\n  File \"model.py\"\nValueError: odd"}"#,
         );
-        insta::assert_snapshot!([overview(&pending), overview(&success), overview(&failure)].join("\n"));
+        insta::assert_snapshot!([&pending, &retry, &success, &failure].map(overview).join("\n"));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub(crate) struct SubmitArgs {
     #[arg(long, value_name = "JSON")]
     metadata: Option<String>,
     #[command(flatten)]
+    when: WhenArgs,
+    #[command(flatten)]
     wait: WaitArgs,
     /// Print the server's JSON document of the task instead of the bare id or result
     #[arg(long, conflicts_with = "jsonl")]
@@ -65,6 +67,20 @@ pub(crate) struct SubmitArgs {
     bulk: BulkArgs,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Time")]
+struct WhenArgs {
+    /// Do not start before this instant, such as 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "INSTANT", conflicts_with_all = ["countdown", "jsonl"])]
+    eta: Option<String>,
+    /// Do not start before so long from now, such as 90s
+    #[arg(long, value_name = "TIME", conflicts_with = "jsonl", value_parser = cli::duration)]
+    countdown: Option<Duration>,
+    /// Revoke it if it has not started within this time
+    #[arg(long, value_name = "TIME", conflicts_with = "jsonl", value_parser = cli::duration)]
+    expires: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -118,6 +134,9 @@ pub(crate) fn run(args: SubmitArgs) -> Result<Exit, Trouble> {
     let body = SubmitBody {
         priority: args.priority,
         metadata: metadata.as_deref(),
+        eta: args.when.eta.as_deref(),
+        countdown: args.when.countdown,
+        expires: args.when.expires,
     }
     .render(&input);
     cli::block_on(one(

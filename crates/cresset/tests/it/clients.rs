@@ -178,3 +178,47 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         assert_eq!(String::from_utf8(ended.stderr).unwrap(), "", "{args:?}");
     }
 }
+
+#[test]
+fn a_cancellation_says_when_it_came_and_exits_1_when_it_was_too_late() {
+    let mock = Mock::start(Manner::default());
+    let queued = "019a2c3e-7b1f-7cc0-8000-2f6f8e1b5a10";
+    let cancelled = run(&["cancel", queued, "--url", &mock.url]);
+    assert_eq!(
+        (
+            cancelled.exit,
+            cancelled.stdout.as_str(),
+            cancelled.stderr.as_str()
+        ),
+        (0, "REVOKED, before it ran\n", "")
+    );
+    let submitted = run(&["submit", "digits", "--json", "[1]", "--url", &mock.url]);
+    let ended = id(&submitted.stdout);
+    let late = run(&["cancel", &ended, "--json", "--url", &mock.url]);
+    assert_eq!(late.exit, 1, "{late}");
+    let document: serde_json::Value = serde_json::from_str(&late.stdout).unwrap();
+    assert_eq!(
+        (&document["status"], &document["cancelled"]),
+        (&"SUCCESS".into(), &"too_late".into())
+    );
+}
+
+#[test]
+fn a_submit_says_when_to_start_and_when_to_give_up() {
+    let mock = Mock::start(Manner::default());
+    let url = ["--url", mock.url.as_str()];
+    let submit = |times: &[&str]| run(&[&["submit", "digits", "--json", "1"], times, &url].concat());
+    assert_eq!(submit(&["--countdown", "90s", "--expires", "10m"]).exit, 0);
+    assert_eq!(submit(&["--eta", "2099-01-31T08:00:00Z"]).exit, 0);
+    assert_eq!(
+        submit(&["--eta", "2099-01-31T08:00:00Z", "--countdown", "1s"]).exit,
+        64
+    );
+    assert_eq!(
+        mock.bodies(),
+        [
+            serde_json::json!({"input": 1, "countdown": "90000ms", "expires": "600000ms"}),
+            serde_json::json!({"input": 1, "eta": "2099-01-31T08:00:00Z"}),
+        ]
+    );
+}

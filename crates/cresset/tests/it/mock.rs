@@ -75,6 +75,7 @@ impl Mock {
             .route("/v1/models/{model}", get(model))
             .route("/v1/models/{model}/tasks", post(submit))
             .route("/v1/tasks/{id}", get(task))
+            .route("/v1/tasks/{id}/cancel", post(cancel))
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), count))
             .with_state(Arc::clone(&shared));
         let listener = runtime
@@ -273,6 +274,20 @@ async fn task(
     }
     task.as_object_mut().unwrap().remove("held");
     answer(StatusCode::OK, &task)
+}
+
+/// Tasks of the mock have ended at once; one that it does not know is queued.
+async fn cancel(State(shared): App, Path(id): Path<String>) -> Response {
+    let known = shared.seen.lock().unwrap().tasks.contains_key(&id);
+    let (status, cancelled) = if known {
+        ("SUCCESS", "too_late")
+    } else {
+        ("REVOKED", "before")
+    };
+    answer(
+        StatusCode::OK,
+        &json!({"task_id": id, "status": status, "cancelled": cancelled}),
+    )
 }
 
 async fn models() -> Response {

@@ -88,7 +88,10 @@ fn options_come_from_the_query_and_the_headers_as_with_one_tensor() {
         Form::Predict,
         &body,
     );
-    assert_eq!(order.unwrap().options.timeout, Some(std::time::Duration::from_secs(1)));
+    assert_eq!(
+        order.unwrap().options.timeout,
+        Some(std::time::Duration::from_secs(1))
+    );
 }
 
 #[test]
