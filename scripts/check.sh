@@ -46,12 +46,12 @@ python="$(python3 scripts/dev_env.py test)"
 bin="$(dirname "$python")"
 
 step "format (cargo fmt)" cargo fmt --all --check
-step "format (ruff)" "$bin/ruff" format --check --quiet .
+step "format (ruff)" "$bin/ruff" format --check --quiet . python/cresset
 step "house rules" "$python" scripts/check_tidy.py
 step "dependency arrows" arrows
 step "dependencies" dependencies
 step "shell scripts" shells
-step "ruff" "$bin/ruff" check --quiet .
+step "ruff" "$bin/ruff" check --quiet . python/cresset
 step "types (repository)" "$bin/pyright" --pythonpath "$python"
 step "types (python/cresset)" "$bin/pyright" --pythonpath "$python" --project python/cresset
 step "clippy" cargo clippy --workspace --all-targets --all-features --locked -- -D warnings

@@ -9,5 +9,5 @@ need_python
 
 bin="$(dirname "$(python3 scripts/dev_env.py bare)")"
 cargo fmt --all
-"$bin/ruff" check --quiet --fix --select I .
-"$bin/ruff" format --quiet .
+"$bin/ruff" check --quiet --fix --select I . python/cresset
+"$bin/ruff" format --quiet . python/cresset

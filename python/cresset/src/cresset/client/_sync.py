@@ -44,10 +44,10 @@ class Client:
     Thread-safe; one client for a whole program is best, as it keeps its connections. Fork-safe: a forked child makes
     its own connections.
 
-    Inputs are anything made of JSON's kinds, numpy arrays and torch tensors, at any depth. Arrays for a tensor model travel
-    as bytes, which costs both sides far less than JSON, and with `as_` results do too. For that the model's declaration
-    is asked for once, with the first array. What does not fit the declared type without loss of meaning (a fraction for an
-    `int64`, 300 for a `uint8`) goes as JSON, so that the error names the element.
+    Inputs are anything made of JSON's kinds, numpy arrays and torch tensors, at any depth. Arrays for a tensor model
+    travel as bytes, which costs both sides far less than JSON, and with `as_` results do too. For that the model's
+    declaration is asked for once, with the first array. What does not fit the declared type without loss of meaning (a
+    fraction for an `int64`, 300 for a `uint8`) goes as JSON, so that the error names the element.
 
     Args:
         base_url: where the server is.

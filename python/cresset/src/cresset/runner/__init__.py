@@ -16,7 +16,7 @@ Map:
 | `_loop` | HELLO to exit |
 | `_start`, `_discover`, `_weights` | from a folder to something that can be called |
 | `_torch` | what is done with torch beside batches |
-| `_slab`, `_tensors`, `_outputs` | batches of tensor models |
+| `_slab`, `_device`, `_tensors`, `_outputs` | batches of tensor models |
 | `_objects`, `_items`, `_jsonable` | batches of object models, and JSON results |
 | `_failure` | what goes wrong, in words |
 """

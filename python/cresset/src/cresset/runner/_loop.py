@@ -57,8 +57,12 @@ class Instance:
         # What is loaded stays for good: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        with self._modes:
-            return self._serve()
+        try:
+            with self._modes:
+                return self._serve()
+        finally:
+            if self._tensors is not None:
+                self._tensors.close()
 
     def _bring_up(self, hello: Hello, fd: int | None) -> bool:
         start = _start.Start(hello)

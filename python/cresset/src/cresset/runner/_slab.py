@@ -65,6 +65,10 @@ class Slab:
         self._torch = torch
         self._dtypes = torch_dtypes(torch)
         self._layout = layout
+        self.size: Final = layout.size
+        """Bytes of it."""
+        self.address: Final[int] = torch.frombuffer(self._memory, dtype=torch.uint8, count=1).data_ptr()
+        """Where it is mapped; at the start of a page."""
         self._inputs: dict[tuple[int, bytes], Inputs] = {}
         self._outputs: dict[tuple[int, tuple[Any, ...]], Outputs | None] = {}
         # Private to torch; without it a model that keeps its inputs cannot be noticed.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cresset.runner import _wire as wire
+from cresset.runner._device import carrier
 from cresset.runner._failure import OutputError
 from cresset.runner._items import ItemEnd, finish_items
 from cresset.runner._outputs import OutputReader
@@ -35,11 +36,21 @@ class TensorRunner:
         self._has_names = bool(hello.outputs)
         self._input_names = tuple(spec.name for spec in hello.inputs)
         self._copy = hello.copy_inputs
-        self._move_to = None if hello.device == "cpu" else hello.device
+        self._carrier = carrier(self._torch, hello.device, note)
+        if self._carrier is not None:
+            self._carrier.adopt(self._slab)
 
     def resize(self, layout: Layout, fd: int) -> None:
         """Change to a larger slab; the old memory goes when its last tensor does."""
-        self._slab = Slab(self._torch, layout, fd)
+        slab = Slab(self._torch, layout, fd)
+        if self._carrier is not None:
+            self._carrier.adopt(slab)
+        self._slab = slab
+
+    def close(self) -> None:
+        """Let go of the slab. May be called twice; no batch may be run after it."""
+        if self._carrier is not None:
+            self._carrier.release()
 
     def run(self, header: wire.Header, body: memoryview) -> tuple[bytes, tuple[bytes | bytearray, ...]]:
         """Run one batch; gives the answer's header and the parts of its body.
@@ -54,20 +65,11 @@ class TensorRunner:
             raise wire.ProtocolError(
                 f"a RUN has {len(inputs.tensors)} tensors, the model {len(self._input_names)} inputs"
             )
-        named = self._reader.named(self._predict(self._batch(inputs.tensors)), header.batch)
-        if self._postprocess is None:
-            answer = self._answer(header, named)
-        else:
-            items = self._items(named, header.batch)
-            ends = finish_items([ItemEnd(value=item) for item in items], self._postprocess)
-            del items
-            body_out = wire.pack_statuses(ends)
-            head = wire.pack_header(
-                wire.DONE_OBJECTS, len(body_out), seq=header.seq, slot=header.slot, batch=header.batch
-            )
-            answer = head, (body_out,)
-        del named
-        if not self._copy and self._move_to is None and self._slab.is_kept(inputs):
+        if self._carrier is not None:
+            with self._carrier.turn(header.slot):
+                return self._compute(header, inputs.tensors)
+        answer = self._compute(header, inputs.tensors)
+        if not self._copy and self._slab.is_kept(inputs):
             self._copy = True
             self._note(
                 "the model keeps a reference to its input after predict has returned; that memory is overwritten by "
@@ -76,9 +78,21 @@ class TensorRunner:
             )
         return answer
 
+    def _compute(self, header: wire.Header, tensors: tuple[Any, ...]) -> tuple[bytes, tuple[bytes | bytearray, ...]]:
+        """Run `predict` and make the answer."""
+        named = self._reader.named(self._predict(self._batch(tensors)), header.batch)
+        if self._postprocess is None:
+            return self._answer(header, named)
+        items = self._items(named, header.batch)
+        del named
+        ends = finish_items([ItemEnd(value=item) for item in items], self._postprocess)
+        body = wire.pack_statuses(ends)
+        head = wire.pack_header(wire.DONE_OBJECTS, len(body), seq=header.seq, slot=header.slot, batch=header.batch)
+        return head, (body,)
+
     def _batch(self, tensors: tuple[Any, ...]) -> Any:
-        if self._move_to is not None:
-            mine = [tensor.to(self._move_to, non_blocking=True) for tensor in tensors]
+        if self._carrier is not None:
+            mine = [self._carrier.to_device(tensor) for tensor in tensors]
         elif self._copy:
             mine = [tensor.clone() for tensor in tensors]
         else:
@@ -96,7 +110,10 @@ class TensorRunner:
         parts: tuple[bytes | bytearray, ...]
         if place is not None:
             for target, value in zip(place.tensors, named.values(), strict=True):
-                target.copy_(value)  # waits for the device, makes it contiguous
+                if self._carrier is not None:
+                    self._carrier.to_slab(target, value)
+                else:
+                    target.copy_(value)  # makes it contiguous
             parts = (names + place.descriptors,)
         else:
             flags |= wire.FLAG_INLINE
