@@ -29,6 +29,8 @@ pub struct ModelConfig {
     pub instances: Instances,
     /// Bounds.
     pub limits: ModelLimits,
+    /// When a task that failed is tried again.
+    pub retry: Retry,
     /// The interpreter.
     pub environment: Environment,
     /// A pickled module may be loaded: whoever wrote the weights may run code here.
@@ -158,6 +160,31 @@ impl Default for ModelLimits {
             max_queue_bytes: 1 << 30,
             max_waiting: 1024,
             max_attempts: 3,
+        }
+    }
+}
+
+/// When a task that failed is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// How often at most. Default 3.
+    pub max_retries: u32,
+    /// The wait before the first; each further one is twice as long. Default 1 s.
+    pub delay: Duration,
+    /// The longest wait. Default 10 min.
+    pub max_delay: Duration,
+    /// Classes of exceptions that are tried again, as `error.type` names them; `*` is any. Default none: only what the
+    /// model asks for with `cresset.Retry`.
+    pub on: Vec<String>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            max_retries: 3,
+            delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(600),
+            on: Vec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cresset_task::{DType, ModelName, TensorSpec};
 
 use crate::field::{Field, Key};
-use crate::model::{Batching, Entry, Instances, ModelLimits};
+use crate::model::{Batching, Entry, Instances, ModelLimits, Retry};
 use crate::model_values::{
     set_description, set_dtype, set_entry, set_name, set_path, set_python_version, set_tensor_name,
     set_version, show_entry,
@@ -24,6 +24,7 @@ pub(crate) struct Draft {
     pub(crate) batching: Batching,
     pub(crate) instances: Instances,
     pub(crate) limits: ModelLimits,
+    pub(crate) retry: Retry,
     pub(crate) python: Option<String>,
     pub(crate) requirements: Option<String>,
     pub(crate) python_version: Option<String>,
@@ -249,6 +250,33 @@ pub(crate) const MODEL_KEYS: &[Key<Draft>] = &[
         int!(limits.max_attempts, 1, 1000),
         "How often a task that kills or hangs its process is tried. A SIGKILL from outside says little of the task: \
          five times as often.",
+    ),
+    key(
+        "retry.max_retries",
+        int!(retry.max_retries, 0, 1000),
+        "How often a task whose input made the model raise is tried again, where `retry.on` or the model's own \
+         `cresset.Retry` says so. Predictions are not.",
+    ),
+    key(
+        "retry.delay",
+        duration!(retry.delay, Duration::ZERO, TIMEOUT_MAX),
+        "The wait before the first retry; each further one is twice as long. Each is spread by a fifth either way.",
+    ),
+    key(
+        "retry.max_delay",
+        duration!(retry.max_delay, Duration::ZERO, TIMEOUT_MAX),
+        "The longest wait between two tries.",
+    ),
+    words(
+        key(
+            "retry.on",
+            Field::ByHand(
+                "array of exceptions' classes in quotes, as `error.type` names them; `\"*\"` is any",
+            ),
+            "The exceptions that are tried again. `cresset.Reject` is never.",
+        ),
+        "none: only what the model asks for by raising `cresset.Retry`",
+        r#"["TimeoutError", "requests.exceptions.ConnectionError"]"#,
     ),
     words(
         key(

@@ -17,6 +17,8 @@ use crate::walk::{self, Node};
 pub const MODEL_TOML: &str = "model.toml";
 /// Devices of one model at most.
 const DEVICES_MAX: usize = 64;
+/// Classes of exceptions listed, at most: each failure is compared with each.
+const RETRY_ON_MAX: usize = 64;
 
 /// What we need to know of a model folder's contents.
 pub trait Folder {
@@ -60,6 +62,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
             batching: draft.batching,
             instances: draft.instances,
             limits: draft.limits,
+            retry: draft.retry,
             environment,
             allow_pickle: draft.allow_pickle,
             copy_inputs: draft.copy_inputs,
@@ -73,6 +76,7 @@ fn read_by_hand(key: &Key<Draft>, value: &Node<'_>, draft: &mut Draft, report: &
         "inputs" => draft.inputs = read_tensors("inputs", value, report),
         "outputs" => draft.outputs = read_tensors("outputs", value, report),
         "instances.devices" => read_devices(value, draft, report),
+        "retry.on" => read_retry_on(value, draft, report),
         "environment.variables" => read_variables(value, draft, report),
         other => report.add(
             value.span(),
@@ -133,6 +137,48 @@ fn read_devices(value: &Node<'_>, draft: &mut Draft, report: &mut Report<'_>) {
         }
     }
     draft.instances.devices = devices;
+}
+
+fn read_retry_on(value: &Node<'_>, draft: &mut Draft, report: &mut Report<'_>) {
+    const KEY: &str = "retry.on";
+    const FORM: &str = "an exception's class in quotes, such as \"TimeoutError\", or \"*\"";
+    let Some(array) = value.get_ref().as_array() else {
+        let given = Given::Toml(value.get_ref());
+        let refusal = Refusal::new(format!(
+            "must be an array of exceptions' classes, is {}",
+            given.describe()
+        ));
+        report.add(
+            value.span(),
+            KEY,
+            refusal.maybe_hint(given.text().map(|t| format!("write [{}]", quote(t)))),
+        );
+        return;
+    };
+    if array.len() > RETRY_ON_MAX {
+        let message = format!("must have at most {RETRY_ON_MAX} classes, has {}", array.len());
+        report.add(value.span(), KEY, Refusal::new(message));
+    }
+    for (i, class) in array.iter().enumerate() {
+        let given = Given::Toml(class.get_ref());
+        match given.text().filter(|text| is_class(text)) {
+            Some(text) => draft.retry.on.push(text.to_owned()),
+            None => report.add(
+                class.span(),
+                format!("{KEY}[{i}]"),
+                Refusal::new(format!("must be {FORM}, is {}", given.describe())),
+            ),
+        }
+    }
+}
+
+/// `TimeoutError`, `requests.exceptions.ConnectionError`, or `*` for any.
+fn is_class(text: &str) -> bool {
+    let is_name = |part: &str| {
+        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    text == "*" || text.split('.').all(is_name)
 }
 
 fn is_device(text: &str) -> bool {

@@ -306,3 +306,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_retry_policy_lists_classes_of_exceptions() {
+    let model = read(
+        "[retry]\nmax_retries = 5\ndelay = \"2s\"\non = [\"TimeoutError\", \"requests.exceptions.ConnectionError\", \"*\"]",
+    );
+    let retry = model.unwrap().retry;
+    assert_eq!((retry.max_retries, retry.delay), (5, Duration::from_secs(2)));
+    assert_eq!(
+        retry.on,
+        ["TimeoutError", "requests.exceptions.ConnectionError", "*"]
+    );
+    assert!(read("").unwrap().retry.on.is_empty());
+    insta::assert_snapshot!(
+        complain("[retry]\non = [\"Timeout Error\", 5, \"\", \"a..b\"]\n")
+            + &complain("[retry]\non = \"*\"\n")
+    );
+}

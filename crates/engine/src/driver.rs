@@ -11,15 +11,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cresset_batch::{Batcher, Class, Decision, Entry, Limits, Moment, Seat};
-use cresset_queue::{Completion, Lease, LeaseRequest, QueueError, Release};
+use cresset_queue::{Lease, LeaseRequest, QueueError, Release};
 use cresset_runner::{DownReason, Job, JobEnd, NotTaken, PoolEvent, Timing};
-use cresset_task::{BatchId, Code, Failure, InstanceId, Outcome, Payload, TaskId, Timestamp};
+use cresset_task::{BatchId, Code, Failure, InstanceId, Payload, TaskId, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::api::{EngineError, Prediction};
-use crate::item::{Item, Origin, check_fit};
-use crate::recorder::{self, End};
+use crate::ends::TaskEnds;
+use crate::item::{Item, Leased, Origin, check_fit};
+use crate::recorder;
 use crate::seats::SeatMap;
 use crate::served::{self, Served};
 use crate::shared::Shared;
@@ -36,8 +37,8 @@ const DUE_SOONEST: Duration = Duration::from_millis(2);
 const DUE_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a lease brought, and the instant that the store recorded as the start.
-type Leased = (Timestamp, Result<Vec<Lease>, QueueError>);
-type LeaseFuture = Pin<Box<dyn Future<Output = Leased> + Send>>;
+type LeaseAnswer = (Timestamp, Result<Vec<Lease>, QueueError>);
+type LeaseFuture = Pin<Box<dyn Future<Output = LeaseAnswer> + Send>>;
 
 struct Flight {
     instance: InstanceId,
@@ -240,7 +241,7 @@ impl Driver {
         Some(self.shared.now() + wait)
     }
 
-    fn on_leased(&mut self, (leased_at, leased): Leased) {
+    fn on_leased(&mut self, (leased_at, leased): LeaseAnswer) {
         self.lease = None;
         let leases = match leased {
             Ok(leases) => leases,
@@ -257,19 +258,19 @@ impl Driver {
             attempt,
             payload,
             created_at,
-            ..
+            retries,
+            priority: _,
         } in leases
         {
             let fit = check_fit(&payload, &self.served.config);
-            let item = Item::new(
-                payload,
-                Origin::Queue {
-                    id,
-                    attempt,
-                    created_at,
-                    leased_at,
-                },
-            );
+            let leased = Leased {
+                id,
+                attempt,
+                created_at,
+                leased_at,
+                retries,
+            };
+            let item = Item::new(payload, Origin::Queue(leased));
             match fit {
                 Ok(()) => self.batcher.push(item.into_entry(now)),
                 Err(why) => unfit.push((item, Resolution::Failed(outdated(&why)))),
@@ -331,9 +332,9 @@ impl Driver {
 
     /// Passes ends on: to the caller who waits, or to the store.
     fn resolve(&mut self, resolved: Vec<(Item, Resolution)>, timing: Timing) {
-        let mut ends = Vec::with_capacity(resolved.len());
-        let (now, finished_at) = (self.shared.now(), Timestamp::now());
-        let version = &self.served.config.version;
+        let mut ends = TaskEnds::default();
+        let (now, at) = (self.shared.now(), Timestamp::now());
+        let config = &self.served.config;
         for (item, resolution) in resolved {
             match item.origin {
                 Origin::Caller { reply, since, .. } => {
@@ -341,7 +342,7 @@ impl Driver {
                     let answer = match resolution {
                         Resolution::Done(output) => Ok(Prediction {
                             output,
-                            version: version.clone(),
+                            version: config.version.clone(),
                             queued,
                             compute: timing.compute,
                         }),
@@ -353,39 +354,20 @@ impl Driver {
                     // An error means that the caller has gone: nobody to answer.
                     let _ = reply.send(answer);
                 }
-                Origin::Queue {
-                    id,
-                    attempt,
-                    created_at,
-                    leased_at,
-                } => {
-                    let outcome = match resolution {
-                        Resolution::Done(output) => Outcome::Success(output),
-                        Resolution::Failed(failure) => Outcome::Failure(failure),
-                    };
-                    let completion = Completion {
-                        id,
-                        attempt,
-                        redeliveries: item.deliveries.saturating_sub(1),
-                        history: item.history,
-                        outcome,
-                        version: Some(version.clone()),
-                        finished_at,
-                    };
-                    ends.push(End {
-                        completion,
-                        created_at,
-                        started_at: leased_at,
-                    });
+                Origin::Queue(leased) => {
+                    let (deliveries, history) = (item.deliveries, item.history);
+                    ends.add(leased, deliveries, history, resolution, config, at);
                 }
             }
         }
-        if !ends.is_empty() {
-            self.records.spawn(recorder::record(
-                Arc::clone(&self.shared),
-                Arc::clone(&self.served),
-                ends,
-            ));
+        let TaskEnds { done, again } = ends;
+        if !done.is_empty() {
+            let recorded = recorder::record(Arc::clone(&self.shared), Arc::clone(&self.served), done);
+            self.records.spawn(recorded);
+        }
+        if !again.is_empty() {
+            let put_off = recorder::put_off(Arc::clone(&self.shared), Arc::clone(&self.served), again);
+            self.records.spawn(put_off);
         }
     }
 
@@ -423,8 +405,11 @@ impl Driver {
 }
 
 fn as_release(item: &Item) -> Option<Release> {
-    match item.origin {
-        Origin::Queue { id, attempt, .. } => Some(Release { id, attempt }),
+    match &item.origin {
+        Origin::Queue(Leased { id, attempt, .. }) => Some(Release {
+            id: *id,
+            attempt: *attempt,
+        }),
         Origin::Caller { .. } => None,
     }
 }
@@ -436,10 +421,11 @@ fn outdated(why: &str) -> Failure {
         message: format!("the model's declaration has changed since this task was accepted: {why}"),
         traceback: None,
         stage: None,
+        again: Default::default(),
     }
 }
 
-async fn poll_lease(lease: &mut Option<LeaseFuture>) -> Leased {
+async fn poll_lease(lease: &mut Option<LeaseFuture>) -> LeaseAnswer {
     match lease {
         Some(future) => future.await,
         None => pending().await,

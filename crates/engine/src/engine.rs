@@ -166,12 +166,12 @@ impl Engine {
         // Cancel-safe: the receiver is polled in place, and dropping `waiting` gives up the entry.
         tokio::select! {
             Ok(news) = &mut waiting.news => match news {
-                News::Ended(ended) => {
+                News::Ended(ended) if ended.follows(&view.record) => {
                     ended.apply(&mut view.record);
                     view.queue_position = None;
                     Ok(view)
                 }
-                News::Look => self.task(id).await,
+                News::Ended(_) | News::Look => self.task(id).await,
             },
             () = tokio::time::sleep_until(until) => self.task(id).await,
             () = shared.draining.cancelled() => self.task(id).await,

@@ -25,12 +25,25 @@ pub(crate) enum Origin {
         since: Moment,
     },
     /// A leased task.
-    Queue {
-        id: TaskId,
-        attempt: Attempt,
-        created_at: Timestamp,
-        leased_at: Timestamp,
-    },
+    Queue(Leased),
+}
+
+/// A task that is ours to run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leased {
+    pub(crate) id: TaskId,
+    pub(crate) attempt: Attempt,
+    pub(crate) created_at: Timestamp,
+    pub(crate) leased_at: Timestamp,
+    /// How often it has been tried again by the retry policy.
+    pub(crate) retries: u32,
+}
+
+impl Leased {
+    /// The attempt that the latest of so many deliveries under this lease is.
+    pub(crate) fn delivery(&self, deliveries: u32) -> Attempt {
+        Attempt(self.attempt.0.saturating_add(deliveries.saturating_sub(1)))
+    }
 }
 
 /// An input in memory.
@@ -67,7 +80,7 @@ impl Item {
     pub(crate) fn is_wanted(&self) -> bool {
         match &self.origin {
             Origin::Caller { reply, .. } => !reply.is_closed(),
-            Origin::Queue { .. } => true,
+            Origin::Queue(_) => true,
         }
     }
 
@@ -75,20 +88,20 @@ impl Item {
     pub(crate) fn is_among(&self, tasks: &HashSet<TaskId>) -> bool {
         match &self.origin {
             Origin::Caller { .. } => false,
-            Origin::Queue { id, .. } => !tasks.is_empty() && tasks.contains(id),
+            Origin::Queue(leased) => !tasks.is_empty() && tasks.contains(&leased.id),
         }
     }
 
     /// Remembers why it has to run once more.
     pub(crate) fn note(&mut self, at: Timestamp, reason: &str) {
-        let Origin::Queue { attempt, .. } = self.origin else {
+        let Origin::Queue(leased) = &self.origin else {
             return;
         };
         if self.history.len() == HISTORY_MAX {
             self.history.remove(0);
         }
         self.history.push(Redelivery {
-            attempt: Attempt(attempt.0.saturating_add(self.deliveries.saturating_sub(1))),
+            attempt: leased.delivery(self.deliveries),
             at,
             reason: reason.to_owned(),
         });
@@ -97,7 +110,7 @@ impl Item {
     pub(crate) fn class(&self) -> Class {
         match self.origin {
             Origin::Caller { .. } => Class::Interactive,
-            Origin::Queue { .. } => Class::Bulk,
+            Origin::Queue(_) => Class::Bulk,
         }
     }
 

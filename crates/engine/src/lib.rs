@@ -5,6 +5,7 @@
 
 mod api;
 mod driver;
+mod ends;
 mod engine;
 mod expiry;
 mod idempotency;
@@ -13,6 +14,7 @@ pub mod metrics;
 mod rate;
 mod recorder;
 mod retention;
+mod retry;
 mod revoke;
 mod seats;
 mod served;

@@ -73,6 +73,7 @@ pub struct Metrics {
 pub struct ModelMetrics {
     model: String,
     accepted: Counter,
+    retried: Counter,
     succeeded: Counter,
     failed: Counter,
     revoked: Counter,
@@ -137,7 +138,7 @@ impl Metrics {
         );
         r.register(
             "tasks",
-            "Tasks by what became of them: accepted (PENDING) or ended",
+            "Tasks by what became of them: accepted (PENDING), put off to be tried again (RETRY), or ended",
             self.tasks.clone(),
         );
         r.register(
@@ -212,6 +213,7 @@ impl Metrics {
         ModelMetrics {
             model: name.to_owned(),
             accepted: task(State::Pending),
+            retried: task(State::Retry),
             succeeded: task(State::Success),
             failed: task(State::Failure),
             revoked: task(State::Revoked),
@@ -258,6 +260,11 @@ impl Metrics {
 impl ModelMetrics {
     pub(crate) fn accepted(&self) {
         self.accepted.inc();
+    }
+
+    /// A task failed and is to be tried again later.
+    pub(crate) fn retried(&self) {
+        self.retried.inc();
     }
 
     pub(crate) fn ended(&self, state: State, total: Duration) {

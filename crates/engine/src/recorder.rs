@@ -1,9 +1,10 @@
 //! From the ends of leased tasks to recorded outcomes, and to those who wait for them.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cresset_queue::{Completion, Finished, Release};
+use cresset_queue::{Completion, Finished, QueueError, Release, Retry};
 use cresset_task::{Attempt, Timestamp};
 
 use crate::served::Served;
@@ -13,6 +14,9 @@ use crate::waiters::{Ended, News};
 /// A store that refuses is asked again after this, doubling.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// A write under way, as the ports give it.
+type Writing<'s, T> = Pin<Box<dyn Future<Output = Result<T, QueueError>> + Send + 's>>;
 
 /// The end of one leased task.
 pub(crate) struct End {
@@ -24,29 +28,56 @@ pub(crate) struct End {
 /// Records ends, then wakes the waiters. While the store refuses, the results are kept here and tried again (the driver
 /// stops leasing meanwhile); once the engine is abandoned, the tasks are left to be delivered again.
 pub(crate) async fn record(shared: Arc<Shared>, served: Arc<Served>, ends: Vec<End>) {
-    let mut pause = RETRY_FIRST;
-    let answers = loop {
+    let finish = || {
         let completions = ends.iter().map(|end| end.completion.clone()).collect();
-        match shared.backend.finish(completions).await {
-            Ok(answers) => break answers,
-            Err(error) if error.is_temporary() => {
-                shared.store_failed(&error);
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_LONGEST),
-                    () = shared.abandon.cancelled() => return,
-                }
-            }
-            Err(error) => {
-                shared.store_failed(&error);
-                return;
-            }
-        }
+        shared.backend.finish(completions)
     };
-    shared.store_works();
+    let Some(answers) = persist(&shared, finish).await else {
+        return;
+    };
     for (end, answer) in ends.into_iter().zip(answers) {
         match answer {
             Finished::Recorded => announce(&shared, &served, end),
             Finished::Stale => served.metrics.stale(),
+        }
+    }
+}
+
+/// Queues failed tasks again, for later; as stubborn as [`record`].
+pub(crate) async fn put_off(shared: Arc<Shared>, served: Arc<Served>, retries: Vec<Retry>) {
+    let Some(answers) = persist(&shared, || shared.backend.retry(retries.clone())).await else {
+        return;
+    };
+    for answer in answers {
+        match answer {
+            Finished::Recorded => served.metrics.retried(),
+            Finished::Stale => served.metrics.stale(),
+        }
+    }
+    // The driver sleeps until the first of its delayed tasks is due: this may be sooner.
+    served.wake.notify_one();
+}
+
+/// Asks until the store takes it; `None` when it never will, or there is no time left.
+async fn persist<'s, T>(shared: &'s Shared, mut write: impl FnMut() -> Writing<'s, T>) -> Option<T> {
+    let mut pause = RETRY_FIRST;
+    loop {
+        match write().await {
+            Ok(answers) => {
+                shared.store_works();
+                return Some(answers);
+            }
+            Err(error) if error.is_temporary() => {
+                shared.store_failed(&error);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_LONGEST),
+                    () = shared.abandon.cancelled() => return None,
+                }
+            }
+            Err(error) => {
+                shared.store_failed(&error);
+                return None;
+            }
         }
     }
 }
@@ -66,6 +97,7 @@ fn announce(shared: &Shared, served: &Served, end: End) {
     }
     if shared.waiters.any(id) {
         let news = Ended {
+            leased: attempt,
             outcome,
             started_at: end.started_at,
             finished_at,

@@ -133,6 +133,7 @@ fn died(reason: &DownReason, times: u32) -> Failure {
         message: format!("the model process {reason} while running this task; it was tried {times} times"),
         traceback: None,
         stage: None,
+        again: Default::default(),
     }
 }
 
@@ -143,6 +144,7 @@ fn internal(message: String) -> Failure {
         message,
         traceback: None,
         stage: None,
+        again: Default::default(),
     }
 }
 
@@ -154,15 +156,18 @@ mod tests {
     use cresset_task::{Attempt, TaskId, Timestamp};
 
     use super::*;
-    use crate::item::Origin;
+    use crate::item::{Leased, Origin};
 
     fn entries(n: usize) -> Vec<Entry<Item>> {
         let now = Timestamp::from_micros(0);
-        let origin = || Origin::Queue {
-            id: TaskId::fresh(),
-            attempt: Attempt(1),
-            created_at: now,
-            leased_at: now,
+        let origin = || {
+            Origin::Queue(Leased {
+                id: TaskId::fresh(),
+                attempt: Attempt(1),
+                created_at: now,
+                leased_at: now,
+                retries: 0,
+            })
         };
         (0..n)
             .map(|i| {
@@ -178,6 +183,7 @@ mod tests {
             message: "boom".into(),
             traceback: None,
             stage: None,
+            again: Default::default(),
         }
     }
 

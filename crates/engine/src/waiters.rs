@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cresset_task::{Attempt, HISTORY_MAX, Outcome, Redelivery, TaskId, TaskRecord, Timestamp};
+use cresset_task::{Attempt, HISTORY_MAX, Outcome, Redelivery, State, TaskId, TaskRecord, Timestamp};
 use tokio::sync::oneshot;
 
 /// Maps are split so that waiters on different tasks seldom meet at one lock.
@@ -21,6 +21,8 @@ pub(crate) enum News {
 /// What changes in a record at its end.
 #[derive(Debug)]
 pub(crate) struct Ended {
+    /// The attempt under which the task was leased for its last run.
+    pub(crate) leased: Attempt,
     pub(crate) outcome: Outcome,
     pub(crate) started_at: Timestamp,
     pub(crate) finished_at: Timestamp,
@@ -31,9 +33,18 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// Whether nothing but this end has happened to the task since its record was read: the record shows this lease, or the
+    /// task queued for it.
+    pub(crate) fn follows(&self, record: &TaskRecord) -> bool {
+        match record.state {
+            State::Started => record.attempts == self.leased,
+            _ => record.attempts.next() == self.leased,
+        }
+    }
+
     /// Brings a record read before the end up to date.
     pub(crate) fn apply(&self, record: &mut TaskRecord) {
-        if let Ok(state) = cresset_task::State::Started.after(self.outcome.as_move()) {
+        if let Ok(state) = State::Started.after(self.outcome.as_move()) {
             record.state = state;
         }
         record.outcome = Some(self.outcome.clone());
@@ -123,6 +134,7 @@ mod tests {
         let at = Timestamp::from_micros(1);
         let outcome = Outcome::Success(Payload::Json(bytes::Bytes::from_static(b"1")));
         News::Ended(Arc::new(Ended {
+            leased: Attempt(1),
             outcome,
             started_at: at,
             finished_at: at,

@@ -238,6 +238,7 @@ fn fail_unreadable(
         message: format!("the stored input cannot be read: {damage}"),
         traceback: None,
         stage: None,
+        again: Default::default(),
     };
     let (state, outcome) = Stored::outcome(&Outcome::Failure(failure))?;
     let ending = Ending {

@@ -46,6 +46,7 @@ impl Unfit {
             message: self.to_string(),
             traceback: None,
             stage: None,
+            again: Default::default(),
         }
     }
 }

@@ -118,6 +118,7 @@ fn failure(code: Code, message: String) -> Failure {
         message,
         traceback: None,
         stage: Some(Stage::Output),
+        again: Default::default(),
     }
 }
 

@@ -21,7 +21,7 @@ pub use code::Code;
 pub use dtype::DType;
 pub use id::{Attempt, BatchId, InstanceId, TaskId};
 pub use name::ModelName;
-pub use outcome::{Failure, Outcome, Stage};
+pub use outcome::{Again, Failure, Outcome, Stage};
 pub use payload::Payload;
 pub use record::{HISTORY_MAX, Redelivery, TaskRecord};
 pub use state::{IllegalMove, Move, State};

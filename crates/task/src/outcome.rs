@@ -1,5 +1,7 @@
 //! How a task ends.
 
+use std::time::Duration;
+
 use crate::code::Code;
 use crate::payload::Payload;
 use crate::state::Move;
@@ -46,6 +48,21 @@ pub struct Failure {
     /// Which part of the model's code was running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
+    /// What the model's code says of another try. Not kept: it has been decided on when a failure is stored.
+    #[serde(skip)]
+    pub again: Again,
+}
+
+/// What a failure's model says of trying its input again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Again {
+    /// Nothing: the model's retry policy decides.
+    #[default]
+    Policy,
+    /// Yes, after this long if it says so (`cresset.Retry`).
+    Wanted(Option<Duration>),
+    /// No, whatever the policy says (`cresset.Reject`).
+    Never,
 }
 
 /// The part of a model's code.

@@ -37,6 +37,7 @@ fn failure() -> Failure {
         message: "too dark".into(),
         traceback: Some("File \"model.py\", line 3".into()),
         stage: Some(Stage::Predict),
+        again: Default::default(),
     }
 }
 

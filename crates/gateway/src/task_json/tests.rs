@@ -75,6 +75,7 @@ fn a_failure_keeps_its_traceback_to_itself_unless_told() {
         message: "a \"quote\"\nand a line".into(),
         traceback: Some("line 3".into()),
         stage: Some(cresset_task::Stage::Postprocess),
+        again: Default::default(),
     };
     let view = record(State::Failure, Some(Outcome::Failure(failure)));
     insta::assert_snapshot!(written(&view));

@@ -153,6 +153,7 @@ fn end(item: Payload) -> ItemEnd {
                 message: value["raise"].as_str().unwrap().into(),
                 traceback: Some("File \"model.py\", line 3, in predict".into()),
                 stage: Some(Stage::Predict),
+                again: Default::default(),
             })
         }
         _ => ItemEnd::Done(item),

@@ -17,6 +17,7 @@ pub(super) fn outcomes() -> Vec<(Outcome, State)> {
         message: "bad \"input\"\n\u{1f525}".into(),
         traceback: Some("Traceback ...".into()),
         stage: Some(Stage::Predict),
+        again: Default::default(),
     };
     let bare = Failure {
         code: Code::InstanceDied,

@@ -324,6 +324,7 @@ fn internal(message: String) -> JobEnd {
         message,
         traceback: None,
         stage: None,
+        again: Default::default(),
     })
 }
 

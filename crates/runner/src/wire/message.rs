@@ -1,6 +1,8 @@
 //! The JSON bodies.
 
-use cresset_task::{Code, Failure, Stage, TensorSpec};
+use std::time::Duration;
+
+use cresset_task::{Again, Code, Failure, Stage, TensorSpec};
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, WireError};
@@ -103,6 +105,16 @@ pub(crate) struct WireFailure {
     code: FailureCode,
     #[serde(default)]
     hint: Option<String>,
+    #[serde(default)]
+    retry: Option<WireRetry>,
+}
+
+/// What the model's code says of another try: nothing, `false`, or when.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum WireRetry {
+    Said(bool),
+    After { after_ms: Option<u64> },
 }
 
 /// The codes an instance may give; the others are ours to give.
@@ -132,6 +144,12 @@ impl WireFailure {
             message,
             traceback: self.traceback.map(|t| cut_middle(t, TRACEBACK_MAX)),
             stage: Some(self.stage),
+            again: match self.retry {
+                None => Again::Policy,
+                Some(WireRetry::Said(false)) => Again::Never,
+                Some(WireRetry::Said(true)) => Again::Wanted(None),
+                Some(WireRetry::After { after_ms }) => Again::Wanted(after_ms.map(Duration::from_millis)),
+            },
         }
     }
 }
@@ -207,6 +225,22 @@ mod tests {
             (failure.message.as_str(), failure.code),
             ("m (do this)", Code::ModelError)
         );
+    }
+
+    #[test]
+    fn a_failure_says_whether_and_when_to_try_again() {
+        let again = |retry: &str| {
+            let body = format!(r#"{{"stage":"predict","type":"E","message":"m","traceback":null{retry}}}"#);
+            WireFailure::decode(Kind::Error, body.as_bytes()).map(|failure| failure.into_failure().again)
+        };
+        assert_eq!(again(""), Ok(Again::Policy));
+        assert_eq!(again(r#","retry":null"#), Ok(Again::Policy));
+        assert_eq!(again(r#","retry":false"#), Ok(Again::Never));
+        assert_eq!(again(r#","retry":{"after_ms":null}"#), Ok(Again::Wanted(None)));
+        let soon = Again::Wanted(Some(Duration::from_millis(1500)));
+        assert_eq!(again(r#","retry":{"after_ms":1500}"#), Ok(soon));
+        assert!(again(r#","retry":"soon""#).is_err());
+        assert!(again(r#","retry":{"after_ms":-1}"#).is_err());
     }
 
     #[test]

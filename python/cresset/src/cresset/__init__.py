@@ -30,6 +30,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+from cresset._again import Reject, Retry
 from cresset._model import Model
 from cresset._specs import TensorSpec
 from cresset._version import __version__
@@ -87,7 +88,9 @@ __all__ = [
     "PredictFailed",
     "PredictTimeout",
     "QueueFull",
+    "Reject",
     "Retries",
+    "Retry",
     "ServerError",
     "ShuttingDown",
     "StoreUnavailable",
@@ -106,7 +109,7 @@ __all__ = [
     "__version__",
 ]
 
-_EAGER: Final = frozenset(("Model", "TensorSpec", "__version__"))
+_EAGER: Final = frozenset(("Model", "Reject", "Retry", "TensorSpec", "__version__"))
 _CLIENT: Final = frozenset(("AsyncClient", "AsyncTaskHandle", "Client", "Retries", "TaskHandle"))
 _RECORDS: Final = frozenset(
     ("Health", "InstanceInfo", "ModelHealth", "ModelInfo", "TaskFailure", "TaskState", "TaskStatus")

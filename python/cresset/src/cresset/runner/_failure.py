@@ -12,6 +12,8 @@ import re
 import traceback
 from typing import Any, Final, Literal
 
+from cresset._again import Reject, Retry
+
 Stage = Literal["import", "load", "warmup", "preprocess", "predict", "postprocess", "output"]
 Code = Literal["model_error", "bad_output", "non_finite_output"]
 
@@ -61,6 +63,7 @@ def failure(
     trace: str | None = None,
     code: Code = "model_error",
     hint: str | None = None,
+    retry: dict[str, int | None] | Literal[False] | None = None,
 ) -> dict[str, Any]:
     """Make a JSON failure, each text cut to its bound."""
     return {
@@ -70,6 +73,7 @@ def failure(
         "traceback": None if trace is None else cut(trace, _MAX_TRACEBACK_LEN),
         "code": code,
         "hint": None if hint is None else cut(hint, _MAX_MESSAGE_LEN),
+        "retry": retry,
     }
 
 
@@ -79,7 +83,21 @@ def of_exception(stage: Stage, error: BaseException) -> dict[str, Any]:
         return failure(error.stage, error.type, str(error), hint=error.hint)
     if isinstance(error, OutputError):
         return failure("output", error.type, str(error), code=error.code, hint=error.hint)
-    return failure(stage, type_name(error), message_of(error), trace=user_traceback(error), hint=hint_for(stage, error))
+    return failure(
+        stage,
+        type_name(error),
+        message_of(error),
+        trace=user_traceback(error),
+        hint=hint_for(stage, error),
+        retry=_retry(error),
+    )
+
+
+def _retry(error: BaseException) -> dict[str, int | None] | Literal[False] | None:
+    """Say what the author's code wants: another try and when, none, or nothing of the kind."""
+    if isinstance(error, Retry):
+        return {"after_ms": error.after_ms}
+    return False if isinstance(error, Reject) else None
 
 
 def type_name(error: BaseException) -> str:

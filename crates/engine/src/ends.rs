@@ -1,0 +1,68 @@
+//! What becomes of leased tasks whose run is over: an outcome for the store, or another try later.
+
+use cresset_config::ModelConfig;
+use cresset_queue::{Completion, Retry};
+use cresset_task::{Outcome, Redelivery, Timestamp};
+
+use crate::item::Leased;
+use crate::recorder::End;
+use crate::retry;
+use crate::verdict::Resolution;
+
+/// Ends on their way to the store.
+#[derive(Default)]
+pub(crate) struct TaskEnds {
+    pub(crate) done: Vec<End>,
+    pub(crate) again: Vec<Retry>,
+}
+
+impl TaskEnds {
+    /// A task whose run ended `at` this instant, after so many deliveries under its lease.
+    pub(crate) fn add(
+        &mut self,
+        task: Leased,
+        deliveries: u32,
+        mut history: Vec<Redelivery>,
+        resolution: Resolution,
+        config: &ModelConfig,
+        at: Timestamp,
+    ) {
+        let Leased { id, attempt, .. } = task;
+        let redeliveries = deliveries.saturating_sub(1);
+        let outcome = match resolution {
+            Resolution::Done(output) => Outcome::Success(output),
+            Resolution::Failed(failure) => {
+                if let Some(wait) = retry::wait(&config.retry, task.retries, &failure, rand::random()) {
+                    history.push(Redelivery {
+                        attempt: task.delivery(deliveries),
+                        at,
+                        reason: format!("{}: {}", failure.type_, failure.message),
+                    });
+                    self.again.push(Retry {
+                        id,
+                        attempt,
+                        redeliveries,
+                        history,
+                        due_at: at.plus(wait),
+                    });
+                    return;
+                }
+                Outcome::Failure(failure)
+            }
+        };
+        let completion = Completion {
+            id,
+            attempt,
+            redeliveries,
+            history,
+            outcome,
+            version: Some(config.version.clone()),
+            finished_at: at,
+        };
+        self.done.push(End {
+            completion,
+            created_at: task.created_at,
+            started_at: task.leased_at,
+        });
+    }
+}
