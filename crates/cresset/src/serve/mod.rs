@@ -6,9 +6,10 @@
 //! after the engine knows them all, so that no probe sees a server that is ready because it serves nothing yet.
 //!
 //! Stop: not ready, no new work -> finish or give back what is under way -> stop the processes -> close the store ->
-//! close the door. A second signal ends at once; the model processes die with us.
+//! close the door (a door that was handed over is closed first: the next server has the callers). A second signal ends at once; the model processes die with us.
 
 mod models;
+mod service;
 mod signals;
 mod store;
 
@@ -46,7 +47,10 @@ pub(crate) fn run(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exi
 async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, Trouble> {
     let began = Instant::now();
     let mut signals = signals::Signals::install()?;
-    let listener = bind(config.listen)?;
+    let (listener, is_handed_over) = match service::handed_over()? {
+        Some(listener) => (listener, true),
+        None => (bind(config.listen)?, false),
+    };
     let store = store::open(config)?;
     let purge_every = (config.result_ttl / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
     let engine = Engine::start(store, &EngineOptions { purge_every });
@@ -59,6 +63,8 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     models::start(config, models, &engine)?;
     let door = cresset_gateway::serve(listener, engine.clone(), door_options(config), close_door.clone());
     let door = tracker.spawn(door);
+    let told = CancellationToken::new();
+    tracker.spawn(service::tell(engine.clone(), told.clone()));
     tracker.close();
     tracing::info!(
         url = %format_args!("http://{at}"),
@@ -68,6 +74,11 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     );
 
     let signal = signals.next().await;
+    service::stopping();
+    if is_handed_over {
+        // Whoever comes now waits in the backlog for the server after us.
+        close_door.cancel();
+    }
     tracing::info!(signal, drain_timeout = ?config.drain_timeout, "stopping; a second signal ends at once");
     tokio::select! {
         () = engine.stop(config.drain_timeout) => {}
@@ -82,6 +93,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
         Ok(Err(error)) => tracing::error!(%error, "door failed"),
         Err(error) => tracing::error!(%error, "door panicked"),
     }
+    told.cancel();
     tracing::info!("stopped");
     Ok(Exit::OK)
 }
