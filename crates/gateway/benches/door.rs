@@ -19,6 +19,7 @@ use cresset_gateway::GatewayOptions;
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_runner::testing::FakePool;
 use cresset_runner::{ItemEnd, JobEnd};
+use cresset_task::{DType, Tensor, TensorSet, safetensors};
 use tokio_util::sync::CancellationToken;
 
 #[path = "../tests/it/fixture.rs"]
@@ -48,31 +49,50 @@ fn main() {
         )
     };
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    let elements = Tensor::new(DType::Float32, vec![64], vec![0; 256].into()).unwrap();
+    let file = safetensors::write(&TensorSet(vec![("pixels".into(), elements.clone())])).unwrap();
+    let bytes = |media: &str, body: &[u8]| {
+        let head = format!(
+            "POST /v1/models/flat/predict HTTP/1.1\r\nhost: x\r\ncontent-type: {media}\r\naccept: {media}\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    };
     println!("{:<36}{:>12}{:>14}", "", "requests/s", "CPU us each");
-    for (name, request) in [
-        ("GET /health/live", get("/health/live")),
-        ("GET /no/such/path", get("/no/such/path")),
+    let requests_by_name: [(&str, Vec<u8>); 9] = [
+        ("GET /health/live", get("/health/live").into()),
+        ("GET /no/such/path", get("/no/such/path").into()),
         (
             "POST predict, unknown model",
-            post("/v1/models/nobody/predict", small),
+            post("/v1/models/nobody/predict", small).into(),
         ),
         (
             "POST predict, wrong key",
-            post("/v1/models/echo/predict", r#"{"inptu": 1}"#),
+            post("/v1/models/echo/predict", r#"{"inptu": 1}"#).into(),
         ),
         (
             "POST predict, 3 numbers as JSON",
-            post("/v1/models/echo/predict", small),
+            post("/v1/models/echo/predict", small).into(),
         ),
         (
             "POST predict, 64 numbers as tensor",
-            post("/v1/models/flat/predict", &image),
+            post("/v1/models/flat/predict", &image).into(),
+        ),
+        (
+            "the same as octet-stream, both ways",
+            bytes("application/octet-stream", &elements.data),
+        ),
+        (
+            "the same as safetensors, both ways",
+            bytes("application/x-safetensors", &file),
         ),
         (
             "GET unknown task",
-            get("/v1/tasks/019a2c3e-7b1f-7cc0-8000-2f6f8e1b5a10"),
+            get("/v1/tasks/019a2c3e-7b1f-7cc0-8000-2f6f8e1b5a10").into(),
         ),
-    ] {
+    ];
+    for (name, request) in requests_by_name {
         ask(address, &request, requests / 10); // warm
         let (cpu, wall) = (thread.now(), Instant::now());
         ask(address, &request, requests);
@@ -123,13 +143,13 @@ fn serve(ready: &std::sync::mpsc::Sender<(SocketAddr, Clock)>, stop: Cancellatio
 }
 
 /// Sends `requests` of these over one connection, `DEPTH` at once, and reads the answers.
-fn ask(address: SocketAddr, request: &str, requests: usize) {
+fn ask(address: SocketAddr, request: &[u8], requests: usize) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
     let batch = request.repeat(DEPTH);
     let mut buffer = Vec::new();
     for _ in 0..requests.div_ceil(DEPTH) {
-        stream.write_all(batch.as_bytes()).unwrap();
+        stream.write_all(&batch).unwrap();
         let mut left = DEPTH;
         while left > 0 {
             while let Some(length) = answer_length(&buffer) {

@@ -1,8 +1,10 @@
 //! Reading and writing tensors as JSON, held against serde_json and the standard library.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of these tests may")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of these tests may")]
 
+mod differential;
 mod examples;
+mod oracle;
 mod properties;
 
 use cresset_task::json::{InputError, parse_tensor};
