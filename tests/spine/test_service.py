@@ -64,7 +64,17 @@ def test_the_manager_is_told_of_start_progress_and_stop(serve: Serve, tmp_path: 
 
 def start_on(listener: socket.socket, models: Path, data: Path) -> subprocess.Popen[bytes]:
     """Starts a server on a socket that we keep, as systemd does: descriptor 3, and the server's own process id."""
-    command = ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", str(program()), "serve", str(models), "--data-dir", str(data)]
+    command = [
+        "sh",
+        "-c",
+        'LISTEN_PID=$$ exec "$@"',
+        "sh",
+        str(program()),
+        "serve",
+        str(models),
+        "--data-dir",
+        str(data),
+    ]
 
     def hand_over() -> None:
         os.dup2(listener.fileno(), 3, inheritable=True)
@@ -83,7 +93,7 @@ def start_on(listener: socket.socket, models: Path, data: Path) -> subprocess.Po
 def test_a_restart_behind_a_kept_socket_refuses_no_connection(tmp_path: Path) -> None:
     models = write_model(tmp_path / "models", "echo", ECHO)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    url = "http://127.0.0.1:{}".format(listener.getsockname()[1])
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     stop = threading.Event()
 
     def ask(worker: int) -> int:
@@ -124,5 +134,3 @@ def test_a_socket_that_cannot_serve_is_refused_with_a_reason(tmp_path: Path) -> 
         wrong.bind(str(tmp_path / "datagrams"))
         server = start_on(wrong, models, tmp_path / "data")
         assert server.wait(LONG) == 69
-
-
