@@ -26,7 +26,9 @@ mod walk;
 pub use discover::discover;
 pub use field::Scalar;
 pub use mistake::{Mistake, Place, Position, Severity, render_all};
-pub use model::{Batching, Entry, Environment, Instances, ModelConfig, ModelKind, ModelLimits};
+pub use model::{
+    Batching, Cost, Entry, Environment, Instances, ModelConfig, ModelKind, ModelLimits, Priorities,
+};
 pub use model_toml::{Folder, MODEL_TOML, parse_model};
 pub use reference::{model_reference_markdown, reference_markdown};
 pub use resolve::{Effective, GivenFlag, Origin, Row, SettingsFile};

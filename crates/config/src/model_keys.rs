@@ -6,7 +6,7 @@ use std::time::Duration;
 use cresset_task::{DType, ModelName, TensorSpec};
 
 use crate::field::{Field, Key};
-use crate::model::{Batching, Entry, Instances, ModelLimits};
+use crate::model::{Batching, Cost, Entry, Instances, ModelLimits, Priorities};
 use crate::model_values::{
     set_description, set_dtype, set_entry, set_name, set_path, set_python_version, set_tensor_name,
     set_version, show_entry,
@@ -39,10 +39,14 @@ pub(crate) struct TensorDraft {
     pub(crate) dtype: Option<DType>,
     pub(crate) shape: Option<Vec<i64>>,
     pub(crate) allow_non_finite: bool,
+    /// The number as JSON would write it.
+    pub(crate) pad: Option<String>,
 }
 
 /// Longer than a day is not a limit any more, and the runner protocol counts milliseconds in 32 bits.
 const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+/// A point of priority is worth at most a day: two hundred of them are well within what the queue can count.
+const STEP_MAX: Duration = Duration::from_secs(86_400);
 /// Below a millisecond the clock of the protocol cannot tell.
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
@@ -185,6 +189,76 @@ pub(crate) const MODEL_KEYS: &[Key<Draft>] = &[
         "batching.max_batch_bytes",
         bytes!(batching.max_batch_bytes, 1, 16 << 30),
         "Input bytes in one batch at most.",
+    ),
+    words(
+        key(
+            "batching.max_batch_cost",
+            Field::Int {
+                min: 1,
+                max: 1 << 50,
+                get: |m| m.batching.max_batch_cost,
+                set: |m, n| m.batching.max_batch_cost = Some(n),
+            },
+            "Cost of one batch at most. An item's cost is the number of its input elements, all inputs together; for an \
+             object model it is the bytes of its JSON. An item that costs more goes alone.",
+        ),
+        "not bounded",
+        "16384",
+    ),
+    key(
+        "batching.cost",
+        Field::Choice {
+            names: &["sum", "padded"],
+            get: |m| match m.batching.cost {
+                Cost::Sum => "sum",
+                Cost::Padded => "padded",
+            },
+            set: |m, name| m.batching.cost = if name == "padded" { Cost::Padded } else { Cost::Sum },
+        },
+        "What a batch costs: the `sum` of its items, or `padded`, the largest of them times their number, for models that \
+         compute on what is padded too.",
+    ),
+    key(
+        "batching.max_padding",
+        Field::Number {
+            min: 0.0,
+            max: 0.9,
+            get: |m| m.batching.max_padding,
+            set: |m, n| m.batching.max_padding = n,
+        },
+        "The share of a batch that may be padding, where items of unequal size go together: those of inputs with a `pad`, \
+         or with `group_by_size`. Less of it means more and smaller batches. Where several free dimensions of an item \
+         differ it is measured by their product.",
+    ),
+    key(
+        "batching.group_by_size",
+        flag!(batching.group_by_size),
+        "For an object model that pads by itself: JSON inputs of about the same size go together, within `max_padding`.",
+    ),
+    key(
+        "batching.priorities",
+        Field::Choice {
+            names: &["aged", "strict"],
+            get: |m| match m.batching.priorities {
+                Priorities::Aged => "aged",
+                Priorities::Strict => "strict",
+            },
+            set: |m, name| {
+                m.batching.priorities = if name == "strict" {
+                    Priorities::Strict
+                } else {
+                    Priorities::Aged
+                }
+            },
+        },
+        "What a task's priority is worth. `aged`: each point counts as `priority_step` of age, so whatever has waited long \
+         enough goes first. `strict`: a higher priority always goes first, and a lower one may wait for ever. A task keeps \
+         the place that it got when it was accepted.",
+    ),
+    key(
+        "batching.priority_step",
+        duration!(batching.priority_step, TIMEOUT_MIN, STEP_MAX),
+        "How much age a point of priority is worth when priorities are `aged`.",
     ),
     key(
         "instances.count",
@@ -339,6 +413,16 @@ pub(crate) const TENSOR_KEYS: &[Key<TensorDraft>] = &[
         default: None,
         example: None,
         field: flag!(allow_non_finite),
+    },
+    Key {
+        path: "pad",
+        doc: "For an input with free dimensions: items of unequal size go into one batch, and the smaller ones are filled up \
+              with this number, at the end of each free dimension, to the largest of the batch. The model sees the padded \
+              tensor only and must tell padding by its value, or by another input such as a mask; what it gives back is \
+              not cut. See `batching.max_padding`.",
+        default: Some("none: only items of equal shape go together"),
+        example: Some("0"),
+        field: Field::ByHand("number that the element type can hold"),
     },
 ];
 
