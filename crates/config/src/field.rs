@@ -40,6 +40,12 @@ pub(crate) enum Field<T: 'static> {
         get: fn(&T) -> Option<u64>,
         set: fn(&mut T, u64),
     },
+    Number {
+        min: f64,
+        max: f64,
+        get: fn(&T) -> f64,
+        set: fn(&mut T, f64),
+    },
     Duration {
         min: Duration,
         max: Duration,
@@ -159,6 +165,7 @@ impl<T> Key<T> {
         match &self.field {
             Field::Bool { .. } => "`true` or `false`".into(),
             Field::Int { min, max, .. } => format!("integer, {min} to {max}"),
+            Field::Number { min, max, .. } => format!("number, {min} to {max}"),
             Field::Duration { min, max, .. } => {
                 format!("duration, {} to {}", show_duration(*min), show_duration(*max))
             }
@@ -178,6 +185,7 @@ impl<T> Key<T> {
         Some(match &self.field {
             Field::Bool { get, .. } => Scalar::Bool(get(from)),
             Field::Int { get, .. } => Scalar::Int(get(from)?),
+            Field::Number { get, .. } => Scalar::Number(get(from)),
             Field::Duration { get, .. } => Scalar::Text(show_duration(get(from))),
             Field::Bytes { get, .. } => Scalar::Text(show_size(get(from))),
             Field::Path { get, .. } => Scalar::Text(get(from)?.display().to_string()),
@@ -192,6 +200,7 @@ impl<T> Key<T> {
         match &self.field {
             Field::Bool { set, .. } => set(into, take_bool(given)?),
             Field::Int { min, max, set, .. } => set(into, take_int(given, *min, *max)?),
+            Field::Number { min, max, set, .. } => set(into, take_number(given, *min, *max)?),
             Field::Duration { min, max, set, .. } => set(into, take_duration(given, *min, *max)?),
             Field::Bytes { min, max, set, .. } => set(into, take_size(given, *min, *max)?),
             Field::Path { set, .. } => set(into, base.join(take_path(given)?)),
@@ -233,6 +242,23 @@ pub(crate) fn take_int(given: Given<'_>, min: u64, max: u64) -> Result<u64, Refu
                 None => Err(refusal),
             }
         }
+    }
+}
+
+fn take_number(given: Given<'_>, min: f64, max: f64) -> Result<f64, Refusal> {
+    let form = format!("a number, {min} to {max}");
+    let number = match given {
+        Given::Word(text) => text.trim().parse().ok(),
+        Given::Toml(DeValue::Float(n)) => n.as_str().parse().ok(),
+        Given::Toml(_) => given.integer().flatten().map(|n| n as f64),
+    };
+    match number {
+        Some(n) if (min..=max).contains(&n) => Ok(n),
+        Some(_) => Err(given.refuse(&form)),
+        None => match given.text().map(|t| t.trim().parse::<f64>()) {
+            Some(Ok(_)) => Err(given.refuse(&form).hint("remove the quotes")),
+            _ => Err(given.refuse(&form)),
+        },
     }
 }
 
@@ -337,12 +363,14 @@ fn refuse_choice(given: Given<'_>, names: &[&str]) -> Refusal {
 }
 
 /// A value for showing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Scalar {
     /// True or false.
     Bool(bool),
     /// A whole number.
     Int(u64),
+    /// A number.
+    Number(f64),
     /// Everything else, durations and sizes with their units included.
     Text(String),
 }
@@ -354,6 +382,7 @@ impl Scalar {
         match self {
             Self::Bool(b) => b.to_string(),
             Self::Int(n) => n.to_string(),
+            Self::Number(n) => format!("{n:?}"),
             Self::Text(text) => toml::Value::String(text.clone()).to_string(),
         }
     }
@@ -364,6 +393,7 @@ impl serde::Serialize for Scalar {
         match self {
             Self::Bool(b) => out.serialize_bool(*b),
             Self::Int(n) => out.serialize_u64(*n),
+            Self::Number(n) => out.serialize_f64(*n),
             Self::Text(text) => out.serialize_str(text),
         }
     }

@@ -20,13 +20,16 @@ pub mod server;
 pub mod settings;
 mod suggest;
 mod template;
+mod tensor_keys;
 mod units;
 mod walk;
 
 pub use discover::discover;
 pub use field::Scalar;
 pub use mistake::{Mistake, Place, Position, Severity, render_all};
-pub use model::{Batching, Entry, Environment, Instances, ModelConfig, ModelKind, ModelLimits, Retry};
+pub use model::{
+    Batching, Cost, Entry, Environment, Instances, ModelConfig, ModelKind, ModelLimits, Priorities, Retry,
+};
 pub use model_toml::{Folder, MODEL_TOML, parse_model};
 pub use reference::{model_reference_markdown, reference_markdown};
 pub use resolve::{Effective, GivenFlag, Origin, Row, SettingsFile};

@@ -90,7 +90,7 @@ impl Default for Entry {
 }
 
 /// How batches form.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Batching {
     /// Items in one batch at most. Default 32, 1 to 65,536.
     pub max_batch_size: usize,
@@ -98,6 +98,37 @@ pub struct Batching {
     pub max_delay: Duration,
     /// Payload bytes in one batch at most. Default 64 MiB.
     pub max_batch_bytes: usize,
+    /// Cost of one batch at most; an item's cost is the number of its input elements, or its bytes as JSON. Default: not
+    /// bounded.
+    pub max_batch_cost: Option<u64>,
+    /// How the cost of a batch is made of those of its items. Default: their sum.
+    pub cost: Cost,
+    /// The share of a batch that may be padding, where items of unequal size go together. Default 0.25, 0 to 0.9.
+    pub max_padding: f64,
+    /// JSON payloads of about the same size go together. Default: false.
+    pub group_by_size: bool,
+    /// What a priority is worth. Default: age.
+    pub priorities: Priorities,
+    /// How much age a point of priority is worth. Default 100 ms.
+    pub priority_step: Duration,
+}
+
+/// How the cost of a batch is made of the costs of its items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// Their sum.
+    Sum,
+    /// The largest, times their number.
+    Padded,
+}
+
+/// What a priority is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priorities {
+    /// A point counts as so much age: what waits long enough goes first, whatever its priority.
+    Aged,
+    /// A higher one always goes first.
+    Strict,
 }
 
 impl Default for Batching {
@@ -106,6 +137,12 @@ impl Default for Batching {
             max_batch_size: 32,
             max_delay: Duration::from_millis(2),
             max_batch_bytes: 64 << 20,
+            max_batch_cost: None,
+            cost: Cost::Sum,
+            max_padding: 0.25,
+            group_by_size: false,
+            priorities: Priorities::Aged,
+            priority_step: Duration::from_millis(100),
         }
     }
 }

@@ -39,6 +39,18 @@ pub(crate) fn check_batch_bytes(draft: &Draft, seen: &Seen, report: &mut Report<
     }
 }
 
+/// What a tensor model has `pad` for.
+pub(crate) fn check_group_by_size(draft: &Draft, seen: &Seen, report: &mut Report<'_>) {
+    const KEY: &str = "batching.group_by_size";
+    if draft.batching.group_by_size
+        && !draft.inputs.is_empty()
+        && let Some(sight) = seen.get(KEY)
+    {
+        let refusal = Refusal::new("is for models of JSON, this one declares tensors");
+        report.add(sight.span.clone(), KEY, refusal.hint("give its inputs a `pad`"));
+    }
+}
+
 pub(crate) fn model_name(
     draft: &mut Draft,
     seen: &Seen,

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cresset_task::{DType, ModelName, TensorSpec};
+use cresset_task::{ModelName, TensorSpec};
 
 use crate::field::{Field, Key};
-use crate::model::{Batching, Entry, Instances, ModelLimits, Retry};
+use crate::model::{Batching, Cost, Entry, Instances, ModelLimits, Priorities, Retry};
 use crate::model_values::{
-    set_description, set_dtype, set_entry, set_name, set_path, set_python_version, set_tensor_name,
-    set_version, show_entry,
+    set_description, set_entry, set_name, set_path, set_python_version, set_version, show_entry,
 };
 
 /// What has been read of a `model.toml`, before its parts are checked against each other and the folder.
@@ -33,17 +32,10 @@ pub(crate) struct Draft {
     pub(crate) copy_inputs: bool,
 }
 
-/// One of `[[inputs]]` or `[[outputs]]`, as far as it has been read.
-#[derive(Default)]
-pub(crate) struct TensorDraft {
-    pub(crate) name: Option<String>,
-    pub(crate) dtype: Option<DType>,
-    pub(crate) shape: Option<Vec<i64>>,
-    pub(crate) allow_non_finite: bool,
-}
-
 /// Longer than a day is not a limit any more, and the runner protocol counts milliseconds in 32 bits.
 const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+/// A point of priority is worth at most a day: two hundred of them are well within what the queue can count.
+const STEP_MAX: Duration = Duration::from_secs(86_400);
 /// Below a millisecond the clock of the protocol cannot tell.
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
@@ -187,6 +179,76 @@ pub(crate) const MODEL_KEYS: &[Key<Draft>] = &[
         bytes!(batching.max_batch_bytes, 1, 16 << 30),
         "Input bytes in one batch at most.",
     ),
+    words(
+        key(
+            "batching.max_batch_cost",
+            Field::Int {
+                min: 1,
+                max: 1 << 50,
+                get: |m| m.batching.max_batch_cost,
+                set: |m, n| m.batching.max_batch_cost = Some(n),
+            },
+            "Cost of one batch at most. An item's cost is the number of its input elements, all inputs together; for an \
+             object model it is the bytes of its JSON. An item that costs more goes alone.",
+        ),
+        "not bounded",
+        "16384",
+    ),
+    key(
+        "batching.cost",
+        Field::Choice {
+            names: &["sum", "padded"],
+            get: |m| match m.batching.cost {
+                Cost::Sum => "sum",
+                Cost::Padded => "padded",
+            },
+            set: |m, name| m.batching.cost = if name == "padded" { Cost::Padded } else { Cost::Sum },
+        },
+        "What a batch costs: the `sum` of its items, or `padded`, the largest of them times their number, for models that \
+         compute on what is padded too.",
+    ),
+    key(
+        "batching.max_padding",
+        Field::Number {
+            min: 0.0,
+            max: 0.9,
+            get: |m| m.batching.max_padding,
+            set: |m, n| m.batching.max_padding = n,
+        },
+        "The share of a batch that may be padding, where items of unequal size go together: those of inputs with a `pad`, \
+         or with `group_by_size`. Less of it means more and smaller batches. Where several free dimensions of an item \
+         differ it is measured by their product.",
+    ),
+    key(
+        "batching.group_by_size",
+        flag!(batching.group_by_size),
+        "For an object model that pads by itself: JSON inputs of about the same size go together, within `max_padding`.",
+    ),
+    key(
+        "batching.priorities",
+        Field::Choice {
+            names: &["aged", "strict"],
+            get: |m| match m.batching.priorities {
+                Priorities::Aged => "aged",
+                Priorities::Strict => "strict",
+            },
+            set: |m, name| {
+                m.batching.priorities = if name == "strict" {
+                    Priorities::Strict
+                } else {
+                    Priorities::Aged
+                }
+            },
+        },
+        "What a task's priority is worth. `aged`: each point counts as `priority_step` of age, so whatever has waited long \
+         enough goes first. `strict`: a higher priority always goes first, and a lower one may wait for ever. A task keeps \
+         the place that it got when it was accepted.",
+    ),
+    key(
+        "batching.priority_step",
+        duration!(batching.priority_step, TIMEOUT_MIN, STEP_MAX),
+        "How much age a point of priority is worth when priorities are `aged`.",
+    ),
     key(
         "instances.count",
         int!(instances.count, 1, 256),
@@ -327,47 +389,6 @@ pub(crate) const MODEL_KEYS: &[Key<Draft>] = &[
         "none",
         r#"{ HF_HUB_OFFLINE = "1" }"#,
     ),
-];
-
-/// The keys of one of `[[inputs]]` or `[[outputs]]`.
-pub(crate) const TENSOR_KEYS: &[Key<TensorDraft>] = &[
-    Key {
-        path: "name",
-        doc: "The tensor's name, by which requests and results call it. Unique among the inputs, and among the outputs.",
-        default: Some("required"),
-        example: Some(r#""pixels""#),
-        field: Field::Text {
-            form: "a name in quotes",
-            get: |t| t.name.clone(),
-            set: set_tensor_name,
-        },
-    },
-    Key {
-        path: "dtype",
-        doc: "The element type: `bool`, `uint8`, `int8`, `int16`, `int32`, `int64`, `float16`, `bfloat16`, `float32`, \
-              `float64`, `uint16`, `uint32` or `uint64`.",
-        default: Some("required"),
-        example: Some(r#""float32""#),
-        field: Field::Text {
-            form: "an element type in quotes, such as \"float32\"",
-            get: |t| t.dtype.map(|d| d.to_string()),
-            set: set_dtype,
-        },
-    },
-    Key {
-        path: "shape",
-        doc: "The size along each dimension of one item, without the batch dimension; -1 is free; `[]` is a single number.",
-        default: Some("required"),
-        example: Some("[1, 8, 8]"),
-        field: Field::ByHand("array of sizes, each 1 or more, or -1"),
-    },
-    Key {
-        path: "allow_non_finite",
-        doc: "For an output: NaN and infinity are a result, given as null, and not an error.",
-        default: None,
-        example: None,
-        field: flag!(allow_non_finite),
-    },
 ];
 
 const _: () = assert!(

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use cresset_task::TensorSpec;
+use cresset_task::json::parse_tensor;
 use cresset_task::tensor::{RANK_MAX, TENSORS_MAX};
+use cresset_task::{DType, TensorSpec};
 use toml::de::{DeTable, DeValue};
 
 use crate::field::{Given, Key, Refusal, quote};
-use crate::model_keys::{TENSOR_KEYS, TensorDraft};
 use crate::report::Report;
+use crate::tensor_keys::{TENSOR_KEYS, TensorDraft};
 use crate::units::{about_size, show_size};
 use crate::walk::{self, Node, Seen};
 
@@ -59,6 +60,7 @@ pub(crate) fn read_tensors(which: &str, value: &Node<'_>, report: &mut Report<'_
             dtype: Some(dtype),
             shape: Some(shape),
             allow_non_finite,
+            pad,
         } = draft
         {
             specs.push(TensorSpec {
@@ -66,6 +68,7 @@ pub(crate) fn read_tensors(which: &str, value: &Node<'_>, report: &mut Report<'_
                 dtype,
                 shape,
                 allow_non_finite,
+                pad: pad.and_then(|number| element(dtype, &number).ok()),
             });
         }
     }
@@ -81,9 +84,13 @@ fn read_tensor(
     report: &mut Report<'_>,
 ) -> (TensorDraft, Seen) {
     let mut draft = TensorDraft::default();
-    let mut read_shape =
-        |_: &Key<TensorDraft>, value: &Node<'_>, draft: &mut TensorDraft, report: &mut Report<'_>| {
-            draft.shape = shape(&format!("{at}.shape"), value, report);
+    let mut by_hand =
+        |key: &Key<TensorDraft>, value: &Node<'_>, draft: &mut TensorDraft, report: &mut Report<'_>| {
+            if key.path == "pad" {
+                draft.pad = number(&format!("{at}.pad"), value, report);
+            } else {
+                draft.shape = shape(&format!("{at}.shape"), value, report);
+            }
         };
     let seen = walk::read_table(
         TENSOR_KEYS,
@@ -91,7 +98,7 @@ fn read_tensor(
         table,
         &mut draft,
         report,
-        &mut read_shape,
+        &mut by_hand,
     );
     for name in ["name", "dtype", "shape"] {
         if !seen.contains_key(name) {
@@ -113,6 +120,11 @@ fn read_tensor(
             Refusal::new(message),
         );
     }
+    if let Some(sight) = seen.get("pad") {
+        check_pad(which, &draft, |message| {
+            report.add(sight.span.clone(), format!("{at}.pad"), Refusal::new(message));
+        });
+    }
     if let (Some(dtype), Some(shape), Some(sight)) = (draft.dtype, &draft.shape, seen.get("shape")) {
         let mut known = shape.iter().filter(|size| **size > 0);
         let bytes = known.try_fold(dtype.size() as u64, |n, size| n.checked_mul(size.unsigned_abs()));
@@ -126,6 +138,61 @@ fn read_tensor(
         }
     }
     (draft, seen)
+}
+
+/// What the other keys say against a padding.
+fn check_pad(which: &str, draft: &TensorDraft, mut complain: impl FnMut(String)) {
+    if which != "inputs" {
+        complain("is for inputs only".into());
+    } else if draft.shape.as_ref().is_some_and(|shape| !shape.contains(&-1)) {
+        complain("has no effect on a shape without a free dimension (-1)".into());
+    }
+    if let (Some(dtype), Some(number)) = (draft.dtype, &draft.pad)
+        && let Err(why) = element(dtype, number)
+    {
+        complain(why);
+    }
+}
+
+/// One element, as its bytes.
+fn element(dtype: DType, number: &str) -> Result<bytes::Bytes, String> {
+    let scalar = TensorSpec {
+        name: "pad".into(),
+        dtype,
+        shape: Vec::new(),
+        allow_non_finite: false,
+        pad: None,
+    };
+    match parse_tensor(number.as_bytes(), &scalar) {
+        Ok(tensor) => Ok(tensor.data),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A number, as JSON would write it.
+fn number(at: &str, value: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
+    let number = match value.get_ref() {
+        DeValue::Integer(n) => i128::from_str_radix(n.as_str(), n.radix())
+            .ok()
+            .map(|n| n.to_string()),
+        DeValue::Float(n) => n
+            .as_str()
+            .parse::<f64>()
+            .ok()
+            .filter(|n| n.is_finite())
+            .map(|n| format!("{n:?}")),
+        DeValue::Boolean(b) => Some(b.to_string()),
+        _ => None,
+    };
+    if number.is_none() {
+        let found = Given::Toml(value.get_ref()).describe();
+        report.add(
+            value.span(),
+            at,
+            Refusal::new(format!("must be a finite number, is {found}")),
+        );
+    }
+    number
 }
 
 fn shape(at: &str, value: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<i64>> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::field::{Given, Key, Refusal, quote, take_text};
 use crate::mistake::Mistake;
 use crate::model::ModelConfig;
-use crate::model_checks::{check_batch_bytes, check_entry, environment, model_name};
+use crate::model_checks::{check_batch_bytes, check_entry, check_group_by_size, environment, model_name};
 use crate::model_keys::{Draft, MODEL_KEYS};
 use crate::model_tensors::read_tensors;
 use crate::report::Report;
@@ -47,6 +47,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
         &mut read_by_hand,
     );
     check_batch_bytes(&draft, &seen, &mut report);
+    check_group_by_size(&draft, &seen, &mut report);
     let name = model_name(&mut draft, &seen, folder, &mut report);
     check_entry(&draft, &seen, folder, &mut report);
     let environment = environment(&mut draft, &seen, folder, &mut report);

@@ -6,8 +6,9 @@ use cresset_task::{DType, ModelName};
 
 use crate::field::{Given, Refusal, quote, take_path};
 use crate::model::Entry;
-use crate::model_keys::{Draft, TensorDraft};
+use crate::model_keys::Draft;
 use crate::suggest::nearest;
+use crate::tensor_keys::TensorDraft;
 
 /// The longest version text: it appears in every result.
 const VERSION_MAX: usize = 64;

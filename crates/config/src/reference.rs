@@ -1,8 +1,9 @@
 //! The reference pages `docs/reference/config.md` and `docs/reference/model-toml.md`, from the tables of keys.
 
 use crate::field::Key;
-use crate::model_keys::{Draft, MODEL_KEYS, TENSOR_KEYS, TensorDraft};
+use crate::model_keys::{Draft, MODEL_KEYS};
 use crate::settings::{OTHER_VARIABLES, SETTINGS};
+use crate::tensor_keys::{TENSOR_KEYS, TensorDraft};
 
 const GENERATED: &str =
     "<!-- Written by `cargo run -p cresset-config --example reference`; do not edit. -->\n\n";

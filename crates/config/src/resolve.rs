@@ -78,7 +78,7 @@ pub struct Effective {
 }
 
 /// One line of `cresset config show`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Row {
     /// `server.listen`.
     pub key: &'static str,

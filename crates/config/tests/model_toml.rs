@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cresset_config::{Folder, Mistake, ModelConfig, ModelKind, parse_model, render_all};
+use cresset_config::{Cost, Folder, Mistake, ModelConfig, ModelKind, Priorities, parse_model, render_all};
 use cresset_task::DType;
 use proptest::prelude::*;
 
@@ -70,7 +70,7 @@ fn every_key_reaches_its_field() {
         entry = "model.py:Net"
         allow_pickle = true
         copy_inputs = true
-        inputs = [{ name = "pixels", dtype = "float32", shape = [-1, 8, 8] }, { name = "k", dtype = "int64", shape = [] }]
+        inputs = [{ name = "pixels", dtype = "float32", shape = [-1, 8, 8], pad = -0.5 }, { name = "k", dtype = "int64", shape = [] }]
         [[outputs]]
         name = "logits"
         dtype = "bfloat16"
@@ -80,6 +80,11 @@ fn every_key_reaches_its_field() {
         max_batch_size = 0x40
         max_delay = "0s"
         max_batch_bytes = 4096
+        max_batch_cost = 77
+        cost = "padded"
+        max_padding = 0.4
+        priorities = "strict"
+        priority_step = "7ms"
         [instances]
         count = 2
         devices = ["cuda:0", "cuda:1"]
@@ -115,7 +120,19 @@ fn every_key_reaches_its_field() {
         (model.batching.max_batch_size, model.batching.max_delay),
         (64, Duration::ZERO)
     );
-    assert_eq!(model.batching.max_batch_bytes, 4096);
+    let batching = &model.batching;
+    assert_eq!(
+        (batching.max_batch_bytes, batching.max_batch_cost, batching.cost),
+        (4096, Some(77), Cost::Padded)
+    );
+    assert_eq!(
+        (batching.max_padding, batching.priorities, batching.priority_step),
+        (0.4, Priorities::Strict, Duration::from_millis(7))
+    );
+    assert_eq!(
+        (&model.inputs[0].pad, &model.inputs[1].pad),
+        (&Some((-0.5_f32).to_le_bytes().to_vec().into()), &None)
+    );
     assert_eq!((model.instances.count, model.instances.threads), (2, Some(3)));
     assert_eq!(model.instances.devices, ["cuda:0", "cuda:1"]);
     let limits = &model.limits;
@@ -135,6 +152,54 @@ fn every_key_reaches_its_field() {
     assert_eq!(model.environment.requirements.as_deref(), Some(requirements));
     assert_eq!(model.environment.python_version.as_deref(), Some("3.11"));
     assert_eq!(model.environment.variables["HF_HUB_OFFLINE"], "1");
+}
+
+#[test]
+fn a_padding_is_an_element_of_its_input() {
+    let pad = |dtype: &str, pad: &str| {
+        let text = format!("inputs = [{{ name = \"x\", dtype = \"{dtype}\", shape = [-1], pad = {pad} }}]");
+        read(&text).map(|model| model.inputs[0].pad.clone().unwrap_or_default().to_vec())
+    };
+    assert_eq!(pad("int64", "-1").unwrap(), (-1_i64).to_le_bytes());
+    assert_eq!(pad("uint8", "0xff").unwrap(), [255]);
+    assert_eq!(pad("float32", "3").unwrap(), 3_f32.to_le_bytes());
+    assert_eq!(pad("bfloat16", "1.0").unwrap(), [0x80, 0x3f]);
+    assert_eq!(pad("bool", "true").unwrap(), [1]);
+    let wrong = [
+        ("uint8", "256"),
+        ("int32", "0.5"),
+        ("float16", "1e9"),
+        ("float32", "inf"),
+        ("int64", "\"0\""),
+    ];
+    let said = wrong.map(|(dtype, number)| lines(&pad(dtype, number).expect_err(number)));
+    insta::assert_snapshot!(said.concat(), @r#"
+    digits/model.toml:1:62: inputs[0].pad: 256 does not fit uint8 (0 to 255)
+    digits/model.toml:1:62: inputs[0].pad: 0.5 is not an integer, and int32 holds nothing else
+    digits/model.toml:1:64: inputs[0].pad: 1000000000.0 is too large for float16
+    digits/model.toml:1:64: inputs[0].pad: must be a finite number, is the number inf
+    digits/model.toml:1:62: inputs[0].pad: must be a finite number, is the text "0"
+    "#);
+}
+
+#[test]
+fn what_would_have_no_effect_on_batching_is_said() {
+    insta::assert_snapshot!(
+        complain("inputs = [{ name = \"x\", dtype = \"int8\", shape = [3], pad = 0 }]\n[batching]\ngroup_by_size = true\nmax_padding = 1\ncost = \"sums\""),
+        @r#"
+    digits/model.toml:1:60: inputs[0].pad: has no effect on a shape without a free dimension (-1)
+    digits/model.toml:3:17: batching.group_by_size: is for models of JSON, this one declares tensors; give its inputs a `pad`
+    digits/model.toml:4:15: batching.max_padding: must be a number, 0 to 0.9, is the integer 1
+    digits/model.toml:5:8: batching.cost: must be "sum" or "padded", is the text "sums"; did you mean "sum"?
+    "#
+    );
+    insta::assert_snapshot!(complain("outputs = [{ name = \"x\", dtype = \"int8\", shape = [-1], pad = 0 }]"), @"digits/model.toml:1:62: outputs[0].pad: is for inputs only");
+    assert!(
+        read("[batching]\ngroup_by_size = true\nmax_padding = 0")
+            .unwrap()
+            .batching
+            .group_by_size
+    );
 }
 
 #[test]

@@ -131,9 +131,9 @@ fn templates_and_reference_have_the_same_keys() {
     );
     let page = model_reference_markdown();
     let all = documented(&page);
-    let (model, tensor) = all.split_at(all.len() - 4);
+    let (model, tensor) = all.split_at(all.len() - 5);
     assert_eq!(keys_of(&default_model_toml(ModelKind::Tensor)), model);
-    assert_eq!(tensor, ["name", "dtype", "shape", "allow_non_finite"]);
+    assert_eq!(tensor, ["name", "dtype", "shape", "allow_non_finite", "pad"]);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! From a job to the frame that hands it to an instance.
 
 use bytes::{Bytes, BytesMut};
-use cresset_task::{Code, Failure, Payload, Tensor, TensorSet, TensorSpec};
+use cresset_task::{Code, Failure, Payload, Shape, Tensor, TensorSet, TensorSpec};
 
 use crate::layout::{REGION_MAX, place};
+use crate::pad;
 use crate::slab::{OutOfSlab, Slab};
 use crate::wire::{Descriptor, HEADER_LEN, Header, Kind, SlotInfo, encode_descriptors, encode_items};
 
@@ -65,31 +66,31 @@ impl Stack {
         let mut tensors = Vec::with_capacity(specs.len());
         for (at, spec) in specs.iter().enumerate() {
             let uneven = || Unfit::Uneven(spec.name.to_string());
-            let first = items
-                .first()
-                .map(|item| input(item, at, spec))
-                .transpose()?
-                .ok_or_else(uneven)?;
-            if first.dtype != spec.dtype || !spec.admits(&first.shape) {
-                return Err(uneven());
-            }
+            let mut row: Option<Shape> = None;
             for item in &items {
                 let tensor = input(item, at, spec)?;
-                if tensor.dtype != first.dtype
-                    || tensor.shape != first.shape
-                    || tensor.data.len() != first.data.len()
-                {
+                let fits = tensor.dtype == spec.dtype
+                    && spec.admits(&tensor.shape)
+                    && match &mut row {
+                        None => row.insert(tensor.shape.clone()).len() == tensor.shape.len(),
+                        Some(row) if spec.pad.is_some() => pad::widen(row, &tensor.shape),
+                        Some(row) => *row == tensor.shape,
+                    };
+                if !fits {
                     return Err(uneven());
                 }
             }
+            let row = row.ok_or_else(uneven)?;
             let dims = std::iter::once(count as i64)
-                .chain(first.shape.iter().map(|d| *d as i64))
+                .chain(row.iter().map(|d| *d as i64))
                 .collect();
-            let nbytes = count
-                .checked_mul(first.data.len() as u64)
+            let sizes = row.iter().map(|d| *d as u64).chain([count]);
+            let nbytes = sizes
+                .into_iter()
+                .try_fold(spec.dtype.size() as u64, u64::checked_mul)
                 .ok_or(Unfit::TooLarge)?;
             tensors.push(Descriptor {
-                dtype: first.dtype,
+                dtype: spec.dtype,
                 dims,
                 offset: 0,
                 nbytes,
@@ -120,11 +121,22 @@ impl Stack {
         for (at, (tensor, spec)) in self.tensors.iter_mut().zip(specs).enumerate() {
             tensor.offset += slot.input_offset;
             let mut to = tensor.offset;
+            let shape: Shape = tensor.dims.iter().skip(1).map(|d| *d as usize).collect();
+            let mut padded = Vec::new();
             for item in &self.items {
                 // `plan` has found it in every item.
-                let Ok(row) = input(item, at, spec) else { continue };
-                slab.write(to, &row.data)?;
-                to += row.data.len() as u64;
+                let Ok(found) = input(item, at, spec) else {
+                    continue;
+                };
+                let row = match &spec.pad {
+                    Some(element) if found.shape != shape => {
+                        pad::fill(&mut padded, &shape, found, element);
+                        &padded[..]
+                    }
+                    _ => &found.data[..],
+                };
+                slab.write(to, row)?;
+                to += row.len() as u64;
             }
         }
         let mut body = BytesMut::new();
@@ -196,6 +208,7 @@ mod tests {
             dtype,
             shape: shape.to_vec(),
             allow_non_finite: false,
+            pad: None,
         }
     }
 
@@ -234,6 +247,36 @@ mod tests {
         stack.fill(&specs, &slab, slot).unwrap();
         assert_eq!(slab.read(slot.input_offset, 6).unwrap(), "abcdef");
         assert_eq!(slab.read(slot.input_offset + 64, 8).unwrap(), "12345678");
+    }
+
+    #[test]
+    fn unequal_rows_are_padded_where_the_input_says_with_what() {
+        let padded = TensorSpec {
+            pad: Some(Bytes::from_static(&[7, 0])),
+            ..spec("b", DType::Int16, &[-1])
+        };
+        let specs = [spec("a", DType::Uint8, &[-1]), padded];
+        let of = |b| item(&[("a", tensor(DType::Uint8, b"xy")), ("b", tensor(DType::Int16, b))]);
+        let (slab, _fd) = Slab::create(
+            Regions {
+                input: 4096,
+                output: 4096,
+            }
+            .slab(),
+        )
+        .unwrap();
+        let slot = slab.info().slots[0];
+        let stack = Stack::plan(&specs, vec![of(b"12"), of(b"345678"), of(b"")]).unwrap();
+        assert_eq!(
+            (&stack.tensors[0].dims, &stack.tensors[1].dims),
+            (&vec![3, 2], &vec![3, 3])
+        );
+        stack.fill(&specs, &slab, slot).unwrap();
+        assert_eq!(slab.read(slot.input_offset, 6).unwrap(), "xyxyxy");
+        assert_eq!(
+            slab.read(slot.input_offset + 64, 18).unwrap(),
+            &b"12\x07\x00\x07\x00345678\x07\x00\x07\x00\x07\x00"[..]
+        );
     }
 
     #[test]

@@ -109,6 +109,7 @@ mod tests {
             dtype: DType::Float32,
             shape: shape.to_vec(),
             allow_non_finite: false,
+            pad: None,
         }
     }
 

@@ -13,6 +13,7 @@ mod launch;
 mod layout;
 mod logs;
 mod oom;
+mod pad;
 mod place;
 mod pool;
 pub mod port;

@@ -224,6 +224,11 @@ impl FakePool {
 
     /// By-hand pools: ends a held job. False if no instance holds it.
     pub fn finish(&self, batch: BatchId, end: JobEnd) -> bool {
+        self.finish_after(batch, end, Duration::ZERO)
+    }
+
+    /// By-hand pools: ends a held job as if it had run so long.
+    pub fn finish_after(&self, batch: BatchId, end: JobEnd, compute: Duration) -> bool {
         let mut inner = self.lock();
         let found = inner.places.values_mut().find_map(|place| {
             let at = place.held.iter().position(|held| held.batch == batch)?;
@@ -235,7 +240,7 @@ impl FakePool {
             instance: held.instance,
             batch,
             end,
-            timing: Timing::default(),
+            timing: Timing { compute },
         });
         drop(inner);
         self.changed.notify_waiters();

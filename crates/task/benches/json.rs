@@ -25,6 +25,7 @@ fn main() {
             dtype: DType::Float32,
             shape: shape.clone(),
             allow_non_finite: false,
+            pad: None,
         };
         for (name, show) in [
             ("4 decimals", (|x| format!("{x:.4}")) as fn(f32) -> String),

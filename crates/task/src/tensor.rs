@@ -28,6 +28,10 @@ pub struct TensorSpec {
     pub shape: Vec<i64>,
     /// For an output: NaN and infinity are a result, not an error (JSON gives them as null).
     pub allow_non_finite: bool,
+    /// For an input: items of unequal free dimensions go into one batch, padded to the largest with this element (its
+    /// bytes). The server pads; a model process is not told.
+    #[serde(skip)]
+    pub pad: Option<Bytes>,
 }
 
 impl TensorSpec {
@@ -254,6 +258,7 @@ mod tests {
             dtype: DType::Float32,
             shape: vec![-1, 3],
             allow_non_finite: false,
+            pad: None,
         };
         assert!(spec.admits(&[7, 3]));
         assert!(!spec.admits(&[7, 4]));

@@ -32,6 +32,7 @@ pub(crate) fn config() -> ModelConfig {
             max_batch_size: 8,
             max_delay: Duration::from_millis(2),
             max_batch_bytes: 1 << 20,
+            ..Batching::default()
         },
         instances: Instances {
             count: 1,

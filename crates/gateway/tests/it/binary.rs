@@ -23,6 +23,7 @@ fn one(name: &str, dtype: DType, shape: &[i64]) -> ModelConfig {
             dtype,
             shape: shape.to_vec(),
             allow_non_finite: false,
+            pad: None,
         }],
         ..fixture::object(name)
     }

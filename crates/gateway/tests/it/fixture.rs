@@ -22,6 +22,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
             max_batch_size: 8,
             max_delay: Duration::from_millis(2),
             max_batch_bytes: 1 << 26,
+            ..Batching::default()
         },
         instances: Instances {
             count: 1,
@@ -51,6 +52,7 @@ pub(crate) fn tensors(name: &str) -> ModelConfig {
         dtype: DType::Float32,
         shape: shape.to_vec(),
         allow_non_finite: false,
+        pad: None,
     };
     ModelConfig {
         inputs: vec![spec("pixels", &[2, 2]), spec("scale", &[])],

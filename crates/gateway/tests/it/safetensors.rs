@@ -166,6 +166,7 @@ async fn every_element_type_of_one_input_has_this_form() {
             dtype,
             shape: vec![1],
             allow_non_finite: false,
+            pad: None,
         };
         let model = ModelConfig {
             inputs: vec![input.clone()],

@@ -24,6 +24,7 @@ fn spec(name: &str, shape: &[i64]) -> TensorSpec {
         dtype: DType::Float32,
         shape: shape.to_vec(),
         allow_non_finite: false,
+        pad: None,
     }
 }
 

@@ -79,6 +79,7 @@ fn specs_of(list: &Value) -> Vec<TensorSpec> {
                 .map(|d| d.as_i64().unwrap())
                 .collect(),
             allow_non_finite: s["allow_non_finite"].as_bool().unwrap(),
+            pad: None,
         })
         .collect()
 }

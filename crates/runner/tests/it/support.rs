@@ -38,6 +38,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
             max_batch_size: 32,
             max_delay: Duration::ZERO,
             max_batch_bytes: 64 << 20,
+            ..Batching::default()
         },
         instances: Instances {
             count: 1,
@@ -69,6 +70,7 @@ pub(crate) fn spec(name: &str, shape: &[i64]) -> TensorSpec {
         dtype: DType::Float32,
         shape: shape.to_vec(),
         allow_non_finite: false,
+        pad: None,
     }
 }
 

@@ -16,6 +16,7 @@ fn spec(name: &str, dtype: DType, shape: &[i64]) -> TensorSpec {
         dtype,
         shape: shape.into(),
         allow_non_finite: false,
+        pad: None,
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn case(data: &[u8]) -> Option<(Vec<TensorSpec>, &[u8])> {
         dtype: DType::ALL[dtype % DType::ALL.len()],
         shape: SHAPES[shape % SHAPES.len()].to_vec(),
         allow_non_finite: false,
+        pad: None,
     };
     let mut specs = vec![spec("x", dtype, shape)];
     if count % 2 == 0 {

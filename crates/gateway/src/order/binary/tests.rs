@@ -13,6 +13,7 @@ fn one(dtype: DType, shape: &[i64]) -> ModelConfig {
             dtype,
             shape: shape.to_vec(),
             allow_non_finite: false,
+            pad: None,
         }],
         ..fixture::object("m")
     }

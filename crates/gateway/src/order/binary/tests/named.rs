@@ -9,6 +9,7 @@ fn spec(name: &str, dtype: DType, shape: &[i64]) -> TensorSpec {
         dtype,
         shape: shape.to_vec(),
         allow_non_finite: false,
+        pad: None,
     }
 }
 
