@@ -8,6 +8,7 @@ mod driver;
 mod engine;
 mod idempotency;
 mod item;
+mod measure;
 pub mod metrics;
 mod rate;
 mod recorder;

@@ -29,6 +29,8 @@ pub(crate) struct Served {
     pub(crate) inbox: mpsc::Sender<Item>,
     /// One for each synchronous prediction that may wait or run.
     pub(crate) permits: Arc<Semaphore>,
+    /// Rung when a caller has hung up.
+    pub(crate) hung_up: Notify,
     /// Items in instances.
     pub(crate) running: AtomicUsize,
     unavailable: ArcSwapOption<String>,
@@ -50,6 +52,7 @@ impl Served {
             wake: Notify::new(),
             inbox,
             permits: Arc::new(Semaphore::new(waiting)),
+            hung_up: Notify::new(),
             running: AtomicUsize::new(0),
             unavailable: ArcSwapOption::empty(),
             rate: Mutex::new(Rate::default()),
@@ -142,6 +145,16 @@ impl Served {
             model: self.config.name.clone(),
             waiting,
             retry_after: time_for(waiting as u64, self.rate(now), RETRY_UNMEASURED),
+        }
+    }
+
+    /// A prediction ran out of time: because the model is down, or because it is slow.
+    pub(crate) fn late(&self, limit: Duration) -> EngineError {
+        let status = self.executor.status();
+        if status.state == PoolState::Ready {
+            EngineError::PredictTimeout { limit }
+        } else {
+            self.unavailable_because(reason(&status))
         }
     }
 

@@ -1,2 +1,2 @@
 -- The head of a model's queue, from the index alone.
-SELECT seq, weight FROM tasks WHERE state = 0 AND model = ?1 ORDER BY priority DESC, seq LIMIT ?2;
+SELECT seq, weight FROM tasks WHERE state = 0 AND model = ?1 ORDER BY turn, seq LIMIT ?2;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cresset_queue::{
-    Finished, Idempotency, Lease, LeaseRequest, QueueError, QueueErrorKind, Release, Submitted,
+    Finished, Idempotency, Lease, LeaseRequest, QueueError, QueueErrorKind, Release, Submitted, Turn,
 };
 use cresset_task::{Attempt, ModelName, TaskId, Timestamp};
 use tokio::sync::oneshot;
@@ -22,6 +22,7 @@ pub(crate) struct Submission {
     pub(crate) id: TaskId,
     pub(crate) model: ModelName,
     pub(crate) priority: i8,
+    pub(crate) turn: Turn,
     pub(crate) weight: i64,
     pub(crate) created_at: Timestamp,
     pub(crate) metadata: Option<Bytes>,

@@ -208,6 +208,7 @@ impl Broker for SqliteStore {
             id: task.id,
             model: task.model,
             priority: task.priority,
+            turn: task.turn,
             weight: i64::try_from(task.payload.weight()).unwrap_or(i64::MAX),
             created_at: task.created_at,
             metadata: task.metadata,

@@ -12,6 +12,7 @@ use cresset_task::{Attempt, ModelName, Payload, TaskId, Timestamp};
 
 use crate::error::QueueError;
 use crate::idempotency::{Idempotency, Submitted};
+use crate::turn::Turn;
 
 /// What a backend can do. Differences are data: what a backend cannot do is refused at submit, never emulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct Capabilities {
     /// Broker and result store are one engine: `submit` also makes the PENDING record, `finish` also leaves the queue,
     /// each in one transaction.
     pub one_transaction: bool,
-    /// `lease` honours [`NewTask::priority`].
+    /// `lease` honours [`NewTask::turn`]; without, tasks go in the order of acceptance.
     pub priorities: bool,
     /// Several processes may use it at once.
     pub shared: bool,
@@ -38,8 +39,10 @@ pub struct NewTask {
     pub model: ModelName,
     /// Its input.
     pub payload: Payload,
-    /// -100 (last) to 100 (first).
+    /// -100 (last) to 100 (first). Kept to be shown; what it is worth is in `turn`.
     pub priority: i8,
+    /// Its place in the queue.
+    pub turn: Turn,
     /// The caller's JSON object, given back untouched.
     pub metadata: Option<Bytes>,
     /// When it was accepted.
@@ -72,6 +75,8 @@ pub struct Lease {
     pub payload: Payload,
     /// The task's priority.
     pub priority: i8,
+    /// Its place in the queue.
+    pub turn: Turn,
     /// When it was accepted.
     pub created_at: Timestamp,
 }
@@ -110,7 +115,7 @@ pub const POSITION_MAX: u64 = 10_000;
 ///   key is free. Each model has keys of its own.
 /// - *One holder.* A task is leased by at most one holder at a time. Each lease carries an attempt number one above the
 ///   last; a `release` with another attempt than the current one changes nothing.
-/// - *Order.* Within a model: higher priority first, then first accepted first. A released task keeps its place.
+/// - *Order.* Within a model: by turn, then first accepted first. A released task keeps its place.
 /// - *Nothing leaks.* Leases do not outlive the process that holds them: after a crash and reopening, they are queued
 ///   again, with their attempts counted.
 /// - *Cancel safety.* Dropping a returned future never loses a task: either the operation happened whole, or not at all.

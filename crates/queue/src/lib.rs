@@ -9,6 +9,7 @@ mod broker;
 mod error;
 mod idempotency;
 mod results;
+mod turn;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -17,6 +18,7 @@ pub use broker::{Broker, Capabilities, Depth, Lease, LeaseRequest, NewTask, POSI
 pub use error::{QueueError, QueueErrorKind};
 pub use idempotency::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, Submitted};
 pub use results::{Completion, Finished, Lookup, ResultStore};
+pub use turn::Turn;
 
 /// One backend that is broker and result store at once.
 pub trait Backend: Broker + ResultStore {}

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use cresset_task::{Attempt, ModelName, State, TaskId, TaskRecord, Timestamp};
 
-use crate::{Completion, Depth, Finished, Lookup, NewTask, Release};
+use crate::{Completion, Depth, Finished, Lookup, NewTask, Release, Turn};
 
 /// A task of the model.
 pub(super) struct Known {
     pub(super) record: TaskRecord,
+    turn: Turn,
     weight: u64,
 }
 
@@ -37,6 +38,7 @@ impl Model {
         };
         self.tasks.push(Known {
             record,
+            turn: new.turn,
             weight: new.payload.weight() as u64,
         });
     }
@@ -48,7 +50,7 @@ impl Model {
             record.state == State::Pending && record.model == *model
         };
         let mut queue: Vec<usize> = (0..self.tasks.len()).filter(queued).collect();
-        queue.sort_by_key(|i| std::cmp::Reverse(self.tasks[*i].record.priority));
+        queue.sort_by_key(|i| self.tasks[*i].turn);
         queue
     }
 
