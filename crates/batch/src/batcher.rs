@@ -1,38 +1,21 @@
 //! From waiting items and free seats to batches.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::lane::{Class, Entry, Lane, Moment};
+use crate::entry::{Class, Entry, Moment};
+use crate::lane::Lane;
+use crate::latency::Latency;
+use crate::limits::{Fill, Limits};
+use crate::seats::{Ahead, Seat, Seats};
+use crate::share;
+use crate::store::LaneKey;
+use crate::waiting::Waiting;
 
-/// Bounds of one batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Items at most; at least 1.
-    pub max_items: usize,
-    /// Bytes at most; a heavier single item goes alone.
-    pub max_bytes: usize,
-    /// How long an item may be held back for a fuller batch behind a running one.
-    pub max_delay: Duration,
-}
-
-/// Free places in the instances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Seats {
-    /// Instances with nothing to do.
-    pub idle: usize,
-    /// Free slots of instances that are running a batch.
-    pub behind: usize,
-}
-
-/// Where a batch is to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seat {
-    /// To an idle instance.
-    Idle,
-    /// Behind a running batch.
-    Behind,
-}
+/// A batch twice as full pays when it takes less than twice as long by more than this part.
+const FULLER_PAYS: u32 = 8;
+/// The share of padding that can be asked for at most: beyond it lanes would hold anything.
+const PADDING_MOST: f64 = 0.99;
 
 /// What to do now.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +26,8 @@ pub enum Decision<T> {
         batch: Vec<Entry<T>>,
         /// To where.
         seat: Seat,
+        /// Their size together, for [`Batcher::expected`] and [`Batcher::observe`].
+        work: u64,
     },
     /// Ask again then, or when something changes.
     WaitUntil(Moment),
@@ -54,9 +39,10 @@ pub enum Decision<T> {
 #[derive(Debug)]
 pub struct Batcher<T> {
     limits: Limits,
-    lanes: BTreeMap<u64, Lane<T>>,
+    waiting: Waiting<T>,
     sealed: VecDeque<Vec<Entry<T>>>,
-    len: usize,
+    sealed_len: usize,
+    latency: Latency,
 }
 
 impl<T> Batcher<T> {
@@ -65,38 +51,56 @@ impl<T> Batcher<T> {
     pub fn new(limits: Limits) -> Self {
         let limits = Limits {
             max_items: limits.max_items.max(1),
+            max_padding: limits.max_padding.map(|max| max.clamp(0.0, PADDING_MOST)),
             ..limits
         };
         Self {
             limits,
-            lanes: BTreeMap::new(),
+            waiting: Waiting::new(limits),
             sealed: VecDeque::new(),
-            len: 0,
+            sealed_len: 0,
+            latency: Latency::default(),
         }
     }
 
     /// Items waiting.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.waiting.len() + self.sealed_len
+    }
+
+    /// Bulk items waiting, those of sealed groups not counted.
+    #[must_use]
+    pub fn bulk_len(&self) -> usize {
+        self.waiting.bulk_len()
     }
 
     /// True when nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
-    /// A new item.
+    /// A batch of this size ([`Decision::Run::work`]) took this long in its instance.
+    pub fn observe(&mut self, work: u64, took: Duration) {
+        self.latency.observe(work, took);
+    }
+
+    /// How long a batch of this size should take; `None` before anything was measured.
+    #[must_use]
+    pub fn expected(&self, work: u64) -> Option<Duration> {
+        self.latency.estimate(work)
+    }
+
+    /// A new item. Items come in time: `arrived` is not before that of the last one.
     pub fn push(&mut self, entry: Entry<T>) {
-        self.len += 1;
-        self.lanes.entry(entry.bucket).or_default().push(entry);
+        self.waiting.push(entry);
     }
 
     /// Items that must run together and with no others, before everything else: the halves of a batch that failed.
     pub fn push_sealed(&mut self, entries: Vec<Entry<T>>) {
         if !entries.is_empty() {
-            self.len += entries.len();
+            self.sealed_len += entries.len();
             self.sealed.push_back(entries);
         }
     }
@@ -106,117 +110,192 @@ impl<T> Batcher<T> {
     pub fn next(
         &mut self,
         now: Moment,
-        seats: Seats,
+        seats: Seats<'_>,
         wanted: impl Fn(&T) -> bool,
         mut dropped: impl FnMut(T),
     ) -> Decision<T> {
-        if seats.idle == 0 && seats.behind == 0 {
-            return Decision::Rest;
+        let seat = match (seats.idle, seats.behind) {
+            (0, []) => return Decision::Rest,
+            (0, _) => Seat::Behind,
+            _ => Seat::Idle,
+        };
+        if let Some((batch, fill)) = self.next_sealed(&wanted, &mut dropped) {
+            let work = fill.work(&self.limits);
+            return Decision::Run { batch, seat, work };
         }
-        let seat = if seats.idle > 0 { Seat::Idle } else { Seat::Behind };
+        loop {
+            let Some(first) = self.waiting.first_lane(|_| true) else {
+                return Decision::Rest;
+            };
+            let deadline = self.waiting.next_deadline();
+            let lane = match seats.behind.first() {
+                Some(ahead) if seat == Seat::Behind => match self.behind(first, now, *ahead, deadline) {
+                    Ok(lane) => lane,
+                    Err(until) => return Decision::WaitUntil(until),
+                },
+                _ => first,
+            };
+            let most = self.most(lane, seats);
+            let (batch, fill) = self.waiting.cut(lane, most, &wanted, &mut dropped);
+            if !batch.is_empty() {
+                let work = fill.work(&self.limits);
+                return Decision::Run { batch, seat, work };
+            }
+        }
+    }
+
+    fn next_sealed(
+        &mut self,
+        wanted: impl Fn(&T) -> bool,
+        dropped: &mut impl FnMut(T),
+    ) -> Option<(Vec<Entry<T>>, Fill)> {
         while let Some(group) = self.sealed.pop_front() {
-            self.len -= group.len();
+            self.sealed_len -= group.len();
             let (batch, gone): (Vec<_>, Vec<_>) = group.into_iter().partition(|e| wanted(&e.item));
             gone.into_iter().for_each(|e| dropped(e.item));
             if !batch.is_empty() {
-                return Decision::Run { batch, seat };
+                let fill = batch.iter().fold(Fill::default(), |fill, e| fill.with(e));
+                return Some((batch, fill));
             }
         }
-        loop {
-            let chosen = match seat {
-                Seat::Idle => self
-                    .lanes
-                    .iter()
-                    .filter_map(|(b, l)| Some((l.turn()?, *b)))
-                    .min()
-                    .map(|(_, b)| b),
-                Seat::Behind => match self.behind(now) {
-                    Ok(bucket) => Some(bucket),
-                    Err(decision) => return decision,
-                },
-            };
-            let Some(bucket) = chosen else {
-                return Decision::Rest;
-            };
-            let batch = self.cut(bucket, seats, &wanted, &mut dropped);
-            if !batch.is_empty() {
-                return Decision::Run { batch, seat };
-            }
+        None
+    }
+
+    /// The lane that goes behind a running batch now; or until when to hold back.
+    fn behind(
+        &self,
+        first: LaneKey,
+        now: Moment,
+        ahead: Ahead,
+        deadline: Option<Moment>,
+    ) -> Result<LaneKey, Moment> {
+        let lane = self.waiting.lane(first);
+        let is_full = |lane: &Lane| lane.is_full(&self.limits);
+        if ahead.takes_full_ones_early() && lane.is_some_and(is_full) {
+            return Ok(first);
         }
-    }
-
-    /// The lane that may go behind a running batch: a full one, or one whose oldest item has waited long enough.
-    fn behind(&self, now: Moment) -> Result<u64, Decision<T>> {
-        let due = |lane: &Lane<T>| lane.oldest().map(|at| at.saturating_add(self.limits.max_delay));
-        let ready = self
-            .lanes
-            .iter()
-            .filter(|(_, lane)| self.is_full(lane) || due(lane).is_some_and(|d| d <= now));
-        if let Some((_, bucket)) = ready.filter_map(|(b, l)| Some((l.turn()?, *b))).min() {
-            return Ok(bucket);
-        }
-        Err(self
-            .lanes
-            .values()
-            .filter_map(due)
-            .min()
-            .map_or(Decision::Rest, Decision::WaitUntil))
-    }
-
-    fn is_full(&self, lane: &Lane<T>) -> bool {
-        lane.len() >= self.limits.max_items || (lane.bytes() >= self.limits.max_bytes && !lane.is_empty())
-    }
-
-    /// Takes a batch from a lane: an even share for each idle instance, within the limits.
-    fn cut(
-        &mut self,
-        bucket: u64,
-        seats: Seats,
-        wanted: impl Fn(&T) -> bool,
-        mut dropped: impl FnMut(T),
-    ) -> Vec<Entry<T>> {
-        let Some(lane) = self.lanes.get_mut(&bucket) else {
-            return Vec::new();
+        let bytes = lane.map_or(0, Lane::bytes).min(self.limits.max_bytes);
+        let until = match ahead.handover(bytes, now) {
+            Some(handover) => handover,
+            None => self.held_back_until(first, deadline),
         };
-        let share = lane.len().div_ceil(seats.idle.max(1));
-        let most = share.clamp(1, self.limits.max_items);
-        let mut batch = Vec::with_capacity(most);
-        let mut bytes = 0_usize;
-        while batch.len() < most {
-            let Some(weight) = lane.peek_bytes() else { break };
-            if !batch.is_empty() && bytes.saturating_add(weight) > self.limits.max_bytes {
-                break;
-            }
-            let Some(entry) = lane.pop() else { break };
-            self.len -= 1;
-            if wanted(&entry.item) {
-                bytes = bytes.saturating_add(weight);
-                batch.push(entry);
-            } else {
-                dropped(entry.item);
-            }
+        if until <= now {
+            return Ok(first);
         }
-        if lane.is_empty() {
-            self.lanes.remove(&bucket);
+        // Where nobody knows how long the seat waits for its turn, a full batch of another shape may take it; but only until
+        // then, or a lane that never fills up would starve.
+        match self.waiting.first_lane(is_full) {
+            Some(full) if ahead.ends.is_none_or(|ends| ends <= now) => Ok(full),
+            _ => Err(until),
         }
-        batch
+    }
+
+    /// How long items are held back where nobody knows when the seat's turn comes: while a fuller batch pays, and no
+    /// longer than `max_delay`, or than a deadline lets them.
+    fn held_back_until(&self, first: LaneKey, deadline: Option<Moment>) -> Moment {
+        let delay = if self.fuller_pays(first) {
+            self.limits.max_delay
+        } else {
+            Duration::ZERO
+        };
+        let until = self.waiting.oldest().unwrap_or_default().saturating_add(delay);
+        match deadline {
+            Some(deadline) => {
+                until.min(deadline.saturating_sub(self.expected_of(first, 1).unwrap_or_default()))
+            }
+            None => until,
+        }
+    }
+
+    /// True unless the measured times say that two batches of what waits take about as long as one of twice as much.
+    fn fuller_pays(&self, first: LaneKey) -> bool {
+        let waiting = self
+            .waiting
+            .lane(first)
+            .map_or(0, Lane::len)
+            .min(self.limits.max_items);
+        match (
+            self.expected_of(first, waiting),
+            self.expected_of(first, 2 * waiting),
+        ) {
+            (Some(one), Some(twice)) if self.latency.knows_growth() => {
+                twice < 2 * one - 2 * one / FULLER_PAYS
+            }
+            _ => true,
+        }
+    }
+
+    /// How long so many items like the first of a lane should take.
+    fn expected_of(&self, lane: LaneKey, items: usize) -> Option<Duration> {
+        self.latency.estimate(self.waiting.work_of(lane, items)?)
+    }
+
+    /// How many items of this lane at most for this seat, so that other instances are not left without.
+    fn most(&self, lane: LaneKey, seats: Seats<'_>) -> usize {
+        let max_items = self.limits.max_items;
+        if seats.idle == 1 || (seats.idle == 0 && seats.behind.len() == 1) {
+            return max_items;
+        }
+        // What others wait for is theirs.
+        let others = self.waiting.other_buckets(lane);
+        let waiting = self.waiting.len_of_bucket(lane);
+        // What more items cost is not guessed here: the guess would be that they cost nothing, or all.
+        let expected = |items| {
+            self.latency
+                .knows_growth()
+                .then(|| self.expected_of(lane, items))
+                .flatten()
+        };
+        if seats.idle > 0 {
+            share::idle(
+                waiting,
+                max_items,
+                seats.idle.saturating_sub(others).max(1),
+                expected,
+            )
+        } else {
+            let own = seats.behind.len().saturating_sub(others).max(1);
+            let behind = seats.behind.get(..own).unwrap_or_default();
+            share::behind(waiting, max_items, behind, expected)
+        }
+    }
+
+    /// When the next deadline passes.
+    pub fn next_deadline(&mut self) -> Option<Moment> {
+        let sealed = self.sealed.iter().flatten().filter_map(|e| e.deadline).min();
+        [self.waiting.next_deadline(), sealed].into_iter().flatten().min()
+    }
+
+    /// Takes out the items whose deadline has passed. To be called when [`Batcher::next_deadline`] has come.
+    pub fn expire(&mut self, now: Moment) -> Vec<T> {
+        let mut gone = self.waiting.expire(now);
+        self.unseal(|e| e.deadline.is_some_and(|at| at <= now), &mut gone);
+        gone
+    }
+
+    /// Takes out the items that nobody wants any more. Looks at every one: call it when something says that there are some.
+    pub fn sweep(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut gone = self.waiting.take_if(|e| !wanted(&e.item));
+        self.unseal(|e| !wanted(&e.item), &mut gone);
+        gone
     }
 
     /// Takes out everything of one class: to refuse it, or to give it back. Sealed groups keep their other items.
     pub fn take_class(&mut self, class: Class) -> Vec<T> {
-        let mut taken = Vec::new();
-        for lane in self.lanes.values_mut() {
-            taken.extend(lane.take_class(class).into_iter().map(|e| e.item));
-        }
-        self.lanes.retain(|_, lane| !lane.is_empty());
+        let mut taken = self.waiting.take_if(|e| e.class == class);
+        self.unseal(|e| e.class == class, &mut taken);
+        taken
+    }
+
+    /// Moves what `leaves` out of the sealed groups.
+    fn unseal(&mut self, leaves: impl Fn(&Entry<T>) -> bool, into: &mut Vec<T>) {
         for group in std::mem::take(&mut self.sealed) {
-            let (out, stay): (Vec<_>, Vec<_>) = group.into_iter().partition(|e| e.class == class);
-            taken.extend(out.into_iter().map(|e| e.item));
+            let (out, stay): (Vec<_>, Vec<_>) = group.into_iter().partition(&leaves);
+            self.sealed_len -= out.len();
+            into.extend(out.into_iter().map(|e| e.item));
             if !stay.is_empty() {
                 self.sealed.push_back(stay);
             }
         }
-        self.len -= taken.len();
-        taken
     }
 }

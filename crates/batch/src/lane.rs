@@ -1,133 +1,90 @@
-//! Items of one shape, in the order in which they should go.
+//! Items of one shape and about one length, in the order in which they should go.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use crate::entry::{Class, Entry};
+use crate::limits::Limits;
+use crate::runs::{Ref, Runs};
+use crate::store::Store;
 
-/// An instant of the engine's monotonic clock: the time since some fixed start.
-pub type Moment = Duration;
-
-/// How much sooner an interactive item goes than a bulk item that arrived at the same moment. A bulk item older than
-/// this goes before a fresh interactive one, so neither class can starve the other.
-pub const BULK_HEADWAY: Duration = Duration::from_millis(50);
-
-/// Who waits for an item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// A caller on an open connection.
-    Interactive,
-    /// A task from the durable queue.
-    Bulk,
-}
-
-/// One waiting item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry<T> {
-    /// Whatever the engine needs to run and answer it.
-    pub item: T,
-    /// What its payload weighs.
-    pub bytes: usize,
-    /// Only items of equal bucket (shapes) go into one batch.
-    pub bucket: u64,
-    /// Who waits.
-    pub class: Class,
-    /// When it arrived.
-    pub arrived: Moment,
-}
-
-impl<T> Entry<T> {
-    /// Smaller goes first.
-    pub(crate) fn turn(&self) -> Moment {
-        match self.class {
-            Class::Interactive => self.arrived,
-            Class::Bulk => self.arrived.saturating_add(BULK_HEADWAY),
-        }
-    }
-}
-
-/// The items of one bucket: first come first served within a class, merged by turn between them.
-#[derive(Debug)]
-pub(crate) struct Lane<T> {
-    interactive: VecDeque<Entry<T>>,
-    bulk: VecDeque<Entry<T>>,
+/// The items of one lane: in order within a class, merged by turn between the two.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    interactive: Runs,
+    bulk: Runs,
+    len: usize,
     bytes: usize,
+    cost: u64,
 }
 
-impl<T> Default for Lane<T> {
-    fn default() -> Self {
-        Self {
-            interactive: VecDeque::new(),
-            bulk: VecDeque::new(),
-            bytes: 0,
+impl Lane {
+    fn of(&mut self, class: Class) -> &mut Runs {
+        match class {
+            Class::Interactive => &mut self.interactive,
+            Class::Bulk => &mut self.bulk,
         }
     }
-}
 
-impl<T> Lane<T> {
-    pub(crate) fn push(&mut self, entry: Entry<T>) {
-        self.bytes = self.bytes.saturating_add(entry.bytes);
-        match entry.class {
-            Class::Interactive => self.interactive.push_back(entry),
-            Class::Bulk => self.bulk.push_back(entry),
-        }
+    pub(crate) fn push(&mut self, at: Ref, class: Class, bytes: usize, cost: u64) {
+        self.len += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.cost = self.cost.saturating_add(cost);
+        self.of(class).push(at);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.interactive.len() + self.bulk.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    fn front(&self) -> Option<&Entry<T>> {
-        match (self.interactive.front(), self.bulk.front()) {
-            (Some(a), Some(b)) => Some(if a.turn() <= b.turn() { a } else { b }),
+    /// True when no batch of this lane alone can get fuller.
+    pub(crate) fn is_full(&self, limits: &Limits) -> bool {
+        self.len > 0
+            && (self.len >= limits.max_items
+                || self.bytes >= limits.max_bytes
+                || limits.max_cost.is_some_and(|max| self.cost >= max))
+    }
+
+    /// The item that goes next.
+    pub(crate) fn head(&self) -> Option<Ref> {
+        match (self.interactive.head(), self.bulk.head()) {
+            (Some(a), Some(b)) => Some(if a.merge <= b.merge { a } else { b }),
             (a, b) => a.or(b),
         }
     }
 
-    /// The turn of the item that goes next.
-    pub(crate) fn turn(&self) -> Option<Moment> {
-        self.front().map(Entry::turn)
+    /// Its turn, for comparing lanes.
+    pub(crate) fn turn(&self) -> Option<(i64, u64)> {
+        self.head().map(|head| (head.merge, head.seq))
     }
 
-    /// The arrival of the item that has waited longest.
-    pub(crate) fn oldest(&self) -> Option<Moment> {
-        [self.interactive.front(), self.bulk.front()]
-            .into_iter()
-            .flatten()
-            .map(|e| e.arrived)
-            .min()
+    /// References among which is the item that has waited longest.
+    pub(crate) fn oldest(&self) -> impl Iterator<Item = Ref> {
+        self.interactive.oldest().chain(self.bulk.oldest())
     }
 
-    pub(crate) fn peek_bytes(&self) -> Option<usize> {
-        self.front().map(|e| e.bytes)
-    }
-
-    pub(crate) fn pop(&mut self) -> Option<Entry<T>> {
-        let from_interactive = match (self.interactive.front(), self.bulk.front()) {
-            (Some(a), Some(b)) => a.turn() <= b.turn(),
-            (a, _) => a.is_some(),
-        };
-        let entry = if from_interactive {
-            self.interactive.pop_front()
-        } else {
-            self.bulk.pop_front()
-        }?;
-        self.bytes = self.bytes.saturating_sub(entry.bytes);
+    /// Takes `head` out of the line; it is what [`Lane::head`] gave.
+    pub(crate) fn pop<T>(&mut self, head: &Ref, store: &mut Store<T>) -> Option<Entry<T>> {
+        let class = store.get(head)?.entry.class;
+        self.of(class).pop(|r| store.holds(r));
+        let entry = store.take(head)?.entry;
+        self.discount(&entry);
         Some(entry)
     }
 
-    pub(crate) fn take_class(&mut self, class: Class) -> VecDeque<Entry<T>> {
-        let taken = match class {
-            Class::Interactive => std::mem::take(&mut self.interactive),
-            Class::Bulk => std::mem::take(&mut self.bulk),
-        };
-        self.bytes = self.bytes.saturating_sub(taken.iter().map(|e| e.bytes).sum());
-        taken
+    /// An item of this lane has left the store by another way than `pop`; [`Lane::settle`] must follow.
+    pub(crate) fn discount<T>(&mut self, gone: &Entry<T>) {
+        self.len -= 1;
+        self.bytes = self.bytes.saturating_sub(gone.bytes);
+        self.cost = self.cost.saturating_sub(gone.cost);
+    }
+
+    /// Makes the heads ones that are still there.
+    pub(crate) fn settle<T>(&mut self, store: &Store<T>) {
+        for runs in [&mut self.interactive, &mut self.bulk] {
+            runs.settle(|r| store.holds(r));
+            runs.compact(self.len, |r| store.holds(r));
+        }
     }
 }

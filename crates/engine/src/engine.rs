@@ -19,7 +19,7 @@ use crate::expiry;
 use crate::item::{Item, Origin, check_fit};
 use crate::metrics::Metrics;
 use crate::retention;
-use crate::served::{self, Served};
+use crate::served::Served;
 use crate::shared::Shared;
 use crate::waiters::News;
 
@@ -101,7 +101,7 @@ impl Engine {
     }
 
     /// Runs one input and waits for its result: at most `limit`, and never longer than the model's `predict_timeout`.
-    /// Dropping the future takes the input out of the queue.
+    /// Dropping the future takes the input out of the queue, at once.
     pub async fn predict(
         &self,
         model: &ModelName,
@@ -116,13 +116,18 @@ impl Engine {
         let permit = permit.map_err(|_| served.overloaded(shared.now()))?;
         let longest = served.config.limits.predict_timeout;
         let limit = limit.map_or(longest, |l| l.min(longest));
+        let since = shared.now();
+        // Before the channel: it is dropped after it, and so tells of a receiver that has gone.
+        let hang_up = HangUp(Some(&served));
         let (reply, answer) = oneshot::channel();
         let item = Item::new(
             input,
             Origin::Caller {
                 reply,
                 permit,
-                since: shared.now(),
+                since,
+                limit,
+                deadline: since.saturating_add(limit),
             },
         );
         // The channel has a place for each permit: it can only be closed, by a driver that has drained.
@@ -130,10 +135,13 @@ impl Engine {
             .inbox
             .try_send(item)
             .map_err(|_| EngineError::ShuttingDown)?;
-        match tokio::time::timeout(limit, answer).await {
+        // What waits leaves the queue at its deadline by itself; this is for what is in an instance by then.
+        let answered = tokio::time::timeout(limit, answer).await;
+        hang_up.did_not_happen();
+        match answered {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(EngineError::ShuttingDown),
-            Err(_) => Err(late(&served, limit)),
+            Err(_) => Err(served.late(limit)),
         }
     }
 
@@ -325,6 +333,23 @@ impl Engine {
     }
 }
 
+/// Tells the driver that a caller has hung up, unless it did not.
+struct HangUp<'a>(Option<&'a Served>);
+
+impl HangUp<'_> {
+    fn did_not_happen(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for HangUp<'_> {
+    fn drop(&mut self) {
+        if let Some(served) = self.0 {
+            served.hung_up.notify_one();
+        }
+    }
+}
+
 /// All at once: each has the same grace.
 async fn stop_all(executors: &[Arc<dyn Executor>], grace: Duration) {
     let mut stops = tokio::task::JoinSet::new();
@@ -333,16 +358,6 @@ async fn stop_all(executors: &[Arc<dyn Executor>], grace: Duration) {
         stops.spawn(async move { executor.stop(grace).await });
     }
     stops.join_all().await;
-}
-
-/// A prediction ran out of time: because the model is down, or because it is slow.
-fn late(served: &Served, limit: Duration) -> EngineError {
-    let status = served.executor.status();
-    if status.state == PoolState::Ready {
-        EngineError::PredictTimeout { limit }
-    } else {
-        served.unavailable_because(served::reason(&status))
-    }
 }
 
 /// The doors check inputs by the declaration; this is for callers that do not.

@@ -1,9 +1,9 @@
 //! One input on its way through an instance, and who waits for its end.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
-use cresset_batch::{Class, Entry, Moment};
+use cresset_batch::{Class, Moment};
 use cresset_config::{ModelConfig, ModelKind};
 use cresset_task::{Attempt, HISTORY_MAX, Payload, Redelivery, TaskId, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -23,6 +23,9 @@ pub(crate) enum Origin {
         permit: OwnedSemaphorePermit,
         /// When the call arrived.
         since: Moment,
+        /// How long it may take, and when that is over.
+        limit: Duration,
+        deadline: Moment,
     },
     /// A leased task.
     Queue(Leased),
@@ -35,6 +38,9 @@ pub(crate) struct Leased {
     pub(crate) attempt: Attempt,
     pub(crate) created_at: Timestamp,
     pub(crate) leased_at: Timestamp,
+    pub(crate) priority: i8,
+    /// Its place in the queue, in nanoseconds of the engine's clock.
+    pub(crate) line: i64,
     /// How often it has been tried again by the retry policy.
     pub(crate) retries: u32,
 }
@@ -111,31 +117,6 @@ impl Item {
         match self.origin {
             Origin::Caller { .. } => Class::Interactive,
             Origin::Queue(_) => Class::Bulk,
-        }
-    }
-
-    /// The item as the batcher wants it.
-    pub(crate) fn into_entry(self, arrived: Moment) -> Entry<Self> {
-        Entry {
-            bytes: self.payload.weight(),
-            bucket: bucket(&self.payload),
-            class: self.class(),
-            arrived,
-            item: self,
-        }
-    }
-}
-
-/// Items of equal bucket can be stacked. A collision of hashes would only make the runner refuse one batch.
-fn bucket(payload: &Payload) -> u64 {
-    match payload {
-        Payload::Json(_) => 0,
-        Payload::Tensors(set) => {
-            let mut hash = DefaultHasher::new();
-            for (_, tensor) in &set.0 {
-                tensor.shape.hash(&mut hash);
-            }
-            hash.finish()
         }
     }
 }

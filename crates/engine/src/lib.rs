@@ -10,6 +10,7 @@ mod engine;
 mod expiry;
 mod idempotency;
 mod item;
+mod measure;
 pub mod metrics;
 mod rate;
 mod recorder;

@@ -32,6 +32,8 @@ pub(crate) struct Served {
     pub(crate) permits: Arc<Semaphore>,
     /// Leased tasks that were cancelled.
     pub(crate) revocations: Revocations,
+    /// Rung when a caller has hung up.
+    pub(crate) hung_up: Notify,
     /// Items in instances.
     pub(crate) running: AtomicUsize,
     unavailable: ArcSwapOption<String>,
@@ -54,6 +56,7 @@ impl Served {
             inbox,
             permits: Arc::new(Semaphore::new(waiting)),
             revocations: Revocations::default(),
+            hung_up: Notify::new(),
             running: AtomicUsize::new(0),
             unavailable: ArcSwapOption::empty(),
             rate: Mutex::new(Rate::default()),
@@ -146,6 +149,16 @@ impl Served {
             model: self.config.name.clone(),
             waiting,
             retry_after: time_for(waiting as u64, self.rate(now), RETRY_UNMEASURED),
+        }
+    }
+
+    /// A prediction ran out of time: because the model is down, or because it is slow.
+    pub(crate) fn late(&self, limit: Duration) -> EngineError {
+        let status = self.executor.status();
+        if status.state == PoolState::Ready {
+            EngineError::PredictTimeout { limit }
+        } else {
+            self.unavailable_because(reason(&status))
         }
     }
 

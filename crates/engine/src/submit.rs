@@ -3,13 +3,14 @@
 //! Whether a submit is new is the store's decision, made in the transaction that would insert it. Nothing here remembers a
 //! key: an answer from memory could outlive a purge, or miss what the process before this one accepted.
 
-use cresset_queue::{Idempotency, NewTask, QueueError, QueueErrorKind, Submitted};
+use cresset_queue::{Idempotency, NewTask, QueueError, QueueErrorKind, Submitted, Turn};
 use cresset_task::{ModelName, State, TaskId, Timestamp};
 
 use crate::api::{Accepted, EngineError, Submission};
 use crate::engine::{Engine, invalid};
 use crate::idempotency::{self, OFFLOAD_BYTES};
 use crate::item::check_fit;
+use crate::measure;
 use crate::served::Served;
 
 impl Engine {
@@ -37,6 +38,11 @@ impl Engine {
             model: submission.model,
             payload: submission.input,
             priority: submission.priority,
+            turn: Turn::of(
+                created_at,
+                submission.priority,
+                measure::step(&served.config.batching),
+            ),
             metadata: submission.metadata,
             created_at,
             due_at: submission.due_at,

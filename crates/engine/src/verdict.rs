@@ -153,6 +153,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use cresset_batch::{Class, Turn};
     use cresset_task::{Attempt, TaskId, Timestamp};
 
     use super::*;
@@ -166,14 +167,23 @@ mod tests {
                 attempt: Attempt(1),
                 created_at: now,
                 leased_at: now,
+                priority: 0,
+                line: 0,
                 retries: 0,
             })
         };
-        (0..n)
-            .map(|i| {
-                Item::new(Payload::Json(Bytes::from(i.to_string())), origin()).into_entry(Duration::ZERO)
-            })
-            .collect()
+        let entry = |i: usize| Entry {
+            item: Item::new(Payload::Json(Bytes::from(i.to_string())), origin()),
+            bytes: 1,
+            cost: 1,
+            bucket: 0,
+            length: 0,
+            class: Class::Bulk,
+            turn: Turn::bulk(Duration::ZERO, 0, 0, Duration::ZERO),
+            arrived: Duration::ZERO,
+            deadline: None,
+        };
+        (0..n).map(entry).collect()
     }
 
     fn boom() -> Failure {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cresset_queue::{Broker, Completion, Finished, LeaseRequest, NewTask, ResultStore};
+use cresset_queue::{Broker, Completion, Finished, LeaseRequest, NewTask, ResultStore, Turn};
 use cresset_queue_sql::{Durability, SqliteOptions, SqliteStore};
 use cresset_task::{ModelName, Outcome, Payload, TaskId, Timestamp};
 use tokio::task::JoinSet;
@@ -102,13 +102,15 @@ fn payload(seed: u64) -> Payload {
 }
 
 fn task(number: u64) -> NewTask {
+    let created_at = Timestamp::now();
     NewTask {
         id: TaskId::fresh(),
         model: model(),
         payload: payload(number),
         priority: 0,
+        turn: Turn::of(created_at, 0, Duration::ZERO),
         metadata: None,
-        created_at: Timestamp::now(),
+        created_at,
         due_at: None,
         expires_at: None,
         idempotency: None,

@@ -4,7 +4,7 @@
 //! (a taken id, a stale attempt) is an answer, not an error.
 
 use bytes::Bytes;
-use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted};
+use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted, Turn};
 use cresset_task::{Attempt, Code, Failure, Outcome, Payload, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -105,6 +105,7 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
         task.weight,
         task.created_at.as_micros(),
         task.metadata.as_deref(),
+        task.turn.as_micros(),
         task.due_at.map(Timestamp::as_micros),
         task.expires_at.map(Timestamp::as_micros),
     ])?;
@@ -210,12 +211,13 @@ fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<(L
                 payload: Payload::Json(Bytes::new()),
                 priority: row.get(2)?,
                 created_at: Timestamp::from_micros(row.get(3)?),
-                retries: row.get(6)?,
+                turn: Turn::from_micros(row.get(4)?),
+                retries: row.get(7)?,
             };
-            let input = match row.get::<_, Option<u8>>(4)? {
+            let input = match row.get::<_, Option<u8>>(5)? {
                 Some(kind) => Some(Stored {
                     kind,
-                    bytes: Bytes::copy_from_slice(row.get_ref(5)?.as_blob()?),
+                    bytes: Bytes::copy_from_slice(row.get_ref(6)?.as_blob()?),
                 }),
                 None => None,
             };

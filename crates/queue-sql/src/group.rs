@@ -160,7 +160,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use cresset_queue::{Depth, Finished, LeaseRequest, QueueError, Submitted};
+    use cresset_queue::{Depth, Finished, LeaseRequest, QueueError, Submitted, Turn};
     use cresset_task::{Attempt, ModelName, Outcome, TaskId, Timestamp};
     use rusqlite::ErrorCode;
     use tempfile::TempDir;
@@ -200,6 +200,7 @@ mod tests {
             id,
             model: digits(),
             priority: 0,
+            turn: Turn::from_micros(1),
             weight: bytes as i64,
             created_at: Timestamp::from_micros(1),
             due_at: None,

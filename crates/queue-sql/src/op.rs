@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cresset_queue::{
     Cancelled, Expiries, Finished, Idempotency, Lease, LeaseRequest, QueueError, QueueErrorKind, Release,
-    Retry, Submitted,
+    Retry, Submitted, Turn,
 };
 use cresset_task::{Attempt, ModelName, Redelivery, TaskId, Timestamp};
 use tokio::sync::oneshot;
@@ -23,6 +23,7 @@ pub(crate) struct Submission {
     pub(crate) id: TaskId,
     pub(crate) model: ModelName,
     pub(crate) priority: i8,
+    pub(crate) turn: Turn,
     pub(crate) weight: i64,
     pub(crate) created_at: Timestamp,
     pub(crate) due_at: Option<Timestamp>,

@@ -12,7 +12,8 @@ const APPLICATION_ID: i32 = 0x4352_5354;
 const MIGRATIONS: &[&str] = &[
     include_str!("../sql/migrations/0001_tasks.sql"),
     include_str!("../sql/migrations/0002_idempotency.sql"),
-    include_str!("../sql/migrations/0003_time_and_ends.sql"),
+    include_str!("../sql/migrations/0003_turn.sql"),
+    include_str!("../sql/migrations/0004_time_and_ends.sql"),
 ];
 
 /// Lays the schema into a new, empty database.

@@ -209,6 +209,7 @@ impl Broker for SqliteStore {
             id: task.id,
             model: task.model,
             priority: task.priority,
+            turn: task.turn,
             weight: i64::try_from(task.payload.weight()).unwrap_or(i64::MAX),
             created_at: task.created_at,
             due_at: task.due_at,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cresset_queue::{
     Broker, Depth, Idempotency, LeaseRequest, Lookup, NewTask, QueueError, QueueErrorKind, ResultStore,
-    Submitted,
+    Submitted, Turn,
 };
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_task::{
@@ -25,6 +25,7 @@ fn task() -> NewTask {
         model: model(),
         payload: Payload::Json(b"[1]"[..].into()),
         priority: 0,
+        turn: Turn::from_micros(1),
         metadata: None,
         created_at: Timestamp::from_micros(1),
         due_at: None,
@@ -393,4 +394,37 @@ async fn a_database_of_schema_1_opens() {
             .unwrap(),
         replayed
     );
+}
+
+/// `schema/v2.sql` holds what schema 2 writes: it had no turns.
+#[tokio::test]
+async fn a_database_of_schema_2_opens_and_its_queue_gets_turns() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tasks.db");
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch(include_str!("schema/v2.sql"))
+        .unwrap();
+    let store = open(&path).unwrap();
+    assert_eq!((store.opened().queued, store.opened().requeued), (4, 1));
+    let id = |n: u128| TaskId::from_bytes(n.to_be_bytes());
+    let second = |n: i64| 1_700_000_000_000_000 + n * 1_000_000;
+    // The one that was leased came two seconds after the others with 100 points: ten seconds, at a tenth each.
+    for (ahead, n) in [4, 2, 1, 3].into_iter().enumerate() {
+        assert_eq!(store.position(id(n)).await.unwrap(), Some(ahead as u64), "{n}");
+    }
+    let leases = store.lease(leasing(10)).await.unwrap();
+    let turns: Vec<_> = leases.iter().map(|l| (l.id, l.turn.as_micros())).collect();
+    let wanted = [
+        (id(4), second(-8)),
+        (id(2), second(0) - 200_000),
+        (id(1), second(0) + 500_001),
+        (id(3), second(1)),
+    ];
+    assert_eq!(turns, wanted);
+    let Lookup::Found(finished) = store.fetch(id(5)).await.unwrap() else {
+        unreachable!("5 is known")
+    };
+    assert_eq!(finished.state, State::Success);
+    store.close().await.unwrap();
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cresset_queue::{
-    Broker, Completion, Depth, Finished, LeaseRequest, Lookup, NewTask, QueueErrorKind, ResultStore,
+    Broker, Completion, Depth, Finished, LeaseRequest, Lookup, NewTask, QueueErrorKind, ResultStore, Turn,
 };
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_task::{ModelName, Outcome, Payload, State, TaskId, Timestamp};
@@ -28,13 +28,15 @@ fn model() -> ModelName {
 }
 
 fn task(bytes: usize) -> NewTask {
+    let created_at = Timestamp::now();
     NewTask {
         id: TaskId::fresh(),
         model: model(),
         payload: Payload::Json(vec![b'1'; bytes].into()),
         priority: 0,
+        turn: Turn::of(created_at, 0, std::time::Duration::ZERO),
         metadata: None,
-        created_at: Timestamp::now(),
+        created_at,
         due_at: None,
         expires_at: None,
         idempotency: None,

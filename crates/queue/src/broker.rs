@@ -14,6 +14,7 @@ use cresset_task::{Attempt, ModelName, Payload, TaskId, Timestamp};
 
 use crate::error::QueueError;
 use crate::idempotency::{Idempotency, Submitted};
+use crate::turn::Turn;
 
 /// What a backend can do. Differences are data: what a backend cannot do is refused at submit, never emulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Capabilities {
     /// Broker and result store are one engine: `submit` also makes the PENDING record, `finish` also leaves the queue,
     /// each in one transaction.
     pub one_transaction: bool,
-    /// `lease` honours [`NewTask::priority`].
+    /// `lease` honours [`NewTask::turn`]; without, tasks go in the order of acceptance.
     pub priorities: bool,
     /// `lease` honours [`NewTask::due_at`], and `retry` can delay.
     pub delays: bool,
@@ -42,8 +43,10 @@ pub struct NewTask {
     pub model: ModelName,
     /// Its input.
     pub payload: Payload,
-    /// -100 (last) to 100 (first).
+    /// -100 (last) to 100 (first). Kept to be shown; what it is worth is in `turn`.
     pub priority: i8,
+    /// Its place in the queue.
+    pub turn: Turn,
     /// The caller's JSON object, given back untouched.
     pub metadata: Option<Bytes>,
     /// When it was accepted.
@@ -80,6 +83,8 @@ pub struct Lease {
     pub payload: Payload,
     /// The task's priority.
     pub priority: i8,
+    /// Its place in the queue.
+    pub turn: Turn,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// How often it has been tried again by the retry policy.
@@ -132,8 +137,8 @@ pub const POSITION_MAX: u64 = 10_000;
 ///   key is free. Each model has keys of its own.
 /// - *One holder.* A task is leased by at most one holder at a time. Each lease carries an attempt number one above the
 ///   last; a `release` with another attempt than the current one changes nothing.
-/// - *Order.* Within a model: higher priority first, then first accepted first. A released task keeps its place, and so
-///   does one that was delayed, once it is due.
+/// - *Order.* Within a model: by turn, then first accepted first. A released task keeps its place, and so does one that was
+///   delayed, once it is due.
 /// - *Not before, not after.* A task is leased only when its `due_at` has come and its `expires_at` has not passed, by the
 ///   `now` of the request. Both are on stable storage with the task.
 /// - *Nothing leaks.* Leases do not outlive the process that holds them: after a crash and reopening, they are queued

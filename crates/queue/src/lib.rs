@@ -10,6 +10,7 @@ mod error;
 mod idempotency;
 mod results;
 mod revoke;
+mod turn;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -19,6 +20,7 @@ pub use error::{QueueError, QueueErrorKind};
 pub use idempotency::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, Submitted};
 pub use results::{Completion, Finished, Lookup, ResultStore, Retry};
 pub use revoke::{Cancelled, Expiries};
+pub use turn::Turn;
 
 /// One backend that is broker and result store at once.
 pub trait Backend: Broker + ResultStore {}

@@ -122,6 +122,9 @@ table! { $
     order {
         first_accepted_is_first_leased,
         higher_priority_goes_first,
+        a_task_that_has_waited_long_enough_goes_before_a_higher_priority,
+        strict_priorities_are_not_overtaken_by_age,
+        a_lease_tells_the_turn,
         each_model_has_its_own_queue,
         order_survives_a_crash,
         position_counts_those_that_go_before,

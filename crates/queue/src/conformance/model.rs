@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use cresset_task::{Attempt, ModelName, Move, Outcome, State, TaskId, TaskRecord, Timestamp};
 
-use crate::{Cancelled, Completion, Depth, Finished, Lookup, NewTask, Release, Retry};
+use crate::{Cancelled, Completion, Depth, Finished, Lookup, NewTask, Release, Retry, Turn};
 
 /// A task of the model.
 pub(super) struct Known {
     pub(super) record: TaskRecord,
+    turn: Turn,
     weight: u64,
     // Attempts that ended with their process; a store puts them into the history, with a time and words of its own.
     pub(super) interrupted: Vec<Attempt>,
@@ -55,6 +56,7 @@ impl Model {
         };
         self.tasks.push(Known {
             record,
+            turn: new.turn,
             weight: new.payload.weight() as u64,
             interrupted: Vec::new(),
         });
@@ -69,7 +71,7 @@ impl Model {
                 && record.model == *model
         };
         let mut queue: Vec<usize> = (0..self.tasks.len()).filter(queued).collect();
-        queue.sort_by_key(|i| std::cmp::Reverse(self.tasks[*i].record.priority));
+        queue.sort_by_key(|i| self.tasks[*i].turn);
         queue
     }
 

@@ -1,9 +1,11 @@
-//! Higher priority first, then first accepted first; and what `position` says of it.
+//! By turn, then first accepted first; and what `position` says of it.
 
 use cresset_task::TaskId;
 
-use super::world::{ALL, World, ids, task};
-use crate::{NewTask, POSITION_MAX};
+use std::time::Duration;
+
+use super::world::{ALL, STEP, World, at, ids, prioritised, task};
+use crate::POSITION_MAX;
 
 pub(super) async fn first_accepted_is_first_leased(world: World) {
     let submitted = world.submit_many("digits", 20).await;
@@ -16,12 +18,7 @@ pub(super) async fn first_accepted_is_first_leased(world: World) {
 async fn submit_by_priority(world: &World, priorities: &[i8]) -> Vec<TaskId> {
     let mut wanted = Vec::new();
     for priority in priorities {
-        let id = world
-            .submit(NewTask {
-                priority: *priority,
-                ..task("digits")
-            })
-            .await;
+        let id = world.submit(prioritised("digits", *priority, STEP, at(0))).await;
         wanted.push((-i32::from(*priority), id));
     }
     // Stable: the order of acceptance stays within a priority.
@@ -41,6 +38,48 @@ pub(super) async fn higher_priority_goes_first(world: World) {
     if has_priorities(&world) {
         let wanted = submit_by_priority(&world, &[0, 5, -100, 100, 5, 0, -1, 100, 1]).await;
         assert_eq!(ids(&world.lease("digits", ALL).await), wanted);
+    }
+}
+
+pub(super) async fn a_task_that_has_waited_long_enough_goes_before_a_higher_priority(world: World) {
+    if !has_priorities(&world) {
+        return;
+    }
+    // A point is worth a microsecond here: the old one overtakes what came ten later with nine points more, not eleven.
+    let step = Duration::from_micros(1);
+    let old = world.submit(prioritised("digits", 0, step, at(0))).await;
+    let overtaken = world.submit(prioritised("digits", 9, step, at(10))).await;
+    let overtaking = world.submit(prioritised("digits", 11, step, at(10))).await;
+    let low = world.submit(prioritised("digits", -100, step, at(0))).await;
+    let late = world.submit(prioritised("digits", 0, step, at(101))).await;
+    let wanted = [overtaking, old, overtaken, low, late];
+    for (ahead, id) in wanted.iter().enumerate() {
+        assert_eq!(world.store.position(*id).await.unwrap(), Some(ahead as u64));
+    }
+    assert_eq!(ids(&world.lease("digits", ALL).await), wanted);
+}
+
+pub(super) async fn strict_priorities_are_not_overtaken_by_age(world: World) {
+    if !has_priorities(&world) {
+        return;
+    }
+    // A point is worth a year: what waits for a week is not served before.
+    let (year, week) = (Duration::from_secs(365 * 86_400), 7 * 86_400 * 1_000_000);
+    let low = world.submit(prioritised("digits", -100, year, at(0))).await;
+    let high = world.submit(prioritised("digits", 100, year, at(week))).await;
+    let middle = world.submit(prioritised("digits", 0, year, at(week))).await;
+    assert_eq!(world.store.position(low).await.unwrap(), Some(2));
+    assert_eq!(ids(&world.lease("digits", ALL).await), [high, middle, low]);
+}
+
+pub(super) async fn a_lease_tells_the_turn(world: World) {
+    let tasks = [3, 0, -3].map(|priority| prioritised("digits", priority, STEP, at(0)));
+    for task in &tasks {
+        world.submit(task.clone()).await;
+    }
+    for lease in world.lease("digits", ALL).await {
+        let task = tasks.iter().find(|task| task.id == lease.id).unwrap();
+        assert_eq!((lease.turn, lease.priority), (task.turn, task.priority));
     }
 }
 
@@ -105,13 +144,8 @@ pub(super) async fn position_is_counted_only_so_far(world: World) {
         let store = world.store.clone();
         let priority = if number % 2 == 0 { high } else { 0 };
         submits.spawn(async move {
-            store
-                .submit(NewTask {
-                    priority,
-                    ..task("digits")
-                })
-                .await
-                .unwrap()
+            let task = prioritised("digits", priority, STEP, at(0));
+            store.submit(task).await.unwrap()
         });
     }
     submits.join_all().await;

@@ -9,7 +9,7 @@ use cresset_task::{Attempt, ModelName, Outcome, Redelivery, State, TaskId, Times
 
 use super::finish::outcomes;
 use super::model::Model;
-use super::world::{World, at, json, model, task};
+use super::world::{World, at, json, model, prioritised};
 use crate::{Completion, LeaseRequest, Lookup, NewTask, Release, Retry};
 
 const SEED_VARIABLE: &str = "CRESSET_CONFORMANCE_SEED";
@@ -117,15 +117,16 @@ impl Life {
         let weight_max = if self.dice.chance(5) { 20_000 } else { 30 };
         let weight = 1 + self.dice.below(weight_max);
         let delays = self.world.store.capabilities().delays;
+        // Steps of a life are some 25 us: some are overtaken, some are not.
+        let step = Duration::from_micros([0, 100, 1_000_000_000][self.dice.below(3)]);
+        let priority = self.dice.below(4) as i8 - 2;
         NewTask {
             model: self.some_model(),
             payload: json(&"1".repeat(weight)),
-            priority: self.dice.below(4) as i8 - 2,
             metadata: self.dice.chance(30).then(|| Bytes::from_static(b"{\"a\":1}")),
-            created_at: self.now,
             due_at: (delays && self.dice.chance(15)).then(|| self.soon()),
             expires_at: self.dice.chance(15).then(|| self.soon()),
-            ..task(MODELS[0])
+            ..prioritised(MODELS[0], priority, step, self.now)
         }
     }
 

@@ -9,7 +9,7 @@ use cresset_task::{ModelName, Outcome, Payload, Redelivery, TaskId, TaskRecord, 
 use super::Harness;
 use crate::{
     Backend, Cancelled, Completion, Depth, Finished, Lease, LeaseRequest, Lookup, NewTask, Release, Retry,
-    Submitted,
+    Submitted, Turn,
 };
 
 /// More than any case queues.
@@ -161,6 +161,9 @@ pub(super) fn at(micros: i64) -> Timestamp {
 
 pub(super) const TICK: Duration = Duration::from_micros(1);
 
+/// What a point of priority is worth in these cases, unless they say otherwise: more than any of them lasts.
+pub(super) const STEP: Duration = Duration::from_secs(3600);
+
 /// A fresh task that weighs seven bytes.
 pub(super) fn task(name: &str) -> NewTask {
     NewTask {
@@ -168,6 +171,7 @@ pub(super) fn task(name: &str) -> NewTask {
         model: model(name),
         payload: json("[1,2,3]"),
         priority: 0,
+        turn: Turn::of(at(0), 0, STEP),
         metadata: None,
         created_at: at(0),
         due_at: None,
@@ -202,6 +206,16 @@ pub(super) fn retrying(lease: &Lease, due_at: Timestamp) -> Retry {
         redeliveries: 0,
         history: vec![because(lease, at(2_000), "ValueError: not yet")],
         due_at,
+    }
+}
+
+/// A fresh task of this priority, a point of which is worth `step`, accepted at this instant.
+pub(super) fn prioritised(name: &str, priority: i8, step: Duration, created_at: Timestamp) -> NewTask {
+    NewTask {
+        priority,
+        created_at,
+        turn: Turn::of(created_at, priority, step),
+        ..task(name)
     }
 }
 

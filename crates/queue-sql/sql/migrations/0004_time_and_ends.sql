@@ -1,4 +1,4 @@
--- Schema 3: delayed and expiring tasks, retries, and why tasks ran more than once.
+-- Schema 4: delayed and expiring tasks, retries, and why tasks ran more than once.
 
 ALTER TABLE tasks ADD COLUMN due_at INTEGER;                        -- not leased before; NULL once it is due
 ALTER TABLE tasks ADD COLUMN expires_at INTEGER;                    -- not leased after, but revoked
@@ -7,7 +7,7 @@ ALTER TABLE tasks ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;    -- by the re
 -- What a lease walks, in order. A task to be retried (state 2) is queued as one that never ran (state 0) is. The last four
 -- make it covering.
 DROP INDEX tasks_queued;
-CREATE INDEX tasks_queued ON tasks (model, priority DESC, seq, weight, expires_at, state, due_at)
+CREATE INDEX tasks_queued ON tasks (model, turn, seq, weight, expires_at, state, due_at)
     WHERE state IN (0, 2) AND due_at IS NULL;
 
 -- What waits for its time.

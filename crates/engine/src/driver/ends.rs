@@ -1,0 +1,154 @@
+//! How items leave: with their end, at their deadline, because their caller has gone, or back to the queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cresset_batch::{Class, Moment};
+use cresset_queue::Release;
+use cresset_runner::Timing;
+use cresset_task::Timestamp;
+
+use super::Driver;
+use crate::api::{EngineError, Prediction};
+use crate::ends::TaskEnds;
+use crate::item::{Item, Origin};
+use crate::verdict::Resolution;
+use crate::{recorder, served};
+
+/// After a look at all that waits the next one comes no sooner than this for each item: a look takes some 20 ns an item,
+/// so callers that hang up one by one cost no more than a fiftieth of the time.
+const SWEEP_PAUSE: Duration = Duration::from_micros(1);
+
+impl Driver {
+    /// Passes ends on: to the caller who waits, or to the store.
+    pub(super) fn resolve(&mut self, resolved: Vec<(Item, Resolution)>, timing: Timing) {
+        let mut ends = TaskEnds::default();
+        let (now, at) = (self.shared.now(), Timestamp::now());
+        let config = &self.served.config;
+        for (item, resolution) in resolved {
+            match item.origin {
+                Origin::Caller { reply, since, .. } => {
+                    let queued = item.sent.unwrap_or(now).saturating_sub(since);
+                    let answer = match resolution {
+                        Resolution::Done(output) => Ok(Prediction {
+                            output,
+                            version: config.version.clone(),
+                            queued,
+                            compute: timing.compute,
+                        }),
+                        Resolution::Failed(failure) => Err(EngineError::Failed(failure)),
+                    };
+                    self.served
+                        .metrics
+                        .predicted(answer.is_ok(), now.saturating_sub(since));
+                    // An error means that the caller has gone: nobody to answer.
+                    let _ = reply.send(answer);
+                }
+                Origin::Queue(task) => {
+                    let (deliveries, history) = (item.deliveries, item.history);
+                    ends.add(task, deliveries, history, resolution, config, at);
+                }
+            }
+        }
+        let TaskEnds { done, again } = ends;
+        if !done.is_empty() {
+            let recorded = recorder::record(Arc::clone(&self.shared), Arc::clone(&self.served), done);
+            self.records.spawn(recorded);
+        }
+        if !again.is_empty() {
+            let put_off = recorder::put_off(Arc::clone(&self.shared), Arc::clone(&self.served), again);
+            self.records.spawn(put_off);
+        }
+    }
+
+    /// Cancelled tasks leave before they run; what they took of an instance is not given back.
+    pub(super) fn take_revocations(&mut self) {
+        if self.flights.is_empty() && self.batcher.is_empty() && self.lease.is_none() {
+            // Whatever is named here has ended meanwhile.
+            self.revoked.clear();
+        }
+        let cancelled = self.served.revocations.take();
+        // They are looked for as those are whose callers have hung up.
+        self.hung_up |= !cancelled.is_empty();
+        self.revoked.extend(cancelled);
+    }
+
+    /// While draining: what waits here and is leased goes back to the queue. Once abandoned, callers are told too.
+    pub(super) fn put_down(&mut self) {
+        if !self.draining && !self.abandoned {
+            return;
+        }
+        let bulk = self.batcher.take_class(Class::Bulk);
+        let leases: Vec<_> = bulk.iter().filter_map(as_release).collect();
+        if !leases.is_empty() {
+            self.records
+                .spawn(recorder::release(Arc::clone(&self.shared), leases));
+        }
+        if self.abandoned {
+            self.answer_callers(|| EngineError::ShuttingDown);
+        }
+    }
+
+    /// No instance has ever come up and starting fails: nobody should wait for one.
+    pub(super) fn refuse_callers(&mut self) {
+        let served = Arc::clone(&self.served);
+        let why = served::reason(&served.executor.status());
+        self.answer_callers(|| served.unavailable_because(why.clone()));
+    }
+
+    fn answer_callers(&mut self, error: impl Fn() -> EngineError) {
+        for item in self.batcher.take_class(Class::Interactive) {
+            if let Origin::Caller { reply, .. } = item.origin {
+                // An error means that the caller has gone: nobody to answer.
+                let _ = reply.send(Err(error()));
+            }
+        }
+    }
+
+    /// What waits past its deadline leaves now, whatever is running: its caller is told, its place is free.
+    pub(super) fn expire(&mut self) {
+        let now = self.shared.now();
+        if self.batcher.next_deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        for item in self.batcher.expire(now) {
+            if let Origin::Caller {
+                reply, since, limit, ..
+            } = item.origin
+            {
+                self.served.metrics.predicted(false, now.saturating_sub(since));
+                // An error means that the caller has gone: nobody to answer.
+                let _ = reply.send(Err(self.served.late(limit)));
+            }
+        }
+    }
+
+    /// Looks for items that nobody wants any more, because their callers have hung up or their tasks were cancelled, if there
+    /// are some; or says when it will.
+    pub(super) fn sweep(&mut self) -> Option<Moment> {
+        if !self.hung_up {
+            return None;
+        }
+        let now = self.shared.now();
+        if now < self.sweep_not_before {
+            return Some(self.sweep_not_before);
+        }
+        self.hung_up = false;
+        let looked_at = u32::try_from(self.batcher.len()).unwrap_or(u32::MAX);
+        let revoked = &self.revoked;
+        let wanted = |item: &Item| item.is_wanted() && !item.is_among(revoked);
+        drop(self.batcher.sweep(wanted));
+        self.sweep_not_before = now.saturating_add(SWEEP_PAUSE * looked_at);
+        None
+    }
+}
+
+fn as_release(item: &Item) -> Option<Release> {
+    match &item.origin {
+        Origin::Queue(task) => Some(Release {
+            id: task.id,
+            attempt: task.attempt,
+        }),
+        Origin::Caller { .. } => None,
+    }
+}

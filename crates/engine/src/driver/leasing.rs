@@ -1,0 +1,155 @@
+//! Tasks from the durable queue into the batcher: as many as the next batches can use, and no more.
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cresset_batch::Moment;
+use cresset_queue::{Lease, LeaseRequest, QueueError, Turn};
+use cresset_runner::Timing;
+use cresset_task::{Code, Failure, Timestamp};
+
+use super::Driver;
+use crate::item::{Item, Leased, Origin, check_fit};
+use crate::verdict::Resolution;
+
+/// Groups of outcomes on their way to the store, at most: when it is slow or refuses, leasing stops.
+const RECORDS_MAX: usize = 64;
+/// A store that refused a lease is asked again after this.
+const LEASE_PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks at the clock while tasks wait for their time: a task that is due while no seat is free must not spin.
+const DUE_SOONEST: Duration = Duration::from_millis(2);
+const DUE_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// This part of a batch is leased even while predictions wait that could fill all seats. They go first for
+/// [`cresset_batch::BULK_HEADWAY`]; then the tasks have their turn, and must be here for it.
+const TASKS_SHARE: usize = 4;
+
+/// What a lease brought, and the instant that the store recorded as the start.
+pub(super) type LeaseAnswer = (Timestamp, Result<Vec<Lease>, QueueError>);
+pub(super) type LeaseFuture = Pin<Box<dyn Future<Output = LeaseAnswer> + Send>>;
+
+impl Driver {
+    /// Leases exactly what the free seats can use beyond what waits here already; and while predictions wait that could
+    /// fill all seats for ever, a share of a batch, so that tasks are here to take their turn.
+    pub(super) fn lease_what_fits(&mut self) {
+        if self.draining || self.lease.is_some() || self.records.len() >= RECORDS_MAX {
+            return;
+        }
+        let leased_at = Timestamp::now();
+        let config = &self.served.config;
+        let max_batch = config.batching.max_batch_size;
+        let (waiting, tasks) = (self.batcher.len(), self.batcher.bulk_len());
+        let fits = (self.seats.room() * max_batch).saturating_sub(waiting);
+        let share = if waiting > tasks && self.seats.any() {
+            max_batch.div_ceil(TASKS_SHARE)
+        } else {
+            0
+        };
+        let max_tasks = fits.max(share.saturating_sub(tasks));
+        if max_tasks == 0
+            || self.shared.now() < self.lease_not_before
+            || !self.shared.backend.depth(&config.name).has_work(leased_at)
+        {
+            return;
+        }
+        let request = LeaseRequest {
+            model: config.name.clone(),
+            max_tasks,
+            max_bytes: config
+                .batching
+                .max_batch_bytes
+                .saturating_mul(self.seats.room().max(1)),
+            now: leased_at,
+        };
+        let backend = Arc::clone(&self.shared.backend);
+        self.lease = Some(Box::pin(async move { (leased_at, backend.lease(request).await) }));
+    }
+
+    pub(super) fn lease_retry_at(&self) -> Option<Moment> {
+        let waiting = !self.draining && self.lease.is_none() && self.shared.now() < self.lease_not_before;
+        waiting.then_some(self.lease_not_before)
+    }
+
+    /// When to look again for delayed tasks, if any wait for nothing but their time. Their times are the wall clock's, which
+    /// may jump: so it is looked at again and again.
+    pub(super) fn look_at_delayed_at(&self) -> Option<Moment> {
+        if self.draining {
+            return None;
+        }
+        let due = self.shared.backend.depth(&self.served.config.name).next_due?;
+        let wait = due.since(Timestamp::now()).clamp(DUE_SOONEST, DUE_LOOK_EVERY);
+        Some(self.shared.now() + wait)
+    }
+
+    pub(super) fn on_leased(&mut self, (leased_at, leased): LeaseAnswer) {
+        self.lease = None;
+        let leases = match leased {
+            Ok(leases) => leases,
+            Err(error) => {
+                self.shared.store_failed(&error);
+                self.lease_not_before = self.shared.now() + LEASE_PAUSE;
+                return;
+            }
+        };
+        let (now, wall) = (self.shared.now(), Timestamp::now());
+        let mut unfit = Vec::new();
+        for Lease {
+            id,
+            attempt,
+            payload,
+            priority,
+            turn,
+            created_at,
+            retries,
+        } in leases
+        {
+            let fit = check_fit(&payload, &self.served.config);
+            let task = Leased {
+                id,
+                attempt,
+                created_at,
+                leased_at,
+                priority,
+                line: line(turn, now, wall),
+                retries,
+            };
+            let item = Item::new(payload, Origin::Queue(task));
+            match fit {
+                Ok(()) => {
+                    let entry = self.measure.entry(item, &self.served.config.inputs, now);
+                    self.batcher.push(entry);
+                }
+                Err(why) => unfit.push((item, Resolution::Failed(outdated(&why)))),
+            }
+        }
+        self.resolve(unfit, Timing::default());
+        self.put_down();
+    }
+}
+
+/// A task's place in the queue, in nanoseconds of the engine's clock, which says `now` when the wall clock says `wall`.
+fn line(turn: Turn, now: Moment, wall: Timestamp) -> i64 {
+    let age = wall.as_micros().saturating_sub(turn.as_micros());
+    i64::try_from(now.as_nanos())
+        .unwrap_or(i64::MAX)
+        .saturating_sub(age.saturating_mul(1000))
+}
+
+fn outdated(why: &str) -> Failure {
+    Failure {
+        code: Code::InvalidInput,
+        type_: "InvalidInput".into(),
+        message: format!("the model's declaration has changed since this task was accepted: {why}"),
+        traceback: None,
+        stage: None,
+        again: Default::default(),
+    }
+}
+
+pub(super) async fn poll_lease(lease: &mut Option<LeaseFuture>) -> LeaseAnswer {
+    match lease {
+        Some(future) => future.await,
+        None => pending().await,
+    }
+}
