@@ -15,17 +15,19 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from harness import bodies, document, machine
 from harness.environments import REPOSITORY
-from harness.kinds import Pace, Place, turn
-from harness.process import StartError, nothing_left_behind
+from harness.kinds import Pace, Place, turn, wait_for_quiet
+from harness.process import StartError, favour, nothing_left_behind
 from harness.results import Results
 from harness.scenarios import OVERLOAD, SCENARIOS, Case, Scenario
 from harness.systems import CRESSET, LOADGEN
@@ -64,18 +66,20 @@ def label(scenario: Scenario, case: Case) -> str:
     return f"{case.system.name} ({case.system.model})" if scenario.name == OVERLOAD else case.system.name
 
 
-def run(wanted: list[tuple[Scenario, list[Case]]], rounds: int, pace: Pace, place: Place) -> Results:
+def run(wanted: list[tuple[Scenario, list[Case]]], rounds: int, pace: Pace, place: Place, patience: float) -> Results:
     """Every scenario: in each round each system has one turn."""
     results = Results()
     given_up: set[str] = set()
     for scenario, cases in wanted:
         samples: dict[tuple[str, bool], list[float]] = {}
-        for number in range(rounds):
+        turns = min(rounds, scenario.rounds or rounds)
+        for number in range(turns):
             # Every other round goes backwards, so that nobody always follows the same neighbour.
             for case in cases if number % 2 == 0 else reversed(cases):
                 name = label(scenario, case)
                 if (key := f"{scenario.name}: {name}") in given_up:
                     continue
+                wait_for_quiet(patience)
                 began = time.monotonic()
                 try:
                     cells, sample = turn(scenario.kind, case, pace, place)
@@ -87,7 +91,7 @@ def run(wanted: list[tuple[Scenario, list[Case]]], rounds: int, pace: Pace, plac
                 for level, cell in cells.items():
                     results.add(scenario.name, name, level, cell)
                 rates = ", ".join(f"{level}: {cell['goodput']:,.0f}/s" for level, cell in cells.items())
-                turn_of = f"{scenario.name}, round {number + 1} of {rounds}, {name}"
+                turn_of = f"{scenario.name}, round {number + 1} of {turns}, {name}"
                 say(f"{turn_of}: {rates} ({time.monotonic() - began:.0f} s)")
                 for level, cell in cells.items():
                     if cell.get("errors") and scenario.name != OVERLOAD:
@@ -115,6 +119,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--system", action="append", help="only systems whose name contains this")
     parser.add_argument("--rounds", type=int, help="how often each system has its turn")
     parser.add_argument("--duration", type=float, help="seconds of each measurement")
+    parser.add_argument("--favour", action="store_true", help="as root, on a busy machine: measured processes go first")
+    parser.add_argument("--patience", type=float, default=0.0, help="seconds to wait for a quiet machine before a turn")
     parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/performance.md")
     parser.add_argument("--from", dest="source", type=Path, help="measure nothing: take the results of this file")
     return parser.parse_args()
@@ -127,7 +133,10 @@ def measured(wanted: argparse.Namespace) -> dict[str, Any]:
             raise SystemExit(f"error: no {program.name}: cargo build --release -p cresset -p cresset-loadgen")
     pace, rounds = (FULL, FULL_ROUNDS) if wanted.full else (SHORT, SHORT_ROUNDS)
     if wanted.duration:
-        pace = Pace(wanted.duration, pace.warmup, max(wanted.duration, pace.overload))
+        pace = replace(pace, duration=wanted.duration)
+    if wanted.favour:
+        pace = replace(pace, favoured=True)
+        favour(os.getpid())
     rounds = wanted.rounds or rounds
     logs = OUT / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -138,14 +147,13 @@ def measured(wanted: argparse.Namespace) -> dict[str, Any]:
         "hardware": machine.hardware(),
         "rounds": rounds,
         "pace": vars(pace),
-        "load_average": [machine.load_average()],
     }
     # Beside the build: on a disk, as a store's would be, and not in a /tmp that may be memory.
     with nothing_left_behind(), tempfile.TemporaryDirectory(prefix="run-", dir=OUT) as work:
         place = Place(Path(work), logs)
         bodies.write(place.work)
-        results = run(chosen(wanted), rounds, pace, place)
-    about["load_average"].append(machine.load_average())
+        results = run(chosen(wanted), rounds, pace, place, wanted.patience)
+    about["other_cores"] = machine.disturbance(results)
     about["versions"] = machine.versions()
     return {**about, "scenarios": results.scenarios}
 

@@ -16,12 +16,11 @@ DECIMALS = 4
 
 
 def write(folder: Path) -> None:
-    """`mlp.jsonl`, `low.jsonl`, `embed.jsonl`, `resnet18.jsonl`, and `resnet18-N.f32`."""
+    """A `MODEL.jsonl` for each model, and `resnet18-N.f32`."""
     numbers = random.Random(1)  # noqa: S311 - inputs, not secrets
     inputs = [[round(numbers.gauss(0, 1), DECIMALS) for _ in range(64)] for _ in range(MLP_BODIES)]
-    lines(folder / "mlp.jsonl", [{"input": one} for one in inputs])
-    # What fills a queue: behind everything else.
-    lines(folder / "low.jsonl", [{"input": one, "priority": -100} for one in inputs])
+    for model in ("mlp", "paced", "gated"):
+        lines(folder / f"{model}.jsonl", [{"input": one} for one in inputs])
     triples: list[list[str]] = json.loads((REPOSITORY / "examples" / "embed" / "triples.json").read_text())
     lines(folder / "embed.jsonl", [{"input": {"text": text}} for triple in triples for text in triple])
     images = [[round(numbers.gauss(0, 1), DECIMALS) for _ in range(IMAGE_NUMBERS)] for _ in range(IMAGES)]

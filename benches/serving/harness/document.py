@@ -18,8 +18,7 @@ def about(kept: dict[str, Any]) -> list[str]:
     hardware, pace = kept["hardware"], kept["pace"]
     machine = [f"{hardware['cores']} cores ({hardware['cpu']})", hardware["memory"], f"Linux {hardware['kernel']}"]
     packages = [f"{name} {version}" for name, version in kept["versions"].items()]
-    loads = " and ".join(f"{load:.1f}" for load in kept["load_average"])
-    own = "its own is between 1 and 2; what is above was others', and disturbed it"
+    others = ", ".join(f"{name} {cores:.2f}" for name, cores in kept["other_cores"].items()) or "not known"
     warm = f"{pace['duration']:g} s each after {pace['warmup']:g} s of warm-up; overload {pace['overload']:g} s"
     return [
         f"Measured {kept['when']} on commit {kept['commit']}, with `{kept['command']}`.",
@@ -27,7 +26,7 @@ def about(kept: dict[str, Any]) -> list[str]:
         f"- {', '.join([*machine, 'Python ' + hardware['python']])}",
         f"- {', '.join(packages)}",
         f"- {kept['rounds']} rounds, {warm}",
-        f"- load average when it began and when it ended: {loads} ({own})",
+        f"- cores that other programs kept busy while it measured: {others}",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.measure import Cell, load
-from harness.process import answer
+from harness.process import answer, favour
 from harness.scenarios import Case
 from harness.systems import SERVING, Running, interpreter
 
@@ -19,6 +20,8 @@ OVERLOAD_CONNECTIONS = 4096
 FILL_CONNECTIONS = 256
 DEPTH_CONNECTIONS = 64
 FILL_SECONDS = 300.0
+MOMENT_TASKS = 30_000
+"""More than is submitted in 0.3 s."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Pace:
     duration: float
     warmup: float
     overload: float
+    favoured: bool = False
+    """The measured processes go before others on the machine."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,26 @@ Turn = dict[int, Cell]
 """Level -> what was measured."""
 
 
+QUIET_CORES = 0.15
+"""A machine is quiet while others keep no more than this busy."""
+
+
+def wait_for_quiet(longest: float) -> None:
+    """Waits until the machine has had nothing to do for a second, `longest` seconds at most."""
+    end = time.monotonic() + longest
+    while time.monotonic() < end:
+        before, began = busy_seconds(), time.monotonic()
+        time.sleep(1.0)
+        if (busy_seconds() - before) / (time.monotonic() - began) <= QUIET_CORES:
+            return
+
+
+def busy_seconds() -> float:
+    """The CPU seconds that this machine has worked: all but idle and waiting for a disk."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
 def turn(kind: str, case: Case, pace: Pace, place: Place) -> tuple[Turn, list[float] | None]:
     """One turn, and the numbers that the system answered to the first body."""
     if case.system.program == "bare":
@@ -49,6 +74,8 @@ def turn(kind: str, case: Case, pace: Pace, place: Place) -> tuple[Turn, list[fl
     if kind == "depth":
         return {depth: queue_depth(case, depth, pace, place) for depth in case.levels}, None
     with Running(case.system, place.work, place.logs) as running:
+        if pace.favoured:
+            favour(running.server.pid)
         if kind == "overload":
             return {level: overload(running, level, pace, place) for level in case.levels}, running.sample
         cells: Turn = {}
@@ -105,52 +132,51 @@ def spread(cell: Cell) -> dict[str, float | None]:
 
 
 def queue_depth(case: Case, depth: int, pace: Pace, place: Place) -> Cell:
-    """Fills the queue behind a closed gate, opens it, and measures tasks that go before the others."""
+    """Fills the queue of a model that stands still; then measures tasks of the one beside it, and further submits."""
     gate = place.work / "gate"
     gate.touch()
     with Running(case.system, place.work, place.logs, {"BENCH_GATE": str(gate)}) as running:
-        filling = time.monotonic()
-        fill: list[float] = []
-        while (left := depth - queued(running)) > 0 and time.monotonic() - filling < FILL_SECONDS:
-            # A little at a time where little is left, so as not to go far beyond.
-            seconds, connections = (5.0, FILL_CONNECTIONS) if left > 200_000 else (0.2, min(left, FILL_CONNECTIONS))
-            cell = load(
+        if pace.favoured:
+            favour(running.server.pid)
+
+        def submit(duration: float, connections: int = FILL_CONNECTIONS) -> Cell:
+            return load(
                 running,
                 place.work,
                 "closed",
                 connections=connections,
-                duration=seconds if left > 1000 else 0.001,
-                warmup=0.0,
-                lines="low",
-            )
-            fill.append(cell["goodput"])
-        gate.unlink()
-
-        def measured(duration: float) -> Cell:
-            return load(
-                running,
-                place.work,
-                "submit-wait",
-                connections=DEPTH_CONNECTIONS,
                 duration=duration,
                 warmup=0.0,
-                lines="mlp",
+                model="gated",
             )
 
-        measured(pace.warmup)
-        before = queued(running)
-        cell = measured(pace.duration)
-        after = queued(running)
-        # Batches with room take from the others too: those were paid for as well.
-        tasks = cell["ok"] + max(0, before - after)
-        cpu = {**cell["cpu"], "us_per_request": cell["cpu"]["seconds"] * 1e6 / max(1, tasks)}
-        return {**cell, "cpu": cpu, "queued_before": before, "queued_after": after, "fill_per_s": fill}
+        end = time.monotonic() + FILL_SECONDS
+        while (left := depth - queued(running, "gated")) > 0:
+            if time.monotonic() > end:
+                raise RuntimeError(f"{left:,} of {depth:,} tasks could not be queued in {FILL_SECONDS:.0f} s")
+            # A moment at a time where little is left, so as not to go far beyond.
+            if left > MOMENT_TASKS:
+                submit(5.0 if left > 10 * MOMENT_TASKS else 0.3)
+            else:
+                submit(0.02 if left > MOMENT_TASKS / 10 else 0.001, min(left, 32))
+        cell = load(
+            running,
+            place.work,
+            "submit-wait",
+            connections=DEPTH_CONNECTIONS,
+            duration=pace.duration,
+            warmup=pace.warmup,
+        )
+        before = queued(running, "gated")
+        submits = submit(pace.duration, DEPTH_CONNECTIONS)
+        gate.unlink()
+        return {**cell, "queued": before, "submits": submits}
 
 
-def queued(running: Running) -> int:
-    """Tasks of the model that wait."""
-    status, body = answer(running.port, "GET", f"/v1/models/{running.system.model}")
+def queued(running: Running, model: str) -> int:
+    """Tasks of a model that wait."""
+    status, body = answer(running.port, "GET", f"/v1/models/{model}")
     if status != 200:
         raise RuntimeError(f"{running.system.name}: {status} {body[:300]!r}")
-    model: dict[str, Any] = json.loads(body)
-    return model["queue"]["tasks"]
+    shown: dict[str, Any] = json.loads(body)
+    return shown["queue"]["tasks"]

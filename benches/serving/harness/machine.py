@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import re
+import statistics
 import subprocess
 from pathlib import Path
 
 from harness.environments import REPOSITORY, dev_env
+from harness.results import Results
 
 NAMED = {
     "mosec": ("mosec", "orjson"),
@@ -66,6 +68,14 @@ def commit() -> str:
     return git("rev-parse", "--short=12", "HEAD") + (" and uncommitted changes" if git("status", "--porcelain") else "")
 
 
-def load_average() -> float:
-    """Processes that wanted a core in the last minute."""
-    return os.getloadavg()[0]
+def disturbance(results: Results) -> dict[str, float]:
+    """Cores that others kept busy while something was measured: the median over all measurements, and the most."""
+    seen = [
+        cell["other_cores"]
+        for systems in results.scenarios.values()
+        for levels in systems.values()
+        for rounds in levels.values()
+        for cell in rounds
+        if cell and cell.get("other_cores") is not None
+    ]
+    return {"median": statistics.median(seen), "most": max(seen)} if seen else {}

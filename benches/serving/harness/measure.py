@@ -23,15 +23,19 @@ def load(  # noqa: PLR0913 - a measurement has that many sides
     connections: int,
     duration: float,
     warmup: float,
-    lines: str | None = None,
+    model: str | None = None,
 ) -> Cell:
-    """Runs the generator in a mode (`closed`, or `open --rate N`, or `submit-wait`) and reads what it says."""
-    system = running.system
-    sent = bodies.arguments(work, lines or system.model, system.binary)
+    """Runs the generator in a mode (`closed`, or `open --rate N`, or `submit-wait`) and reads what it says.
+
+    `model` is another than the system's own, served beside it.
+    """
+    system = running.system if model is None else running.system.on(model)
+    sent = bodies.arguments(work, system.model, system.binary)
+    url = f"http://127.0.0.1:{running.port}{system.path}"
     name, *options = mode
     if name == "submit-wait":
         options += ["--result-path", system.result_path, "--poll-ms", str(system.poll_ms)]
-    command = [str(LOADGEN), name, running.url, *sent, *options, "--pid", str(running.server.pid)]
+    command = [str(LOADGEN), name, url, *sent, *options, "--pid", str(running.server.pid)]
     command += ["-c", str(connections), "-d", str(duration), "-w", str(warmup)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=duration + warmup + SPARE_SECONDS

@@ -25,6 +25,7 @@ MODELS = {
     "mlp": SERVING / "models" / "mlp",
     "resnet18": SERVING / "models" / "resnet18",
     "gated": SERVING / "models" / "gated",
+    "paced": SERVING / "models" / "paced",
     "embed": REPOSITORY / "examples" / "embed",
 }
 
@@ -43,6 +44,8 @@ class System:
     environ: dict[str, str] = field(default_factory=dict[str, str])
     settings: dict[str, str] = field(default_factory=dict[str, str])
     """Cresset's: lines for tables of model.toml."""
+    beside: tuple[str, ...] = ()
+    """Cresset's: models served beside that one."""
     tasks: bool = False
     """Loaded with tasks rather than predictions."""
     poll_ms: int = 0
@@ -98,11 +101,6 @@ class Running:
         self.server.stop()
         shutil.rmtree(self._own, ignore_errors=True)
 
-    @property
-    def url(self) -> str:
-        """Where bodies go."""
-        return f"http://127.0.0.1:{self.port}{self.system.path}"
-
     def _command(self) -> tuple[list[str], dict[str, str]]:
         system = self.system
         # A model's threads must not spin beside the server, whoever starts them.
@@ -113,7 +111,9 @@ class Running:
             listen = ["--listen", f"127.0.0.1:{self.port}", "--data-dir", str(self._own / "data")]
             environ.pop("OMP_NUM_THREADS")  # Cresset decides for itself
             environ.pop("GOMP_SPINCOUNT")
-            return [str(CRESSET), "serve", str(self._model()), *listen, "--log-level", "warn"], environ
+            for model in (system.model, *system.beside):
+                self._model(model)
+            return [str(CRESSET), "serve", str(self._own / "models"), *listen, "--log-level", "warn"], environ
         folder = SERVING / "peers" / system.program
         requirements = SERVING / "models" if system.program == "bare" else folder
         python = interpreter(requirements.name, [requirements / "requirements.txt"])
@@ -127,10 +127,10 @@ class Running:
         }
         return [str(python), str(folder / "serve.py")], environ
 
-    def _model(self) -> Path:
-        """A copy of the model's folder, with the harness's interpreter and the system's settings."""
-        source = MODELS[self.system.model]
-        folder = self._own / source.name
+    def _model(self, model: str) -> None:
+        """A copy of a model's folder, with the harness's interpreter and the system's settings."""
+        source = MODELS[model]
+        folder = self._own / "models" / source.name
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns("requirements.txt", "__pycache__"))
         requirements = SERVING / "models" / "requirements.txt"
         python = interpreter("models", [requirements])
@@ -139,15 +139,12 @@ class Running:
             header = f"[{table}]\n"
             text = text.replace(header, header + lines + "\n") if header in text else f"{text}\n{header}{lines}\n"
         (folder / "model.toml").write_text(text)
-        return folder
 
     def _answers(self) -> bool:
         """Whether the first body is answered well. A server that answers wrongly is an error of the harness."""
         model = self.system.model
         if self.system.program == "cresset" and answer(self.port, "GET", "/health/ready")[0] != 200:
             return False
-        if model == "gated":  # it would stand still
-            return True
         body, headers = bodies.first(self._work, model, self.system.binary)
         status, got = answer(self.port, "POST", self.system.path, body, headers)
         if status in {0, 502, 503, 504}:

@@ -126,13 +126,20 @@ def depths(results: Results) -> list[str]:
     """One line for each depth."""
     rows: list[Row] = []
     for level in map(int, results.scenarios[DEPTH][US]):
-        rate, cpu, p50, p99, memory = (
-            results.median(DEPTH, US, level, *path) for path in (GOOD, CPU, P50, P99, ("memory_mb", "most"))
-        )
-        rows.append((f"{level:,}", number(rate), f"{number(p50)} / {number(p99)}", number(cpu), number(memory)))
-    return table(("tasks queued", "tasks/s", "p50 / p99, ms", "server CPU, us/task", "server MB"), rows)
+
+        def of(*path: str, level: int = level) -> str:
+            return number(results.median(DEPTH, US, level, *path))
+
+        latency = f"{of(*P50)} / {of(*P99)}"
+        submits = (of("submits", *GOOD), of("submits", *CPU))
+        rows.append((f"{level:,}", of(*GOOD), latency, of(*CPU), *submits, of("submits", "memory_mb", "most")))
+    header = ("queued", "tasks/s", "p50 / p99, ms", "CPU, us/task", "submits/s", "CPU, us/submit", "server MB")
+    return table(header, rows)
 
 
 def bars(results: Results) -> list[str]:
-    """Wanted, measured, yes or no."""
-    return table(("bar", "wanted", "measured", "reached"), [bar.row(results) for bar in BARS])
+    """Wanted, measured, yes or no; those that were not measured are only counted."""
+    rows = [bar.row(results) for bar in BARS if bar.holds(results) is not None]
+    missing = len(BARS) - len(rows)
+    note = ["", f"{missing} further bars were not measured in this run."] if missing else []
+    return [*table(("bar", "wanted", "measured", "reached"), rows), *note]

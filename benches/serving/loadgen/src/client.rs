@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 
 use crate::http::{self, Framing};
 
-/// Bytes read at once: a small answer fits, so that its end is known after one read.
-const READ: usize = 16 << 10;
+/// Bytes read at once, to begin with: a small answer fits. Thousands of connections must fit into the caches.
+const READ: usize = 1 << 10;
 /// The longest answer. A longer one is an error, not a reason to fill the memory.
 const LONGEST_ANSWER: usize = 64 << 20;
 

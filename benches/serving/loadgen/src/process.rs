@@ -48,6 +48,29 @@ fn stat(text: &str) -> Option<(u32, u64)> {
     Some((parent, ticks))
 }
 
+/// The CPU seconds that this whole machine has worked.
+pub(crate) fn machine_seconds() -> f64 {
+    let text = fs::read_to_string(Path::new(PROC).join("stat")).unwrap_or_default();
+    busy(&text) as f64 / TICKS
+}
+
+/// The ticks of the first line that were work: all but idle (4th) and waiting for a disk (5th), and not the guests'
+/// (9th, 10th), which are in the first two already.
+fn busy(text: &str) -> u64 {
+    let fields = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .skip(1)
+        .take(8);
+    fields
+        .enumerate()
+        .filter(|(at, _)| !matches!(at, 3 | 4))
+        .filter_map(|(_, field)| field.parse::<u64>().ok())
+        .sum()
+}
+
 /// Megabytes of memory that are resident, of the named processes alone.
 pub(crate) fn memory_mb(pids: &[u32]) -> f64 {
     let kilobytes: u64 = pids
@@ -69,6 +92,11 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let text = "42 (a) b) (c) S 7 42 42 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1 0 5 6 7";
         assert_eq!(stat(text), Some((7, 100)));
+    }
+
+    #[test]
+    fn idle_time_is_no_work() {
+        assert_eq!(busy("cpu  1 2 4 1000 2000 8 16 32 64 128\ncpu0 9 9 9"), 63);
     }
 
     #[test]

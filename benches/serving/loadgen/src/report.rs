@@ -16,6 +16,7 @@ pub(crate) struct Usage {
     pub(crate) memory_end_mb: f64,
     pub(crate) memory_most_mb: f64,
     pub(crate) generator_cpu_seconds: f64,
+    pub(crate) machine_cpu_seconds: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,6 +43,8 @@ struct Report<'a> {
     cpu: Option<Cpu>,
     memory_mb: Option<Memory>,
     generator_cpu_us_per_request: f64,
+    /// Cores that neither the server nor the generator used, and that were busy: somebody else's.
+    other_cores: Option<f64>,
     first_error: Option<&'a str>,
 }
 
@@ -115,6 +118,9 @@ pub(crate) fn json(
             begin: usage.memory_begin_mb,
             end: usage.memory_end_mb,
             most: usage.memory_most_mb,
+        }),
+        other_cores: measured.then(|| {
+            (usage.machine_cpu_seconds - usage.cpu_seconds - usage.generator_cpu_seconds).max(0.0) / seconds
         }),
         generator_cpu_us_per_request: each(usage.generator_cpu_seconds),
         first_error: tally.first_error.as_deref(),

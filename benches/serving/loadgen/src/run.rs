@@ -100,7 +100,11 @@ fn watch(pids: &[u32], window: Window) -> Usage {
     let own = [std::process::id()];
     let mut usage = Usage::default();
     sleep_until(window.begin);
-    let cpu = (process::cpu_seconds(pids), process::cpu_seconds(&own));
+    let cpu = (
+        process::cpu_seconds(pids),
+        process::cpu_seconds(&own),
+        process::machine_seconds(),
+    );
     usage.memory_begin_mb = process::memory_mb(pids);
     while Instant::now() < window.end {
         usage.memory_most_mb = usage.memory_most_mb.max(process::memory_mb(pids));
@@ -108,6 +112,7 @@ fn watch(pids: &[u32], window: Window) -> Usage {
     }
     usage.cpu_seconds = process::cpu_seconds(pids) - cpu.0;
     usage.generator_cpu_seconds = process::cpu_seconds(&own) - cpu.1;
+    usage.machine_cpu_seconds = process::machine_seconds() - cpu.2;
     usage.memory_end_mb = process::memory_mb(pids);
     usage.memory_most_mb = usage.memory_most_mb.max(usage.memory_end_mb);
     usage
