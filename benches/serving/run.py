@@ -26,11 +26,11 @@ from typing import Any
 
 from harness import bodies, document, machine
 from harness.environments import REPOSITORY
-from harness.kinds import Pace, Place, turn, wait_for_quiet
+from harness.kinds import Pace, turn, wait_for_quiet
 from harness.process import StartError, favour, nothing_left_behind
 from harness.results import Results
 from harness.scenarios import OVERLOAD, SCENARIOS, Case, Scenario
-from harness.systems import CRESSET, LOADGEN
+from harness.systems import CRESSET, LOADGEN, Place
 from harness.tables import tables
 
 OUT = REPOSITORY / "target" / "bench"
@@ -135,7 +135,6 @@ def measured(wanted: argparse.Namespace) -> dict[str, Any]:
     if wanted.duration:
         pace = replace(pace, duration=wanted.duration)
     if wanted.favour:
-        pace = replace(pace, favoured=True)
         favour(os.getpid())
     rounds = wanted.rounds or rounds
     logs = OUT / "logs"
@@ -150,7 +149,7 @@ def measured(wanted: argparse.Namespace) -> dict[str, Any]:
     }
     # Beside the build: on a disk, as a store's would be, and not in a /tmp that may be memory.
     with nothing_left_behind(), tempfile.TemporaryDirectory(prefix="run-", dir=OUT) as work:
-        place = Place(Path(work), logs)
+        place = Place(Path(work), logs, favoured=wanted.favour)
         bodies.write(place.work)
         results = run(chosen(wanted), rounds, pace, place, wanted.patience)
     about["other_cores"] = machine.disturbance(results)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.measure import Cell, load
-from harness.process import answer, favour
+from harness.process import answer
 from harness.scenarios import Case
-from harness.systems import SERVING, Running, interpreter
+from harness.systems import SERVING, Place, Running, interpreter
 
 OVERLOAD_CONNECTIONS = 4096
 """Requests on their way at once when there are too many: more than any server's own queue takes."""
@@ -31,16 +31,6 @@ class Pace:
     duration: float
     warmup: float
     overload: float
-    favoured: bool = False
-    """The measured processes go before others on the machine."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where files go."""
-
-    work: Path
-    logs: Path
 
 
 Turn = dict[int, Cell]
@@ -73,9 +63,7 @@ def turn(kind: str, case: Case, pace: Pace, place: Place) -> tuple[Turn, list[fl
         return {batch: bare(case, batch, pace, place) for batch in case.levels}, None
     if kind == "depth":
         return {depth: queue_depth(case, depth, pace, place) for depth in case.levels}, None
-    with Running(case.system, place.work, place.logs) as running:
-        if pace.favoured:
-            favour(running.server.pid)
+    with Running(case.system, place) as running:
         if kind == "overload":
             return {level: overload(running, level, pace, place) for level in case.levels}, running.sample
         cells: Turn = {}
@@ -135,9 +123,7 @@ def queue_depth(case: Case, depth: int, pace: Pace, place: Place) -> Cell:
     """Fills the queue of a model that stands still; then measures tasks of the one beside it, and further submits."""
     gate = place.work / "gate"
     gate.touch()
-    with Running(case.system, place.work, place.logs, {"BENCH_GATE": str(gate)}) as running:
-        if pace.favoured:
-            favour(running.server.pid)
+    with Running(case.system, place, {"BENCH_GATE": str(gate)}) as running:
 
         def submit(duration: float, connections: int = FILL_CONNECTIONS) -> Cell:
             return load(

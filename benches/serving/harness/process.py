@@ -73,7 +73,9 @@ def favour(pid: int) -> None:
 class Server:
     """A running server."""
 
-    def __init__(self, name: str, command: list[str], environ: dict[str, str], log: Path, cwd: Path) -> None:
+    def __init__(  # noqa: PLR0913 - a process has that many sides
+        self, name: str, command: list[str], environ: dict[str, str], *, log: Path, cwd: Path, favoured: bool
+    ) -> None:
         """Starts it; its output goes to the file `log`."""
         self.name = name
         self._log = log
@@ -83,6 +85,8 @@ class Server:
             )
         self.pid = self._process.pid
         _running[self.pid] = self
+        if favoured:
+            favour(self.pid)
 
     def log(self) -> str:
         """What it has written."""

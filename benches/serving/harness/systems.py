@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import bodies
 from harness.environments import REPOSITORY, interpreter
-from harness.process import Server, StartError, answer, free_port
+from harness.process import Server, StartError, answer, favour, free_port
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -74,24 +74,39 @@ class System:
         return "/v1/tasks/{id}?wait=30s" if self.program == "cresset" else "/tasks/{id}"
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where files go, and how the systems stand to others on the machine."""
+
+    work: Path
+    """Has the bodies and may be written to."""
+    logs: Path
+    favoured: bool = False
+    """Measured processes go first."""
+
+
 class Running:
     """A system that has been started and answers right. Stops when the context is left."""
 
-    def __init__(self, system: System, work: Path, logs: Path, extra: dict[str, str] | None = None) -> None:
-        """Starts it; `work` has the bodies and may be written to."""
+    def __init__(self, system: System, place: Place, extra: dict[str, str] | None = None) -> None:
+        """Starts it."""
         self.system = system
         self.port = free_port()
         self.sample: list[float] | None = None
         """The numbers that it answered to the first body."""
-        self._own = Path(tempfile.mkdtemp(prefix=f"{system.program}-", dir=work))
-        self._work = work
-        log = logs / f"{system.name.replace(' ', '-').replace(',', '')}-{system.model}.log"
+        self._own = Path(tempfile.mkdtemp(prefix=f"{system.program}-", dir=place.work))
+        self._place = place
+        log = place.logs / f"{system.name.replace(' ', '-').replace(',', '')}-{system.model}.log"
         command, environ = self._command()
-        self.server = Server(system.name, command, {**environ, **(extra or {})}, log, self._own)
+        self.server = Server(
+            system.name, command, {**environ, **(extra or {})}, log=log, cwd=self._own, favoured=place.favoured
+        )
 
     def __enter__(self) -> Self:
         try:
             self.server.wait(self._answers, "answering")
+            if self._place.favoured:
+                favour(self.server.pid)  # what has made a session of its own since
         except BaseException:
             self.server.stop()
             raise
@@ -145,7 +160,7 @@ class Running:
         model = self.system.model
         if self.system.program == "cresset" and answer(self.port, "GET", "/health/ready")[0] != 200:
             return False
-        body, headers = bodies.first(self._work, model, self.system.binary)
+        body, headers = bodies.first(self._place.work, model, self.system.binary)
         status, got = answer(self.port, "POST", self.system.path, body, headers)
         if status in {0, 502, 503, 504}:
             return False

@@ -43,5 +43,11 @@ if __name__ == "__main__":
     # By name, so that uvicorn can start several processes of it.
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     uvicorn.run(
-        "serve:app", host="127.0.0.1", port=work.PORT, workers=work.WORKERS, log_level="warning", access_log=False
+        "serve:app",
+        host="127.0.0.1",
+        port=work.PORT,
+        workers=work.WORKERS,
+        log_level="warning",
+        access_log=False,
+        timeout_worker_healthcheck=120,  # torch's import may take longer than the 5 s of uvicorn's own
     )

@@ -20,7 +20,7 @@ class Api(litserve.LitAPI):
         """Loads it."""
         self.work = work.Work()
 
-    def decode_request(self, request: dict[str, Any]) -> Any:
+    def decode_request(self, request) -> Any:  # noqa: ANN001 - a type here would be read as the body's schema
         """One request."""
         return request["input"]
 
