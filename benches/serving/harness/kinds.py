@@ -17,6 +17,8 @@ from harness.systems import SERVING, Place, Running, interpreter
 
 OVERLOAD_CONNECTIONS = 4096
 """Requests on their way at once when there are too many: more than any server's own queue takes."""
+SETTLING = 1 / 6
+"""The warm-up of an overload, by its length: thousands of connections get their buffers, which is no leak."""
 FILL_CONNECTIONS = 256
 DEPTH_CONNECTIONS = 64
 FILL_SECONDS = 300.0
@@ -106,7 +108,7 @@ def overload(running: Running, level: int, pace: Pace, place: Place) -> Cell:
         *("--rate", str(rate), "--drain", "0"),
         connections=OVERLOAD_CONNECTIONS,
         duration=pace.overload,
-        warmup=pace.warmup,
+        warmup=pace.overload * SETTLING,
     )
     time.sleep(1.0)
     after = closed(1, 1.0, 0.0)

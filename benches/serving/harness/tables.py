@@ -50,7 +50,8 @@ def tables(results: Results) -> list[str]:
 
 def rates(results: Results, scenario: Scenario) -> list[str]:
     """Requests a second with Cresset's by them; then latencies; then CPU."""
-    measured = results.scenarios[scenario.name]
+    without = {case.system.name for case in scenario.cases if case.system.program == "bare"}
+    measured = {name: cells for name, cells in results.scenarios[scenario.name].items() if name not in without}
     levels = sorted({int(level) for cells in measured.values() for level in cells})
     header = tuple(f"{level}" for level in levels)
     unit = "tasks" if scenario.kind == "submit-wait" else "requests"
@@ -79,6 +80,12 @@ def rates(results: Results, scenario: Scenario) -> list[str]:
         rows = [row for row in rows if any(row[1:])]
         if rows:
             out += [*table((title, *header), rows), ""]
+    for name in without & results.scenarios[scenario.name].keys():
+        batches = results.scenarios[scenario.name][name]
+        told = [
+            f"{number(results.median(scenario.name, name, int(size), *GOOD))}/s at batch {size}" for size in batches
+        ]
+        out += [f"{name[0].upper()}{name[1:]}: {', '.join(told)}.", ""]
     return out[:-1]
 
 
