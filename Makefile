@@ -1,6 +1,6 @@
 # The words mean the same for people and for .ci/run. What they do is in scripts/.
 
-.PHONY: demo run test check bench fmt
+.PHONY: demo run test check bench bench-full fmt
 
 demo: ## compile, serve examples/digits, submit every held-out image, say how to go on (DEMO_KEEP=1: serve on)
 	@scripts/demo.sh
@@ -14,8 +14,11 @@ test: ## every test: Rust, the Python package, the program from outside
 check: ## formats, lints, types, house rules, dependencies, generated documents; edits nothing
 	@scripts/check.sh
 
-bench: ## micro benches
+bench: ## micro benches, then Cresset beside its peers: a few minutes
 	@scripts/bench.sh
+
+bench-full: ## every scenario and peer: three quarters of an hour on a quiet machine (docs/performance.md)
+	@scripts/bench.sh --full
 
 fmt: ## format Rust and Python
 	@scripts/fmt.sh

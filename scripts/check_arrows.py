@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "runner": {"config", "task"},
     "engine": {"runner", "batch", "queue", "config", "task"},
     "gateway": {"engine", "config", "task"},
+    "loadgen": set(),
 }
 """Crate, without the prefix -> the crates of ours that it may use. The binary may use all of them."""
 

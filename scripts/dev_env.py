@@ -81,6 +81,7 @@ def in_place(target: Path, aside: Path) -> None:
 
 def uv_in(home: Path) -> Path:
     """The uv program of its own environment, installed when it is not there."""
+    home.mkdir(parents=True, exist_ok=True)
     target = home / f"uv-{UV}"
     if not (target / "bin" / "uv").exists():
         say(f"installing uv {UV} into {target}")
@@ -89,6 +90,20 @@ def uv_in(home: Path) -> Path:
         run(aside / "bin" / "python", "-m", "pip", "install", "--quiet", f"uv=={UV}")
         in_place(target, aside)
     return target / "bin" / "uv"
+
+
+def assemble(target: Path, python: str, words: tuple[str, ...]) -> None:
+    """Builds an environment on `python` in the folder `target`, with what `uv pip install` makes of `words`."""
+    program = uv_in(cache() / "dev")
+    environ = {uv: os.environ[pip] for pip, uv in PIP_TO_UV.items() if pip in os.environ} | os.environ
+    environ |= {"UV_CACHE_DIR": str(cache() / "uv-cache"), "UV_PYTHON_DOWNLOADS": "never"}
+    aside = target.parent / f".{target.name}.{os.getpid()}"
+    try:
+        run(program, "venv", "--quiet", "--relocatable", "--python", python, aside, environ=environ)
+        run(program, "pip", "install", "--quiet", "--python", aside / "bin" / "python", *words, environ=environ)
+        in_place(target, aside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)  # there only when something above failed
 
 
 def key_of(name: str, python: str) -> str:
@@ -116,17 +131,8 @@ def build(name: str, python: str) -> Path:
         shutil.rmtree(target)
     if name == "test":
         say("the test environment has PyTorch: when it is not cached yet, about 5 GB are fetched from PyPI (minutes)")
-    program = uv_in(home)
-    environ = {uv: os.environ[pip] for pip, uv in PIP_TO_UV.items() if pip in os.environ} | os.environ
-    environ |= {"UV_CACHE_DIR": str(cache() / "uv-cache"), "UV_PYTHON_DOWNLOADS": "never"}
-    aside = home / f".{target.name}.{os.getpid()}"
     started = time.monotonic()
-    try:
-        run(program, "venv", "--quiet", "--relocatable", "--python", python, aside, environ=environ)
-        run(program, "pip", "install", "--quiet", "--python", aside / "bin" / "python", *RECIPES[name], environ=environ)
-        in_place(target, aside)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)  # there only when something above failed
+    assemble(target, python, RECIPES[name])
     say(f"built the {name} environment in {time.monotonic() - started:.0f} s: {target}")
     prune(home, name)
     return interpreter

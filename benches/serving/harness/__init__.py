@@ -1,0 +1,1 @@
+"""The serving harness: what ../run.py is made of."""
