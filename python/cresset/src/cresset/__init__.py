@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         CressetError,
         ExpiredTask,
         FieldError,
+        IdempotencyKeyReused,
         InvalidInput,
         ModelUnavailable,
         Overloaded,
@@ -62,7 +63,17 @@ if TYPE_CHECKING:
         UnknownModel,
         UnknownTask,
     )
-    from cresset.records import Health, InstanceInfo, ModelHealth, ModelInfo, TaskFailure, TaskState, TaskStatus
+    from cresset.records import (
+        Cancellation,
+        Health,
+        InstanceInfo,
+        ModelHealth,
+        ModelInfo,
+        Redelivery,
+        TaskFailure,
+        TaskState,
+        TaskStatus,
+    )
 
 __all__ = [
     "ApiError",
@@ -71,12 +82,14 @@ __all__ = [
     "BadAnswer",
     "BadRequest",
     "BodyTooLarge",
+    "Cancellation",
     "Client",
     "ConnectionFailed",
     "CressetError",
     "ExpiredTask",
     "FieldError",
     "Health",
+    "IdempotencyKeyReused",
     "InstanceInfo",
     "InvalidInput",
     "Model",
@@ -87,6 +100,7 @@ __all__ = [
     "PredictFailed",
     "PredictTimeout",
     "QueueFull",
+    "Redelivery",
     "Retries",
     "ServerError",
     "ShuttingDown",
@@ -109,7 +123,17 @@ __all__ = [
 _EAGER: Final = frozenset(("Model", "TensorSpec", "__version__"))
 _CLIENT: Final = frozenset(("AsyncClient", "AsyncTaskHandle", "Client", "Retries", "TaskHandle"))
 _RECORDS: Final = frozenset(
-    ("Health", "InstanceInfo", "ModelHealth", "ModelInfo", "TaskFailure", "TaskState", "TaskStatus")
+    (
+        "Cancellation",
+        "Health",
+        "InstanceInfo",
+        "ModelHealth",
+        "ModelInfo",
+        "Redelivery",
+        "TaskFailure",
+        "TaskState",
+        "TaskStatus",
+    )
 )
 
 
