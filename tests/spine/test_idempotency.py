@@ -1,13 +1,17 @@
-"""A submit sent again under its `Idempotency-Key` is the same task, whatever happened to the server meanwhile."""
+"""A submit sent again under its `Idempotency-Key` is the same task, whatever happened to the server meanwhile.
+
+The Python client gives every submit a key, and sends one again whose answer is lost.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import cresset
 import httpx
 from conftest import Serve
-from support.models import PLUS_ONE, PLUS_ONE_TOML, write_model
-from support.server import Server
+from support.models import ECHO, PLUS_ONE, PLUS_ONE_TOML, write_model
+from support.server import LONG, Server
 
 
 def submit(server: Server, key: str, value: float) -> httpx.Response:
@@ -57,3 +61,28 @@ def test_a_submit_sent_again_is_the_same_task_also_after_kill_9_of_the_server(se
     with server.http() as client:
         task = client.get(fresh.headers["location"], params={"wait": "30s"}).json()
     assert (task["status"], task["result"]) == ("SUCCESS", [2, 1, 1, 1]), task
+
+
+class Forgetful(httpx.HTTPTransport):
+    """Takes every request to the server, and loses the first answers."""
+
+    def __init__(self, losses: int) -> None:
+        super().__init__()
+        self.losses = losses
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = super().handle_request(request)
+        if self.losses == 0:
+            return answer
+        self.losses -= 1
+        answer.read()
+        raise httpx.ReadError("connection reset by the test")
+
+
+def test_a_submit_of_the_python_client_whose_answers_are_lost_is_one_task(serve: Serve, tmp_path: Path) -> None:
+    server = serve(write_model(tmp_path / "models", "echo", ECHO)).wait_ready()
+    with cresset.Client(server.url, transport=Forgetful(3), retries=cresset.Retries(base_delay=0)) as client:
+        handle = client.submit("echo", {"order": 7}, priority=1, metadata={"größe": 1}, countdown=0.1, expires=60)
+        assert handle.result(timeout=LONG) == {"order": 7}
+        assert client.submit("echo", {"order": 7}).id != handle.id
+    assert server.metric("cresset_tasks_total", model="echo", status="PENDING") == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -81,15 +82,27 @@ client.task("t").result("1 min")
 client.map("m", 5)
 cresset.AsyncClient(retries=1.5)
 cresset.nothing
+client.submit("m", 1, eta="tomorrow")
+client.submit("m", 1, countdown="90s")
+client.submit("m", 1, expires="10m")
+client.submit("m", 1, idempotency_key=7)
+client.cancel(client.task("t"))
+client.task("t").cancel().when == "after"
 """
 ACCEPTED = """
 import cresset
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from collections.abc import Iterator
+from typing import Literal
 with cresset.Client(timeout=timedelta(seconds=5), retries=cresset.Retries(attempts=2)) as client:
     handle: cresset.TaskHandle = client.submit("m", [1], priority=3, metadata={"a": 1})
     status: cresset.TaskStatus = handle.status()
     text: str = status.model
+    soon = datetime.now(timezone.utc) + timedelta(minutes=5)
+    client.submit("m", [1], eta=soon, expires=timedelta(hours=1), idempotency_key="order-7")
+    client.submit("m", [1], countdown=2.5, expires=soon)
+    when: Literal["before", "during", "too_late"] = handle.cancel().when
+    reasons: list[str] = [again.reason for again in status.history]
     results: Iterator[object] = client.map("m", [1, 2], in_flight=3)
 
 class Mine(cresset.Model):
@@ -105,12 +118,17 @@ def test_the_type_checker_takes_good_calls_and_rejects_bad_ones(tmp_path: Path):
         assert not os.environ.get("CI"), "pyright is missing; in CI this test must run"
         pytest.skip("pyright is not installed beside the interpreter that runs pytest")
     source = Path(__file__).parent.parent / "src"
-    settings = f'{{"typeCheckingMode": "standard", "extraPaths": ["{source}"], "reportUnusedExpression": false}}'
-    (tmp_path / "pyrightconfig.json").write_text(settings)
+    settings = {
+        "typeCheckingMode": "standard",
+        "extraPaths": [str(source)],
+        "reportUnusedExpression": False,
+        "reportUnnecessaryComparison": True,
+    }
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
     (tmp_path / "good.py").write_text(ACCEPTED)
     (tmp_path / "bad.py").write_text(REJECTED)
     command = [str(pyright), "--pythonpath", sys.executable, "-p", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     errors_in_bad = {int(line.split(":")[1]) for line in done.stdout.splitlines() if "bad.py:" in line}
     assert "good.py:" not in done.stdout, done.stdout
-    assert errors_in_bad == set(range(4, 13)), done.stdout
+    assert errors_in_bad == set(range(4, 19)), done.stdout

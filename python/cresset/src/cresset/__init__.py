@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         CressetError,
         ExpiredTask,
         FieldError,
+        IdempotencyKeyReused,
         InvalidInput,
         ModelUnavailable,
         Overloaded,
@@ -63,7 +64,17 @@ if TYPE_CHECKING:
         UnknownModel,
         UnknownTask,
     )
-    from cresset.records import Health, InstanceInfo, ModelHealth, ModelInfo, TaskFailure, TaskState, TaskStatus
+    from cresset.records import (
+        Cancellation,
+        Health,
+        InstanceInfo,
+        ModelHealth,
+        ModelInfo,
+        Redelivery,
+        TaskFailure,
+        TaskState,
+        TaskStatus,
+    )
 
 __all__ = [
     "ApiError",
@@ -72,12 +83,14 @@ __all__ = [
     "BadAnswer",
     "BadRequest",
     "BodyTooLarge",
+    "Cancellation",
     "Client",
     "ConnectionFailed",
     "CressetError",
     "ExpiredTask",
     "FieldError",
     "Health",
+    "IdempotencyKeyReused",
     "InstanceInfo",
     "InvalidInput",
     "Model",
@@ -88,6 +101,7 @@ __all__ = [
     "PredictFailed",
     "PredictTimeout",
     "QueueFull",
+    "Redelivery",
     "Reject",
     "Retries",
     "Retry",
@@ -112,7 +126,17 @@ __all__ = [
 _EAGER: Final = frozenset(("Model", "Reject", "Retry", "TensorSpec", "__version__"))
 _CLIENT: Final = frozenset(("AsyncClient", "AsyncTaskHandle", "Client", "Retries", "TaskHandle"))
 _RECORDS: Final = frozenset(
-    ("Health", "InstanceInfo", "ModelHealth", "ModelInfo", "TaskFailure", "TaskState", "TaskStatus")
+    (
+        "Cancellation",
+        "Health",
+        "InstanceInfo",
+        "ModelHealth",
+        "ModelInfo",
+        "Redelivery",
+        "TaskFailure",
+        "TaskState",
+        "TaskStatus",
+    )
 )
 
 

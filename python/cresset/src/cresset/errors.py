@@ -5,6 +5,7 @@ CressetError
 ├── ApiError                 the server answered with an error: .code .status .detail .errors .retry_after
 │   ├── BadRequest           malformed_body, bad_query and other mistakes in the request as such
 │   ├── InvalidInput         invalid_input: .errors names each wrong field
+│   ├── IdempotencyKeyReused idempotency_key_reused: the key given belongs to another submit
 │   ├── BodyTooLarge         body_too_large
 │   ├── UnknownModel         unknown_model: .detail gives the nearest name
 │   ├── UnknownTask          unknown_task: no such task was ever accepted
@@ -48,6 +49,7 @@ __all__ = [
     "CressetError",
     "ExpiredTask",
     "FieldError",
+    "IdempotencyKeyReused",
     "InvalidInput",
     "ModelUnavailable",
     "Overloaded",
@@ -125,6 +127,10 @@ class BadRequest(ApiError):
 
 class InvalidInput(ApiError):
     """The input is not what the model declares; `errors` names each wrong field."""
+
+
+class IdempotencyKeyReused(ApiError):
+    """A task of this model was submitted under the same key, with another input, priority or metadata."""
 
 
 class BodyTooLarge(ApiError):
@@ -242,6 +248,7 @@ _BY_CODE: Final[dict[str, type[ApiError]]] = {
     "unknown_route": BadRequest,
     "method_not_allowed": BadRequest,
     "invalid_input": InvalidInput,
+    "idempotency_key_reused": IdempotencyKeyReused,
     "body_too_large": BodyTooLarge,
     "unknown_model": UnknownModel,
     "unknown_task": UnknownTask,

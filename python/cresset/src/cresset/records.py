@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from cresset import _times
 from cresset._specs import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
-__all__ = ["Health", "InstanceInfo", "ModelHealth", "ModelInfo", "TaskFailure", "TaskState", "TaskStatus", "TensorSpec"]
+__all__ = [
+    "Cancellation",
+    "Health",
+    "InstanceInfo",
+    "ModelHealth",
+    "ModelInfo",
+    "Redelivery",
+    "TaskFailure",
+    "TaskState",
+    "TaskStatus",
+    "TensorSpec",
+]
 
 TaskState = Literal["PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED"]
 """Where a task is in its life; the last three are final."""
 
 _FINAL: Final = frozenset(("SUCCESS", "FAILURE", "REVOKED"))
-_FRACTION: Final = re.compile(r"\.(\d+)")
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,54 @@ class TaskFailure:
 
 
 @dataclass(frozen=True)
+class Redelivery:
+    """Why a task ran once more."""
+
+    attempt: int
+    """The attempt that ended without an outcome, counted from 1."""
+    at: datetime
+    """When it ended."""
+    reason: str
+    """Why, in words."""
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Redelivery:
+        """Read it from an entry of a task's `history`.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        return cls(attempt=int(value["attempt"]), at=_times.from_text(value["at"]), reason=str(value["reason"]))
+
+
+@dataclass(frozen=True)
+class Cancellation:
+    """What a cancellation came to."""
+
+    id: str
+    """The task's id."""
+    status: TaskState
+    """REVOKED; with `too_late`, how the task had ended."""
+    when: Literal["before", "during", "too_late"]
+    """When it reached the task.
+
+    `before`: while it was queued, and nothing of it runs. `during`: while a model process had it; it may still be
+    computed, and its result is thrown away. `too_late`: after its end, and nothing changed. The last is also the answer
+    to a second cancellation, also where the client had to send one twice because the first answer was lost; `status`
+    is REVOKED then.
+    """
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Cancellation:
+        """Read it from the answer to `POST /v1/tasks/{id}/cancel`.
+
+        Raises:
+            KeyError: it is none.
+        """
+        return cls(id=value["task_id"], status=value["status"], when=value["cancelled"])
+
+
+@dataclass(frozen=True)
 class TaskStatus:
     """A task as the server knows it at one moment."""
 
@@ -72,6 +130,14 @@ class TaskStatus:
     """When it ended."""
     attempts: int
     """How often it was handed to an instance."""
+    retries: int
+    """How often it failed and was tried again by the model's retry policy; other reasons to run again do not count."""
+    history: tuple[Redelivery, ...]
+    """Why it ran more than once, oldest first; the newest 32."""
+    eta: datetime | None
+    """While it waits for its time, to start or to be tried again: when that is."""
+    expires_at: datetime | None
+    """After this it does not start any more."""
     priority: int
     """-100 (last) to 100 (first)."""
     queue_position: int | None
@@ -101,10 +167,14 @@ class TaskStatus:
             version=value.get("version"),
             result=value.get("result"),
             error=None if error is None else TaskFailure.of(error),
-            created_at=_time(value["created_at"]),
+            created_at=_times.from_text(value["created_at"]),
             started_at=_time_or_none(value.get("started_at")),
             finished_at=_time_or_none(value.get("finished_at")),
             attempts=int(value.get("attempts", 0)),
+            retries=int(value.get("retries", 0)),
+            history=tuple(Redelivery.of(one) for one in value.get("history", ())),
+            eta=_time_or_none(value.get("eta")),
+            expires_at=_time_or_none(value.get("expires_at")),
             priority=int(value.get("priority", 0)),
             queue_position=value.get("queue_position"),
             metadata=value.get("metadata"),
@@ -239,11 +309,5 @@ def _spec(value: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(value["name"], value["dtype"], tuple(value["shape"]))
 
 
-def _time(text: str) -> datetime:
-    # Python 3.10 reads neither `Z` nor a fraction of other than three or six digits.
-    text = _FRACTION.sub(lambda match: "." + match[1][:6].ljust(6, "0"), text.replace("Z", "+00:00"))
-    return datetime.fromisoformat(text)
-
-
 def _time_or_none(text: str | None) -> datetime | None:
-    return None if text is None else _time(text)
+    return None if text is None else _times.from_text(text)

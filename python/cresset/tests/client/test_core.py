@@ -2,110 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 import cresset
-from cresset.client import _core
-from cresset.client._core import Core, Lost, Send, Sleep
+from cresset.client._core import Lost, Send
 from cresset.client._messages import Response
 from cresset.client._options import Retries, seconds
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-TASK = {
-    "task_id": "t1",
-    "model": "m",
-    "version": "2",
-    "status": "SUCCESS",
-    "result": [1],
-    "created_at": "2026-11-23T01:02:03.5Z",
-    "started_at": None,
-    "finished_at": "2026-11-23T01:02:04.123456789Z",
-    "attempts": 1,
-    "priority": -3,
-    "queue_position": None,
-    "metadata": {"a": 1},
-}
-
-
-def answer(value: Any, status: int = 200, **headers: str) -> Response:
-    names = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Response(status, json.dumps(value).encode(), names)
-
-
-def problem(code: str, status: int, **headers: str) -> Response:
-    return answer({"code": code, "status": status, "title": "T", "detail": "D"}, status, **headers)
-
-
-def task(**changes: Any) -> Response:
-    return answer({**TASK, **changes})
-
-
-class Clock:
-    """Time that passes only by what the script says."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(_core, "time", made)
-    return made
-
-
-class Driver:
-    """Carries out a call's effects from a script of answers, and keeps what was asked."""
-
-    def __init__(self, clock: Clock, *script: Response | Lost | Callable[[Send], Response | Lost]) -> None:
-        self.clock = clock
-        self.script = list(script)
-        self.sent: list[Send] = []
-        self.slept: list[float] = []
-
-    def run(self, flow: Any) -> Any:
-        outcome: Any = None
-        lost: Lost | None = None
-        while True:
-            try:
-                effect = flow.send(outcome) if lost is None else flow.throw(lost)
-            except StopIteration as end:
-                assert not self.script, "the call ended before the script did"
-                return end.value
-            outcome = lost = None
-            if isinstance(effect, Sleep):
-                self.slept.append(effect.seconds)
-                self.clock.now += effect.seconds
-                continue
-            self.sent.append(effect)
-            entry = self.script.pop(0)
-            result = entry(effect) if callable(entry) else entry
-            if isinstance(result, Lost):
-                lost = result
-            else:
-                outcome = result
-
-
-def core(retries: int | Retries = 3) -> Core:
-    return Core(30.0, retries)
-
-
-def test_submit_sends_one_body_and_reads_the_id(clock: Clock):
-    driver = Driver(clock, answer({"task_id": "t9"}, 202))
-    assert driver.run(core().submit("dig its", {"x": (1, 2.5)}, 5, {"who": "me"})) == "t9"
-    (sent,) = driver.sent
-    assert (sent.request.method, sent.request.path) == ("POST", "/v1/models/dig%20its/tasks")
-    assert sent.request.content == b'{"input":{"x":[1,2.5]},"priority":5,"metadata":{"who":"me"}}'
-    assert sent.read_timeout == 30.0
+from scripted import Clock, Driver, answer, core, problem, task
 
 
 def test_a_refused_submit_is_sent_again_after_the_time_the_server_says(clock: Clock):
@@ -153,20 +59,23 @@ def test_errors_that_do_not_pass_by_themselves_are_raised_at_once(clock: Clock, 
     assert driver.slept == []
 
 
-def test_a_submit_that_may_have_arrived_is_not_repeated(clock: Clock):
-    driver = Driver(clock, Lost("broke", was_sent=True))
-    with pytest.raises(cresset.ConnectionFailed, match="broke"):
-        driver.run(core().submit("m", 1, 0, None))
-
-
-def test_a_submit_that_never_left_is_repeated(clock: Clock):
-    driver = Driver(clock, Lost("refused", was_sent=False), answer({"task_id": "t"}, 202))
-    assert driver.run(core().submit("m", 1, 0, None)) == "t"
-
-
 def test_a_prediction_may_be_repeated_as_it_changes_nothing(clock: Clock):
-    driver = Driver(clock, Lost("broke", was_sent=True), answer({"result": 5, "model": "m", "version": "1"}))
+    driver = Driver(clock, Lost("broke"), answer({"result": 5, "model": "m", "version": "1"}))
     assert driver.run(core().predict("m", 1, None, None)) == 5
+
+
+def test_cancel_is_sent_until_there_is_an_answer_and_says_when_it_came(clock: Clock):
+    told = {"task_id": "t1", "status": "REVOKED", "cancelled": "during"}
+    driver = Driver(clock, Lost("broke"), problem("store_unavailable", 503, retry_after="0"), answer(told))
+    cancellation = driver.run(core().cancel("t 1"))
+    assert cancellation == cresset.Cancellation("t1", "REVOKED", "during")
+    assert [(sent.request.method, sent.request.path) for sent in driver.sent] == [
+        ("POST", "/v1/tasks/t%201/cancel")
+    ] * 3
+    with pytest.raises(cresset.UnknownTask):
+        Driver(clock, problem("unknown_task", 404)).run(core().cancel("t1"))
+    with pytest.raises(cresset.BadAnswer, match="cancelled"):
+        Driver(clock, answer({"task_id": "t1", "status": "REVOKED"})).run(core().cancel("t1"))
 
 
 def test_predict_passes_its_timeout_on_and_waits_longer_than_it(clock: Clock):
@@ -225,21 +134,21 @@ def test_a_timeout_of_zero_asks_once_without_waiting(clock: Clock):
 def test_a_server_that_hangs_past_the_timeout_is_a_timeout_too(clock: Clock):
     def hang(send: Send) -> Lost:
         clock.now += send.read_timeout
-        return Lost("the server did not answer in time", was_sent=True)
+        return Lost("the server did not answer in time")
 
     with pytest.raises(cresset.TaskTimeout, match="the server has not answered"):
         Driver(clock, hang).run(core().result("t1", 5, None))
 
 
 def test_waiting_rides_out_a_restart_of_the_server(clock: Clock):
-    lost = Lost("cannot connect", was_sent=False)
-    driver = Driver(clock, Lost("broke", was_sent=True), lost, lost, task())
+    lost = Lost("cannot connect")
+    driver = Driver(clock, Lost("broke"), lost, lost, task())
     assert driver.run(core().result("t1", None, None)) == [1]
     assert len(driver.slept) == 3
 
 
 def test_a_server_that_stays_away_is_a_failed_connection(clock: Clock):
-    driver = Driver(clock, *[Lost("cannot connect", was_sent=False)] * 4)
+    driver = Driver(clock, *[Lost("cannot connect")] * 4)
     with pytest.raises(cresset.ConnectionFailed, match="cannot connect"):
         driver.run(core(3).result("t1", None, None))
 
@@ -267,11 +176,28 @@ def test_status_reads_every_field(clock: Clock):
     assert status.raw["task_id"] == "t1"
 
 
+def test_status_reads_when_it_is_due_and_why_it_ran_again(clock: Clock):
+    history = [{"attempt": 1, "at": "2026-11-23T01:02:04Z", "reason": "its process died"}]
+    times = {"eta": "2026-11-23T02:00:00.000001Z", "expires_at": "2026-11-24T00:00:00.000000Z"}
+    found = task(status="RETRY", result=None, finished_at=None, retries=2, history=history, **times)
+    status = Driver(clock, found).run(core().status("t1"))
+    at = datetime(2026, 11, 23, 1, 2, 4, tzinfo=timezone.utc)
+    assert status.history == (cresset.Redelivery(1, at, "its process died"),)
+    assert (status.retries, status.eta, status.expires_at) == (
+        2,
+        datetime(2026, 11, 23, 2, 0, 0, 1, tzinfo=timezone.utc),
+        datetime(2026, 11, 24, tzinfo=timezone.utc),
+    )
+    bare = Driver(clock, task()).run(core().status("t1"))  # of a server that knows none of it
+    assert (bare.retries, bare.history, bare.eta, bare.expires_at) == (0, (), None, None)
+
+
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
         ("malformed_body", 400, cresset.BadRequest),
         ("invalid_input", 422, cresset.InvalidInput),
+        ("idempotency_key_reused", 422, cresset.IdempotencyKeyReused),
         ("body_too_large", 413, cresset.BodyTooLarge),
         ("unknown_model", 404, cresset.UnknownModel),
         ("unknown_task", 404, cresset.UnknownTask),
@@ -335,7 +261,7 @@ def test_health_takes_503_for_an_answer_and_never_repeats(clock: Clock):
     assert (health.ready, health.stopping, health.store) == (False, True, "full")
     assert health.models == (cresset.ModelHealth("m", "failed", "r"),)
     with pytest.raises(cresset.ConnectionFailed):
-        Driver(clock, Lost("cannot connect", was_sent=False)).run(core().health())
+        Driver(clock, Lost("cannot connect")).run(core().health())
     with pytest.raises(cresset.Unavailable):
         Driver(clock, Response(503, b"no upstream", {})).run(core().health())
 
@@ -349,6 +275,7 @@ def test_health_takes_503_for_an_answer_and_never_repeats(clock: Clock):
         (lambda c: c.submit("m", 1, 1.5, None), TypeError, "priority must be an int"),
         (lambda c: c.submit("", 1, 0, None), ValueError, "model name"),
         (lambda c: c.submit(7, 1, 0, None), TypeError, "model name must be text"),
+        (lambda c: c.cancel(7), TypeError, "task id must be text"),
         (lambda c: c.status("../models"), None, None),
         (lambda c: c.predict("m", 1, -1, None), ValueError, "timeout must be 0 or more"),
         (lambda c: c.predict("m", 1, 0, None), ValueError, "more than 0"),

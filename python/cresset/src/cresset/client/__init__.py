@@ -7,7 +7,7 @@ means; `_sync` and `_async` only carry it out, so the two clients cannot differ.
 | --- | --- |
 | `_core` | the steps of every call, as generators of effects |
 | `_messages` | requests made, answers read |
-| `_options` | timeouts and retries |
+| `_options` | timeouts, times, retries and idempotency keys, checked |
 | `_inputs` | arrays and tensors as bytes |
 | `_arrays` | results as numpy arrays or torch tensors |
 | `_safetensors` | the form in which both travel |

@@ -14,12 +14,13 @@ from cresset.client import _pools
 from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from types import TracebackType
 
     from typing_extensions import Self
 
     from cresset.client._options import Retries, Seconds
-    from cresset.records import Health, ModelInfo, TaskStatus
+    from cresset.records import Cancellation, Health, ModelInfo, TaskStatus
 
 _T = TypeVar("_T")
 
@@ -35,7 +36,7 @@ class AsyncClient:
 
     Belongs to the event loop in which it is first used. Any number of calls may be under way at once: long polls use
     connections of their own (512 at most, further ones wait their turn) and do not hold up submits. Cancelling a call
-    stops waiting for it; a task that was submitted goes on.
+    stops waiting for it; a task that was submitted goes on until it is cancelled itself.
 
     The arguments, and what is raised, are those of `Client`; `transport` is an `httpx.AsyncBaseTransport`.
     """
@@ -63,11 +64,23 @@ class AsyncClient:
         *,
         priority: int = 0,
         metadata: Mapping[str, Any] | None = None,
+        eta: datetime | None = None,
+        countdown: Seconds | None = None,
+        expires: datetime | Seconds | None = None,
+        idempotency_key: str | None = None,
     ) -> AsyncTaskHandle:
         """Submit a task; see `Client.submit`."""
-        return AsyncTaskHandle(
-            self._run, self._core, await self._run(self._core.submit(model, input, priority, metadata))
+        flow = self._core.submit(
+            model,
+            input,
+            priority,
+            metadata,
+            eta=eta,
+            countdown=countdown,
+            expires=expires,
+            idempotency_key=idempotency_key,
         )
+        return AsyncTaskHandle(self._run, self._core, await self._run(flow))
 
     async def predict(
         self,
@@ -83,6 +96,10 @@ class AsyncClient:
     def task(self, task_id: str) -> AsyncTaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""
         return AsyncTaskHandle(self._run, self._core, task_id)
+
+    async def cancel(self, task_id: str) -> Cancellation:
+        """Cancel a task by its id; see `TaskHandle.cancel`."""
+        return await self._run(self._core.cancel(task_id))
 
     def map(
         self,
@@ -198,6 +215,10 @@ class AsyncTaskHandle:
     ) -> Any:
         """Wait for the task's result; see `TaskHandle.result`."""
         return await self._run(self._core.result(self.id, timeout, as_))
+
+    async def cancel(self) -> Cancellation:
+        """Cancel the task; see `TaskHandle.cancel`."""
+        return await self._run(self._core.cancel(self.id))
 
     def __repr__(self) -> str:
         return f"AsyncTaskHandle({self.id!r})"

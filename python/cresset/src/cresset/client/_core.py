@@ -23,10 +23,11 @@ from cresset.errors import (
     TaskRevoked,
     TaskTimeout,
 )
-from cresset.records import Health, ModelInfo, TaskStatus
+from cresset.records import Cancellation, Health, ModelInfo, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from cresset._specs import TensorSpec
     from cresset.client._messages import Order, Request, Response
@@ -71,12 +72,7 @@ class Sleep:
 
 
 class Lost(Exception):
-    """A request has no answer. Thrown into a call by its driver."""
-
-    def __init__(self, message: str, *, was_sent: bool) -> None:
-        super().__init__(message)
-        self.was_sent = was_sent
-        """False when the server cannot have seen it."""
+    """A request has no answer; the server may have seen it or not. Thrown into a call by its driver."""
 
 
 Flow = Generator[Send | Sleep, Any, _T]
@@ -91,9 +87,29 @@ class Core:
         self._inputs: dict[str, tuple[TensorSpec, ...]] = {}
         self._outputs: dict[tuple[str, str | None], tuple[TensorSpec, ...]] = {}
 
-    def submit(self, model: str, value: Any, priority: int, metadata: Mapping[str, Any] | None) -> Flow[str]:
+    def submit(
+        self,
+        model: str,
+        value: Any,
+        priority: int,
+        metadata: Mapping[str, Any] | None,
+        *,
+        eta: datetime | None = None,
+        countdown: Seconds | None = None,
+        expires: datetime | Seconds | None = None,
+        idempotency_key: str | None = None,
+    ) -> Flow[str]:
         """Submit a task; gives its id."""
-        response = yield from self._send(model, value, messages.submit(model, priority, metadata), self.timeout)
+        order = messages.submit(
+            model,
+            priority,
+            metadata,
+            eta=eta,
+            countdown=countdown,
+            expires=expires,
+            idempotency_key=idempotency_key,
+        )
+        response = yield from self._send(model, value, order, self.timeout)
         return messages.read(response, lambda answer: str(answer["task_id"]))
 
     def predict(self, model: str, value: Any, timeout: Seconds | None, as_: ArrayKind | None) -> Flow[Any]:
@@ -112,6 +128,11 @@ class Core:
         """Ask how a task stands."""
         response = yield from self._exchange(messages.task(task_id))
         return messages.read(response, TaskStatus.of)
+
+    def cancel(self, task_id: str) -> Flow[Cancellation]:
+        """Cancel a task."""
+        response = yield from self._exchange(messages.cancel(task_id))
+        return messages.read(response, Cancellation.of)
 
     def result(self, task_id: str, timeout: Seconds | None, as_: ArrayKind | None) -> Flow[Any]:
         """Wait for a task's end and give its result."""
@@ -270,7 +291,7 @@ class Core:
             except Lost as lost:
                 error = ConnectionFailed(str(lost))
                 error.__cause__ = lost.__cause__
-                again = request.is_repeatable or not lost.was_sent
+                again = True
             else:
                 refused = messages.error_of(response)
                 if refused is None:

@@ -1,4 +1,4 @@
-"""Requests as they are sent, and answers as they are read. Pure: bytes and values, no connections."""
+"""Requests as they are sent, and answers as they are read: bytes and values, no connections."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import quote
 
 from cresset._json import NotJsonError, encode
-from cresset.client import _safetensors
+from cresset.client import _options, _safetensors
 from cresset.errors import ApiError, BadAnswer, FieldError, class_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
+    from cresset.client._options import Seconds
     from cresset.client._safetensors import Packed
 
 _T = TypeVar("_T")
@@ -29,15 +31,13 @@ _SHOWN_MAX: Final = 200
 
 @dataclass(frozen=True)
 class Request:
-    """One request."""
+    """One request. Sending it twice does no more than sending it once: it may be sent again when no answer came."""
 
     method: str
     path: str
     """Below the base URL, with a slash in front, percent-encoded, with its query."""
     content: bytes | None = None
     """The body."""
-    is_repeatable: bool = True
-    """Doing it twice does no harm, so it may be sent again even when the first may have arrived."""
     is_wait: bool = False
     """It may stay unanswered for long; it must not hold up others."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -65,8 +65,8 @@ class Order:
     """The same where the body is the input alone: `?priority=5`."""
     metadata: str | None = None
     """Its JSON in ASCII, which goes into a header then."""
-    accept: str | None = None
-    is_repeatable: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of both forms."""
 
     def with_json(self, value: Any) -> Request:
         """Make the request with its input as JSON."""
@@ -83,25 +83,37 @@ class Order:
         return self._request(self.path + self.query, _safetensors.pack(tensors), headers)
 
     def _request(self, path: str, content: bytes, headers: dict[str, str]) -> Request:
-        if self.accept is not None:
-            headers["accept"] = self.accept
-        return Request("POST", path, content, is_repeatable=self.is_repeatable, headers=headers)
+        return Request("POST", path, content, headers={**self.headers, **headers})
 
 
-def submit(model: str, priority: int, metadata: Mapping[str, Any] | None) -> Order:
-    """Make the order for `POST /v1/models/{model}/tasks`."""
+def submit(
+    model: str,
+    priority: int,
+    metadata: Mapping[str, Any] | None,
+    *,
+    eta: datetime | None = None,
+    countdown: Seconds | None = None,
+    expires: datetime | Seconds | None = None,
+    idempotency_key: str | None = None,
+) -> Order:
+    """Make the order for `POST /v1/models/{model}/tasks`; with a fresh idempotency key where none is given."""
     if isinstance(priority, bool) or not isinstance(priority, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"priority must be an int, not {type(priority).__name__}")
     if abs(priority) > _PRIORITY_MAX:
         raise ValueError(f"priority must be from -100 (last) to 100 (first), not {priority}")
+    times = [time for time in (_options.start(eta, countdown), _options.end(expires)) if time is not None]
     options = b',"priority":%d' % priority if priority else b""
-    text: str | None = None
+    options += b"".join(b',"%s":"%s"' % (name.encode(), text.encode()) for name, text in times)
+    in_header: str | None = None
     if metadata is not None:
         encoded = _json(dict(metadata), "metadata")
-        options += b',"metadata":' + encoded
-        text = json.dumps(json.loads(encoded), separators=(",", ":"))
-    query = f"?priority={priority}" if priority else ""
-    return Order(_model_path(model, "/tasks"), options, query, text, is_repeatable=False)
+        in_header = json.dumps(json.loads(encoded), separators=(",", ":"))
+        # One text in both forms: the server takes a submit for another one when its metadata is written otherwise.
+        options += b',"metadata":' + (encoded if len(in_header) > _HEADER_MAX else in_header.encode())
+    in_query = ([("priority", str(priority))] if priority else []) + times
+    query = "?" + "&".join(f"{name}={text}" for name, text in in_query) if in_query else ""
+    headers = {"idempotency-key": _options.idempotency_key(idempotency_key)}
+    return Order(_model_path(model, "/tasks"), options, query, in_header, headers)
 
 
 def predict(model: str, timeout: float | None, *, as_bytes: bool = False) -> Order:
@@ -110,8 +122,9 @@ def predict(model: str, timeout: float | None, *, as_bytes: bool = False) -> Ord
     if timeout is not None:
         if timeout == 0:
             raise ValueError("timeout must be more than 0 for predict")
-        options, query = b',"timeout":' + json.dumps(timeout).encode(), f"?timeout={_ms(timeout)}"
-    return Order(_model_path(model, "/predict"), options, query, accept=_BYTES_OR_JSON if as_bytes else None)
+        options, query = b',"timeout":' + json.dumps(timeout).encode(), f"?timeout={_options.milliseconds(timeout)}"
+    headers = {"accept": _BYTES_OR_JSON} if as_bytes else {}
+    return Order(_model_path(model, "/predict"), options, query, headers=headers)
 
 
 def task(task_id: str, wait: float | None = None) -> Request:
@@ -124,10 +137,14 @@ def result(task_id: str, wait: float | None = None) -> Request:
     return _waiting(task_id, "/result", wait, {"accept": _BYTES_OR_JSON})
 
 
+def cancel(task_id: str) -> Request:
+    """Make `POST /v1/tasks/{id}/cancel`."""
+    return Request("POST", _task_path(task_id, "/cancel"))
+
+
 def _waiting(task_id: str, rest: str, wait: float | None, headers: Mapping[str, str] | None = None) -> Request:
-    query = f"?wait={_ms(wait)}" if wait else ""
-    path = f"/v1/tasks/{_segment(task_id, 'task id')}{rest}{query}"
-    return Request("GET", path, is_wait=bool(wait), headers=headers or {})
+    query = f"?wait={_options.milliseconds(wait)}" if wait else ""
+    return Request("GET", _task_path(task_id, rest + query), is_wait=bool(wait), headers=headers or {})
 
 
 def models() -> Request:
@@ -248,8 +265,8 @@ def _json(value: Any, name: str) -> bytes:
         raise kind(text) from None
 
 
-def _ms(wait: float) -> str:
-    return f"{math.ceil(wait * 1000)}ms"
+def _task_path(task_id: str, rest: str) -> str:
+    return f"/v1/tasks/{_segment(task_id, 'task id')}{rest}"
 
 
 def _model_path(name: str, rest: str) -> str:

@@ -134,7 +134,6 @@ def timeouts(send: Send, connect: float) -> httpx.Timeout:
 
 def lost(error: httpx.HTTPError, base_url: str) -> Lost:
     """Say what httpx's failure means for us."""
-    unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol))
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
         what = "cannot connect"
     elif isinstance(error, httpx.PoolTimeout):
@@ -144,7 +143,7 @@ def lost(error: httpx.HTTPError, base_url: str) -> Lost:
     else:
         what = "the connection broke"
     text = str(error) or type(error).__name__
-    made = Lost(f"{what}: {text} ({base_url})", was_sent=not unsent)
+    made = Lost(f"{what}: {text} ({base_url})")
     made.__cause__ = error
     return made
 

@@ -16,12 +16,13 @@ from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
+    from datetime import datetime
     from types import TracebackType
 
     from typing_extensions import Self
 
     from cresset.client._options import Retries, Seconds
-    from cresset.records import Health, ModelInfo, TaskStatus
+    from cresset.records import Cancellation, Health, ModelInfo, TaskStatus
 
 _T = TypeVar("_T")
 _THREADS_MAX: Final = 256
@@ -52,11 +53,10 @@ class Client:
     Args:
         base_url: where the server is.
         timeout: seconds (or a timedelta) to connect, to send, and to wait for an answer that the server need not
-        compute.
-            Default 30. How long a *result* may take is said with each call.
-        retries: how often refused requests and broken connections are tried again; a number, or `Retries`. Default 6
-        times,
-            which rides out a restart of the server of about six seconds. 0 turns it off.
+            compute, each time that a request is sent. Default 30. How long a *result* may take is said with each call.
+        retries: how often a request that was refused, or got no answer, is sent again; a number, or `Retries`. Default
+            6 times, which rides out a restart of the server of about six seconds. 0 turns it off. No retry makes a
+            second task.
         headers: sent with every request.
         transport: how requests travel, instead of over the network; for tests (see `cresset.testing`).
 
@@ -87,33 +87,60 @@ class Client:
         *,
         priority: int = 0,
         metadata: Mapping[str, Any] | None = None,
+        eta: datetime | None = None,
+        countdown: Seconds | None = None,
+        expires: datetime | Seconds | None = None,
+        idempotency_key: str | None = None,
     ) -> TaskHandle:
         """Submit a task. When this returns, the task is on stable storage and survives any crash.
+
+        Every submit carries an idempotency key, and the server makes one task of all submits under one key. So a submit
+        whose answer got lost is sent again (see `retries`) and is still one task. A key of the caller's own does the
+        same across calls and processes: an order's number, say, where a page may be sent twice.
 
         Args:
             model: the model's name.
             input: what the model declares: a nested list or array, or a dict of them by input name; for an object model
-            any
-                JSON value. Without the batch dimension.
+                any JSON value. Without the batch dimension.
             priority: from -100 (last) to 100 (first). Default 0.
             metadata: a small dict that is given back with the task, at most 16 KiB of JSON.
+            eta: when it may start at the earliest, an aware datetime; one that has passed is at once. Default at once.
+            countdown: instead of `eta`: how long after it is accepted, in seconds or as a timedelta; at most five
+                years.
+            expires: when it may start at the latest: an aware datetime, or how long after it is accepted, in seconds or
+                as a timedelta (more than 0, at most five years). A task that has not started by then is revoked, also
+                when its model is down. Default never.
+            idempotency_key: 1 to 255 visible ASCII characters, for this model alone. The task of an earlier submit
+                under it is given, also when it has ended; `eta`, `countdown` and `expires` stay those of that one. A
+                key is kept as long as its task. Default a fresh one for each call.
 
         Returns:
             A handle with the task's id.
 
         Raises:
             TypeError, ValueError: `input` can go neither as bytes nor as JSON (`ValueError` for NaN in a list), or an
-                argument is out of range.
-            InvalidInput: the input is not what the model declares.
+                argument is out of range; a naive datetime is, and so are `eta` and `countdown` together.
+            InvalidInput: the input is not what the model declares, or `expires` has passed, or is no later than the
+                start.
+            IdempotencyKeyReused: the key belongs to a task with another input, priority or metadata.
             UnknownModel: there is no such model.
             QueueFull: the queue was full, and still was after all retries.
             ModelUnavailable: the model cannot serve.
-            ConnectionFailed: the server could not be reached, or broke off before it answered; in the latter case the
-            task
-                may exist, so it is not submitted again by itself.
+            ConnectionFailed: the server could not be reached, or gave no answer, each time; the task may exist. Another
+                call finds out only under the same `idempotency_key`.
             ApiError: any other error answer.
         """
-        return TaskHandle(self._run, self._core, self._run(self._core.submit(model, input, priority, metadata)))
+        flow = self._core.submit(
+            model,
+            input,
+            priority,
+            metadata,
+            eta=eta,
+            countdown=countdown,
+            expires=expires,
+            idempotency_key=idempotency_key,
+        )
+        return TaskHandle(self._run, self._core, self._run(flow))
 
     def predict(
         self,
@@ -147,6 +174,10 @@ class Client:
     def task(self, task_id: str) -> TaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""
         return TaskHandle(self._run, self._core, task_id)
+
+    def cancel(self, task_id: str) -> Cancellation:
+        """Cancel a task by its id; see `TaskHandle.cancel`."""
+        return self._run(self._core.cancel(task_id))
 
     def map(
         self,
@@ -320,11 +351,26 @@ class TaskHandle:
 
         Raises:
             TaskFailed: the task failed; `.task` and `.error` say how.
-            TaskRevoked: the task was revoked.
+            TaskRevoked: the task was cancelled, or expired before it could run.
             TaskTimeout: it has not ended in that time; it goes on.
             UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
         """
         return self._run(self._core.result(self.id, timeout, as_))
+
+    def cancel(self) -> Cancellation:
+        """Cancel the task: it ends as REVOKED, unless it has ended before.
+
+        When this returns, the end is on stable storage and survives any crash; `wait` and `result`, here and elsewhere,
+        have been told. A process that computes the task at that moment may compute it to the end, for nothing.
+
+        Returns:
+            Whether it reached the task before it ran, while it ran, or too late. Being too late is no error.
+
+        Raises:
+            UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
+            StoreUnavailable: the server cannot write now, and still could not after all retries.
+        """
+        return self._run(self._core.cancel(self.id))
 
     def __repr__(self) -> str:
         return f"TaskHandle({self.id!r})"

@@ -1,0 +1,119 @@
+"""What the stand-in server answers, in the real one's form."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+
+from cresset.testing._tasks import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from cresset.testing._tasks import Task
+
+STATUS_OF_CODE: Final = {
+    "malformed_body": 400,
+    "bad_query": 400,
+    "invalid_input": 422,
+    "idempotency_key_reused": 422,
+    "body_too_large": 413,
+    "unsupported_media_type": 415,
+    "not_acceptable": 406,
+    "unknown_route": 404,
+    "method_not_allowed": 405,
+    "unknown_model": 404,
+    "unknown_task": 404,
+    "expired_task": 410,
+    "queue_full": 429,
+    "overloaded": 429,
+    "server_busy": 503,
+    "model_unavailable": 503,
+    "predict_timeout": 504,
+    "shutting_down": 503,
+    "store_unavailable": 503,
+    "internal": 500,
+    "model_error": 500,
+    "bad_output": 500,
+    "non_finite_output": 500,
+    "instance_died": 500,
+    "time_limit": 504,
+    "revoked": 409,
+}
+
+
+def as_json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    """Answer with JSON."""
+    return httpx.Response(status, json=value, headers=headers)
+
+
+def accepted(task: Task, now: datetime, *, replayed: bool) -> httpx.Response:
+    """Answer a submit."""
+    shown = task.shown(now)
+    body = {key: shown[key] for key in ("task_id", "model", "status", "created_at")} | {"durable": True}
+    headers = {"location": f"/v1/tasks/{task.id}"}
+    return as_json(202, body, headers | {"idempotency-replayed": "true"} if replayed else headers)
+
+
+def result(task: Task, now: datetime) -> httpx.Response:
+    """Answer with a task's result alone; always JSON, as of a model that has no tensors."""
+    if task.finished_at is None:
+        return as_json(202, task.shown(now))
+    if task.error:
+        return failure(task.error)
+    return as_json(200, task.result, {"cresset-model": task.model, "cresset-version": VERSION})
+
+
+def failure(error: Mapping[str, Any]) -> httpx.Response:
+    """Answer with the error of a task."""
+    return problem(error["code"], f"{error['type']}: {error['message']}", error=error)
+
+
+def model(name: str) -> dict[str, Any]:
+    """Describe a model."""
+    return {
+        "name": name,
+        "version": VERSION,
+        "description": None,
+        "kind": "object",
+        "state": "ready",
+        "last_failure": None,
+        "inputs": [],
+        "outputs": [],
+        "batching": {"max_batch_size": 1},
+        "instances": [],
+        "queue": {"tasks": 0, "bytes": 0},
+        "running": 0,
+        "waiting": 0,
+        "items_per_second": None,
+    }
+
+
+def problem(
+    code: str,
+    detail: str,
+    *,
+    errors: list[tuple[str, str]] | None = None,
+    error: Mapping[str, Any] | None = None,
+    retry_after: float | None = None,
+) -> httpx.Response:
+    """Answer with a problem document."""
+    status = STATUS_OF_CODE[code]
+    body: dict[str, Any] = {
+        "type": f"/docs/errors#{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    if errors:
+        body["errors"] = [{"field": field, "message": message} for field, message in errors]
+    if error:
+        body["error"] = error
+    headers = {"content-type": "application/problem+json"}
+    if retry_after is not None:
+        headers["retry-after"] = f"{retry_after:g}"
+    return httpx.Response(status, content=json.dumps(body).encode(), headers=headers)

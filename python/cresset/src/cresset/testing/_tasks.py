@@ -1,0 +1,162 @@
+"""A task of the stand-in server: what its submit says, and where it is in its life."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from cresset import _times
+from cresset._json import NotJsonError, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d*)?)(ms|s|m|h)?")
+_UNITS: Final = {"ms": 1e-3, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_KEYS: Final = {
+    "tasks": ("input", "priority", "metadata", "eta", "countdown", "expires"),
+    "predict": ("input", "timeout"),
+}
+VERSION: Final = "1"
+"""The version of every model here."""
+
+
+@dataclass
+class Task:
+    """A task, or a prediction on its way. Times are the stand-in's."""
+
+    model: str
+    input: Any
+    priority: int
+    metadata: Any
+    created_at: datetime
+    due_at: datetime | None = None
+    expires_at: datetime | None = None
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    status: str = "PENDING"
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    result: Any = None
+    error: dict[str, Any] | None = None
+
+    def is_due(self, now: datetime) -> bool:
+        """Tell whether it may start."""
+        return self.due_at is None or self.due_at <= now
+
+    def is_past(self, now: datetime) -> bool:
+        """Tell whether it must not start any more."""
+        return self.status == "PENDING" and self.expires_at is not None and self.expires_at <= now
+
+    def start(self, now: datetime) -> None:
+        """Hand it to an instance, if none has it yet."""
+        self.status, self.started_at = "STARTED", self.started_at or now
+
+    def revoke(self, reason: str, now: datetime) -> None:
+        """End it without a result."""
+        self.status, self.finished_at = "REVOKED", now
+        self.error = {"code": "revoked", "type": "Revoked", "message": reason}
+
+    def run(self, model: Callable[[Any], Any], clock: Callable[[], datetime]) -> None:
+        """Compute it; what comes of that is thrown away when it is revoked meanwhile."""
+        self.start(clock())
+        result, error = _computed(model, self.input)
+        if self.finished_at is None:
+            self.result, self.error, self.finished_at = result, error, clock()
+            self.status = "FAILURE" if error else "SUCCESS"
+
+    def shown(self, now: datetime) -> dict[str, Any]:
+        """Give it as `GET /v1/tasks/{id}` does."""
+        waits = self.status == "PENDING" and not self.is_due(now)
+        ended_by_model = self.status in ("SUCCESS", "FAILURE")
+        return {
+            "task_id": self.id,
+            "model": self.model,
+            "version": VERSION if ended_by_model else None,
+            "status": self.status,
+            **({"result": self.result} if self.status == "SUCCESS" else {}),
+            **({"error": self.error} if self.error else {}),
+            "created_at": _times.to_text(self.created_at),
+            "started_at": self.started_at and _times.to_text(self.started_at),
+            "finished_at": self.finished_at and _times.to_text(self.finished_at),
+            "attempts": 1 if self.started_at else 0,
+            "retries": 0,
+            "eta": _times.to_text(self.due_at) if waits and self.due_at else None,
+            "expires_at": self.expires_at and _times.to_text(self.expires_at),
+            "history": [],
+            "priority": self.priority,
+            "queue_position": None,
+            "metadata": self.metadata,
+        }
+
+    def fingerprint(self) -> str:
+        """Give what is the same when it is submitted again under its idempotency key."""
+        return json.dumps([self.input, self.priority, self.metadata])
+
+
+def read(model: str, what: str, body: Mapping[str, Any], now: datetime) -> Task | list[tuple[str, str]]:
+    """Read a submit (`what` is `tasks`) or a prediction (`predict`); else give each wrong field and what is wrong."""
+    wrong = [(key, "is not known") for key in body if key not in _KEYS[what]]
+    if "input" not in body:
+        wrong.append(("input", "is missing"))
+    task = Task(model, body.get("input"), body.get("priority", 0), body.get("metadata"), now)
+    for name in ("eta", "countdown", "expires"):
+        try:
+            _set_time(task, name, body.get(name), now)
+        except (ValueError, OverflowError) as error:  # noqa: PERF203  # each mistake is told
+            wrong.append((name, str(error)))
+    if task.due_at and task.expires_at and task.expires_at <= task.due_at:
+        wrong.append(("expires", f"is no later than its start at {_times.to_text(task.due_at)}: it would never run"))
+    return wrong or task
+
+
+def _set_time(task: Task, name: str, value: Any, now: datetime) -> None:
+    if value is None:
+        return
+    if name == "expires":
+        task.expires_at = _end(value, now)
+    elif task.due_at is not None:
+        raise ValueError("is given with the other: a start is an `eta` or a `countdown`")
+    else:
+        task.due_at = _instant(value) if name == "eta" else now + _duration(value)
+
+
+def _computed(model: Callable[[Any], Any], value: Any) -> tuple[Any, dict[str, Any] | None]:
+    try:
+        return json.loads(encode(model(value), "result")), None
+    except NotJsonError as error:
+        code = "non_finite_output" if error.non_finite else "bad_output"
+        return None, {"code": code, "type": "BadOutput", "message": str(error), "stage": "output"}
+    except Exception as error:  # noqa: BLE001  # as the real server: any exception of the model fails the task
+        kind = type(error).__qualname__
+        return None, {"code": "model_error", "type": kind, "message": str(error), "stage": "predict"}
+
+
+def _end(value: Any, now: datetime) -> datetime:
+    try:
+        end = now + _duration(value)
+    except ValueError:
+        end = _instant(value)
+    if end <= now:
+        raise ValueError(f"is {value}, which has passed")
+    return end
+
+
+def _instant(value: Any) -> datetime:
+    try:
+        at = _times.from_text(value)
+    except (TypeError, AttributeError, ValueError):
+        at = None
+    if at is None or at.utcoffset() is None:
+        raise ValueError(f"must be an instant such as `2026-01-31T08:00:00Z`, not {value!r}")
+    return at
+
+
+def _duration(value: Any) -> timedelta:
+    match = None if isinstance(value, bool) else _DURATION.fullmatch(str(value))
+    if match is None:
+        raise ValueError(f"must be a duration such as `30s`, or a number of seconds, not {value!r}")
+    return timedelta(seconds=float(match[1]) * _UNITS[cast("str | None", match[2])])
