@@ -12,6 +12,7 @@ const APPLICATION_ID: i32 = 0x4352_5354;
 const MIGRATIONS: &[&str] = &[
     include_str!("../sql/migrations/0001_tasks.sql"),
     include_str!("../sql/migrations/0002_idempotency.sql"),
+    include_str!("../sql/migrations/0004_files.sql"),
 ];
 
 /// Lays the schema into a new, empty database.

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use cresset_task::{Attempt, ModelName, State, TaskId, TaskRecord, Timestamp};
+use cresset_task::{Attempt, ModelName, Payload, State, TaskId, TaskRecord, Timestamp};
 
 use crate::{Completion, Depth, Finished, Lookup, NewTask, Release};
 
 /// A task of the model.
 pub(super) struct Known {
     pub(super) record: TaskRecord,
+    input: Payload,
     weight: u64,
 }
 
@@ -37,6 +38,7 @@ impl Model {
         };
         self.tasks.push(Known {
             record,
+            input: new.payload.clone(),
             weight: new.payload.weight() as u64,
         });
     }
@@ -58,7 +60,7 @@ impl Model {
         tasks_max: usize,
         bytes_max: u64,
         now: Timestamp,
-    ) -> Vec<(TaskId, Attempt)> {
+    ) -> Vec<(TaskId, Attempt, Payload)> {
         let mut leased = Vec::new();
         let mut bytes = 0;
         for i in self.queue(model) {
@@ -70,7 +72,7 @@ impl Model {
             known.record.state = State::Started;
             known.record.attempts = known.record.attempts.next();
             known.record.started_at = Some(now);
-            leased.push((known.record.id, known.record.attempts));
+            leased.push((known.record.id, known.record.attempts, known.input.clone()));
         }
         leased
     }
