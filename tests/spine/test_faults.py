@@ -101,3 +101,32 @@ def test_two_servers_cannot_share_a_data_folder(serve: Serve, tmp_path: Path) ->
     assert second.process.wait(LONG) != 0
     assert f"in use by another process (pid {first.process.pid})" in second.log, second.log
     assert httpx.get(f"{first.url}/health/live").status_code == 200
+
+
+def test_kill_9_of_the_server_loses_no_large_payload(serve: Serve, tmp_path: Path) -> None:
+    models = write_model(tmp_path / "models", "echo", ECHO)
+    server = serve(models).wait_ready()
+    # Some of these are files of their own beside the database, by the default limit; nobody should be able to tell.
+    values = [str(i) * (40_000 * (i + 1)) for i in range(8)]
+    with server.http() as client:
+
+        def submit(value: str) -> str:
+            accepted = client.post("/v1/models/echo/tasks", json={"input": value})
+            assert accepted.status_code == 202, accepted.text
+            return accepted.headers["location"]
+
+        def results(client: httpx.Client, places: list[str]) -> list[str]:
+            tasks = [client.get(place, params={"wait": "60s"}).json() for place in places]
+            assert {task["status"] for task in tasks} == {"SUCCESS"}
+            return [task["result"] for task in tasks]
+
+        ended = [submit(value) for value in values]
+        assert results(client, ended) == values
+        queued = [submit(value) for value in values]
+    server.kill()
+    payloads = server.data_dir / "tasks.db.payloads"
+    assert any(".in." in file.name for file in payloads.glob("*/*"))
+    assert any(".out." in file.name for file in payloads.glob("*/*"))
+    with serve(models).wait_ready().http() as client:
+        assert results(client, ended) == values
+        assert results(client, queued) == values

@@ -17,6 +17,8 @@ pub struct ServerConfig {
     pub models: PathBuf,
     /// When an accepted task counts as stored.
     pub durability: Durability,
+    /// Inputs and results whose stored form is larger are kept in files beside the database. Default 128 KiB.
+    pub max_inline_bytes: usize,
     /// How long results are kept after a task ends. Default 1 day.
     pub result_ttl: Duration,
     /// The largest request body. Default 64 MiB.
@@ -44,6 +46,7 @@ impl Default for ServerConfig {
             cache_dir: ".cresset/cache".into(),
             models: ".".into(),
             durability: Durability::Fsync,
+            max_inline_bytes: 128 << 10,
             result_ttl: Duration::from_secs(86_400),
             max_body_bytes: 64 << 20,
             max_wait: Duration::from_secs(300),

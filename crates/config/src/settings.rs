@@ -240,6 +240,20 @@ pub const SETTINGS: &[Setting] = &[
          operating system has it, survives a crash of ours and is faster. With `os` the answers say so."
     ),
     setting!(
+        "store.max_inline_bytes",
+        "CRESSET_MAX_INLINE_BYTES",
+        "max-inline-bytes",
+        Field::Bytes {
+            // Below a page of the database a file costs more than it can save; above, the database itself has a limit.
+            min: 4 << 10,
+            max: 512 << 20,
+            get: |c| c.max_inline_bytes as u64,
+            set: |c, n| c.max_inline_bytes = n as usize
+        },
+        "Inputs and results that are stored in more bytes than this are files of their own beside the database, written \
+         once; smaller ones are rows in it. What is stored already stays where it is."
+    ),
+    setting!(
         "api.show_tracebacks",
         "CRESSET_SHOW_TRACEBACKS",
         "show-tracebacks",

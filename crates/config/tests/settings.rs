@@ -28,6 +28,7 @@ ttl = "2d"
 
 [store]
 durability = "os"
+max_inline_bytes = "1MiB"
 
 [api]
 show_tracebacks = true
@@ -94,6 +95,7 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         cache_dir: "/etc/cresset/cache".into(),
         models: "/srv/models".into(),
         durability: Durability::Os,
+        max_inline_bytes: 1 << 20,
         result_ttl: Duration::from_secs(172_800),
         max_body_bytes: 1 << 20,
         max_wait: Duration::from_secs(60),

@@ -1,1 +1,1 @@
-INSERT INTO outcomes (seq, kind, bytes) VALUES (?1, ?2, ?3);
+INSERT INTO outcomes (seq, kind, bytes, file, length, checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6);

@@ -1,1 +1,1 @@
-INSERT INTO inputs (seq, kind, bytes) VALUES (?1, ?2, ?3);
+INSERT INTO inputs (seq, kind, bytes, file, length, checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6);

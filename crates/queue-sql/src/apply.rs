@@ -5,18 +5,21 @@
 
 use bytes::Bytes;
 use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted, Turn};
-use cresset_task::{Attempt, Code, Failure, Outcome, Payload, TaskId, Timestamp};
+use cresset_task::{Attempt, Code, Failure, Outcome, Payload, State, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::codec::{Stored, state_number};
+use crate::codec::{Content, state_number};
 use crate::depth::Change;
 use crate::ends;
 use crate::error::StoreError;
+use crate::files::Part;
 use crate::idempotency::recall;
 use crate::op::{Ending, Op, Submission};
 use crate::open::model_of;
+use crate::place::{Found, Kept, misnamed};
 use crate::purge::{Ttl, purge};
 use crate::queries;
+use crate::returns::Leased;
 
 /// Delayed tasks that one lease queues, at most: as many as any lease takes at once, and a bounded time.
 const PROMOTED_MAX: i64 = 10_000;
@@ -64,8 +67,8 @@ pub(crate) fn apply(conn: &Connection, op: &mut Op, ttl: Ttl, change: &mut Chang
             slot.set(Ok(expiries));
         }
         Op::Purge { now, slot } => {
-            let count = purge(conn, *now, ttl).map_err(StoreError::sqlite("cannot purge"))?;
-            slot.set(Ok(count));
+            let purged = purge(conn, *now, ttl).map_err(StoreError::sqlite("cannot purge"))?;
+            slot.set(Ok(purged));
         }
     }
     Ok(())
@@ -113,11 +116,10 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
         return Ok(false);
     }
     let seq = conn.last_insert_rowid();
-    conn.prepare_cached(queries::SUBMIT_INPUT)?.execute(params![
-        seq,
-        task.input.kind,
-        &task.input.bytes[..]
-    ])?;
+    let mut input = conn.prepare_cached(queries::SUBMIT_INPUT)?;
+    (task.input).with_columns(|[kind, bytes, file, length, checksum]| {
+        input.execute(params![seq, kind, bytes, file, length, checksum])
+    })?;
     if let Some(Idempotency { key, digest }) = &task.idempotency {
         conn.prepare_cached(queries::SUBMIT_KEY)?.execute(params![
             task.model.as_str(),
@@ -129,7 +131,7 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-fn lease(conn: &Connection, request: &LeaseRequest, change: &mut Change) -> Result<Vec<Lease>, StoreError> {
+fn lease(conn: &Connection, request: &LeaseRequest, change: &mut Change) -> Result<Vec<Leased>, StoreError> {
     let promoted = conn
         .prepare_cached(queries::PROMOTE)
         .and_then(|mut query| {
@@ -180,28 +182,33 @@ fn candidates(conn: &Connection, request: &LeaseRequest) -> rusqlite::Result<Vec
 }
 
 /// Leases one queued task. One whose input cannot be read ends as a failure instead: it could never run, and at the
-/// head of a queue it would block every task behind it.
-fn lease_one(conn: &Connection, seq: i64, now: Timestamp) -> Result<Option<Lease>, StoreError> {
+/// head of a queue it would block every task behind it. An input in a file is read later, by the asker (see `lease`).
+fn lease_one(conn: &Connection, seq: i64, now: Timestamp) -> Result<Option<Leased>, StoreError> {
     let (mut lease, input) = lease_row(conn, seq, now).map_err(StoreError::sqlite("cannot lease a task"))?;
     let payload = match input {
-        Some(input) => input.as_payload(),
+        Some(Found::Row(stored)) => stored.as_payload(),
+        Some(Found::File { kind, file }) => {
+            let file = Some((kind, file));
+            return Ok(Some(Leased { lease, file }));
+        }
+        Some(Found::Misnamed) => Err(misnamed()),
         None => Err(StoreError::Damaged("it is missing".into())),
     };
     match payload {
         Ok(payload) => {
             lease.payload = payload;
-            Ok(Some(lease))
+            Ok(Some(Leased { lease, file: None }))
         }
         Err(damage) => {
-            tracing::error!(task = %lease.id, error = %damage, "stored input cannot be read, the task fails");
-            fail_unreadable(conn, &lease, now, &damage)?;
+            let ending = unreadable(&lease, now, &damage)?;
+            ends::finish(conn, &ending).map_err(StoreError::sqlite("cannot fail an unreadable task"))?;
             Ok(None)
         }
     }
 }
 
 /// The lease, still without its payload, and the payload's stored form.
-fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<(Lease, Option<Stored>)> {
+fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<(Lease, Option<Found>)> {
     let leased = conn
         .prepare_cached(queries::QUEUED_TASK)?
         .query_row([seq], |row| {
@@ -212,15 +219,9 @@ fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<(L
                 priority: row.get(2)?,
                 created_at: Timestamp::from_micros(row.get(3)?),
                 turn: Turn::from_micros(row.get(4)?),
-                retries: row.get(7)?,
+                retries: row.get(5)?,
             };
-            let input = match row.get::<_, Option<u8>>(5)? {
-                Some(kind) => Some(Stored {
-                    kind,
-                    bytes: Bytes::copy_from_slice(row.get_ref(6)?.as_blob()?),
-                }),
-                None => None,
-            };
+            let input = Found::read(row, 6, lease.id, Part::Input)?;
             Ok((lease, input))
         })?;
     conn.prepare_cached(queries::LEASE_TASK)?
@@ -228,12 +229,9 @@ fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<(L
     Ok(leased)
 }
 
-fn fail_unreadable(
-    conn: &Connection,
-    lease: &Lease,
-    now: Timestamp,
-    damage: &StoreError,
-) -> Result<(), StoreError> {
+/// The end of a task whose input cannot be read.
+pub(crate) fn unreadable(lease: &Lease, now: Timestamp, damage: &StoreError) -> Result<Ending, StoreError> {
+    tracing::error!(task = %lease.id, error = %damage, "stored input cannot be read, the task fails");
     let failure = Failure {
         code: Code::Internal,
         type_: "UnreadableInput".into(),
@@ -242,20 +240,17 @@ fn fail_unreadable(
         stage: None,
         again: Default::default(),
     };
-    let (state, outcome) = Stored::outcome(&Outcome::Failure(failure))?;
-    let ending = Ending {
+    let outcome = Content::Outcome(Outcome::Failure(failure)).encode()?;
+    Ok(Ending {
         id: lease.id,
         attempt: lease.attempt,
         redeliveries: 0,
         history: Vec::new(),
-        state: state_number(state),
+        state: state_number(State::Failure),
         version: None,
         finished_at: now,
-        outcome,
-    };
-    ends::finish(conn, &ending)
-        .map(drop)
-        .map_err(StoreError::sqlite("cannot fail an unreadable task"))
+        outcome: Kept::Row(outcome),
+    })
 }
 
 fn release(conn: &Connection, leases: &[Release], change: &mut Change) -> Result<(), StoreError> {

@@ -31,6 +31,49 @@ pub(crate) fn state_of(number: i64) -> Result<State, StoreError> {
         .ok_or_else(|| StoreError::Damaged(format!("a task has the unknown state {number}")))
 }
 
+/// What is to be stored.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    Payload(Payload),
+    Outcome(Outcome),
+}
+
+impl Content {
+    /// Bytes it has at least in stored form, known without encoding it.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Payload(payload) | Self::Outcome(Outcome::Success(payload)) => payload.weight(),
+            Self::Outcome(Outcome::Failure(failure)) => failure.message.len(),
+            Self::Outcome(Outcome::Revoked { reason }) => reason.len(),
+        }
+    }
+
+    /// The stored form: a payload's own, a failure as JSON, a reason as text.
+    pub(crate) fn encode(&self) -> Result<Stored, StoreError> {
+        let (kind, bytes) = match self {
+            Self::Payload(payload) | Self::Outcome(Outcome::Success(payload)) => {
+                (payload.kind(), payload.encode())
+            }
+            Self::Outcome(Outcome::Failure(failure)) => {
+                let text = serde_json::to_vec(failure)
+                    .map_err(|e| StoreError::Misuse(format!("a failure cannot be written as JSON: {e}")))?;
+                (PLAIN, text.into())
+            }
+            Self::Outcome(Outcome::Revoked { reason }) => (PLAIN, Bytes::copy_from_slice(reason.as_bytes())),
+        };
+        Ok(Stored { kind, bytes })
+    }
+}
+
+/// The state that an outcome leads to.
+pub(crate) fn state_after(outcome: &Outcome) -> State {
+    match outcome {
+        Outcome::Success(_) => State::Success,
+        Outcome::Failure(_) => State::Failure,
+        Outcome::Revoked { .. } => State::Revoked,
+    }
+}
+
 /// Bytes of a payload or an outcome, and what they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
@@ -39,38 +82,6 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    pub(crate) fn payload(payload: &Payload) -> Self {
-        Self {
-            kind: payload.kind(),
-            bytes: payload.encode(),
-        }
-    }
-
-    /// The state an outcome leads to, and its stored form: a payload, a failure as JSON, or a reason as text.
-    pub(crate) fn outcome(outcome: &Outcome) -> Result<(State, Self), StoreError> {
-        Ok(match outcome {
-            Outcome::Success(payload) => (State::Success, Self::payload(payload)),
-            Outcome::Failure(failure) => {
-                let text = serde_json::to_vec(failure)
-                    .map_err(|e| StoreError::Misuse(format!("a failure cannot be written as JSON: {e}")))?;
-                (
-                    State::Failure,
-                    Self {
-                        kind: PLAIN,
-                        bytes: text.into(),
-                    },
-                )
-            }
-            Outcome::Revoked { reason } => (
-                State::Revoked,
-                Self {
-                    kind: PLAIN,
-                    bytes: Bytes::copy_from_slice(reason.as_bytes()),
-                },
-            ),
-        })
-    }
-
     pub(crate) fn as_payload(&self) -> Result<Payload, StoreError> {
         Payload::decode(self.kind, &self.bytes)
             .map_err(|e| StoreError::Damaged(format!("a stored payload: {e}")))

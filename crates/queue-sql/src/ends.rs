@@ -4,11 +4,12 @@ use cresset_queue::{Cancelled, Expiries, Finished, Retry};
 use cresset_task::{HISTORY_MAX, ModelName, Move, Outcome, Redelivery, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::codec::{STARTED, Stored, state_of};
+use crate::codec::{Content, STARTED, state_of};
 use crate::depth::Change;
 use crate::error::StoreError;
 use crate::op::Ending;
 use crate::open::model_of;
+use crate::place::Kept;
 use crate::queries;
 
 /// Tasks that one expiry revokes, at most: about 10 ms of the writer's time.
@@ -32,11 +33,18 @@ pub(crate) fn finish(conn: &Connection, ending: &Ending) -> rusqlite::Result<Fin
         ending.version.as_deref(),
         ending.redeliveries,
     ])?;
-    let outcome = &ending.outcome;
-    conn.prepare_cached(queries::FINISH_OUTCOME)?
-        .execute(params![seq, outcome.kind, &outcome.bytes[..]])?;
+    keep_outcome(conn, seq, &ending.outcome)?;
     add_history(conn, seq, &ending.history)?;
     Ok(Finished::Recorded)
+}
+
+fn keep_outcome(conn: &Connection, seq: i64, outcome: &Kept) -> rusqlite::Result<()> {
+    let mut insert = conn.prepare_cached(queries::FINISH_OUTCOME)?;
+    outcome
+        .with_columns(|[kind, bytes, file, length, checksum]| {
+            insert.execute(params![seq, kind, bytes, file, length, checksum])
+        })
+        .map(drop)
 }
 
 pub(crate) fn retry(conn: &Connection, retry: &Retry, change: &mut Change) -> Result<Finished, StoreError> {
@@ -206,19 +214,14 @@ fn revoke_queued(
 }
 
 fn revoke(conn: &Connection, open: &Open, reason: &str, now: Timestamp) -> Result<(), StoreError> {
-    let (_, outcome) = Stored::outcome(&Outcome::Revoked {
+    let outcome = Content::Outcome(Outcome::Revoked {
         reason: reason.into(),
-    })?;
+    });
+    let outcome = Kept::Row(outcome.encode()?);
     let write = || {
         conn.prepare_cached(queries::REVOKE_TASK)?
             .execute(params![open.seq, now.as_micros()])?;
-        conn.prepare_cached(queries::FINISH_OUTCOME)?.execute(params![
-            open.seq,
-            outcome.kind,
-            &outcome.bytes[..]
-        ])
+        keep_outcome(conn, open.seq, &outcome)
     };
-    write()
-        .map(drop)
-        .map_err(StoreError::sqlite("cannot revoke a task"))
+    write().map_err(StoreError::sqlite("cannot revoke a task"))
 }

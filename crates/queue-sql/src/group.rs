@@ -22,6 +22,7 @@ use rusqlite::Connection;
 use crate::apply::apply;
 use crate::depth::{Change, Depths};
 use crate::error::StoreError;
+use crate::files::Files;
 use crate::op::Op;
 use crate::options::Durability;
 use crate::purge::Ttl;
@@ -35,6 +36,7 @@ pub(crate) struct Groups {
     ttl: Ttl,
     depths: Arc<Depths>,
     returns: Arc<Returns>,
+    files: Arc<Files>,
     // What `PRAGMA synchronous` is now; none before the first group.
     flushing: Option<bool>,
     // Groups that failed since the last one that did not.
@@ -48,6 +50,7 @@ impl Groups {
         ttl: Ttl,
         depths: Arc<Depths>,
         returns: Arc<Returns>,
+        files: Arc<Files>,
     ) -> Self {
         Self {
             conn,
@@ -55,6 +58,7 @@ impl Groups {
             ttl,
             depths,
             returns,
+            files,
             flushing: None,
             failing: 0,
         }
@@ -74,7 +78,8 @@ impl Groups {
             Ok(change) => {
                 self.depths.apply(change);
                 self.recovered();
-                ops.into_iter().for_each(|op| op.settle(&self.returns));
+                ops.into_iter()
+                    .for_each(|op| op.settle(&self.returns, &self.files));
             }
             Err(error) if ops.len() == 1 || error.kind() == QueueErrorKind::Unavailable => {
                 self.failed(&error, ops.len());
@@ -161,20 +166,25 @@ mod tests {
 
     use bytes::Bytes;
     use cresset_queue::{Depth, Finished, LeaseRequest, QueueError, Submitted, Turn};
-    use cresset_task::{Attempt, ModelName, Outcome, TaskId, Timestamp};
+    use cresset_task::{Attempt, ModelName, Outcome, State, TaskId, Timestamp};
     use rusqlite::ErrorCode;
     use tempfile::TempDir;
     use tokio::sync::oneshot::Receiver;
 
     use super::*;
-    use crate::codec::{Stored, state_number};
+    use crate::codec::{Content, Stored, state_number};
+    use crate::files::Janitor;
     use crate::op::{Ending, Slot, Submission};
+    use crate::options::SqliteOptions;
+    use crate::place::Kept;
 
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn groups() -> (Groups, TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let database = crate::open::open(&dir.path().join("tasks.db")).unwrap();
+        let options = SqliteOptions::at(dir.path().join("tasks.db"));
+        let database = crate::open::open(&options.path).unwrap();
+        let (_, chores) = Janitor::new(&options.path);
         let returns = Arc::new(Returns::new(Weak::new()));
         let ttl = Ttl {
             results: DAY,
@@ -186,6 +196,7 @@ mod tests {
             ttl,
             Arc::new(database.depths),
             returns,
+            Arc::new(Files::new(&options, chores)),
         );
         (groups, dir)
     }
@@ -206,10 +217,10 @@ mod tests {
             due_at: None,
             expires_at: None,
             metadata: None,
-            input: Stored {
+            input: Kept::Row(Stored {
                 kind: 0,
                 bytes: vec![b'1'; bytes].into(),
-            },
+            }),
             idempotency: None,
         };
         (
@@ -226,16 +237,15 @@ mod tests {
         let revoked = Outcome::Revoked {
             reason: "enough".into(),
         };
-        let (state, outcome) = Stored::outcome(&revoked).unwrap();
         let ending = Ending {
             id,
             attempt: Attempt(1),
             redeliveries: 0,
             history: Vec::new(),
-            state: state_number(state),
+            state: state_number(State::Revoked),
             version: None,
             finished_at: Timestamp::from_micros(2),
-            outcome,
+            outcome: Kept::Row(Content::Outcome(revoked).encode().unwrap()),
         };
         (
             Op::Finish {
@@ -276,7 +286,7 @@ mod tests {
         // Something is where the second task's outcome should go.
         groups
             .conn
-            .execute("INSERT INTO outcomes SELECT 2, 0, x'00'", [])
+            .execute("INSERT INTO outcomes (seq, kind, bytes) VALUES (2, 0, x'00')", [])
             .unwrap();
 
         let (mut ops, mut finished): (Vec<_>, Vec<_>) = ids.iter().map(|id| finish(*id)).unzip();

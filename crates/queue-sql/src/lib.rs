@@ -13,6 +13,9 @@
 //! Why this way: a durable commit costs a disk flush, and one thread that commits whatever has gathered pays it once
 //! for many callers, without any artificial delay. Readers never wait for the writer (WAL).
 //!
+//! Payloads too large for a row are files, beside the database: written before the row that names them, by their callers,
+//! and removed after it, by a thread of its own (see `files`).
+//!
 //! What must not happen here: policy. This crate keeps the promises written above the traits of `cresset-queue`, and
 //! decides nothing about who runs a task, when, or how often.
 //!
@@ -26,13 +29,16 @@ mod connect;
 mod depth;
 mod ends;
 mod error;
+mod files;
 mod group;
 mod idempotency;
 mod inbox;
+mod lease;
 mod lock;
 mod op;
 mod open;
 mod options;
+mod place;
 mod purge;
 mod queries;
 mod reader;

@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cresset_queue::{
-    Cancelled, Expiries, Finished, Idempotency, Lease, LeaseRequest, QueueError, QueueErrorKind, Release,
-    Retry, Submitted, Turn,
+    Cancelled, Expiries, Finished, Idempotency, LeaseRequest, QueueError, QueueErrorKind, Release, Retry,
+    Submitted, Turn,
 };
 use cresset_task::{Attempt, ModelName, Redelivery, TaskId, Timestamp};
 use tokio::sync::oneshot;
 
-use crate::codec::Stored;
 use crate::error::StoreError;
-use crate::returns::{Given, Returns};
+use crate::files::{Doomed, Files};
+use crate::place::Kept;
+use crate::purge::Purged;
+use crate::returns::{Given, Leased, Returns};
 
 /// A task, its input already in stored form: encoding is the caller's work, not the writer's.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ pub(crate) struct Submission {
     pub(crate) due_at: Option<Timestamp>,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) metadata: Option<Bytes>,
-    pub(crate) input: Stored,
+    pub(crate) input: Kept,
     pub(crate) idempotency: Option<Idempotency>,
 }
 
@@ -43,7 +45,7 @@ pub(crate) struct Ending {
     pub(crate) state: i64,
     pub(crate) version: Option<String>,
     pub(crate) finished_at: Timestamp,
-    pub(crate) outcome: Stored,
+    pub(crate) outcome: Kept,
 }
 
 /// An operation of the writer.
@@ -55,7 +57,7 @@ pub(crate) enum Op {
     },
     Lease {
         request: LeaseRequest,
-        slot: Slot<Vec<Lease>, Given>,
+        slot: Slot<Vec<Leased>, Given>,
     },
     Release {
         leases: Vec<Release>,
@@ -85,25 +87,30 @@ pub(crate) enum Op {
     },
     Purge {
         now: Timestamp,
-        slot: Slot<usize>,
+        slot: Slot<Purged, Doomed>,
     },
 }
 
 impl Op {
-    /// True when the answer promises stable storage. Losing a lease, a release, an expiry or a purge with the machine
-    /// costs nothing: leases end with their process, and what expired or was purged is so again.
+    /// True when the answer promises stable storage. Losing a lease, a release or an expiry with the machine costs nothing:
+    /// leases end with their process, and what expired is expired again. A purge could be done again, but not after the
+    /// files of its rows have been removed.
     pub(crate) fn promises_durability(&self) -> bool {
         matches!(
             self,
-            Self::Submit { .. } | Self::Finish { .. } | Self::Retry { .. } | Self::Cancel { .. }
+            Self::Submit { .. }
+                | Self::Finish { .. }
+                | Self::Retry { .. }
+                | Self::Cancel { .. }
+                | Self::Purge { .. }
         )
     }
 
     /// Bytes it brings into the transaction.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Self::Submit { task, .. } => task.input.bytes.len(),
-            Self::Finish { endings, .. } => endings.iter().map(|e| e.outcome.bytes.len()).sum(),
+            Self::Submit { task, .. } => task.input.weight(),
+            Self::Finish { endings, .. } => endings.iter().map(|e| e.outcome.weight()).sum(),
             Self::Lease { .. }
             | Self::Release { .. }
             | Self::GiveBack { .. }
@@ -114,18 +121,32 @@ impl Op {
         }
     }
 
-    /// Its group is committed: the answer goes out.
-    pub(crate) fn settle(self, returns: &Arc<Returns>) {
+    /// Its group is committed: new files that rows name now stay, others go, and the answer goes out.
+    pub(crate) fn settle(self, returns: &Arc<Returns>, files: &Arc<Files>) {
         match self {
-            Self::Submit { slot, .. } => slot.settle("submit", |submitted| submitted),
+            Self::Submit { task, slot } => {
+                if slot.answered(|submitted| *submitted == Submitted::New) {
+                    task.input.keep();
+                }
+                slot.settle("submit", |submitted| submitted);
+            }
             Self::Lease { slot, .. } => slot.settle("lease", |leases| Given::new(leases, returns)),
             Self::Release { slot, .. } => slot.settle("release", |()| ()),
             Self::GiveBack { .. } => {}
-            Self::Finish { slot, .. } => slot.settle("finish", |answers| answers),
+            Self::Finish { endings, slot } => {
+                for (number, ending) in endings.into_iter().enumerate() {
+                    if slot.answered(|answers| answers.get(number) == Some(&Finished::Recorded)) {
+                        ending.outcome.keep();
+                    }
+                }
+                slot.settle("finish", |answers| answers);
+            }
             Self::Retry { slot, .. } => slot.settle("retry", |answers| answers),
             Self::Cancel { slot, .. } => slot.settle("cancel", |cancelled| cancelled),
             Self::Expire { slot, .. } => slot.settle("expire", |expiries| expiries),
-            Self::Purge { slot, .. } => slot.settle("purge", |count| count),
+            Self::Purge { slot, .. } => {
+                slot.settle("purge", |purged| Doomed::new(purged.count, purged.files, files));
+            }
         }
     }
 
@@ -161,6 +182,11 @@ impl<T, R> Slot<T, R> {
     /// The answer, if the commit succeeds; replaces that of an earlier try.
     pub(crate) fn set(&mut self, answer: Result<T, StoreError>) {
         self.answer = Some(answer);
+    }
+
+    /// True when there is an answer, and it is like this.
+    fn answered(&self, is: impl FnOnce(&T) -> bool) -> bool {
+        matches!(&self.answer, Some(Ok(answer)) if is(answer))
     }
 
     fn settle(self, operation: &'static str, given: impl FnOnce(T) -> R) {

@@ -13,6 +13,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use crate::connect::{self, LogPages};
 use crate::depth::{Change, Depths};
 use crate::error::StoreError;
+use crate::files::{self, parent_of, sync_folder};
 use crate::lock::{Lock, beside};
 use crate::queries;
 use crate::schema;
@@ -79,6 +80,14 @@ fn create_if_missing(path: &Path) -> Result<bool, StoreError> {
                     log.display()
                 )));
             }
+            let payloads = files::folder_of(path);
+            if files::any_in(&payloads) {
+                return Err(StoreError::Damaged(format!(
+                    "the database is missing, but the payloads of its tasks are in {}; \
+                     restore the database, or move the folder away to start without its tasks",
+                    payloads.display()
+                )));
+            }
             create(path)?;
             Ok(true)
         }
@@ -107,13 +116,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
         .and_then(|f| f.sync_all())
         .map_err(StoreError::io("cannot sync", &draft))?;
     fs::rename(&draft, path).map_err(StoreError::io("cannot rename the new database to", path))?;
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    File::open(folder)
-        .and_then(|f| f.sync_all())
-        .map_err(StoreError::io("cannot sync the folder", folder))
+    sync_folder(parent_of(path))
 }
 
 fn use_wal(conn: &Connection) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use cresset_task::Timestamp;
 use rusqlite::{Connection, params};
 
+use crate::files::FileName;
 use crate::queries;
 
 /// The most records one purge removes: about 10 ms of the writer's time.
@@ -20,14 +21,26 @@ pub(crate) struct Ttl {
     pub(crate) tombstones: Duration,
 }
 
+/// What one purge removed.
+#[derive(Debug)]
+pub(crate) struct Purged {
+    pub(crate) count: usize,
+    /// The files of the purged rows, to be removed once the purge is committed.
+    pub(crate) files: Vec<FileName>,
+}
+
 /// One chunk: finished tasks first, then, with what is left of the chunk, the memory of purged ids.
-pub(crate) fn purge(conn: &Connection, now: Timestamp, ttl: Ttl) -> rusqlite::Result<usize> {
-    let removed = purge_tasks(conn, now, before(now, ttl.results))?;
+pub(crate) fn purge(conn: &Connection, now: Timestamp, ttl: Ttl) -> rusqlite::Result<Purged> {
+    let mut files = Vec::new();
+    let removed = purge_tasks(conn, now, before(now, ttl.results), &mut files)?;
     let forgotten = conn.prepare_cached(queries::FORGET)?.execute(params![
         before(now, ttl.tombstones),
         (PURGE_ROWS_MAX.saturating_sub(removed)) as i64
     ])?;
-    Ok(removed + forgotten)
+    Ok(Purged {
+        count: removed + forgotten,
+        files,
+    })
 }
 
 /// The instant `age` before `now`, in microseconds.
@@ -36,7 +49,12 @@ fn before(now: Timestamp, age: Duration) -> i64 {
         .saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX))
 }
 
-fn purge_tasks(conn: &Connection, now: Timestamp, ended_before: i64) -> rusqlite::Result<usize> {
+fn purge_tasks(
+    conn: &Connection,
+    now: Timestamp,
+    ended_before: i64,
+    files: &mut Vec<FileName>,
+) -> rusqlite::Result<usize> {
     let mut chunk: Vec<(i64, Vec<u8>)> = Vec::new();
     let mut bytes = 0_i64;
     let mut query = conn.prepare_cached(queries::PURGE_CANDIDATES)?;
@@ -46,6 +64,11 @@ fn purge_tasks(conn: &Connection, now: Timestamp, ended_before: i64) -> rusqlite
     {
         chunk.push((row.get(0)?, row.get(1)?));
         bytes = bytes.saturating_add(row.get(2)?);
+        for column in [3, 4] {
+            // What is not named as ours are is not ours to remove.
+            let name = row.get_ref(column)?.as_str_or_null()?;
+            files.extend(name.and_then(|name| name.parse::<FileName>().ok()));
+        }
     }
     drop(rows);
     let mut bury = conn.prepare_cached(queries::BURY)?;

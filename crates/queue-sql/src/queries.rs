@@ -25,6 +25,7 @@ pub(crate) const PURGE_TASK: &str = include_str!("../sql/purge_task.sql");
 pub(crate) const PURGE_INPUT: &str = include_str!("../sql/purge_input.sql");
 pub(crate) const PURGE_OUTCOME: &str = include_str!("../sql/purge_outcome.sql");
 pub(crate) const PURGE_KEY: &str = include_str!("../sql/purge_key.sql");
+pub(crate) const FILE_NAMED: &str = include_str!("../sql/file_named.sql");
 pub(crate) const BURY: &str = include_str!("../sql/bury.sql");
 pub(crate) const FORGET: &str = include_str!("../sql/forget.sql");
 pub(crate) const REQUEUE_LEASED: &str = include_str!("../sql/requeue_leased.sql");

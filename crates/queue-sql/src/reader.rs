@@ -7,11 +7,13 @@ use cresset_task::{Attempt, ModelName, Redelivery, TaskId, TaskRecord, Timestamp
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
-use crate::codec::{Stored, state_of};
+use crate::codec::state_of;
 use crate::error::StoreError;
+use crate::files::{Files, Part};
 use crate::idempotency::recall;
 use crate::inbox::{Outlet, Received};
 use crate::open::model_of;
+use crate::place::Found;
 use crate::queries;
 
 /// Places in the readers' inbox; a read takes some 10 us, so this is a few milliseconds of them.
@@ -36,14 +38,14 @@ pub(crate) enum Read {
 }
 
 /// Answers questions until the inbox, shared with the other readers, is closed and empty.
-pub(crate) fn run(conn: &Connection, inbox: &Arc<Mutex<Outlet<Read>>>) {
+pub(crate) fn run(conn: &Connection, files: &Files, inbox: &Arc<Mutex<Outlet<Read>>>) {
     loop {
         // Whoever holds the lock waits for the next question, the others wait for the lock.
         let received = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         // A caller that has gone needs no answer.
         match received {
             Received::Work(Read::Fetch { id, reply }) => {
-                let _gone = reply.send(fetch(conn, id).map_err(|e| e.into_queue("fetch")));
+                let _gone = reply.send(fetch(conn, files, id).map_err(|e| e.into_queue("fetch")));
             }
             Received::Work(Read::Position { id, reply }) => {
                 let _gone = reply.send(position(conn, id).map_err(|e| e.into_queue("position")));
@@ -62,13 +64,18 @@ pub(crate) fn run(conn: &Connection, inbox: &Arc<Mutex<Outlet<Read>>>) {
     }
 }
 
-fn fetch(conn: &Connection, id: TaskId) -> Result<Lookup, StoreError> {
-    if let Some(row) = fetch_row(conn, id).map_err(StoreError::sqlite("cannot read a task"))? {
+fn fetch(conn: &Connection, files: &Files, id: TaskId) -> Result<Lookup, StoreError> {
+    if let Some(row) = fetch_row(conn, id)? {
         let history = match row.attempts {
             0 => Vec::new(),
             _ => fetch_history(conn, row.seq).map_err(StoreError::sqlite("cannot read a history"))?,
         };
-        return Ok(Lookup::Found(Box::new(row.into_record(id, history)?)));
+        match row.into_record(id, history, files) {
+            Ok(record) => return Ok(Lookup::Found(Box::new(record))),
+            // Between the row and its file, a purge may have removed both.
+            Err(_) if fetch_row(conn, id)?.is_none() => {}
+            Err(error) => return Err(error),
+        }
     }
     // The task first, its tombstone second: a purge in between is seen as the purge it is.
     let purged = conn
@@ -102,23 +109,20 @@ struct Row {
     finished_at: Option<i64>,
     version: Option<String>,
     metadata: Option<Vec<u8>>,
-    outcome: Option<Stored>,
+    outcome: Option<Found>,
     due_at: Option<i64>,
     expires_at: Option<i64>,
     retries: u32,
     seq: i64,
 }
 
-fn fetch_row(conn: &Connection, id: TaskId) -> rusqlite::Result<Option<Row>> {
+fn fetch_row(conn: &Connection, id: TaskId) -> Result<Option<Row>, StoreError> {
+    query_row(conn, id).map_err(StoreError::sqlite("cannot read a task"))
+}
+
+fn query_row(conn: &Connection, id: TaskId) -> rusqlite::Result<Option<Row>> {
     conn.prepare_cached(queries::FETCH_TASK)?
         .query_row([id.as_bytes()], |row| {
-            let outcome = match row.get::<_, Option<u8>>(9)? {
-                Some(kind) => Some(Stored {
-                    kind,
-                    bytes: row.get::<_, Vec<u8>>(10)?.into(),
-                }),
-                None => None,
-            };
             Ok(Row {
                 model: row.get(0)?,
                 state: row.get(1)?,
@@ -129,11 +133,11 @@ fn fetch_row(conn: &Connection, id: TaskId) -> rusqlite::Result<Option<Row>> {
                 finished_at: row.get(6)?,
                 version: row.get(7)?,
                 metadata: row.get(8)?,
-                outcome,
-                due_at: row.get(11)?,
-                expires_at: row.get(12)?,
-                retries: row.get(13)?,
-                seq: row.get(14)?,
+                outcome: Found::read(row, 9, id, Part::Outcome)?,
+                due_at: row.get(14)?,
+                expires_at: row.get(15)?,
+                retries: row.get(16)?,
+                seq: row.get(17)?,
             })
         })
         .optional()
@@ -152,10 +156,15 @@ fn fetch_history(conn: &Connection, seq: i64) -> rusqlite::Result<Vec<Redelivery
 }
 
 impl Row {
-    fn into_record(self, id: TaskId, history: Vec<Redelivery>) -> Result<TaskRecord, StoreError> {
+    fn into_record(
+        self,
+        id: TaskId,
+        history: Vec<Redelivery>,
+        files: &Files,
+    ) -> Result<TaskRecord, StoreError> {
         let state = state_of(self.state)?;
         let outcome = match self.outcome {
-            Some(stored) => stored.as_outcome(state)?,
+            Some(found) => found.load(files)?.as_outcome(state)?,
             None => None,
         };
         if state.is_terminal() != outcome.is_some() {

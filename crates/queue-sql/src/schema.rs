@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../sql/migrations/0002_idempotency.sql"),
     include_str!("../sql/migrations/0003_turn.sql"),
     include_str!("../sql/migrations/0004_time_and_ends.sql"),
+    include_str!("../sql/migrations/0005_files.sql"),
 ];
 
 /// Lays the schema into a new, empty database.

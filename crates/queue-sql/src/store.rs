@@ -13,21 +13,24 @@ use cresset_task::{ModelName, TaskId, Timestamp};
 use tokio::sync::{oneshot, watch};
 
 use crate::checkpoint::Checkpoints;
-use crate::codec::{Stored, state_number};
+use crate::codec::{Content, state_after, state_number};
 use crate::connect;
 use crate::depth::Depths;
 use crate::error::StoreError;
+use crate::files::{Files, Janitor, Part};
 use crate::group::Groups;
 use crate::inbox::{Inbox, inbox};
 use crate::op::{Ending, Op, Slot, Submission};
 use crate::open::{self, Opened};
 use crate::options::{Durability, SqliteOptions};
+use crate::place::Kept;
 use crate::purge::Ttl;
 use crate::reader::{self, READS_MAX, Read};
 use crate::returns::Returns;
 use crate::writer::{GROUP_OPS_MAX, Writer};
 
-/// The SQLite store: [`Broker`] and [`ResultStore`] in one database. Cheap to clone; all clones are one store.
+/// The SQLite store: [`Broker`] and [`ResultStore`] in one database. Cheap to clone; all clones are one store. Its futures
+/// run on a tokio runtime, whose blocking threads write and read the payloads that are files.
 ///
 /// [`close`](Broker::close) ends it and waits for that. Without it, it ends in the background when the last clone is
 /// dropped, and until then the database counts as in use; nothing that was answered is lost either way.
@@ -40,6 +43,7 @@ struct Inner {
     writer: Arc<Inbox<Op>>,
     readers: Inbox<Read>,
     depths: Arc<Depths>,
+    files: Arc<Files>,
     ended: watch::Receiver<()>,
     opened: Opened,
     durability: Durability,
@@ -71,7 +75,22 @@ impl SqliteStore {
         self.inner.opened
     }
 
-    async fn write<T>(
+    pub(crate) fn files(&self) -> &Arc<Files> {
+        &self.inner.files
+    }
+
+    /// Where the rows will have these contents: see [`Files::place`].
+    async fn place(
+        &self,
+        operation: &'static str,
+        part: Part,
+        contents: Vec<(TaskId, Content)>,
+    ) -> Result<Vec<Kept>, QueueError> {
+        let placed = self.files().place(part, contents).await;
+        placed.map_err(|e| e.into_queue(operation))
+    }
+
+    pub(crate) async fn write<T>(
         &self,
         operation: &'static str,
         op: Op,
@@ -123,13 +142,16 @@ fn start(options: &SqliteOptions) -> Result<SqliteStore, StoreError> {
     let (readers, readers_outlet) = inbox(READS_MAX);
     let (running, ended) = watch::channel(());
 
+    let (janitor, chores) = Janitor::new(&options.path);
+    let files = Arc::new(Files::new(options, chores));
+
     let readers_outlet = Arc::new(Mutex::new(readers_outlet));
     let mut reading = Vec::new();
     for number in 0..options.readers.max(1) {
         let conn = connect::reader(&options.path)?;
-        let outlet = Arc::clone(&readers_outlet);
+        let (outlet, files) = (Arc::clone(&readers_outlet), Arc::clone(&files));
         reading.push(spawn(format!("store-read-{number}"), move || {
-            reader::run(&conn, &outlet)
+            reader::run(&conn, &files, &outlet)
         })?);
     }
     let groups = Groups::new(
@@ -138,13 +160,18 @@ fn start(options: &SqliteOptions) -> Result<SqliteStore, StoreError> {
         ttl,
         Arc::clone(&depths),
         Arc::clone(&returns),
+        Arc::clone(&files),
     );
+    let sweeping = Arc::clone(&files);
+    let janitor = spawn("store-files".into(), move || janitor.run(&sweeping))?;
     let thread = Writer {
         inbox: writer_outlet,
         groups,
         checkpoints: Checkpoints::new(database.log),
         returns,
         readers: reading,
+        files: Arc::clone(&files),
+        janitor,
         running,
         lock: database.lock,
     };
@@ -154,6 +181,7 @@ fn start(options: &SqliteOptions) -> Result<SqliteStore, StoreError> {
         writer,
         readers,
         depths,
+        files,
         ended,
         opened: database.opened,
         durability: options.durability,
@@ -205,17 +233,32 @@ impl Broker for SqliteStore {
     }
 
     async fn submit(&self, task: NewTask) -> Result<Submitted, QueueError> {
+        let weight = task.payload.weight();
+        let content = Content::Payload(task.payload);
+        // Asked first, so that a large payload that is sent again is not written again for nothing.
+        if let Some(idempotency) = &task.idempotency
+            && self.files().is_large(&content)
+            && let Some(known) = self.recall(&task.model, idempotency).await?
+        {
+            return Ok(known);
+        }
+        let placed = self
+            .place("submit", Part::Input, vec![(task.id, content)])
+            .await?;
+        let Some(input) = placed.into_iter().next() else {
+            return Err(self.ended("submit"));
+        };
         let submission = Submission {
             id: task.id,
             model: task.model,
             priority: task.priority,
             turn: task.turn,
-            weight: i64::try_from(task.payload.weight()).unwrap_or(i64::MAX),
+            weight: i64::try_from(weight).unwrap_or(i64::MAX),
             created_at: task.created_at,
             due_at: task.due_at,
             expires_at: task.expires_at,
             metadata: task.metadata,
-            input: Stored::payload(&task.payload),
+            input,
             idempotency: task.idempotency,
         };
         let (slot, reply) = Slot::new();
@@ -245,10 +288,7 @@ impl Broker for SqliteStore {
     }
 
     async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, QueueError> {
-        let (slot, reply) = Slot::new();
-        self.write("lease", Op::Lease { request, slot }, reply)
-            .await
-            .map(|given| given.take())
+        self.lease_whole(request).await
     }
 
     async fn release(&self, leases: Vec<Release>) -> Result<(), QueueError> {
@@ -276,8 +316,13 @@ impl Broker for SqliteStore {
 #[async_trait]
 impl ResultStore for SqliteStore {
     async fn finish(&self, completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError> {
-        let endings = completions.into_iter().map(ending).collect::<Result<_, _>>();
-        let endings = endings.map_err(|e: StoreError| e.into_queue("finish"))?;
+        let (ends, contents): (Vec<_>, Vec<_>) = completions.into_iter().map(ending).unzip();
+        let placed = self.place("finish", Part::Outcome, contents).await?;
+        let endings = ends
+            .into_iter()
+            .zip(placed)
+            .map(|(end, outcome)| end(outcome))
+            .collect();
         let (slot, reply) = Slot::new();
         self.write("finish", Op::Finish { endings, slot }, reply).await
     }
@@ -310,20 +355,32 @@ impl ResultStore for SqliteStore {
 
     async fn purge(&self, now: Timestamp) -> Result<usize, QueueError> {
         let (slot, reply) = Slot::new();
-        self.write("purge", Op::Purge { now, slot }, reply).await
+        let doomed = self.write("purge", Op::Purge { now, slot }, reply).await?;
+        Ok(doomed.remove().await)
     }
 }
 
-fn ending(completion: Completion) -> Result<Ending, StoreError> {
-    let (state, outcome) = Stored::outcome(&completion.outcome)?;
-    Ok(Ending {
-        id: completion.id,
-        attempt: completion.attempt,
-        redeliveries: completion.redeliveries,
-        history: completion.history,
-        state: state_number(state),
-        version: completion.version,
-        finished_at: completion.finished_at,
+/// What is to be recorded once it is known where the outcome is; and the outcome.
+fn ending(completion: Completion) -> (impl FnOnce(Kept) -> Ending, (TaskId, Content)) {
+    let Completion {
+        id,
+        attempt,
+        redeliveries,
+        history,
         outcome,
-    })
+        version,
+        finished_at,
+    } = completion;
+    let state = state_number(state_after(&outcome));
+    let end = move |outcome| Ending {
+        id,
+        attempt,
+        redeliveries,
+        history,
+        state,
+        version,
+        finished_at,
+        outcome,
+    };
+    (end, (id, Content::Outcome(outcome)))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::checkpoint::{Checkpoints, IDLE_AFTER};
+use crate::files::Files;
 use crate::group::Groups;
 use crate::inbox::{Outlet, Received};
 use crate::lock::Lock;
@@ -30,6 +31,8 @@ pub(crate) struct Writer {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) returns: Arc<Returns>,
     pub(crate) readers: Vec<JoinHandle<()>>,
+    pub(crate) files: Arc<Files>,
+    pub(crate) janitor: JoinHandle<()>,
     /// Dropped when everything has ended.
     pub(crate) running: watch::Sender<()>,
     pub(crate) lock: Lock,
@@ -102,6 +105,10 @@ impl Writer {
             if reader.join().is_err() {
                 tracing::error!("a reading thread of the store panicked");
             }
+        }
+        self.files.end_chores();
+        if self.janitor.join().is_err() {
+            tracing::error!("the thread that removes payload files panicked");
         }
         // The last connection to go empties the log into the database and removes it.
         if let Err((_, error)) = self.groups.into_conn().close() {

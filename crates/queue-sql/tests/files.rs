@@ -247,7 +247,11 @@ async fn the_log_is_bounded_under_load_and_emptied_when_idle() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tasks.db");
     let log = dir.path().join("tasks.db-wal");
-    let store = open(&path).unwrap();
+    let all_in_rows = SqliteOptions {
+        max_inline_bytes: usize::MAX,
+        ..SqliteOptions::at(&path)
+    };
+    let store = SqliteStore::open(all_in_rows).unwrap();
     let mut longest = 0;
     for _ in 0..TASKS {
         store

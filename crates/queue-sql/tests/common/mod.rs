@@ -1,6 +1,8 @@
 //! A store in a folder of its own, and what is left of it when its process dies.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+pub(crate) mod folder;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -12,24 +14,28 @@ use cresset_queue::conformance::Harness;
 use cresset_queue_sql::{Durability, PURGE_ROWS_MAX, SqliteOptions, SqliteStore};
 use tempfile::TempDir;
 
+use self::folder::{beside, payload_files};
+
 const RESULT_TTL: Duration = Duration::from_secs(100);
 const TOMBSTONE_TTL: Duration = Duration::from_secs(300);
 
 /// Stores in folders that go with the harness.
 pub(crate) struct SqliteHarness {
     durability: Durability,
+    max_inline_bytes: usize,
     folders: Mutex<Vec<TempDir>>,
 }
 
 impl SqliteHarness {
-    pub(crate) fn new(durability: Durability) -> Self {
+    pub(crate) fn new(durability: Durability, max_inline_bytes: usize) -> Self {
         Self {
             durability,
+            max_inline_bytes,
             folders: Mutex::new(vec![tempfile::tempdir().unwrap()]),
         }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folders
             .lock()
             .unwrap()
@@ -42,6 +48,7 @@ impl SqliteHarness {
     fn open_now(&self) -> Arc<dyn Backend> {
         let options = SqliteOptions {
             durability: self.durability,
+            max_inline_bytes: self.max_inline_bytes,
             result_ttl: RESULT_TTL,
             tombstone_ttl: TOMBSTONE_TTL,
             ..SqliteOptions::at(self.path())
@@ -65,6 +72,10 @@ impl Harness for SqliteHarness {
         self.open_now()
     }
 
+    fn turning_points(&self) -> Vec<usize> {
+        vec![self.max_inline_bytes]
+    }
+
     fn result_ttl(&self) -> Duration {
         RESULT_TTL
     }
@@ -78,9 +89,12 @@ impl Harness for SqliteHarness {
     }
 }
 
-/// Copies database and log; a checkpoint may be running, so until two looks in a row see the same.
+/// Copies database, log and payloads; a checkpoint may be running, so until two looks in a row see the same.
 fn copy_at_one_instant(from: &Path, to: &Path) {
-    let look = || [from.to_owned(), beside(from, "-wal")].map(|file| fs::read(file).unwrap());
+    let look = || {
+        let [database, log] = [from.to_owned(), beside(from, "-wal")].map(|file| fs::read(file).unwrap());
+        (database, log, payload_files(from))
+    };
     let mut seen = look();
     loop {
         let again = look();
@@ -89,11 +103,12 @@ fn copy_at_one_instant(from: &Path, to: &Path) {
         }
         seen = again;
     }
-    let [database, log] = seen;
+    let (database, log, payloads) = seen;
     fs::write(to, database).unwrap();
     fs::write(beside(to, "-wal"), log).unwrap();
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    format!("{}{suffix}", path.display()).into()
+    for (name, bytes) in payloads {
+        let path = beside(to, ".payloads").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
 }

@@ -31,6 +31,7 @@ mod model;
 mod order;
 mod random;
 mod revoke;
+mod sizes;
 mod world;
 
 use std::sync::Arc;
@@ -51,6 +52,12 @@ pub trait Harness: Send + Sync {
     /// it left. Every store survives this; [`durable`](crate::Capabilities::durable) is about the death of the machine,
     /// which no test here can bring about.
     async fn crash(&self, store: Arc<dyn Backend>) -> Arc<dyn Backend>;
+
+    /// Bytes of stored form above which the store keeps a payload in another way, if there are such. The suite plays on
+    /// both sides of each.
+    fn turning_points(&self) -> Vec<usize> {
+        Vec::new()
+    }
 
     /// How long the store keeps finished tasks.
     fn result_ttl(&self) -> Duration;
@@ -176,6 +183,14 @@ table! { $
         a_leased_task_does_not_expire,
         expiries_are_bounded_and_tell_the_next,
     }
+    sizes {
+        payloads_of_every_size_come_back_as_they_were,
+        payloads_of_every_size_survive_a_crash,
+        large_and_small_wait_in_one_line,
+        a_refused_submit_does_not_touch_a_large_input,
+        of_many_finishers_with_large_outcomes_exactly_one_is_recorded,
+        a_large_outcome_that_comes_too_late_changes_nothing,
+    }
     expire {
         a_finished_task_is_kept_for_its_time_and_not_longer,
         an_expired_id_is_remembered_and_then_forgotten,
@@ -195,7 +210,10 @@ table! { $
     }
     cancel {
         a_dropped_lease_is_given_back,
+        a_dropped_lease_of_large_inputs_is_given_back,
         a_dropped_submit_happened_whole_or_not_at_all,
+        a_dropped_submit_of_a_large_input_happened_whole_or_not_at_all,
+        a_dropped_finish_with_a_large_outcome_happened_whole_or_not_at_all,
     }
     crowd {
         many_submitters_and_leasers_lose_nothing_and_double_nothing,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use cresset_task::{Attempt, ModelName, Move, Outcome, State, TaskId, TaskRecord, Timestamp};
+use cresset_task::{Attempt, ModelName, Move, Outcome, Payload, State, TaskId, TaskRecord, Timestamp};
 
 use crate::{Cancelled, Completion, Depth, Finished, Lookup, NewTask, Release, Retry, Turn};
 
@@ -11,6 +11,7 @@ use crate::{Cancelled, Completion, Depth, Finished, Lookup, NewTask, Release, Re
 pub(super) struct Known {
     pub(super) record: TaskRecord,
     turn: Turn,
+    input: Payload,
     weight: u64,
     // Attempts that ended with their process; a store puts them into the history, with a time and words of its own.
     pub(super) interrupted: Vec<Attempt>,
@@ -57,6 +58,7 @@ impl Model {
         self.tasks.push(Known {
             record,
             turn: new.turn,
+            input: new.payload.clone(),
             weight: new.payload.weight() as u64,
             interrupted: Vec::new(),
         });
@@ -81,7 +83,7 @@ impl Model {
         tasks_max: usize,
         bytes_max: u64,
         now: Timestamp,
-    ) -> Vec<(TaskId, Attempt)> {
+    ) -> Vec<(TaskId, Attempt, Payload)> {
         let mut leased = Vec::new();
         let mut bytes = 0;
         for known in self.tasks.iter_mut().filter(|k| k.record.model == *model) {
@@ -99,7 +101,7 @@ impl Model {
             known.record.state = State::Started;
             known.record.attempts = known.record.attempts.next();
             known.record.started_at = Some(now);
-            leased.push((known.record.id, known.record.attempts));
+            leased.push((known.record.id, known.record.attempts, known.input.clone()));
         }
         leased
     }

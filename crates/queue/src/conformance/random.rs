@@ -9,6 +9,7 @@ use cresset_task::{Attempt, ModelName, Outcome, Redelivery, State, TaskId, Times
 
 use super::finish::outcomes;
 use super::model::Model;
+use super::sizes::{sizes, text};
 use super::world::{World, at, json, model, prioritised};
 use crate::{Completion, LeaseRequest, Lookup, NewTask, Release, Retry};
 
@@ -116,13 +117,17 @@ impl Life {
     fn some_task(&mut self) -> NewTask {
         let weight_max = if self.dice.chance(5) { 20_000 } else { 30 };
         let weight = 1 + self.dice.below(weight_max);
+        let payload = match self.dice.chance(5) {
+            true => text(self.some_size(), weight),
+            false => json(&"1".repeat(weight)),
+        };
         let delays = self.world.store.capabilities().delays;
         // Steps of a life are some 25 us: some are overtaken, some are not.
         let step = Duration::from_micros([0, 100, 1_000_000_000][self.dice.below(3)]);
         let priority = self.dice.below(4) as i8 - 2;
         NewTask {
             model: self.some_model(),
-            payload: json(&"1".repeat(weight)),
+            payload,
             metadata: self.dice.chance(30).then(|| Bytes::from_static(b"{\"a\":1}")),
             due_at: (delays && self.dice.chance(15)).then(|| self.soon()),
             expires_at: self.dice.chance(15).then(|| self.soon()),
@@ -141,6 +146,12 @@ impl Life {
         self.ids.push(new.id);
         self.world.submit(new).await;
         "submit"
+    }
+
+    /// One of the sizes where the store may do things differently.
+    fn some_size(&mut self) -> usize {
+        let sizes = sizes(&self.world);
+        sizes[self.dice.below(sizes.len())]
     }
 
     /// A second submit of a remembered id.
@@ -171,8 +182,8 @@ impl Life {
             .model
             .lease(&request.model, request.max_tasks, bytes_max, self.now);
         let leases = self.world.store.lease(request).await.unwrap();
-        let leased: Vec<_> = leases.iter().map(|l| (l.id, l.attempt)).collect();
-        assert_eq!(leased, wanted);
+        let leased: Vec<_> = leases.into_iter().map(|l| (l.id, l.attempt, l.payload)).collect();
+        assert!(leased == wanted, "{leased:.80?} are not {wanted:.80?}");
         "lease"
     }
 
@@ -214,7 +225,11 @@ impl Life {
         let mut completions = Vec::new();
         for _ in 0..1 + self.dice.below(3) {
             let outcomes = outcomes();
-            let outcome = outcomes[self.dice.below(outcomes.len())].0.clone();
+            let number = self.dice.below(outcomes.len());
+            let outcome = match self.dice.chance(10) {
+                true => Outcome::Success(text(self.some_size(), number)),
+                false => outcomes[number].0.clone(),
+            };
             let version = self.dice.chance(50).then(|| "7".to_owned());
             completions.extend(self.some_claim().map(|(id, attempt)| Completion {
                 id,

@@ -7,19 +7,27 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+#[path = "../common/folder.rs"]
+mod folder;
+mod limits;
+
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
 use cresset_queue::{
-    Broker, Completion, Depth, Finished, LeaseRequest, Lookup, NewTask, QueueErrorKind, ResultStore, Turn,
+    Broker, Completion, Finished, LeaseRequest, Lookup, NewTask, QueueErrorKind, ResultStore, Turn,
 };
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_task::{ModelName, Outcome, Payload, State, TaskId, Timestamp};
 use tokio::task::JoinSet;
+
+use crate::folder::payload_files;
+
+/// Above this a payload is in a file; the tests below have both.
+const INLINE_BYTES: usize = 2_000;
 
 const CHILD: &str = "CRESSET_TEST_CHILD_DATABASE";
 
@@ -50,6 +58,14 @@ fn leasing(max_tasks: usize) -> LeaseRequest {
         max_bytes: usize::MAX,
         now: Timestamp::now(),
     }
+}
+
+fn open(database: &Path) -> SqliteStore {
+    SqliteStore::open(SqliteOptions {
+        max_inline_bytes: INLINE_BYTES,
+        ..SqliteOptions::at(database)
+    })
+    .unwrap()
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -106,6 +122,40 @@ fn assert_consistent(database: &Path) {
         0,
         "ends without outcome, or outcomes without end"
     );
+    let files = payload_files(database);
+    for (name, length) in named_files(&conn) {
+        let file = files.iter().find(|(path, _)| path.ends_with(&name));
+        assert_eq!(file.map(|(_, bytes)| bytes.len() as i64), Some(length), "{name}");
+    }
+}
+
+/// The files that rows name, and their lengths.
+fn named_files(conn: &rusqlite::Connection) -> Vec<(String, i64)> {
+    let sql = "SELECT file, length FROM inputs WHERE file IS NOT NULL
+        UNION ALL SELECT file, length FROM outcomes WHERE file IS NOT NULL";
+    let mut query = conn.prepare(sql).unwrap();
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+/// Opens once more and waits until every file has its row; how many there are.
+fn files_after_a_sweep(database: &Path) -> usize {
+    let store = open(database);
+    let conn = rusqlite::Connection::open(database).unwrap();
+    let named = named_files(&conn).len();
+    drop(conn);
+    runtime().block_on(async {
+        let swept = async {
+            while payload_files(database).len() > named {
+                tokio::task::yield_now().await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), swept).await;
+        assert!(in_time.is_ok(), "files are left that no row names");
+        store.close().await.unwrap();
+    });
+    assert_consistent(database);
+    named
 }
 
 #[test]
@@ -141,10 +191,12 @@ fn no_acknowledged_work_is_lost_by_kill_9_at_any_instant() {
         accepted.len(),
         ended.len()
     );
+    let files = files_after_a_sweep(&database);
+    assert!(files > 500, "{files} payloads in files");
 }
 
 async fn work_until_killed(database: &Path) {
-    let store = SqliteStore::open(SqliteOptions::at(database)).unwrap();
+    let store = open(database);
     let mut workers = JoinSet::new();
     for number in 0..16 {
         let store = store.clone();
@@ -169,7 +221,7 @@ async fn work_until_killed(database: &Path) {
                         attempt: lease.attempt,
                         redeliveries: 0,
                         history: Vec::new(),
-                        outcome: Outcome::Success(Payload::Json(Bytes::from_static(b"true"))),
+                        outcome: Outcome::Success(lease.payload.clone()),
                         version: None,
                         finished_at: Timestamp::now(),
                     })
@@ -189,7 +241,7 @@ fn check_what_is_left(database: &Path, accepted: &HashSet<TaskId>, ended: &HashS
         assert!(accepted.is_empty() && ended.is_empty());
         return;
     }
-    let store = SqliteStore::open(SqliteOptions::at(database)).unwrap();
+    let store = open(database);
     runtime().block_on(async {
         for id in accepted.union(ended) {
             let Lookup::Found(record) = store.fetch(*id).await.unwrap() else {
@@ -238,103 +290,4 @@ fn a_second_process_is_told_who_has_the_database() {
     );
     runtime().block_on(store.close()).unwrap();
     SqliteStore::open(SqliteOptions::at(&database)).unwrap();
-}
-
-#[test]
-fn a_full_disk_refuses_work_loses_nothing_and_passes() {
-    if let Some(database) = child_database() {
-        return runtime().block_on(fill_the_disk(&database));
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let database = folder.path().join("tasks.db");
-    // A limit on the size of files (8 MiB, in units of 512 bytes; soft, so that the child can lift it) stands for the
-    // full disk: writes fail at commit and checkpoint alike. The shell sees to it that the limit is an error and not a
-    // signal.
-    let mut limited = Command::new("sh");
-    limited
-        .args(["-c", "trap '' XFSZ; ulimit -S -f 16384 && exec \"$0\" \"$@\""])
-        .arg(this_binary());
-    let name = "a_full_disk_refuses_work_loses_nothing_and_passes";
-    let (mut process, lines) = child(&mut limited, name, &database);
-    let said: Vec<String> = lines.map_while(Result::ok).collect();
-    assert!(process.wait().unwrap().success(), "{said:#?}");
-    assert!(
-        said.iter()
-            .any(|line| line.contains("the disk was full and is not")),
-        "{said:#?}"
-    );
-    assert_consistent(&database);
-}
-
-async fn fill_the_disk(database: &Path) {
-    const BYTES: usize = 40_000;
-    let store = SqliteStore::open(SqliteOptions::at(database)).unwrap();
-    let (mut accepted, mut refused) = (Vec::new(), Vec::new());
-    while refused.len() < 20 {
-        let new = task(BYTES);
-        let id = new.id;
-        match store.submit(new).await {
-            Ok(_) => accepted.push(id),
-            Err(error) => {
-                assert_eq!(error.kind, QueueErrorKind::Unavailable, "{error}");
-                refused.push(id);
-            }
-        }
-        assert!(accepted.len() < 2_000, "the limit on file sizes has no effect");
-    }
-    // Many at once fail as a group, and reads still work.
-    let mut group = JoinSet::new();
-    for _ in 0..64 {
-        let store = Arc::new(store.clone());
-        group.spawn(async move { store.submit(task(BYTES)).await.unwrap_err().kind });
-    }
-    assert!(
-        group
-            .join_all()
-            .await
-            .iter()
-            .all(|kind| *kind == QueueErrorKind::Unavailable)
-    );
-    let depth = Depth {
-        tasks: accepted.len() as u64,
-        bytes: (accepted.len() * BYTES) as u64,
-        ..Depth::default()
-    };
-    assert_eq!(store.depth(&model()), depth, "only what was accepted counts");
-    for id in &accepted {
-        assert!(matches!(store.fetch(*id).await.unwrap(), Lookup::Found(_)));
-    }
-    for id in &refused {
-        assert_eq!(
-            store.fetch(*id).await.unwrap(),
-            Lookup::Unknown,
-            "a refused task does not exist"
-        );
-    }
-
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
-    let lifted = rustix::process::Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    rustix::process::setrlimit(rustix::process::Resource::Fsize, lifted).unwrap();
-    for _ in 0..20 {
-        let new = task(BYTES);
-        accepted.push(new.id);
-        store.submit(new).await.unwrap();
-    }
-    let leased: Vec<_> = store
-        .lease(leasing(10_000))
-        .await
-        .unwrap()
-        .iter()
-        .map(|l| l.id)
-        .collect();
-    assert_eq!(leased, accepted);
-    store.close().await.unwrap();
-    let store = SqliteStore::open(SqliteOptions::at(database)).unwrap();
-    assert_eq!(store.opened().requeued as usize, accepted.len());
-    assert_eq!(store.lease(leasing(10_000)).await.unwrap().len(), accepted.len());
-    store.close().await.unwrap();
-    println!("the disk was full and is not");
 }
