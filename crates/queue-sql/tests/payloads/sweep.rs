@@ -137,6 +137,8 @@ fn after_any_life_and_a_sweep_files_and_rows_agree() {
 }
 
 async fn end_all_and_purge(store: &SqliteStore) {
+    // What has expired cannot be leased.
+    while !store.expire(Timestamp::now()).await.unwrap().revoked.is_empty() {}
     for name in ["digits", "embed"] {
         let request = LeaseRequest {
             model: name.parse().unwrap(),
