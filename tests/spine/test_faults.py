@@ -15,7 +15,9 @@ from support.server import LONG
 
 
 def test_kill_9_of_an_instance_under_load_costs_no_client_an_error(serve: Serve, tmp_path: Path) -> None:
-    server = serve(write_model(tmp_path / "models", "plus-one", PLUS_ONE, PLUS_ONE_TOML)).wait_ready()
+    # A prediction waits for the next instance; on a busy machine importing torch takes its time.
+    settings = PLUS_ONE_TOML + '\n[limits]\npredict_timeout = "5m"\n'
+    server = serve(write_model(tmp_path / "models", "plus-one", PLUS_ONE, settings)).wait_ready()
     stop = threading.Event()
     with server.http() as client, ThreadPoolExecutor(32) as pool:
 

@@ -186,6 +186,8 @@ impl Driver {
                 self.flights.insert(batch, flight);
             }
             Err(NotTaken(_)) => {
+                // It was not delivered after all.
+                entries.iter_mut().for_each(|entry| entry.item.deliveries -= 1);
                 self.seats.shut(instance);
                 self.batcher.push_sealed(entries);
             }

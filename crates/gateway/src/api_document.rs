@@ -96,6 +96,7 @@ pub(crate) fn problems(operation: &str) -> Vec<Code> {
             [&BODY[..], &own, &FAILURES].concat()
         }
         "getTask" => [&task[..], &[Internal]].concat(),
+        "cancelTask" => vec![BadQuery, UnknownTask, ExpiredTask, StoreUnavailable, Internal],
         "getTaskResult" => [&task[..], &[NotAcceptable, Revoked], &FAILURES].concat(),
         "listModels" => vec![BadQuery, Internal],
         "getModel" => vec![BadQuery, UnknownModel, Internal],

@@ -81,19 +81,18 @@ pub(super) fn countdown(raw: Raw<'_>) -> Result<Duration, String> {
         })
 }
 
-/// An instant, or how long from `now`.
+/// An instant, or how long from `now`. An instant that has passed is taken, and the task revoked: one who sends an earlier submit
+/// again must be told what became of it.
 pub(super) fn expires(raw: Raw<'_>, now: Timestamp) -> Result<Timestamp, String> {
-    let after = duration_of(raw).filter(|after| *after <= FURTHEST);
+    let after = duration_of(raw).filter(|after| !after.is_zero() && *after <= FURTHEST);
     let end = instant(raw).or_else(|| after.map(|after| now.plus(after)));
-    match end {
-        Some(end) if end <= now => Err(format!("is {}, which has passed", shown(raw))),
-        Some(end) => Ok(end),
-        None => Err(format!(
-            "must be an instant such as `2026-01-31T08:00:00Z`, or {}, at most five years, not {}",
+    end.ok_or_else(|| {
+        format!(
+            "must be an instant such as `2026-01-31T08:00:00Z`, or {}, more than 0, at most five years, not {}",
             duration::FORM,
             shown(raw)
-        )),
-    }
+        )
+    })
 }
 
 fn instant(raw: Raw<'_>) -> Option<Timestamp> {
