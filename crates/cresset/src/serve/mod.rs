@@ -6,7 +6,8 @@
 //! after the engine knows them all, so that no probe sees a server that is ready because it serves nothing yet.
 //!
 //! Stop: not ready, no new work -> finish or give back what is under way -> stop the processes -> close the store ->
-//! close the door (a door that was handed over is closed first: the next server has the callers). A second signal ends at once; the model processes die with us.
+//! close the door (a door that was handed over is closed first: the next server has the callers). A second signal ends at
+//! once; the model processes die with us.
 
 mod models;
 mod service;
@@ -29,38 +30,22 @@ use crate::exit::{Exit, Trouble};
 const PURGE_SHORTEST: Duration = Duration::from_millis(200);
 const PURGE_LONGEST: Duration = Duration::from_secs(30);
 
-/// Threads of the runtime that has the engine and the model processes in its care. The door has one of its own: with
-/// thousands of connections that ask at once, a task waits behind all of them for its turn, and a batch needs several.
-const CORE_THREADS: usize = 1;
-
 /// Whatever still blocks a thread when all is stopped (a stuck disk, say) is given this long.
 const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// Serves until told to stop.
 pub(crate) fn run(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, Trouble> {
-    let cannot = |error| Trouble::new(Exit::SOFTWARE, format!("cannot start the runtime: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("cresset")
         .build()
-        .map_err(cannot)?;
-    let core = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(CORE_THREADS)
-        .enable_all()
-        .thread_name("cresset-core")
-        .build()
-        .map_err(cannot)?;
-    let end = runtime.block_on(serve(config, models, core.handle()));
+        .map_err(|error| Trouble::new(Exit::SOFTWARE, format!("cannot start the runtime: {error}")))?;
+    let end = runtime.block_on(serve(config, models));
     runtime.shutdown_timeout(LAST_GRACE);
-    core.shutdown_timeout(LAST_GRACE);
     end
 }
 
-async fn serve(
-    config: &ServerConfig,
-    models: Vec<ModelConfig>,
-    core: &tokio::runtime::Handle,
-) -> Result<Exit, Trouble> {
+async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, Trouble> {
     let began = Instant::now();
     let mut signals = signals::Signals::install()?;
     let (listener, is_handed_over) = match service::handed_over()? {
@@ -69,20 +54,14 @@ async fn serve(
     };
     let store = store::open(config)?;
     let purge_every = (config.result_ttl / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
-    let engine = {
-        let _core = core.enter();
-        Engine::start(store, &EngineOptions { purge_every })
-    };
+    let engine = Engine::start(store, &EngineOptions { purge_every });
 
     let (tracker, close_door) = (TaskTracker::new(), CancellationToken::new());
     let at = listener
         .local_addr()
         .map_err(|error| cannot_listen(config.listen, &error))?;
     let served = models.len();
-    {
-        let _core = core.enter();
-        models::start(config, models, &engine)?;
-    }
+    models::start(config, models, &engine)?;
     let door = cresset_gateway::serve(listener, engine.clone(), door_options(config), close_door.clone());
     let door = tracker.spawn(door);
     let told = CancellationToken::new();
