@@ -1,6 +1,5 @@
 //! The handle the doors hold.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::expiry;
 use crate::item::{Item, Origin, check_fit};
 use crate::metrics::Metrics;
 use crate::retention;
-use crate::served::Served;
+use crate::served::{Models, Served};
 use crate::shared::Shared;
 use crate::waiters::News;
 
@@ -42,9 +41,6 @@ impl Default for EngineOptions {
         }
     }
 }
-
-/// All served models.
-pub(crate) type Models = BTreeMap<ModelName, Arc<Served>>;
 
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use cresset_task::Timestamp;
 use tokio::sync::Notify;
 
-use crate::engine::Models;
+use crate::served::Models;
 use crate::shared::Shared;
 use crate::waiters::News;
 

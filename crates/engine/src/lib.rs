@@ -16,6 +16,7 @@ mod rate;
 mod recorder;
 mod retention;
 mod retry;
+mod revocations;
 mod revoke;
 mod seats;
 mod served;

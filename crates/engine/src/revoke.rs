@@ -1,8 +1,5 @@
 //! Cancelling a task: durable first, then told to whoever has it or waits for it.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-
 use cresset_queue::Cancelled;
 use cresset_task::{ModelName, State, TaskId, Timestamp};
 
@@ -12,21 +9,6 @@ use crate::waiters::News;
 
 /// What a cancelled task says of itself.
 const REASON: &str = "it was cancelled";
-
-/// Tasks of one model that were cancelled while leased: its driver takes them out of its hands. No more than are leased.
-#[derive(Debug, Default)]
-pub(crate) struct Revocations(Mutex<HashSet<TaskId>>);
-
-impl Revocations {
-    fn add(&self, id: TaskId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-    }
-
-    /// Those since the last call.
-    pub(crate) fn take(&self) -> HashSet<TaskId> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 impl Engine {
     /// Revokes a task that has not ended; final and durable when this returns. A task that a model process has at that

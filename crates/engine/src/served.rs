@@ -1,5 +1,6 @@
 //! One served model, as the doors and its driver both see it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,17 +10,22 @@ use cresset_batch::Moment;
 use cresset_config::ModelConfig;
 use cresset_queue::Depth;
 use cresset_runner::{Executor, PoolState, PoolStatus};
+use cresset_task::ModelName;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::api::{EngineError, ModelHealth, RETRY_SOON};
 use crate::item::Item;
 use crate::metrics::ModelMetrics;
 use crate::rate::{Rate, time_for};
-use crate::revoke::Revocations;
+use crate::revocations::Revocations;
 
 /// What a caller is told when the queue is full and no rate has been measured.
 const RETRY_UNMEASURED: Duration = Duration::from_secs(5);
 
+/// All served models.
+pub(crate) type Models = BTreeMap<ModelName, Arc<Served>>;
+
+/// One of them.
 pub(crate) struct Served {
     pub(crate) config: Arc<ModelConfig>,
     pub(crate) executor: Arc<dyn Executor>,
