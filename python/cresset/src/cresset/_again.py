@@ -30,7 +30,9 @@ class Retry(Exception):  # noqa: N818  # it asks for something; it is no error
         ValueError: `after` is out of range.
     """
 
-    def __init__(self, message: str = "the model asked for another try", *, after: float | timedelta | None = None) -> None:
+    def __init__(
+        self, message: str = "the model asked for another try", *, after: float | timedelta | None = None
+    ) -> None:
         super().__init__(message)
         seconds = after.total_seconds() if isinstance(after, timedelta) else after
         if seconds is not None and not 0 <= seconds <= _MAX_AFTER_S:
