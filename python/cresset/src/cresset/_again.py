@@ -8,7 +8,7 @@ from typing import Final
 _MAX_AFTER_S: Final = 366 * 86_400.0
 
 
-class Retry(Exception):  # noqa: N818  # it asks for something; it is no error
+class Retry(Exception):  # it asks for something; it is no error
     """Raise it in `preprocess`, `predict` or `postprocess` to have the task tried again later.
 
     ```python
@@ -24,7 +24,7 @@ class Retry(Exception):  # noqa: N818  # it asks for something; it is no error
 
     Args:
         message: what the caller reads while it waits, and if the last try fails.
-        after: seconds (or a timedelta) until the next try, 0 to a year. Default: `[retry] delay`, doubled with each try.
+        after: seconds (or a timedelta) until the next try, 0 to a year. Default: `[retry] delay`, doubled each time.
 
     Raises:
         ValueError: `after` is out of range.
@@ -41,7 +41,7 @@ class Retry(Exception):  # noqa: N818  # it asks for something; it is no error
         """Milliseconds until the next try; `None` leaves it to model.toml."""
 
 
-class Reject(Exception):  # noqa: N818  # as Retry
+class Reject(Exception):  # as Retry
     """Raise it to fail a task for good, whatever `[retry] on` in model.toml says of the exception.
 
     Args:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import cresset
 import pytest
+
+import cresset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
