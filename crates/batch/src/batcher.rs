@@ -177,7 +177,7 @@ impl<T> Batcher<T> {
         let bytes = lane.map_or(0, Lane::bytes).min(self.limits.max_bytes);
         let until = match ahead.handover(bytes, now) {
             Some(handover) => handover,
-            None => self.held_back_until(first, deadline),
+            None => self.held_back_until(first, ahead, deadline),
         };
         if until <= now {
             return Ok(first);
@@ -185,15 +185,15 @@ impl<T> Batcher<T> {
         // Where nobody knows how long the seat waits for its turn, a full batch of another shape may take it; but only until
         // then, or a lane that never fills up would starve.
         match self.waiting.first_lane(is_full) {
-            Some(full) if ahead.ends.is_none_or(|ends| ends <= now) => Ok(full),
+            Some(full) if ahead.is_open(now) => Ok(full),
             _ => Err(until),
         }
     }
 
     /// How long items are held back where nobody knows when the seat's turn comes: while a fuller batch pays, and no
     /// longer than `max_delay`, or than a deadline lets them.
-    fn held_back_until(&self, first: LaneKey, deadline: Option<Moment>) -> Moment {
-        let delay = if self.fuller_pays(first) {
+    fn held_back_until(&self, first: LaneKey, ahead: Ahead, deadline: Option<Moment>) -> Moment {
+        let delay = if ahead.is_short() || self.fuller_pays(first) {
             self.limits.max_delay
         } else {
             Duration::ZERO
@@ -207,7 +207,8 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// True unless the measured times say that two batches of what waits take about as long as one of twice as much.
+    /// True unless the measured times say that two batches of what waits take about as long as one of twice as much. Asked
+    /// of batches of some length only: the times of short ones are mostly noise, and their own.
     fn fuller_pays(&self, first: LaneKey) -> bool {
         let waiting = self
             .waiting

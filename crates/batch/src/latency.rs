@@ -8,9 +8,9 @@ use std::time::Duration;
 
 /// Classes, up to sizes of 2^39: more than the elements of the largest batch there is memory for.
 const CLASSES: usize = 40;
-/// How much a new batch counts against what was known: about the last eight make the figure, so a model that becomes
-/// slower is noticed within a few batches.
-const WEIGHT: f64 = 1.0 / 8.0;
+/// How much a new batch counts against what was known: about the last sixteen make the figure. So a model that becomes
+/// slower is noticed soon, and the times of short batches, which are noise for the most part, stand still enough.
+const WEIGHT: f64 = 1.0 / 16.0;
 /// A batch that took more than this many times what was expected counts as if it had taken that: a pause of the machine
 /// says little of the model, while one that has truly become slower gets there in two or three steps.
 const OUTLIER: f64 = 4.0;
@@ -184,9 +184,9 @@ mod tests {
             "{:?}",
             latency.estimate(8)
         );
-        (0..40).for_each(|_| latency.observe(8, us(1_000)));
+        (0..80).for_each(|_| latency.observe(8, us(1_000)));
         assert!(latency.estimate(8).unwrap() > us(950));
-        (0..40).for_each(|_| latency.observe(8, us(50)));
+        (0..80).for_each(|_| latency.observe(8, us(50)));
         assert!(latency.estimate(8).unwrap() < us(60));
     }
 

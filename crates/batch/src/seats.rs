@@ -7,9 +7,12 @@ use crate::entry::Moment;
 /// A batch for the seat behind a running one is handed over this long before that one should end: the hand-over takes
 /// some 0.2 ms, and the engine's timer may be a millisecond late.
 const LEAD: Duration = Duration::from_micros(1_250);
-/// ... but not before this much of the running batch's time is over: a short one would otherwise be followed by whatever
-/// came first.
+/// ... but not before this part of the running batch is left: a short one would otherwise be followed by whatever came
+/// first.
 const LEAD_SHARE: u32 = 4;
+/// The end of a shorter batch is no moment to wait for: an alarm would ring after it, and handing over small batches early
+/// costs the machine more than the gap between two of them.
+const SHORTEST: Duration = Duration::from_millis(2);
 /// Handing over copies the inputs; a warm slab is filled at about 3 GB/s.
 const LEAD_BYTES_PER_NANOSECOND: u64 = 3;
 
@@ -44,12 +47,23 @@ impl Ahead {
     }
 
     /// When a batch of so many bytes is to be handed over, so that it is there when its turn comes. `None` when that is
-    /// not known, or when the running batch is late.
+    /// not known, or too soon to say, or when the running batch is late.
     pub(crate) fn handover(&self, bytes: usize, now: Moment) -> Option<Moment> {
-        let ends = self.ends.filter(|ends| now < *ends)?;
+        let ends = self.ends.filter(|ends| now < *ends && !self.is_short())?;
+        let took = ends.saturating_sub(self.began);
         let copying = Duration::from_nanos(bytes as u64 / LEAD_BYTES_PER_NANOSECOND);
-        let longest = ends.saturating_sub(self.began) / LEAD_SHARE;
-        Some(ends.saturating_sub((LEAD + copying).min(longest)))
+        Some(ends.saturating_sub((LEAD + copying).min(took / LEAD_SHARE)))
+    }
+
+    /// True when the running batch takes so little time that when it ends makes no difference.
+    pub(crate) fn is_short(&self) -> bool {
+        self.ends
+            .is_some_and(|ends| ends.saturating_sub(self.began) < SHORTEST)
+    }
+
+    /// True when nobody can say when the place comes to its turn.
+    pub(crate) fn is_open(&self, now: Moment) -> bool {
+        self.handover(0, now).is_none()
     }
 }
 

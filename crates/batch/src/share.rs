@@ -89,6 +89,8 @@ fn smallest(mut low: usize, mut high: usize, holds: impl Fn(usize) -> bool) -> u
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ms(n: u64) -> Duration {
@@ -140,6 +142,30 @@ mod tests {
         assert_eq!(behind(16, 32, &ahead(&[10, 22]), model(5, 3)), 10);
         assert_eq!(behind(16, 32, &ahead(&[10, 500]), model(5, 3)), 16);
         assert_eq!(behind(100, 32, &ahead(&[10, 500]), model(5, 3)), 32);
+    }
+
+    proptest! {
+        /// Some of it always goes, never more than there is or fits; and where the others are done no sooner, not so little
+        /// that they end later than this one.
+        #[test]
+        fn a_share_is_something_and_not_too_much(
+            waiting in 1_usize..100, max_items in 1_usize..40, own in 0_u64..50, each in 1_u64..50,
+            ends in proptest::collection::vec(10_u64..300, 1..12),
+        ) {
+            let mut ends = ends;
+            ends.sort_unstable();
+            let expected = model(own, each);
+            let most = waiting.min(max_items);
+            let share = behind(waiting, max_items, &ahead(&ends), &expected);
+            prop_assert!((1..=most).contains(&share));
+            let even = idle(waiting, max_items, ends.len(), &expected);
+            prop_assert!(even >= most.div_ceil(ends.len()) && even <= most);
+            let rest = waiting - share;
+            if share < most && ends.len() == 2 {
+                let (first, second) = (ms(ends[0]) + expected(share).unwrap(), ms(ends[1]) + expected(rest).unwrap());
+                prop_assert!(second <= first, "{second:?} after {first:?}");
+            }
+        }
     }
 
     #[test]

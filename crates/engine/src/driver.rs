@@ -4,7 +4,6 @@
 //! It must not wait for the store or for an instance: leases, records and jobs are all under way beside it.
 
 use std::collections::{HashMap, HashSet};
-use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::leasing::{LeaseFuture, poll_lease};
+use crate::alarm::Alarm;
 use crate::item::Item;
 use crate::measure::Measure;
 use crate::seats::SeatMap;
@@ -88,6 +88,7 @@ impl Driver {
         let mut intake = Vec::with_capacity(INTAKE_MAX);
         let mut news = Vec::with_capacity(INTAKE_MAX);
         let mut pool_alive = true;
+        let mut alarm = Alarm::new();
         loop {
             self.expire();
             self.take_revocations();
@@ -97,11 +98,8 @@ impl Driver {
             let retry_lease = self.lease_retry_at();
             let delayed = self.look_at_delayed_at();
             let deadline = self.batcher.next_deadline();
-            let alarm = [until, retry_lease, sweep, delayed, deadline]
-                .into_iter()
-                .flatten()
-                .min()
-                .map(|at| shared.instant(at));
+            let next = [until, retry_lease, sweep, delayed, deadline];
+            alarm.set(next.into_iter().flatten().min().map(|at| shared.instant(at)));
             if self.draining && self.is_done() {
                 return;
             }
@@ -135,7 +133,7 @@ impl Driver {
                 }
                 Some(_) = self.records.join_next() => {}
                 () = served.wake.notified() => {}
-                () = sleep_until(alarm) => {}
+                () = alarm.rings() => {}
             }
         }
     }
@@ -249,12 +247,5 @@ impl Driver {
             self.batcher.push_sealed(group);
         }
         self.put_down();
-    }
-}
-
-async fn sleep_until(alarm: Option<tokio::time::Instant>) {
-    match alarm {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => pending().await,
     }
 }

@@ -3,6 +3,7 @@
 //! The doors ask an [`Engine`]; it alone talks to the queue and to the runner. It names no backend and starts no
 //! process: it is given both.
 
+mod alarm;
 mod api;
 mod driver;
 mod ends;
