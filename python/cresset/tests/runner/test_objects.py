@@ -143,7 +143,7 @@ def test_a_batch_that_raises_is_an_error_and_the_instance_goes_on(start: Start):
     child.ready()
     answer = child.run_objects("bad", "good", seq=9)
     assert (answer.kind, answer.seq, answer.batch) == ("ERROR", 9, 2)
-    assert list(answer.json) == ["stage", "type", "message", "traceback", "code", "hint"]
+    assert list(answer.json) == ["stage", "type", "message", "traceback", "code", "hint", "retry"]
     assert answer.json["stage"] == "predict"
     assert (answer.json["type"], answer.json["message"]) == ("RuntimeError", "bad item")
     trace = answer.json["traceback"]
