@@ -1,6 +1,6 @@
 # The words mean the same for people and for .ci/run. What they do is in scripts/.
 
-.PHONY: demo run test check bench bench-full fmt
+.PHONY: demo run test faults check bench bench-full fmt
 
 demo: ## compile, serve examples/digits, submit every held-out image, say how to go on (DEMO_KEEP=1: serve on)
 	@scripts/demo.sh
@@ -10,6 +10,9 @@ run: ## serve examples/digits, or MODELS=folder, on 127.0.0.1:8700
 
 test: ## every test: Rust, the Python package, the program from outside
 	@scripts/test.sh
+
+faults: ## kill, stop, starve and cut off the program by seed, and hold it to its promises: FAULT_SEEDS=500, or FAULT_SEED=n
+	@scripts/faults.sh
 
 check: ## formats, lints, types, house rules, dependencies, generated documents; edits nothing
 	@scripts/check.sh

@@ -1,0 +1,142 @@
+"""The server under fault: started, killed, stopped and looked at from outside, by the kernel's means."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from support.server import program
+
+#: A start, a stop and whatever else a server must do by itself takes no longer on a busy machine.
+LONG = 60.0
+DRAIN_SECONDS = 2
+#: By this variable the processes of one run are found, whoever started them.
+MARK = "FAULTS_MARK"
+
+
+def own_address() -> str:
+    """A loopback address of this process's own, so that no two runs ever talk to each other's servers."""
+    pid = os.getpid()
+    return f"127.{1 + (pid >> 16) % 254}.{(pid >> 8) % 256}.{1 + pid % 254}"
+
+
+class Process:
+    """`cresset serve` at one address and on one data folder, one life after the other."""
+
+    def __init__(self, models: Path, data: Path, log: Path, environment: dict[str, str], cache: Path) -> None:
+        self.models = models
+        self.data = data
+        self.log = log
+        self.address = (own_address(), 8700)
+        self.mark = environment[MARK]
+        self.lives = 0
+        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("CRESSET_")} | environment
+        self._cache = cache
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        assert not self.is_alive()
+        host, port = self.address
+        command = [str(program()), "serve", str(self.models), "--listen", f"{host}:{port}"]
+        command += ["--data-dir", str(self.data), "--cache-dir", str(self._cache)]
+        command += ["--drain-timeout", f"{DRAIN_SECONDS}s"]
+        with self.log.open("ab") as log:
+            log.write(f"---- life {self.lives}\n".encode())
+            log.flush()
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.data.parent, env=self._environment
+            )
+        self.lives += 1
+
+    def wait_open(self) -> bool:
+        """Waits until it takes connections; false when it ended instead."""
+        limit = time.monotonic() + LONG
+        while time.monotonic() < limit:
+            if not self.is_alive():
+                return False
+            try:
+                socket.create_connection(self.address, timeout=1).close()
+            except OSError:
+                time.sleep(0.01)
+            else:
+                return True
+        raise TimeoutError("the server neither listened nor ended")
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
+    def is_alive(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Sends a signal, unless it has ended."""
+        if self._child is not None:
+            self._child.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, whatever state it is in."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait(LONG)
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit status, or none when it still runs after this time."""
+        assert self._child is not None
+        try:
+            return self._child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def instances(self) -> list[int]:
+        """The processes that it started and that live."""
+        pids: list[int] = []
+        for children in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            with suppress(OSError):  # the thread has ended
+                pids += [int(pid) for pid in children.read_text().split()]
+        return pids
+
+    def descriptors(self) -> Counter[str]:
+        """How many of each kind of file it has open, but for connections and what it reads and writes just now."""
+        kinds: Counter[str] = Counter()
+        for fd in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                kinds[self._kind(str(fd.readlink()))] += 1
+        for passing in ("socket", "file of the data folder"):
+            kinds.pop(passing, None)
+        return kinds
+
+    def _kind(self, target: str) -> str:
+        if target.startswith(str(self.data)):
+            return "deleted file of the data folder" if target.endswith("(deleted)") else "file of the data folder"
+        if target.startswith("/memfd:"):
+            return "memfd"
+        return target.split(":", maxsplit=1)[0]
+
+    def marked(self) -> list[int]:
+        """Every process that this run has started, however far removed, and that is no zombie."""
+        wanted = f"{MARK}={self.mark}".encode()
+        found: list[int] = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # ended meanwhile, or another user's
+                if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+                    if state != "Z":
+                        found.append(int(folder.name))
+        return found
+
+    def close(self) -> None:
+        """Whatever happened, nothing is left running."""
+        if self._child is not None and self.is_alive():
+            self.signal(signal.SIGCONT)
+            self.kill()
+        for pid in self.marked():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

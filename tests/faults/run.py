@@ -1,0 +1,171 @@
+"""One seed from start to verdict: a fresh server, callers, faults, mending, waiting, stopping, judging."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faults import shim
+from faults.aftermath import Aftermath
+from faults.checker import Offence, check, report
+from faults.client import Client
+from faults.history import Event, History, Wrong, render
+from faults.injector import Injector
+from faults.models import NOTES, TRIES, runs_in, write_models
+from faults.process import LONG, MARK, Process
+from faults.proxy import Proxy
+from faults.workload import Workload
+
+#: How long things are broken.
+FAULT_SECONDS = 4.0
+#: Reports in full; of more of one kind, the number is enough.
+REPORTS_MAX = 6
+
+
+@dataclass
+class Verdict:
+    """What a run found."""
+
+    seed: int
+    families: list[str]
+    tasks: int
+    faults: int
+    seconds: float
+    hits: dict[str, int]
+    offences: list[Offence] = field(default_factory=list[Offence])
+    text: str = ""
+
+
+def replay(seed: int) -> str:
+    """The command that runs a seed again."""
+    return f"make faults FAULT_SEED={seed}"
+
+
+def run_seed(seed: int, cache: Path, keep: Path | None = None) -> Verdict:
+    """Runs one seed in a folder of its own, which is kept below `keep` when something was found."""
+    began = time.monotonic()
+    home = Path(tempfile.mkdtemp(prefix=f"faults-{seed}-"))
+    history = History()
+    run = _Run(seed, home, cache, history)
+    try:
+        run.go()
+    except Exception as error:
+        # The harness cannot go on; what the history has by then may say why.
+        history.tell(Wrong(time.monotonic(), 8, "run_comes_to_its_end", f"{type(error).__name__}: {error}"))
+    finally:
+        run.close()
+    for ran in runs_in(home / "notes"):
+        history.tell(ran)
+    events = history.events()
+    offences = check(events)
+    verdict = Verdict(
+        seed=seed,
+        families=run.injector.families,
+        tasks=len(run.workload.tasks),
+        faults=sum(type(event).__name__ == "Fault" for event in events),
+        seconds=time.monotonic() - began,
+        hits=run.hits,
+        offences=offences,
+    )
+    if offences:
+        verdict.text = _text(verdict, events)
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            kept = keep / f"seed-{seed}"
+            shutil.rmtree(kept, ignore_errors=True)
+            (home / "verdict.txt").write_text(verdict.text)
+            (home / "history.txt").write_text(render(events, min(event.at for event in events)))
+            shutil.move(home, kept)
+            verdict.text += f"\nthe run's folder (server.log, data) is kept: {kept}"
+    shutil.rmtree(home, ignore_errors=True)
+    return verdict
+
+
+def _text(verdict: Verdict, events: list[Event]) -> str:
+    lines = [f"seed {verdict.seed}: {len(verdict.offences)} offences; again with: {replay(verdict.seed)}"]
+    lines += [report(offence, events) for offence in verdict.offences[:REPORTS_MAX]]
+    counts = Counter(f"promise {offence.promise}, {offence.rule}" for offence in verdict.offences)
+    lines += [f"{count} x {name}" for name, count in counts.items()]
+    return "\n\n".join(lines)
+
+
+class _Run:
+    def __init__(self, seed: int, home: Path, cache: Path, history: History) -> None:
+        self._history = history
+        self._home = home
+        self.hits: dict[str, int] = {}
+        data, tries, temporary = home / "data", home / "tries", home / "tmp"
+        for folder in (data, tries, temporary):
+            folder.mkdir()
+        self._shim = shim.Shim(shim.built(cache / "faults"), home / "control", data)
+        environment = {
+            MARK: f"{os.getpid()}-{seed}",
+            NOTES: str(home / "notes"),
+            TRIES: str(tries),
+            "TMPDIR": str(temporary),
+            **self._shim.environment,
+        }
+        models = write_models(home / "models")
+        self._process = Process(models, data, home / "server.log", environment, cache / "cache")
+        self._proxy = Proxy(self._process.address, seed)
+        rng = random.Random(f"{seed} doors")
+        doors = [self._process.address if rng.random() < 0.6 else self._proxy.address for _ in range(4)]
+        self.workload = Workload(history, doors, seed)
+        self.injector = Injector(self._process, self._shim, history, seed)
+        self._aftermath = Aftermath(self._process, history)
+
+    def go(self) -> None:
+        self._process.start()
+        assert self._process.wait_open(), "the server did not start"
+        client = Client(self._process.address, self._history)
+        self._wait_ready(client)
+        baseline = self._process.descriptors()
+        self.workload.start()
+        try:
+            self.injector.run(FAULT_SECONDS)
+        finally:
+            self.workload.stop()
+        if not self.workload.settle(client, time.monotonic() + LONG):
+            self._history.tell(
+                Wrong(time.monotonic(), 8, "settles", "a submit is not accepted after all faults are over")
+            )
+        self._aftermath.wait_all_ended(client, self.workload.tasks)
+        self._wait_ready(client)
+        client.close()
+        self._aftermath.wait_resting(baseline)
+        self._aftermath.stop()
+        self._aftermath.look_at_store(final=False)
+        # Once more, to see that what had ended stays as it is.
+        self._process.start()
+        assert self._process.wait_open(), "the server did not start again after a clean stop"
+        self._aftermath.wait_all_ended(client, self.workload.tasks)
+        client.close()
+        self._aftermath.wait_swept()
+        self._aftermath.stop()
+        self._aftermath.look_at_store(final=True)
+        if left := sorted(path.name for path in (self._home / "tmp").iterdir()):
+            self._history.tell(Wrong(time.monotonic(), 8, "nothing_left_over", f"temporary files: {left}"))
+
+    def _wait_ready(self, client: Client) -> None:
+        """Waits until every process of every model is there."""
+        limit = time.monotonic() + LONG
+        while time.monotonic() < limit:
+            answer = client.request("GET", "/v1/models")
+            if answer is not None and answer[0] == 200:
+                instances = [i for model in answer[1]["models"] for i in model["instances"]]
+                if instances and all(i["state"] == "ready" for i in instances):
+                    return
+            time.sleep(0.02)
+        raise TimeoutError("the models did not get ready")
+
+    def close(self) -> None:
+        self.hits = self._shim.hits
+        self._process.close()
+        self._proxy.close()
+        self._shim.close()
