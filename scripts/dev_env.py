@@ -31,7 +31,7 @@ PACKAGE = REPO / "python" / "cresset"
 UV = "0.13.9"
 """Pinned: two versions of uv may resolve the same requirements differently, and the key must say what was built."""
 KEPT = 12
-"""Environments of one name kept; older ones go. Several checkouts stay warm; files are hard links, so an old one is cheap."""
+"""Environments of one name kept; older ones go. Several checkouts stay warm; files are hard links, so each is cheap."""
 
 PIP_TO_UV = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
