@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::retention;
 use crate::served::{Models, Served};
 use crate::shared::Shared;
+use crate::store_watch;
 use crate::waiters::News;
 
 /// Names less like the one asked for than this are not suggested (1 is equal).
@@ -63,6 +64,7 @@ impl Engine {
         let tracker = TaskTracker::new();
         tracker.spawn(retention::run(Arc::clone(&shared), options.purge_every));
         let models = Arc::new(ArcSwap::<Models>::default());
+        tracker.spawn(store_watch::run(Arc::clone(&shared)));
         tracker.spawn(expiry::run(Arc::clone(&shared), Arc::clone(&models)));
         let inner = Inner {
             shared,
@@ -215,7 +217,7 @@ impl Engine {
             .map(|served| served.health())
             .collect();
         let stopping = self.inner.shared.draining.is_cancelled();
-        let store = self.inner.shared.store_trouble();
+        let store = self.inner.shared.store.trouble();
         let ready = !stopping && store.is_none() && models.iter().all(|m| m.state == PoolState::Ready);
         Health {
             ready,

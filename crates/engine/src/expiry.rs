@@ -89,7 +89,7 @@ async fn expire(shared: &Shared, models: &ArcSwap<Models>, now: Timestamp) -> bo
         }
         Err(error) => {
             shared.expiries.next.store(i64::MIN, Ordering::Release);
-            shared.store_failed(&error);
+            shared.store.failed(&error);
             false
         }
     }

@@ -22,6 +22,7 @@ mod revoke;
 mod seats;
 mod served;
 mod shared;
+mod store_watch;
 mod submit;
 mod verdict;
 mod waiters;

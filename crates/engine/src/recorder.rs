@@ -64,18 +64,18 @@ async fn persist<'s, T>(shared: &'s Shared, mut write: impl FnMut() -> Writing<'
     loop {
         match write().await {
             Ok(answers) => {
-                shared.store_works();
+                shared.store.works();
                 return Some(answers);
             }
             Err(error) if error.is_temporary() => {
-                shared.store_failed(&error);
+                shared.store.failed(&error);
                 tokio::select! {
                     () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_LONGEST),
                     () = shared.abandon.cancelled() => return None,
                 }
             }
             Err(error) => {
-                shared.store_failed(&error);
+                shared.store.failed(&error);
                 return None;
             }
         }
@@ -112,6 +112,6 @@ fn announce(shared: &Shared, served: &Served, end: End) {
 /// Gives leases back. A store that refuses keeps them as leases of ours; they return to the queue when it is reopened.
 pub(crate) async fn release(shared: Arc<Shared>, leases: Vec<Release>) {
     if let Err(error) = shared.backend.release(leases).await {
-        shared.store_failed(&error);
+        shared.store.failed(&error);
     }
 }

@@ -20,7 +20,7 @@ pub(crate) async fn run(shared: Arc<Shared>, every: Duration) {
                 BETWEEN_CHUNKS
             }
             Err(error) => {
-                shared.store_failed(&error);
+                shared.store.failed(&error);
                 every
             }
         };

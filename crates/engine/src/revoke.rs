@@ -19,7 +19,7 @@ impl Engine {
             .backend
             .cancel(id, REASON, Timestamp::now())
             .await
-            .inspect_err(|error| shared.store_failed(error))?;
+            .inspect_err(|error| shared.store.failed(error))?;
         let (state, stopped) = match cancelled {
             Cancelled::Queued(model) => (self.revoked(id, &model, false), Stopped::Before),
             Cancelled::Leased(model) => (self.revoked(id, &model, true), Stopped::During),

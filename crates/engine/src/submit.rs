@@ -54,8 +54,8 @@ impl Engine {
             .backend
             .submit(task)
             .await
-            .inspect_err(|error| shared.store_failed(error))?;
-        shared.store_works();
+            .inspect_err(|error| shared.store.failed(error))?;
+        shared.store.works();
         if submitted != Submitted::New {
             return self.known(model, submitted);
         }

@@ -20,6 +20,7 @@ use crate::place::{Found, Kept, misnamed};
 use crate::purge::{Ttl, purge};
 use crate::queries;
 use crate::returns::Leased;
+use crate::schema;
 
 /// Delayed tasks that one lease queues, at most: as many as any lease takes at once, and a bounded time.
 const PROMOTED_MAX: i64 = 10_000;
@@ -69,6 +70,10 @@ pub(crate) fn apply(conn: &Connection, op: &mut Op, ttl: Ttl, change: &mut Chang
         Op::Purge { now, slot } => {
             let purged = purge(conn, *now, ttl).map_err(StoreError::sqlite("cannot purge"))?;
             slot.set(Ok(purged));
+        }
+        Op::Probe { slot } => {
+            schema::rewrite_version(conn)?;
+            slot.set(Ok(()));
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::connect::LogPages;
+use crate::error::StoreError;
 
 /// An inbox empty this long is idle.
 pub(crate) const IDLE_AFTER: Duration = Duration::from_millis(20);
@@ -47,7 +48,7 @@ impl Checkpoints {
         now >= pages && now >= self.not_before
     }
 
-    pub(crate) fn run(&mut self, conn: &Connection) {
+    pub(crate) fn run(&mut self, conn: &Connection) -> Result<(), StoreError> {
         let done = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
             Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
         });
@@ -56,6 +57,7 @@ impl Checkpoints {
                 // The next commit starts the log anew and reports its length.
                 self.log.set(0);
                 self.not_before = 0;
+                Ok(())
             }
             Ok((pages, moved)) => {
                 self.not_before = self.log.get().saturating_add(PAGES_WORTH_IT);
@@ -66,10 +68,12 @@ impl Checkpoints {
                         "a long read keeps the store's log from being emptied"
                     );
                 }
+                Ok(())
             }
             Err(error) => {
                 self.not_before = self.log.get().saturating_add(PAGES_WORTH_IT);
                 tracing::warn!(%error, "the store's log could not be moved into the database");
+                Err(StoreError::sqlite("cannot move the log into the database")(error))
             }
         }
     }

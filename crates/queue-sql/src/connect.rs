@@ -35,14 +35,12 @@ impl LogPages {
 }
 
 /// The one connection that writes. The file must exist.
-pub(crate) fn writer(path: &Path) -> Result<(Connection, LogPages), StoreError> {
+pub(crate) fn writer(path: &Path, pages: LogPages) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn =
         Connection::open_with_flags(path, flags).map_err(StoreError::sqlite("cannot open the database"))?;
-    let pages = LogPages::default();
-    prepare_writer(&mut conn, pages.clone())
-        .map_err(StoreError::sqlite("cannot set up the writing connection"))?;
-    Ok((conn, pages))
+    prepare_writer(&mut conn, pages).map_err(StoreError::sqlite("cannot set up the writing connection"))?;
+    Ok(conn)
 }
 
 fn prepare_writer(conn: &mut Connection, pages: LogPages) -> rusqlite::Result<()> {

@@ -59,6 +59,12 @@ impl StoreError {
         }
     }
 
+    /// True when the disk itself failed: what was written last may be there, be lost, or be lost later.
+    pub(crate) fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Sqlite { source, .. }
+            if source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure))
+    }
+
     /// The port's error: this layer's words as context, what lies below as source.
     pub(crate) fn into_queue(self, operation: &'static str) -> QueueError {
         let error = QueueError::new(self.kind(), operation, self.to_string());

@@ -11,8 +11,8 @@
 //! transaction. That is slow and rare; a savepoint around each operation would be paid by every group. Trouble that is
 //! not one operation's own (disk full, I/O error) fails the group at once.
 //!
-//! After a failed flush SQLite rolls back and writes over the frames with the next commit. Should the machine die
-//! before that, a task whose submit answered an error may be found in the log after all; nothing can rule that out.
+//! A group that the disk failed may be found in the log after all, should the process die right then: see `trust` for what
+//! is done about it, and why nothing is written before it has been done.
 
 use std::sync::Arc;
 
@@ -25,13 +25,15 @@ use crate::error::StoreError;
 use crate::files::Files;
 use crate::op::Op;
 use crate::options::Durability;
+use crate::place::Kept;
 use crate::purge::Ttl;
 use crate::returns::Returns;
+use crate::trust::WriterConn;
 
 /// What carries out groups.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    conn: Connection,
+    conn: WriterConn,
     durability: Durability,
     ttl: Ttl,
     depths: Arc<Depths>,
@@ -45,7 +47,7 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(crate) fn new(
-        conn: Connection,
+        conn: WriterConn,
         durability: Durability,
         ttl: Ttl,
         depths: Arc<Depths>,
@@ -65,11 +67,18 @@ impl Groups {
     }
 
     pub(crate) fn conn(&self) -> &Connection {
-        &self.conn
+        self.conn.get()
     }
 
-    pub(crate) fn into_conn(self) -> Connection {
-        self.conn
+    pub(crate) fn close(self) -> rusqlite::Result<()> {
+        self.conn.close()
+    }
+
+    /// A checkpoint failed: when it was the disk's doing, see `trust`.
+    pub(crate) fn checkpoint_failed(&mut self, error: &StoreError) {
+        if error.is_of_the_disk() {
+            self.conn.doubt(Vec::new());
+        }
     }
 
     /// Carries out the group and answers every operation in it.
@@ -83,8 +92,14 @@ impl Groups {
             }
             Err(error) if ops.len() == 1 || error.kind() == QueueErrorKind::Unavailable => {
                 self.failed(&error, ops.len());
-                ops.into_iter()
-                    .for_each(|op| op.fail(error.clone(), &self.returns));
+                let in_doubt = error.is_of_the_disk();
+                let unkept: Vec<Kept> = ops
+                    .into_iter()
+                    .flat_map(|op| op.fail(error.clone(), &self.returns))
+                    .collect();
+                if in_doubt {
+                    self.conn.doubt(unkept);
+                }
             }
             Err(_) => ops.into_iter().for_each(|op| self.run(vec![op])),
         }
@@ -92,6 +107,9 @@ impl Groups {
 
     /// All of it or nothing of it; what it does to the depths if all.
     fn commit(&mut self, ops: &mut [Op]) -> Result<Change, StoreError> {
+        if self.conn.settle()? {
+            self.flushing = None;
+        }
         self.roll_back()?;
         self.flush_at_commit(ops.iter().any(Op::promises_durability))?;
         let applied = self.apply_all(ops);
@@ -107,10 +125,10 @@ impl Groups {
         self.execute("BEGIN IMMEDIATE")
             .map_err(StoreError::sqlite("cannot begin a transaction"))?;
         for op in ops {
-            apply(&self.conn, op, self.ttl, &mut change)?;
+            apply(self.conn.get(), op, self.ttl, &mut change)?;
         }
         change
-            .look_up_due(&self.conn)
+            .look_up_due(self.conn.get())
             .map_err(StoreError::sqlite("cannot look up when the next task is due"))?;
         self.execute("COMMIT")
             .map_err(StoreError::sqlite("cannot commit"))?;
@@ -118,11 +136,11 @@ impl Groups {
     }
 
     fn execute(&self, sql: &str) -> rusqlite::Result<()> {
-        self.conn.prepare_cached(sql)?.execute([]).map(drop)
+        self.conn.get().prepare_cached(sql)?.execute([]).map(drop)
     }
 
     fn roll_back(&self) -> Result<(), StoreError> {
-        if self.conn.is_autocommit() {
+        if self.conn.get().is_autocommit() {
             return Ok(());
         }
         self.execute("ROLLBACK")
@@ -135,6 +153,7 @@ impl Groups {
         if self.flushing != Some(flush) {
             let level = if flush { "full" } else { "normal" };
             self.conn
+                .get()
                 .pragma_update(None, "synchronous", level)
                 .map_err(StoreError::sqlite("cannot choose when to flush"))?;
             self.flushing = Some(flush);
@@ -176,7 +195,6 @@ mod tests {
     use crate::files::Janitor;
     use crate::op::{Ending, Slot, Submission};
     use crate::options::SqliteOptions;
-    use crate::place::Kept;
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -191,7 +209,7 @@ mod tests {
             tombstones: DAY,
         };
         let groups = Groups::new(
-            database.conn,
+            WriterConn::new(&options.path, database.conn, database.log),
             Durability::Fsync,
             ttl,
             Arc::new(database.depths),
@@ -285,7 +303,7 @@ mod tests {
         assert_eq!(leased.try_recv().unwrap().unwrap().take().len(), 3);
         // Something is where the second task's outcome should go.
         groups
-            .conn
+            .conn()
             .execute("INSERT INTO outcomes (seq, kind, bytes) VALUES (2, 0, x'00')", [])
             .unwrap();
 
@@ -307,7 +325,7 @@ mod tests {
         let depth = groups.depths.get(&digits());
         assert_eq!((depth.tasks, depth.bytes), (1, 7));
         let started: i64 = groups
-            .conn
+            .conn()
             .query_row("SELECT count(*) FROM tasks WHERE state = 1", [], |r| r.get(0))
             .unwrap();
         assert_eq!(started, 1, "the failed completion left its task as it was");
@@ -317,12 +335,12 @@ mod tests {
     fn a_full_disk_fails_the_group_leaves_the_depths_and_passes() {
         let (mut groups, _dir) = groups();
         let pages: i64 = groups
-            .conn
+            .conn()
             .pragma_query_value(None, "page_count", |r| r.get(0))
             .unwrap();
         let limit = |groups: &Groups, pages: i64| {
             groups
-                .conn
+                .conn()
                 .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
                 .unwrap();
         };

@@ -45,6 +45,7 @@ mod reader;
 mod returns;
 mod schema;
 mod store;
+mod trust;
 mod writer;
 
 pub use open::Opened;

@@ -89,6 +89,9 @@ pub(crate) enum Op {
         now: Timestamp,
         slot: Slot<Purged, Doomed>,
     },
+    Probe {
+        slot: Slot<()>,
+    },
 }
 
 impl Op {
@@ -103,6 +106,7 @@ impl Op {
                 | Self::Retry { .. }
                 | Self::Cancel { .. }
                 | Self::Purge { .. }
+                | Self::Probe { .. }
         )
     }
 
@@ -117,7 +121,8 @@ impl Op {
             | Self::Retry { .. }
             | Self::Cancel { .. }
             | Self::Expire { .. }
-            | Self::Purge { .. } => 0,
+            | Self::Purge { .. }
+            | Self::Probe { .. } => 0,
         }
     }
 
@@ -147,22 +152,31 @@ impl Op {
             Self::Purge { slot, .. } => {
                 slot.settle("purge", |purged| Doomed::new(purged.count, purged.files, files));
             }
+            Self::Probe { slot } => slot.settle("probe", |()| ()),
         }
     }
 
-    /// Nothing of it happened.
-    pub(crate) fn fail(self, error: StoreError, returns: &Arc<Returns>) {
+    /// It did not happen, or nobody knows. What it would have kept is the caller's to drop, which removes it.
+    pub(crate) fn fail(self, error: StoreError, returns: &Arc<Returns>) -> Vec<Kept> {
         match self {
-            Self::Submit { slot, .. } => slot.fail("submit", error),
+            Self::Submit { task, slot } => {
+                slot.fail("submit", error);
+                return vec![task.input];
+            }
             Self::Lease { slot, .. } => slot.fail("lease", error),
             Self::Release { slot, .. } => slot.fail("release", error),
             Self::GiveBack { leases } => returns.put_back(leases),
-            Self::Finish { slot, .. } => slot.fail("finish", error),
+            Self::Finish { endings, slot } => {
+                slot.fail("finish", error);
+                return endings.into_iter().map(|ending| ending.outcome).collect();
+            }
             Self::Retry { slot, .. } => slot.fail("retry", error),
             Self::Cancel { slot, .. } => slot.fail("cancel", error),
             Self::Expire { slot, .. } => slot.fail("expire", error),
             Self::Purge { slot, .. } => slot.fail("purge", error),
+            Self::Probe { slot } => slot.fail("probe", error),
         }
+        Vec::new()
     }
 }
 

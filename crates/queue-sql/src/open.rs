@@ -43,7 +43,8 @@ pub(crate) struct Database {
 pub(crate) fn open(path: &Path) -> Result<Database, StoreError> {
     let lock = Lock::take(path)?;
     let created = create_if_missing(path)?;
-    let (mut conn, log) = connect::writer(path)?;
+    let log = LogPages::default();
+    let mut conn = connect::writer(path, log.clone())?;
     schema::upgrade(&mut conn)?;
     use_wal(&conn)?;
     let requeued = give_back_leases(&mut conn).map_err(StoreError::sqlite(

@@ -70,6 +70,13 @@ fn version(conn: &Connection) -> Result<usize, StoreError> {
     usize::try_from(version).map_err(|_| StoreError::Damaged(format!("the schema version is {version}")))
 }
 
+/// Writes what is there already: the smallest change that goes the whole way to the disk. For probes.
+pub(crate) fn rewrite_version(conn: &Connection) -> Result<(), StoreError> {
+    let version: i64 = pragma(conn, "user_version")?;
+    conn.pragma_update(None, "user_version", version)
+        .map_err(StoreError::sqlite("cannot write a probe"))
+}
+
 fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> Result<T, StoreError> {
     conn.pragma_query_value(None, name, |row| row.get(0))
         .map_err(StoreError::sqlite("cannot read the file's header"))

@@ -27,6 +27,7 @@ use crate::place::Kept;
 use crate::purge::Ttl;
 use crate::reader::{self, READS_MAX, Read};
 use crate::returns::Returns;
+use crate::trust::WriterConn;
 use crate::writer::{GROUP_OPS_MAX, Writer};
 
 /// The SQLite store: [`Broker`] and [`ResultStore`] in one database. Cheap to clone; all clones are one store. Its futures
@@ -155,7 +156,7 @@ fn start(options: &SqliteOptions) -> Result<SqliteStore, StoreError> {
         })?);
     }
     let groups = Groups::new(
-        database.conn,
+        WriterConn::new(&options.path, database.conn, database.log.clone()),
         options.durability,
         ttl,
         Arc::clone(&depths),
@@ -302,6 +303,16 @@ impl Broker for SqliteStore {
 
     async fn position(&self, id: TaskId) -> Result<Option<u64>, QueueError> {
         self.read("position", |reply| Read::Position { id, reply }).await
+    }
+
+    /// A file where the payloads are, with room for more than a row, and a commit.
+    async fn probe(&self) -> Result<(), QueueError> {
+        if self.inner.writer.is_closed() {
+            return Err(self.ended("probe"));
+        }
+        self.files().probe().await.map_err(|e| e.into_queue("probe"))?;
+        let (slot, reply) = Slot::new();
+        self.write("probe", Op::Probe { slot }, reply).await
     }
 
     async fn close(&self) -> Result<(), QueueError> {

@@ -43,15 +43,21 @@ impl Writer {
     pub(crate) fn run(mut self) {
         while let Some(ops) = self.gather() {
             if ops.is_empty() {
-                self.checkpoints.run(self.groups.conn());
+                self.checkpoint();
                 continue;
             }
             self.carry_out(ops);
             if self.checkpoints.needed() {
-                self.checkpoints.run(self.groups.conn());
+                self.checkpoint();
             }
         }
         self.end();
+    }
+
+    fn checkpoint(&mut self) {
+        if let Err(error) = self.checkpoints.run(self.groups.conn()) {
+            self.groups.checkpoint_failed(&error);
+        }
     }
 
     /// The next group; empty when idle with a log worth emptying, `None` at the end.
@@ -111,7 +117,7 @@ impl Writer {
             tracing::error!("the thread that removes payload files panicked");
         }
         // The last connection to go empties the log into the database and removes it.
-        if let Err((_, error)) = self.groups.into_conn().close() {
+        if let Err(error) = self.groups.close() {
             tracing::warn!(%error, "the store did not close cleanly, its log is read at the next start");
         }
         drop(self.lock);

@@ -129,7 +129,8 @@ pub const POSITION_MAX: u64 = 10_000;
 /// Promises that every implementation keeps, and the conformance suite checks by name:
 ///
 /// - *Accepted means durable.* When `submit` returns `New` or `Replayed`, the task is on stable storage, unless
-///   [`Capabilities::durable`] is false. When it returns an error, the task does not exist.
+///   [`Capabilities::durable`] is false. When it returns an error, the task does not exist;
+///   only where the process dies right after a failed disk flush may it be found, whole, at the next opening.
 /// - *Ids are unique.* A second `submit` of an id is an error and changes nothing.
 /// - *One key, one task.* Of all submits to a model with one idempotency key, however many at once and across crashes, the
 ///   first makes its task. A later one is `Replayed` when its digest is the same and `KeyReused` when it is not, and
@@ -174,6 +175,10 @@ pub trait Broker: Send + Sync {
     /// How many queued tasks of the same model go before this one (0 = next), counted up to
     /// [`POSITION_MAX`]; `None` when the task is not queued, or not due yet.
     async fn position(&self, id: TaskId) -> Result<Option<u64>, QueueError>;
+
+    /// Finds out whether work can be stored now, by storing something small as durably as a task and removing it again. The
+    /// error says why not.
+    async fn probe(&self) -> Result<(), QueueError>;
 
     /// Finishes what was begun and closes. Later calls answer `Closed`. Idempotent.
     async fn close(&self) -> Result<(), QueueError>;

@@ -115,7 +115,7 @@ codes! {
         "Send it again; accepted tasks are kept and go on after the restart.";
     StoreUnavailable = "store_unavailable", 503, 74, "The task store cannot be written",
         "The store refused a write: disk full, I/O error, or locked.",
-        "The server's log names the error; nothing was accepted.";
+        "Send it again after `Retry-After` seconds; nothing was accepted. `/health/ready` and the server's log name the error.";
     Internal = "internal", 500, 70, "Something went wrong in the server",
         "A bug in Cresset.",
         "Report it with the request id; the server's log has the details.";

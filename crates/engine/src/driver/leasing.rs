@@ -87,7 +87,7 @@ impl Driver {
         let leases = match leased {
             Ok(leases) => leases,
             Err(error) => {
-                self.shared.store_failed(&error);
+                self.shared.store.failed(&error);
                 self.lease_not_before = self.shared.now() + LEASE_PAUSE;
                 return;
             }

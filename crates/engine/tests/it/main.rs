@@ -12,4 +12,5 @@ mod house;
 mod idempotency;
 mod life;
 mod stopping;
+mod store;
 mod times;

@@ -13,9 +13,13 @@ use cresset_task::TaskId;
 
 use super::checksum::checksum;
 use super::name::shard_name;
-use super::{FileName, FileRef, Files, NewFile, Part};
+use super::{FileName, FileRef, Files, NewFile, Part, blocking_failed};
 use crate::codec::Stored;
 use crate::error::StoreError;
+use crate::lock::beside;
+
+/// What a probe writes: a disk with less room than this is full.
+const PROBE_BYTES: usize = 256 * 1024;
 
 impl Files {
     /// Writes one payload, as durable as a row will be when this returns. Blocks.
@@ -46,6 +50,26 @@ impl Files {
             checksum: checksum(&stored.bytes),
         };
         Ok(NewFile::new(reference, Arc::clone(self)))
+    }
+
+    /// Finds out whether there is room for payloads: writes a file of the size that rows leave to files, and removes it.
+    pub(crate) async fn probe(self: &Arc<Self>) -> Result<(), StoreError> {
+        let files = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let path = beside(&files.folder, ".probe");
+            let probed = File::create(&path)
+                .map_err(StoreError::io("cannot create the probe", &path))
+                .and_then(|mut file| files.fill(&mut file, &path, &[0; PROBE_BYTES]));
+            let removed = match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    Err(StoreError::io("cannot remove the probe", &path)(error))
+                }
+                _ => Ok(()),
+            };
+            probed.and(removed)
+        })
+        .await
+        .map_err(|e| blocking_failed(e, "the disk was not probed"))?
     }
 
     fn fill(&self, file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {

@@ -29,6 +29,7 @@ pub(super) async fn a_closed_store_answers_closed(world: World) {
     closed(store.recall(&model("digits"), &idempotency).await);
     closed(store.fetch(TaskId::fresh()).await);
     closed(store.purge(at(5)).await);
+    closed(store.probe().await);
 }
 
 pub(super) async fn closing_twice_or_at_once_is_fine(world: World) {

@@ -35,6 +35,18 @@ pub(super) async fn depth_is_exact_through_every_operation(world: World) {
     assert_eq!(world.depth("embed"), queued(1, 7));
 }
 
+pub(super) async fn a_probe_of_a_working_store_changes_nothing(world: World) {
+    let id = world.submit(task("digits")).await;
+    let before = world.record(id).await;
+    for _ in 0..3 {
+        world.store.probe().await.unwrap();
+    }
+    assert_eq!(world.depth("digits"), queued(1, 7));
+    let world = world.crash().await;
+    assert_eq!(world.record(id).await, before);
+    assert_eq!(world.depth("digits"), queued(1, 7));
+}
+
 pub(super) async fn depth_is_exact_after_a_crash(world: World) {
     world.submit_many("digits", 5).await;
     world.submit_many("embed", 2).await;

@@ -201,6 +201,7 @@ table! { $
     depth {
         depth_is_exact_through_every_operation,
         depth_is_exact_after_a_crash,
+        a_probe_of_a_working_store_changes_nothing,
     }
     close {
         a_closed_store_answers_closed,

@@ -1,0 +1,145 @@
+//! A store that refuses: who is told, for how long, and what is lost (nothing).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cresset_engine::{Engine, EngineOptions};
+use cresset_queue::{
+    Broker, Cancelled, Capabilities, Completion, Depth, Expiries, Finished, Idempotency, Lease, LeaseRequest,
+    Lookup, NewTask, QueueError, QueueErrorKind, Release, ResultStore, Retry, Submitted,
+};
+use cresset_queue_sql::SqliteStore;
+use cresset_runner::testing::FakePool;
+use cresset_task::{Code, ModelName, State, TaskId, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::house::{LONG, config, echo, store, submission, until};
+
+/// A store whose disk is full when it is told so.
+struct Moody {
+    store: SqliteStore,
+    full: AtomicBool,
+    probes: AtomicUsize,
+}
+
+impl Moody {
+    fn write(&self, operation: &'static str) -> Result<(), QueueError> {
+        if self.full.load(Ordering::SeqCst) {
+            let error = QueueError::new(QueueErrorKind::Unavailable, operation, "sqlite: cannot commit");
+            return Err(error.because("database or disk is full"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Broker for Moody {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+    async fn submit(&self, task: NewTask) -> Result<Submitted, QueueError> {
+        self.write("submit")?;
+        self.store.submit(task).await
+    }
+    async fn recall(&self, model: &ModelName, key: &Idempotency) -> Result<Option<Submitted>, QueueError> {
+        self.store.recall(model, key).await
+    }
+    async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, QueueError> {
+        self.write("lease")?;
+        self.store.lease(request).await
+    }
+    async fn release(&self, leases: Vec<Release>) -> Result<(), QueueError> {
+        self.write("release")?;
+        self.store.release(leases).await
+    }
+    fn depth(&self, model: &ModelName) -> Depth {
+        self.store.depth(model)
+    }
+    async fn position(&self, id: TaskId) -> Result<Option<u64>, QueueError> {
+        self.store.position(id).await
+    }
+    async fn probe(&self) -> Result<(), QueueError> {
+        self.probes.fetch_add(1, Ordering::SeqCst);
+        self.write("probe")?;
+        self.store.probe().await
+    }
+    async fn close(&self) -> Result<(), QueueError> {
+        self.store.close().await
+    }
+}
+
+#[async_trait]
+impl ResultStore for Moody {
+    async fn finish(&self, completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError> {
+        self.write("finish")?;
+        self.store.finish(completions).await
+    }
+    async fn retry(&self, retries: Vec<Retry>) -> Result<Vec<Finished>, QueueError> {
+        self.write("retry")?;
+        self.store.retry(retries).await
+    }
+    async fn cancel(&self, id: TaskId, reason: &str, now: Timestamp) -> Result<Cancelled, QueueError> {
+        self.write("cancel")?;
+        self.store.cancel(id, reason, now).await
+    }
+    async fn expire(&self, now: Timestamp) -> Result<Expiries, QueueError> {
+        self.write("expire")?;
+        self.store.expire(now).await
+    }
+    async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError> {
+        self.store.fetch(id).await
+    }
+    async fn purge(&self, now: Timestamp) -> Result<usize, QueueError> {
+        self.write("purge")?;
+        self.store.purge(now).await
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_until_it_has_room_again_and_costs_no_result() {
+    let dir = tempfile::tempdir().unwrap();
+    let moody = Arc::new(Moody {
+        store: store(dir.path()),
+        full: AtomicBool::new(false),
+        probes: AtomicUsize::new(0),
+    });
+    let engine = Engine::start(moody.clone(), &EngineOptions::default());
+    let (events, news) = mpsc::channel(16);
+    let pool = FakePool::by_hand(1, 2, events);
+    engine.serve(Arc::new(config()), pool.clone(), news);
+    pool.all_up();
+    until(|| engine.health().ready).await;
+    let accepted = engine.submit(submission("1")).await.unwrap();
+    let job = pool.next_job().await;
+
+    moody.full.store(true, Ordering::SeqCst);
+    // Its result has nowhere to go: it is kept, and tried again.
+    assert!(pool.finish(job.batch, echo(job.items)));
+    let refused = engine.submit(submission("2")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::StoreUnavailable);
+    assert_eq!(refused.code().http_status(), 503);
+    assert!(refused.retry_after().is_some());
+    let health = engine.health();
+    assert!(!health.ready);
+    let why = health.store.unwrap();
+    assert!(why.contains("disk is full"), "{why}");
+    // It stays told for as long as it is so, whoever asks.
+    let probes = moody.probes.load(Ordering::SeqCst);
+    tokio::time::timeout(LONG, async {
+        while moody.probes.load(Ordering::SeqCst) < probes + 2 {
+            assert!(engine.health().store.is_some());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+
+    moody.full.store(false, Ordering::SeqCst);
+    until(|| engine.health().ready).await;
+    let view = engine.wait(accepted.id, LONG).await.unwrap();
+    assert_eq!((view.record.state, view.record.attempts.0), (State::Success, 1));
+    engine.submit(submission("3")).await.unwrap();
+    engine.stop(Duration::ZERO).await;
+}
