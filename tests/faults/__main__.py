@@ -18,7 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from faults.run import replay, run_seed
+from faults.families import FAMILIES
+from faults.run import FAULT_SECONDS, How, replay, run_seed
 
 HERE = Path(__file__).resolve().parent
 #: A run takes some ten seconds; one whose server is stuck waits a minute in several places.
@@ -29,10 +30,12 @@ DOUBLED = ("ends_once", "one_task_per_key", "nothing_uncalled_for")
 STUCK = ("accepted_ends", "settles", "stops_in_time", "starts_again")
 
 
-def one(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+def one(seed: int, how: How) -> dict[str, Any]:
     """One seed in its own process."""
-    command = [sys.executable, "-m", "faults", "--cache", str(arguments.cache), "--keep", str(arguments.keep)]
-    command += ["--seed", str(seed), "--json"]
+    command = [sys.executable, "-m", "faults", "--seed", str(seed), "--json", "--cache", str(how.cache)]
+    command += ["--keep", str(how.keep), "--durability", how.durability, "--seconds", str(how.seconds)]
+    if how.families:
+        command += ["--families", ",".join(how.families)]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=SEED_SECONDS_MAX, check=False, cwd=HERE.parent
@@ -45,21 +48,21 @@ def one(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
         return {"seed": seed, "broken": f"the harness ended with {done.returncode}:\n{done.stderr[-2000:]}"}
 
 
-def all_of(seeds: Iterable[int], arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The verdicts, in the order of the seeds, `arguments.jobs` at a time."""
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        running = [pool.submit(one, seed, arguments) for seed in seeds]
+def all_of(seeds: Iterable[int], jobs: int, how: How) -> Iterator[dict[str, Any]]:
+    """The verdicts, in the order of the seeds, `jobs` at a time."""
+    with ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(one, seed, how) for seed in seeds]
         for run in running:
             yield run.result()
 
 
-def many(seeds: range, arguments: argparse.Namespace) -> int:
+def many(seeds: range, jobs: int, how: How) -> int:
     """All of them; the number of those in which something was found."""
     began = time.monotonic()
     bad = 0
     totals: Counter[str] = Counter()
     rules: Counter[str] = Counter()
-    for verdict in all_of(seeds, arguments):
+    for verdict in all_of(seeds, jobs, how):
         if "broken" in verdict:
             bad += 1
             rules["harness"] += 1
@@ -90,6 +93,14 @@ def absolute(text: str) -> Path:
     return Path(text).absolute()
 
 
+def named(text: str) -> list[str]:
+    """Families of faults, with commas between them."""
+    names = text.split(",")
+    if unknown := sorted(set(names) - set(FAMILIES)):
+        raise argparse.ArgumentTypeError(f"there is no family {unknown}; there are {', '.join(FAMILIES)}")
+    return names
+
+
 def main() -> int:
     """Exit status 1 when anything was found."""
     parser = argparse.ArgumentParser(prog="faults", description="Seeded faults against the real program.")
@@ -100,13 +111,17 @@ def main() -> int:
     home = HERE.parents[1] / "target" / "faults"
     parser.add_argument("--cache", type=absolute, default=home)
     parser.add_argument("--keep", type=absolute, default=home / "kept", help="where the folders of bad runs are kept")
+    parser.add_argument("--families", type=named, help="break these instead of what the seed draws, with commas")
+    parser.add_argument("--durability", default="fsync", help="`os` to see that power cuts are noticed")
+    parser.add_argument("--seconds", type=float, default=FAULT_SECONDS, help="break things for so long")
     parser.add_argument("--json", action="store_true", help="with --seed: print the verdict as JSON")
     arguments = parser.parse_args()
+    how = How(arguments.cache, arguments.keep, arguments.families, arguments.durability, arguments.seconds)
     if arguments.seed is None:
         seeds = range(arguments.first, arguments.first + arguments.seeds)
         print(f"seeds {seeds[0]} to {seeds[-1]}, {arguments.jobs} at a time", flush=True)
-        return 1 if many(seeds, arguments) else 0
-    verdict = run_seed(arguments.seed, arguments.cache, arguments.keep)
+        return 1 if many(seeds, arguments.jobs, how) else 0
+    verdict = run_seed(arguments.seed, how)
     if arguments.json:
         print(json.dumps(asdict(verdict)))
     else:

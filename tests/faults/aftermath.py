@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from faults.client import Client
-from faults.history import TERMINAL, Fault, History, Row, Stored, Wrong
+from faults.history import TERMINAL, Fault, History, Missing, Row, Stored, Wrong
 from faults.process import DRAIN_SECONDS, LONG, Process
 
 #: A stop of a server at rest: its drain time does not count, there is nothing to drain.
@@ -41,7 +41,8 @@ class Aftermath:
         for task in tasks:
             while True:
                 seen = client.read(task, wait="2s")
-                if (seen is not None and seen.status in TERMINAL) or time.monotonic() > limit:
+                ended = isinstance(seen, Missing) or (seen is not None and seen.status in TERMINAL)
+                if ended or time.monotonic() > limit:
                     break
                 if seen is None:
                     self._pause.wait(0.05)

@@ -60,6 +60,7 @@ class Case:
         self.stored: list[Stored] = []
         self.wrongs: list[Wrong] = []
         self.clock_moved = False
+        self.power_cuts: list[float] = []
         #: From a task's id to the submit that made it, as its 202 said.
         self.op_of: dict[str, int] = {}
         for event in self.events:
@@ -88,6 +89,8 @@ class Case:
                 self.wrongs.append(event)
             case Fault():
                 self.clock_moved |= "clock" in event.what
+                if event.what.startswith("power cut"):
+                    self.power_cuts.append(event.at)
 
     def accepted(self) -> Iterator[tuple[int, str, float]]:
         """Each 202: the submit, its task, and when it was answered."""
@@ -295,7 +298,11 @@ def counts_only_grow(case: Case) -> Iterator[Offence]:
                 shrunk = read.attempts < latest.attempts or read.retries < latest.retries
                 # Only the newest entries of a long history are kept.
                 lost = {entry for entry in latest.history if entry not in read.history}
-                if shrunk or (lost and max(lost) > min(read.history, default=0)):
+                # That a task was begun is not flushed: after a power cut nobody computes it any more.
+                forgotten = any(latest.sent < cut < read.at for cut in case.power_cuts)
+                if forgotten:
+                    pass
+                elif shrunk or (lost and max(lost) > min(read.history, default=0)):
                     what = f"it shrank:\n  {latest.text}\n  {read.text}"
                     yield Offence(3, "counts_only_grow", what, task, op, read.at)
                     break

@@ -67,7 +67,7 @@ class Client:
         self._history.tell(told)
         return told
 
-    def read(self, task: str, wait: str | None = None) -> Seen | None:
+    def read(self, task: str, wait: str | None = None) -> Seen | Missing | None:
         """A task as it is; none when that could not be learnt."""
         sent = time.monotonic()
         answer = self.request("GET", f"/v1/tasks/{task}" + (f"?wait={wait}" if wait else ""))
@@ -79,7 +79,9 @@ class Client:
             self._history.tell(seen)
             return seen
         if answer[0] in (404, 410):
-            self._history.tell(Missing(sent, at, task, answer[0]))
+            missing = Missing(sent, at, task, answer[0])
+            self._history.tell(missing)
+            return missing
         return None
 
     def cancel(self, task: str) -> None:

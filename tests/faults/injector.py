@@ -1,7 +1,6 @@
 """Breaks things, one after the other, as the seed says; and mends them at the end.
 
-A fault is a method here; the table at the end of the class says how often each is drawn. Which are drawn at all is
-decided once for each seed, so that some runs are all kills and others all disk.
+A fault is a method here; `families` decides which of them a seed draws from.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from faults.disk import SmallDisk
 from faults.history import Fault, History, Wrong
 from faults.models import TIMEOUT_SECONDS
 from faults.process import DRAIN_SECONDS, LONG, Process
@@ -31,7 +31,15 @@ CLOCK_HEAL = 60.0
 class Injector:
     """The faults of one run."""
 
-    def __init__(self, process: Process, shim: Shim, history: History, seed: int) -> None:
+    def __init__(
+        self,
+        process: Process,
+        shim: Shim,
+        history: History,
+        seed: int,
+        families: list[str],
+        small_disk: SmallDisk | None,
+    ) -> None:
         self._process = process
         self._shim = shim
         self._history = history
@@ -39,18 +47,18 @@ class Injector:
         self._pause = threading.Event()
         self._hangs = HANGS_MAX
         self._clock_highest = 0.0
-        families: dict[str, tuple[Callable[[], None], ...]] = {
+        self._small_disk = small_disk
+        faults: dict[str, tuple[Callable[[], None], ...]] = {
             "server": (self.kill_server, self.kill_server_twice),
             "instance": (self.kill_instance, self.kill_instance, self.stop_instance, self.hang_instance),
             "pause": (self.stop_server,),
             "drain": (self.drain, self.drain_and_kill, self.stop_twice),
             "disk": (self.fail_disk, self.fail_disk, self.kill_on_bad_disk, self.start_on_bad_disk),
             "clock": (self.move_clock,),
+            "power": (self.cut_power, self.cut_power),
+            "small_disk": (self.fill_disk, self.kill_on_full_disk, self.start_on_full_disk),
         }
-        names = list(families)
-        drawn = self._rng.sample(names, self._rng.randrange(1, len(names) + 1))
-        self.families = sorted({*drawn, "server"} if self._rng.random() < 0.7 else drawn)
-        self._faults = [fault for name in self.families for fault in families[name]]
+        self._faults = [fault for name in families for fault in faults[name]]
 
     def run(self, seconds: float) -> None:
         """Breaks things for so long, then mends all."""
@@ -63,6 +71,7 @@ class Injector:
 
     def heal(self) -> None:
         self._shim.disk()
+        self._empty_disk()
         if self._shim.clock != 0 or self._clock_highest:
             # Forward only: a time that was set by a later clock would be waited for.
             self._move_clock(self._clock_highest - self._shim.clock + CLOCK_HEAL)
@@ -89,6 +98,7 @@ class Injector:
                 return
             self._tell(f"server refused to start ({why}), status {self._process.wait(0)}")
             self._shim.disk()
+            self._empty_disk()
         self._wrong("starts_again", "it does not start on its own data folder")
         raise RuntimeError(f"the server does not start; see {self._process.log}")
 
@@ -209,6 +219,45 @@ class Injector:
         self._start("on a bad disk")
         self._sleep(self._rng.uniform(0.05, 0.5))
         self._good_disk()
+
+    def cut_power(self) -> None:
+        """What was not flushed is gone."""
+        assert self._process.journal is not None
+        self._process.kill_all()
+        self._tell(f"power cut: {self._process.journal.cut(self._rng)}")
+        self._start("after a power cut")
+
+    def _fill_disk(self) -> None:
+        assert self._small_disk is not None
+        leave = self._rng.choice((0, 0, 4096, 100_000, 500_000))
+        self._small_disk.fill(leave)
+        self._tell(f"disk is really full, but for {leave} bytes")
+
+    def _empty_disk(self) -> None:
+        if self._small_disk is not None:
+            self._small_disk.free()
+            self._tell("disk has room again")
+
+    def fill_disk(self) -> None:
+        self._fill_disk()
+        self._sleep(self._rng.uniform(0.1, 1.0))
+        self._empty_disk()
+
+    def kill_on_full_disk(self) -> None:
+        self._fill_disk()
+        self._sleep(self._rng.uniform(0.05, 0.5))
+        self._process.kill()
+        self._tell("kill -9 of the server")
+        self._empty_disk()
+        self._start("after a kill on a full disk")
+
+    def start_on_full_disk(self) -> None:
+        self._process.kill()
+        self._tell("kill -9 of the server")
+        self._fill_disk()
+        self._start("on a full disk")
+        self._sleep(self._rng.uniform(0.05, 0.5))
+        self._empty_disk()
 
     def move_clock(self) -> None:
         seconds = self._rng.choice((-3600.0, -60.0, -1.0, -0.05, 0.05, 1.0, 60.0, 3600.0)) * self._rng.uniform(0.5, 1.5)

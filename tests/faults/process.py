@@ -13,6 +13,8 @@ from pathlib import Path
 
 from support.server import program
 
+from faults.powercut import Journal
+
 #: A start, a stop and whatever else a server must do by itself takes no longer on a busy machine.
 LONG = 60.0
 DRAIN_SECONDS = 2
@@ -36,12 +38,17 @@ class Process:
         self.address = (own_address(), 8700)
         self.mark = environment[MARK]
         self.lives = 0
+        self.journal: Journal | None = None
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("CRESSET_")} | environment
         self._cache = cache
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         assert not self.is_alive()
+        environment = self._environment
+        if self.journal is not None:
+            self.journal.trim()
+            environment = environment | self.journal.environment
         host, port = self.address
         command = [str(program()), "serve", str(self.models), "--listen", f"{host}:{port}"]
         command += ["--data-dir", str(self.data), "--cache-dir", str(self._cache)]
@@ -50,7 +57,7 @@ class Process:
             log.write(f"---- life {self.lives}\n".encode())
             log.flush()
             self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.data.parent, env=self._environment
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.data.parent, env=environment
             )
         self.lives += 1
 
@@ -86,6 +93,15 @@ class Process:
         if self._child is not None:
             self._child.kill()
             self._child.wait(LONG)
+
+    def kill_all(self) -> None:
+        """kill -9 of the server and of whatever it has started, as when the machine goes."""
+        self.kill()
+        for pid in self.marked():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        while self.marked():
+            time.sleep(0.005)
 
     def wait(self, seconds: float) -> int | None:
         """Its exit status, or none when it still runs after this time."""

@@ -15,14 +15,17 @@ from faults import shim
 from faults.aftermath import Aftermath
 from faults.checker import Offence, check, report
 from faults.client import Client
+from faults.disk import SmallDisk
+from faults.families import drawn, possible
 from faults.history import Event, History, Wrong, render
 from faults.injector import Injector
 from faults.models import NOTES, TRIES, runs_in, write_models
+from faults.powercut import Journal
 from faults.process import LONG, MARK, Process
 from faults.proxy import Proxy
 from faults.workload import Workload
 
-#: How long things are broken.
+#: How long things are broken, unless told otherwise.
 FAULT_SECONDS = 4.0
 #: Reports in full; of more of one kind, the number is enough.
 REPORTS_MAX = 6
@@ -47,12 +50,27 @@ def replay(seed: int) -> str:
     return f"make faults FAULT_SEED={seed}"
 
 
-def run_seed(seed: int, cache: Path, keep: Path | None = None) -> Verdict:
-    """Runs one seed in a folder of its own, which is kept below `keep` when something was found."""
+@dataclass(frozen=True)
+class How:
+    """What a run is told beside its seed."""
+
+    #: Where the fault library and the server's own cache lie.
+    cache: Path
+    #: Where the folders of runs that found something are kept.
+    keep: Path
+    #: Instead of what the seed draws.
+    families: list[str] | None = None
+    durability: str = "fsync"
+    seconds: float = FAULT_SECONDS
+
+
+def run_seed(seed: int, how: How) -> Verdict:
+    """Runs one seed in a folder of its own, which is kept when something was found."""
+    families = possible(how.families or drawn(seed))
     began = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix=f"faults-{seed}-"))
     history = History()
-    run = _Run(seed, home, cache, history)
+    run = _Run(seed, home, history, families, how)
     try:
         run.go()
     except Exception as error:
@@ -66,7 +84,7 @@ def run_seed(seed: int, cache: Path, keep: Path | None = None) -> Verdict:
     offences = check(events)
     verdict = Verdict(
         seed=seed,
-        families=run.injector.families,
+        families=families,
         tasks=len(run.workload.tasks),
         faults=sum(type(event).__name__ == "Fault" for event in events),
         seconds=time.monotonic() - began,
@@ -75,14 +93,13 @@ def run_seed(seed: int, cache: Path, keep: Path | None = None) -> Verdict:
     )
     if offences:
         verdict.text = _text(verdict, events)
-        if keep is not None:
-            keep.mkdir(parents=True, exist_ok=True)
-            kept = keep / f"seed-{seed}"
-            shutil.rmtree(kept, ignore_errors=True)
-            (home / "verdict.txt").write_text(verdict.text)
-            (home / "history.txt").write_text(render(events, min(event.at for event in events)))
-            shutil.move(home, kept)
-            verdict.text += f"\nthe run's folder (server.log, data) is kept: {kept}"
+        kept = how.keep / f"seed-{seed}"
+        shutil.rmtree(kept, ignore_errors=True)
+        how.keep.mkdir(parents=True, exist_ok=True)
+        (home / "verdict.txt").write_text(verdict.text)
+        (home / "history.txt").write_text(render(events, min(event.at for event in events)))
+        shutil.move(home, kept)
+        verdict.text += f"\nthe run's folder (server.log, data, history.txt) is kept: {kept}"
     shutil.rmtree(home, ignore_errors=True)
     return verdict
 
@@ -96,28 +113,34 @@ def _text(verdict: Verdict, events: list[Event]) -> str:
 
 
 class _Run:
-    def __init__(self, seed: int, home: Path, cache: Path, history: History) -> None:
+    def __init__(self, seed: int, home: Path, history: History, families: list[str], how: How) -> None:
+        self._how = how
         self._history = history
         self._home = home
         self.hits: dict[str, int] = {}
-        data, tries, temporary = home / "data", home / "tries", home / "tmp"
+        self._small_disk = SmallDisk(home / "disk") if "small_disk" in families else None
+        data = home / "disk" / "data" if self._small_disk else home / "data"
+        tries, temporary = home / "tries", home / "tmp"
         for folder in (data, tries, temporary):
             folder.mkdir()
-        self._shim = shim.Shim(shim.built(cache / "faults"), home / "control", data)
+        self._shim = shim.Shim(shim.built(how.cache / "faults"), home / "control", data)
         environment = {
             MARK: f"{os.getpid()}-{seed}",
             NOTES: str(home / "notes"),
             TRIES: str(tries),
             "TMPDIR": str(temporary),
             **self._shim.environment,
+            **({} if how.durability == "fsync" else {"CRESSET_DURABILITY": how.durability}),
         }
         models = write_models(home / "models")
-        self._process = Process(models, data, home / "server.log", environment, cache / "cache")
+        self._process = Process(models, data, home / "server.log", environment, how.cache / "cache")
+        if "power" in families:
+            self._process.journal = Journal(home / "undo", data)
         self._proxy = Proxy(self._process.address, seed)
         rng = random.Random(f"{seed} doors")
         doors = [self._process.address if rng.random() < 0.6 else self._proxy.address for _ in range(4)]
         self.workload = Workload(history, doors, seed)
-        self.injector = Injector(self._process, self._shim, history, seed)
+        self.injector = Injector(self._process, self._shim, history, seed, families, self._small_disk)
         self._aftermath = Aftermath(self._process, history)
 
     def go(self) -> None:
@@ -128,7 +151,7 @@ class _Run:
         baseline = self._process.descriptors()
         self.workload.start()
         try:
-            self.injector.run(FAULT_SECONDS)
+            self.injector.run(self._how.seconds)
         finally:
             self.workload.stop()
         if not self.workload.settle(client, time.monotonic() + LONG):
@@ -169,3 +192,10 @@ class _Run:
         self._process.close()
         self._proxy.close()
         self._shim.close()
+        if self._small_disk is not None:
+            self._keep_data()
+            self._small_disk.close()
+
+    def _keep_data(self) -> None:
+        """Out of the small disk, which goes, and into the run's folder."""
+        shutil.copytree(self._process.data, self._home / "data")

@@ -8,6 +8,8 @@
  * The layout of `struct control` is that of shim.py.
  */
 #define _GNU_SOURCE
+#include "undo.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -54,6 +56,10 @@ DECLARE(int, open64, const char *, int, ...);
 DECLARE(int, openat64, int, const char *, int, ...);
 DECLARE(int, clock_gettime, clockid_t, struct timespec *);
 DECLARE(int, gettimeofday, struct timeval *restrict, void *restrict);
+DECLARE(int, unlink, const char *);
+DECLARE(int, unlinkat, int, const char *, int);
+DECLARE(int, rename, const char *, const char *);
+DECLARE(int, mkdir, const char *, mode_t);
 
 #define FIND(name) (real_##name = (__typeof__(real_##name))dlsym(RTLD_NEXT, #name))
 
@@ -70,6 +76,10 @@ __attribute__((constructor)) static void begin(void) {
     FIND(openat64);
     FIND(clock_gettime);
     FIND(gettimeofday);
+    FIND(unlink);
+    FIND(unlinkat);
+    FIND(rename);
+    FIND(mkdir);
     const char *path = getenv("FAULTS_CONTROL"), *below = getenv("FAULTS_DATA");
     if (!path || !below || !realpath(below, data))
         return;
@@ -81,6 +91,7 @@ __attribute__((constructor)) static void begin(void) {
     close(fd);
     if (map != MAP_FAILED)
         control = map;
+    undo_begin(real_write, real_open64);
 }
 
 static int below_data(const char *path) {
@@ -104,12 +115,15 @@ static void hit(int which) { atomic_fetch_add(&control->hits[which], 1); }
 
 static int ours(int fd) {
     char link[64], path[PATH_MAX];
+    struct stat now;
+    if (fstat(fd, &now) || !(S_ISREG(now.st_mode) || S_ISDIR(now.st_mode)))
+        return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length <= 0)
         return 0;
     path[length] = 0;
-    return below_data(path);
+    return below_data(path) || strcmp(path, data) == 0;
 }
 
 /* The error that a write to this file gets now, or 0. */
@@ -129,25 +143,54 @@ static size_t shortened(int fd, size_t count) {
     return count / 2;
 }
 
+/* Where a plain write goes. */
+static off64_t write_offset(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    return lseek64(fd, 0, flags >= 0 && (flags & O_APPEND) ? SEEK_END : SEEK_CUR);
+}
+
 ssize_t write(int fd, const void *bytes, size_t count) {
     int error = write_error(fd);
     if (error)
         return errno = error, -1;
-    return real_write(fd, bytes, shortened(fd, count));
+    count = shortened(fd, count);
+    if (!undo_is_on() || !ours(fd))
+        return real_write(fd, bytes, count);
+    undo_lock();
+    undo_content(fd, write_offset(fd), count);
+    ssize_t written = real_write(fd, bytes, count);
+    undo_unlock();
+    return written;
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     int error = write_error(fd);
     if (error)
         return errno = error, -1;
-    return real_writev(fd, parts, count);
+    if (!undo_is_on() || !ours(fd))
+        return real_writev(fd, parts, count);
+    uint64_t length = 0;
+    for (int i = 0; i < count; i++)
+        length += parts[i].iov_len;
+    undo_lock();
+    undo_content(fd, write_offset(fd), length);
+    ssize_t written = real_writev(fd, parts, count);
+    undo_unlock();
+    return written;
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
     int error = write_error(fd);
     if (error)
         return errno = error, -1;
-    return real_pwrite64(fd, bytes, shortened(fd, count), at);
+    count = shortened(fd, count);
+    if (!undo_is_on() || !ours(fd))
+        return real_pwrite64(fd, bytes, count, at);
+    undo_lock();
+    undo_content(fd, at, count);
+    ssize_t written = real_pwrite64(fd, bytes, count, at);
+    undo_unlock();
+    return written;
 }
 
 ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) { return pwrite64(fd, bytes, count, at); }
@@ -166,21 +209,36 @@ static int flush_error(int fd) {
     return 0;
 }
 
-int fsync(int fd) {
+static int flush(int fd, int (*how)(int)) {
     int error = flush_error(fd);
-    return error ? (errno = error, -1) : real_fsync(fd);
+    if (error)
+        return errno = error, -1;
+    if (!undo_is_on() || !ours(fd))
+        return how(fd);
+    uint64_t reach = undo_flush_begins();
+    int failed = how(fd);
+    if (!failed)
+        undo_flushed(fd, reach);
+    return failed;
 }
 
-int fdatasync(int fd) {
-    int error = flush_error(fd);
-    return error ? (errno = error, -1) : real_fdatasync(fd);
-}
+int fsync(int fd) { return flush(fd, real_fsync); }
+
+int fdatasync(int fd) { return flush(fd, real_fdatasync); }
 
 int ftruncate64(int fd, off64_t length) {
     struct stat now;
     int grows = fstat(fd, &now) == 0 && length > now.st_size;
     int error = grows ? write_error(fd) : 0;
-    return error ? (errno = error, -1) : real_ftruncate64(fd, length);
+    if (error)
+        return errno = error, -1;
+    if (!undo_is_on() || !ours(fd))
+        return real_ftruncate64(fd, length);
+    undo_lock();
+    undo_length(fd, length);
+    int failed = real_ftruncate64(fd, length);
+    undo_unlock();
+    return failed;
 }
 
 int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
@@ -209,13 +267,26 @@ static int create_error(const char *path, int flags) {
     return hit(HIT_BROKEN), EIO;
 }
 
+/* A file that is there and opened for nothing but what is in it costs no journal. */
+static int is_new(const char *path, int flags) {
+    return undo_is_on() && (flags & O_CREAT) && below_data(path) && access(path, F_OK) != 0;
+}
+
 int open64(const char *path, int flags, ...) {
     va_list rest;
     va_start(rest, flags);
     mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(rest, mode_t) : 0;
     va_end(rest);
     int error = create_error(path, flags);
-    return error ? (errno = error, -1) : real_open64(path, flags, mode);
+    if (error)
+        return errno = error, -1;
+    if (!is_new(path, flags))
+        return real_open64(path, flags, mode);
+    undo_lock();
+    undo_made(path);
+    int fd = real_open64(path, flags, mode);
+    undo_unlock();
+    return fd;
 }
 
 int open(const char *path, int flags, ...) {
@@ -232,7 +303,51 @@ int openat64(int folder, const char *path, int flags, ...) {
     mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(rest, mode_t) : 0;
     va_end(rest);
     int error = create_error(path, flags);
-    return error ? (errno = error, -1) : real_openat64(folder, path, flags, mode);
+    if (error)
+        return errno = error, -1;
+    if (!is_new(path, flags))
+        return real_openat64(folder, path, flags, mode);
+    undo_lock();
+    undo_made(path);
+    int fd = real_openat64(folder, path, flags, mode);
+    undo_unlock();
+    return fd;
+}
+
+int unlink(const char *path) {
+    if (!undo_is_on() || !below_data(path))
+        return real_unlink(path);
+    undo_lock();
+    undo_unlinked(path);
+    int failed = real_unlink(path);
+    undo_unlock();
+    return failed;
+}
+
+int unlinkat(int folder, const char *path, int flags) {
+    if (!undo_is_on() || flags || !below_data(path))
+        return real_unlinkat(folder, path, flags);
+    return unlink(path);
+}
+
+int rename(const char *from, const char *to) {
+    if (!undo_is_on() || !below_data(from) || !below_data(to))
+        return real_rename(from, to);
+    undo_lock();
+    undo_renamed(from, to);
+    int failed = real_rename(from, to);
+    undo_unlock();
+    return failed;
+}
+
+int mkdir(const char *path, mode_t mode) {
+    if (!undo_is_on() || !below_data(path) || access(path, F_OK) == 0)
+        return real_mkdir(path, mode);
+    undo_lock();
+    undo_folder_made(path);
+    int failed = real_mkdir(path, mode);
+    undo_unlock();
+    return failed;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {

@@ -10,7 +10,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("shim.c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("shim.c", "undo.c", "undo.h"))
 _HEAD = struct.Struct("=IIq")
 _HITS = struct.Struct("=6Q")
 HIT_NAMES = ("full", "broken", "unflushed", "short", "slow", "clock")
@@ -21,13 +21,14 @@ DISK = {"full": 1, "broken": 2, "unflushed": 4, "short": 8, "slow": 16}
 def built(folder: Path) -> Path:
     """The library, compiled once for each text of the source. A C compiler is needed to build the program anyway."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
+    name = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES)).hexdigest()[:16]
     library = folder / f"shim-{name}.so"
     with (folder / "shim.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not library.exists():
             aside = library.with_suffix(".tmp")
-            command = ["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", str(aside), str(SOURCE), "-ldl"]
+            command = ["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", str(aside)]
+            command += [*map(str, SOURCES[:2]), "-ldl", "-lpthread"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise RuntimeError(f"the fault library cannot be compiled: {' '.join(command)}\n{done.stderr}")
