@@ -55,7 +55,7 @@ pub(crate) enum Field<T: 'static> {
     Bytes {
         min: u64,
         max: u64,
-        get: fn(&T) -> u64,
+        get: fn(&T) -> Option<u64>,
         set: fn(&mut T, u64),
     },
     Path {
@@ -187,7 +187,7 @@ impl<T> Key<T> {
             Field::Int { get, .. } => Scalar::Int(get(from)?),
             Field::Number { get, .. } => Scalar::Number(get(from)),
             Field::Duration { get, .. } => Scalar::Text(show_duration(get(from))),
-            Field::Bytes { get, .. } => Scalar::Text(show_size(get(from))),
+            Field::Bytes { get, .. } => Scalar::Text(show_size(get(from)?)),
             Field::Path { get, .. } => Scalar::Text(get(from)?.display().to_string()),
             Field::Text { get, .. } => Scalar::Text(get(from)?),
             Field::Choice { get, .. } => Scalar::Text(get(from).into()),

@@ -183,6 +183,8 @@ pub struct ModelLimits {
     pub max_queue_bytes: u64,
     /// Synchronous predictions waiting at most. Default 1,024.
     pub max_waiting: usize,
+    /// Bytes of their inputs at most. Default not bounded.
+    pub max_waiting_bytes: Option<usize>,
     /// How often a task that kills or hangs its process is tried. Default 3.
     pub max_attempts: u32,
 }
@@ -196,6 +198,7 @@ impl Default for ModelLimits {
             max_queue: 100_000,
             max_queue_bytes: 1 << 30,
             max_waiting: 1024,
+            max_waiting_bytes: None,
             max_attempts: 3,
         }
     }

@@ -46,7 +46,7 @@ macro_rules! int {
 }
 macro_rules! bytes {
     ($($field:ident).+, $min:expr, $max:expr) => {
-        Field::Bytes { min: $min, max: $max, get: |m| m.$($field).+ as u64, set: |m, n| m.$($field).+ = n as _ }
+        Field::Bytes { min: $min, max: $max, get: |m| Some(m.$($field).+ as u64), set: |m, n| m.$($field).+ = n as _ }
     };
 }
 macro_rules! duration {
@@ -306,6 +306,20 @@ pub(crate) const MODEL_KEYS: &[Key<Draft>] = &[
         "limits.max_waiting",
         int!(limits.max_waiting, 1, 1_000_000),
         "Synchronous predictions waiting at most; more are refused with 429.",
+    ),
+    words(
+        key(
+            "limits.max_waiting_bytes",
+            Field::Bytes {
+                min: 1,
+                max: 1 << 50,
+                get: |m| m.limits.max_waiting_bytes.map(|n| n as u64),
+                set: |m, n| m.limits.max_waiting_bytes = Some(n as usize),
+            },
+            "Bytes of the inputs of waiting synchronous predictions at most; more are refused with 429.",
+        ),
+        "not bounded: what the server holds of all bodies together",
+        r#""256MiB""#,
     ),
     key(
         "limits.max_attempts",

@@ -23,6 +23,12 @@ pub struct ServerConfig {
     pub result_ttl: Duration,
     /// The largest request body. Default 64 MiB.
     pub max_body_bytes: usize,
+    /// Request bodies held at once, in all. Default 1 GiB.
+    pub max_inflight_body_bytes: usize,
+    /// Bounds over all models, and of each client. Default none.
+    pub admission: Admission,
+    /// How clients are told apart.
+    pub clients: Clients,
     /// The longest `?wait=`. Default 5 min.
     pub max_wait: Duration,
     /// Open connections at most. Default 20,000.
@@ -49,12 +55,94 @@ impl Default for ServerConfig {
             max_inline_bytes: 128 << 10,
             result_ttl: Duration::from_secs(86_400),
             max_body_bytes: 64 << 20,
+            max_inflight_body_bytes: 1 << 30,
+            admission: Admission::default(),
+            clients: Clients::default(),
             max_wait: Duration::from_secs(300),
             max_connections: 20_000,
             drain_timeout: Duration::from_secs(30),
             show_tracebacks: false,
             log_level: "info".into(),
             log_format: LogFormat::Text,
+        }
+    }
+}
+
+/// Bounds on what is queued and what waits, over all models. `None` is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// Queued tasks.
+    pub max_queue: Option<u64>,
+    /// Bytes of their inputs.
+    pub max_queue_bytes: Option<u64>,
+    /// Synchronous predictions that wait or run.
+    pub max_waiting: Option<u64>,
+    /// What one client may have.
+    pub client: ClientBounds,
+}
+
+/// Bounds of one client, over all models. `None` is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientBounds {
+    /// Its queued tasks.
+    pub max_queue: Option<u64>,
+    /// Bytes of their inputs.
+    pub max_queue_bytes: Option<u64>,
+    /// Its synchronous predictions that wait or run.
+    pub max_waiting: Option<u64>,
+    /// Its requests under way.
+    pub max_requests: Option<u64>,
+}
+
+/// How clients are told apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// By what. Default off.
+    pub identify: ClientIdentity,
+    /// The header that names a client. Default `X-Client-Id`.
+    pub header: String,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            identify: ClientIdentity::Off,
+            header: "X-Client-Id".into(),
+        }
+    }
+}
+
+/// By what clients are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientIdentity {
+    /// They are not.
+    Off,
+    /// The address of the connection.
+    Address,
+    /// A header; without it the address.
+    Header,
+}
+
+impl ClientIdentity {
+    /// The names in `cresset.toml`.
+    pub const NAMES: &'static [&'static str] = &["off", "address", "header"];
+
+    /// The name in `cresset.toml`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Address => "address",
+            Self::Header => "header",
+        }
+    }
+
+    /// What is called so; `Off` is what nothing else is.
+    pub(crate) fn called(name: &str) -> Self {
+        match name {
+            "address" => Self::Address,
+            "header" => Self::Header,
+            _ => Self::Off,
         }
     }
 }

@@ -3,12 +3,16 @@
 //! This table is the registry of `CRESSET_*` variables too: a variable that is neither here nor in [`OTHER_VARIABLES`]
 //! does nothing, and whoever sets one is told.
 
+mod table;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::field::{Field, Key, Refusal, quote};
-use crate::server::{Durability, LogFormat, ServerConfig};
+use crate::server::{ClientIdentity, Durability, LogFormat, ServerConfig};
 use crate::suggest::nearest;
+
+pub use self::table::SETTINGS;
 
 const DAY: Duration = Duration::from_secs(86_400);
 const LOG_LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "off"];
@@ -99,194 +103,6 @@ pub const OTHER_VARIABLES: &[OtherVariable] = &[
     },
 ];
 
-macro_rules! setting {
-    ($path:literal, $env:literal, $flag:literal, $field:expr, $doc:expr) => {
-        Setting {
-            key: Key {
-                path: $path,
-                doc: $doc,
-                default: None,
-                example: None,
-                field: $field,
-            },
-            env: $env,
-            flag: $flag,
-        }
-    };
-    ($path:literal, $env:literal, $flag:literal, $field:expr, $doc:expr, default: $default:literal, example: $example:literal) => {
-        Setting {
-            key: Key {
-                path: $path,
-                doc: $doc,
-                default: Some($default),
-                example: Some($example),
-                field: $field,
-            },
-            env: $env,
-            flag: $flag,
-        }
-    };
-}
-
-/// Every setting, in the order of the default file.
-pub const SETTINGS: &[Setting] = &[
-    setting!(
-        "server.listen",
-        "CRESSET_LISTEN",
-        "listen",
-        Field::Text {
-            form: "an address and port, such as \"127.0.0.1:8700\"",
-            get: |c| Some(c.listen.to_string()),
-            set: set_listen
-        },
-        "Where HTTP listens. `0.0.0.0` listens on every network; port 0 takes a free one."
-    ),
-    setting!(
-        "server.models",
-        "CRESSET_MODELS",
-        "models",
-        Field::Path {
-            get: |c| Some(c.models.clone()),
-            set: |c, p| c.models = p
-        },
-        "A model folder, or a folder of them. On the command line it is the argument of `cresset serve`."
-    ),
-    setting!(
-        "server.data_dir",
-        "CRESSET_DATA_DIR",
-        "data-dir",
-        Field::Path {
-            get: |c| Some(c.data_dir.clone()),
-            set: |c, p| c.data_dir = p
-        },
-        "Where tasks and results are kept."
-    ),
-    setting!(
-        "server.cache_dir", "CRESSET_CACHE_DIR", "cache-dir",
-        Field::Path { get: |c| Some(c.cache_dir.clone()), set: |c, p| c.cache_dir = p },
-        "Where the environments of models are built. It can be deleted at any time while no server runs.",
-        default: "`$XDG_CACHE_HOME/cresset`, or `~/.cache/cresset`", example: r#""/var/cache/cresset""#
-    ),
-    setting!(
-        "server.max_connections",
-        "CRESSET_MAX_CONNECTIONS",
-        "max-connections",
-        Field::Int {
-            min: 1,
-            max: 1_000_000,
-            get: |c| Some(c.max_connections as u64),
-            set: |c, n| c.max_connections = n as usize
-        },
-        "Open connections at most; more wait to be accepted."
-    ),
-    setting!(
-        "server.drain_timeout",
-        "CRESSET_DRAIN_TIMEOUT",
-        "drain-timeout",
-        Field::Duration {
-            min: Duration::ZERO,
-            max: DAY,
-            get: |c| c.drain_timeout,
-            set: |c, d| c.drain_timeout = d
-        },
-        "How long a stop waits for batches in flight. What is not done by then goes back to the queue."
-    ),
-    setting!(
-        "limits.max_body_bytes",
-        "CRESSET_MAX_BODY_BYTES",
-        "max-body-bytes",
-        Field::Bytes {
-            min: 1 << 10,
-            max: 1 << 30,
-            get: |c| c.max_body_bytes as u64,
-            set: |c, n| c.max_body_bytes = n as usize
-        },
-        "The largest request body; a larger one is refused with 413."
-    ),
-    setting!(
-        "limits.max_wait",
-        "CRESSET_MAX_WAIT",
-        "max-wait",
-        Field::Duration {
-            min: Duration::ZERO,
-            max: DAY,
-            get: |c| c.max_wait,
-            set: |c, d| c.max_wait = d
-        },
-        "The longest that `?wait=` waits for a task to end."
-    ),
-    setting!(
-        "results.ttl",
-        "CRESSET_RESULT_TTL",
-        "result-ttl",
-        Field::Duration {
-            min: Duration::from_secs(1),
-            max: Duration::from_secs(3650 * 86_400),
-            get: |c| c.result_ttl,
-            set: |c, d| c.result_ttl = d
-        },
-        "How long a task and its result are kept after the task has ended."
-    ),
-    setting!(
-        "store.durability",
-        "CRESSET_DURABILITY",
-        "durability",
-        Field::Choice {
-            names: &["fsync", "os"],
-            get: |c| c.durability.name(),
-            set: set_durability
-        },
-        "When an accepted task counts as stored: `fsync`, after it is on the disk, survives a power cut; `os`, after the \
-         operating system has it, survives a crash of ours and is faster. With `os` the answers say so."
-    ),
-    setting!(
-        "store.max_inline_bytes",
-        "CRESSET_MAX_INLINE_BYTES",
-        "max-inline-bytes",
-        Field::Bytes {
-            // Below a page of the database a file costs more than it can save; above, the database itself has a limit.
-            min: 4 << 10,
-            max: 512 << 20,
-            get: |c| c.max_inline_bytes as u64,
-            set: |c, n| c.max_inline_bytes = n as usize
-        },
-        "Inputs and results that are stored in more bytes than this are files of their own beside the database, written \
-         once; smaller ones are rows in it. What is stored already stays where it is."
-    ),
-    setting!(
-        "api.show_tracebacks",
-        "CRESSET_SHOW_TRACEBACKS",
-        "show-tracebacks",
-        Field::Bool {
-            get: |c| c.show_tracebacks,
-            set: |c, b| c.show_tracebacks = b
-        },
-        "Give callers the Python tracebacks of failed tasks. They show code and paths; the log has them in any case."
-    ),
-    setting!(
-        "log.level",
-        "CRESSET_LOG_LEVEL",
-        "log-level",
-        Field::Text {
-            form: "a level or filter directives in quotes, such as \"info\"",
-            get: |c| Some(c.log_level.clone()),
-            set: set_log_level
-        },
-        "`error`, `warn`, `info`, `debug` or `trace`, or directives such as `info,cresset_engine=debug`."
-    ),
-    setting!(
-        "log.format",
-        "CRESSET_LOG_FORMAT",
-        "log-format",
-        Field::Choice {
-            names: &["text", "json"],
-            get: |c| c.log_format.name(),
-            set: set_log_format
-        },
-        "How log lines look: `text` for people, `json` for programs, one object a line."
-    ),
-];
-
 fn set_listen(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
     let text = text.trim();
     if let Ok(listen) = text.parse::<SocketAddr>() {
@@ -310,6 +126,24 @@ fn set_listen(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
             .ok()
             .map(|a| format!("did you mean \"{a}\"?")),
     ))
+}
+
+fn set_client_key(c: &mut ServerConfig, name: &str) {
+    c.clients.identify = ClientIdentity::called(name);
+}
+
+fn set_client_header(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
+    let name = text.trim();
+    // RFC 9110, 5.6.2: a token.
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(is_token) {
+        return Err(Refusal::new(format!(
+            "must be the name of a header, such as \"X-Client-Id\", is {}",
+            quote(text)
+        )));
+    }
+    c.clients.header = name.to_owned();
+    Ok(())
 }
 
 fn set_durability(c: &mut ServerConfig, name: &str) {

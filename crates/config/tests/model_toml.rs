@@ -96,6 +96,7 @@ fn every_key_reaches_its_field() {
         max_queue = 7
         max_queue_bytes = "2GB"
         max_waiting = 9
+        max_waiting_bytes = "3KiB"
         max_attempts = 1
         [environment]
         requirements = "requirements.txt"
@@ -148,6 +149,7 @@ fn every_key_reaches_its_field() {
         (limits.max_queue_bytes, limits.max_waiting, limits.max_attempts),
         (2_000_000_000, 9, 1)
     );
+    assert_eq!(limits.max_waiting_bytes, Some(3 << 10));
     let requirements = Path::new("/srv/models/digits/requirements.txt");
     assert_eq!(model.environment.requirements.as_deref(), Some(requirements));
     assert_eq!(model.environment.python_version.as_deref(), Some("3.11"));

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use cresset_config::{
-    Durability, Effective, GivenFlag, LogFormat, Mistake, OTHER_VARIABLES, Origin, SETTINGS, ServerConfig,
-    SettingsFile, render_all,
+    Admission, ClientBounds, ClientIdentity, Clients, Durability, Effective, GivenFlag, LogFormat, Mistake,
+    OTHER_VARIABLES, Origin, SETTINGS, ServerConfig, SettingsFile, render_all,
 };
 use proptest::prelude::*;
 
@@ -21,7 +21,19 @@ cache_dir = "cache"
 
 [limits]
 max_body_bytes = "1MiB"
+max_inflight_body_bytes = "8MiB"
 max_wait = "1m"
+max_queue_total = 11
+max_queue_bytes_total = "12KiB"
+max_waiting_total = 13
+
+[clients]
+identify = "header"
+header = "X-Team"
+max_queue = 14
+max_queue_bytes = "15KiB"
+max_waiting = 16
+max_requests = 17
 
 [results]
 ttl = "2d"
@@ -98,6 +110,22 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         max_inline_bytes: 1 << 20,
         result_ttl: Duration::from_secs(172_800),
         max_body_bytes: 1 << 20,
+        max_inflight_body_bytes: 8 << 20,
+        admission: Admission {
+            max_queue: Some(11),
+            max_queue_bytes: Some(12 << 10),
+            max_waiting: Some(13),
+            client: ClientBounds {
+                max_queue: Some(14),
+                max_queue_bytes: Some(15 << 10),
+                max_waiting: Some(16),
+                max_requests: Some(17),
+            },
+        },
+        clients: Clients {
+            identify: ClientIdentity::Header,
+            header: "X-Team".into(),
+        },
         max_wait: Duration::from_secs(60),
         max_connections: 10,
         drain_timeout: Duration::from_secs(5),
@@ -136,7 +164,7 @@ fn flags_beat_variables_beat_the_file_beats_defaults() {
         path: "/etc/cresset/cresset.toml".into(),
         line,
     };
-    assert_eq!(effective.origins["results.ttl"], at(14));
+    assert_eq!(effective.origins["results.ttl"], at(26));
     insta::assert_snapshot!("config_show", effective.to_toml());
     insta::assert_snapshot!(
         "config_show_json",

@@ -57,10 +57,14 @@ fn the_default_settings_file_says_what_is_the_default_anyway() {
     let values = switched_off(&text);
     assert_eq!(values.len(), SETTINGS.len());
     let all = parse_server(&switch_on(&text, &values)).unwrap();
+    // What has no value by default has an example.
+    let bounds = &all.admission;
+    assert!(bounds.max_queue.is_some() && bounds.client.max_requests.is_some());
     assert_eq!(
         all,
         ServerConfig {
             cache_dir: "/var/cache/cresset".into(),
+            admission: bounds.clone(),
             ..defaults
         }
     );

@@ -9,6 +9,8 @@ use cresset_queue::{Depth, IdempotencyKey, QueueError};
 use cresset_runner::{PoolState, PoolStatus};
 use cresset_task::{Code, Failure, ModelName, Payload, State, TaskId, TaskRecord, Timestamp};
 
+use crate::admission::{Bound, Client};
+
 /// A task to be accepted.
 #[derive(Clone, Debug)]
 pub struct Submission {
@@ -26,6 +28,8 @@ pub struct Submission {
     pub expires_at: Option<Timestamp>,
     /// The caller's name for this submit: sent again under it, the same submit gives the same task.
     pub idempotency_key: Option<IdempotencyKey>,
+    /// Whose request it is, if clients are told apart.
+    pub client: Option<Client>,
 }
 
 /// A task that is accepted: durable, unless `durable` says otherwise.
@@ -160,28 +164,50 @@ pub enum EngineError {
     #[error("the task {0} and its result have expired")]
     ExpiredTask(TaskId),
     /// The durable queue has reached a bound.
-    #[error("the queue of `{model}` holds {depth} tasks of {bytes} bytes; its limit is {limit}")]
+    #[error("the queue of `{model}` is full: {bound}")]
     QueueFull {
         /// The model.
         model: ModelName,
-        /// Tasks queued.
-        depth: u64,
-        /// Their bytes.
-        bytes: u64,
-        /// The bound that was reached, in words.
-        limit: String,
+        /// The bound.
+        bound: Bound,
         /// When trying again makes sense, from the measured service rate.
         retry_after: Duration,
     },
-    /// Too many synchronous predictions wait.
-    #[error("{waiting} predictions are waiting for `{model}` already")]
+    /// Too many synchronous predictions wait for the model.
+    #[error("too much waits for `{model}`: {bound}")]
     Overloaded {
         /// The model.
         model: ModelName,
-        /// How many wait.
-        waiting: usize,
+        /// The bound.
+        bound: Bound,
         /// When trying again makes sense, from the measured service rate.
         retry_after: Duration,
+    },
+    /// The client has as much as one client may have.
+    #[error("one client may have no more: {bound}")]
+    ClientLimit {
+        /// The bound.
+        bound: Bound,
+        /// When trying again makes sense, from the measured service rate.
+        retry_after: Duration,
+    },
+    /// A bound over all models has been reached.
+    #[error("the server is full: {bound}")]
+    ServerFull {
+        /// The bound.
+        bound: Bound,
+        /// When trying again makes sense, from the measured service rate.
+        retry_after: Duration,
+    },
+    /// The input alone passes a bound: it will never fit.
+    #[error("the input weighs {bytes} bytes; `{setting}` allows {limit}")]
+    TooLarge {
+        /// The bound.
+        setting: &'static str,
+        /// Its value.
+        limit: u64,
+        /// The input's weight.
+        bytes: u64,
     },
     /// No instance can serve.
     #[error("`{model}` cannot serve now: {reason}")]
@@ -226,6 +252,9 @@ impl EngineError {
             Self::ExpiredTask(_) => Code::ExpiredTask,
             Self::QueueFull { .. } => Code::QueueFull,
             Self::Overloaded { .. } => Code::Overloaded,
+            Self::ClientLimit { .. } => Code::ClientLimit,
+            Self::ServerFull { .. } => Code::ServerFull,
+            Self::TooLarge { .. } => Code::BodyTooLarge,
             Self::ModelUnavailable { .. } => Code::ModelUnavailable,
             Self::PredictTimeout { .. } => Code::PredictTimeout,
             Self::InvalidInput(_) => Code::InvalidInput,
@@ -237,12 +266,26 @@ impl EngineError {
         }
     }
 
+    /// The bound that was reached, if that is what is wrong.
+    #[must_use]
+    pub fn bound(&self) -> Option<Bound> {
+        match self {
+            Self::QueueFull { bound, .. }
+            | Self::Overloaded { bound, .. }
+            | Self::ClientLimit { bound, .. }
+            | Self::ServerFull { bound, .. } => Some(*bound),
+            _ => None,
+        }
+    }
+
     /// When trying again makes sense, for errors that pass.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::QueueFull { retry_after, .. }
             | Self::Overloaded { retry_after, .. }
+            | Self::ClientLimit { retry_after, .. }
+            | Self::ServerFull { retry_after, .. }
             | Self::ModelUnavailable { retry_after, .. } => Some(*retry_after),
             Self::ShuttingDown | Self::Store(_) => Some(RETRY_SOON),
             _ => None,

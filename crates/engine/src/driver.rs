@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::leasing::{LeaseFuture, poll_lease};
+use crate::admission::{BusyClock, Done};
 use crate::alarm::Alarm;
 use crate::item::Item;
 use crate::measure::Measure;
@@ -51,6 +52,7 @@ pub(crate) struct Driver {
     records: JoinSet<()>,
     /// Cancelled tasks that are, or were a moment ago, in our hands.
     revoked: HashSet<TaskId>,
+    busy: BusyClock,
     draining: bool,
     abandoned: bool,
 }
@@ -72,6 +74,7 @@ impl Driver {
             sweep_not_before: Moment::ZERO,
             records: JoinSet::new(),
             revoked: HashSet::new(),
+            busy: BusyClock::default(),
             draining: false,
             abandoned: false,
         }
@@ -94,6 +97,7 @@ impl Driver {
             self.take_revocations();
             let sweep = self.sweep();
             let until = self.dispatch();
+            self.mark_time();
             self.lease_what_fits();
             let retry_lease = self.lease_retry_at();
             let delayed = self.look_at_delayed_at();
@@ -135,6 +139,14 @@ impl Driver {
                 () = served.wake.notified() => {}
                 () = alarm.rings() => {}
             }
+        }
+    }
+
+    /// Time without work is not counted when it is measured how fast work is done.
+    fn mark_time(&mut self) {
+        let working = !self.flights.is_empty() || !self.batcher.is_empty();
+        if working != self.busy.is_running() {
+            self.busy.turn(working, self.shared.now(), &self.served.turned);
         }
     }
 
@@ -238,7 +250,8 @@ impl Driver {
         }
         let (reason, at) = (end.redelivery(), Timestamp::now());
         let verdict = judge(flight.entries, end, self.served.config.limits.max_attempts.max(1));
-        self.served.finished(verdict.resolved.len(), now);
+        let done = Done::of_items(verdict.resolved.iter().map(|(item, _)| item));
+        self.served.finished(done, self.busy.at(now), now);
         self.resolve(verdict.resolved, timing);
         let again: usize = verdict.again.iter().map(Vec::len).sum();
         self.served.metrics.redelivered(again as u64);

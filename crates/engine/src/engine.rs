@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::{Admission, AdmissionOptions, Client};
 use crate::api::{EngineError, Health, ModelView, Prediction, TaskView};
 use crate::driver::Driver;
 use crate::expiry;
@@ -33,12 +34,15 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 pub struct EngineOptions {
     /// How often expired tasks are looked for. Default 30 s.
     pub purge_every: Duration,
+    /// Bounds over all models. Default: none.
+    pub admission: AdmissionOptions,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             purge_every: Duration::from_secs(30),
+            admission: AdmissionOptions::default(),
         }
     }
 }
@@ -60,7 +64,8 @@ impl Engine {
     /// An engine on an open backend, without models yet. Call it within a tokio runtime.
     #[must_use]
     pub fn start(backend: Arc<dyn Backend>, options: &EngineOptions) -> Self {
-        let shared = Arc::new(Shared::new(backend));
+        let admission = Admission::new(options.admission.clone());
+        let shared = Arc::new(Shared::new(backend, admission));
         let tracker = TaskTracker::new();
         tracker.spawn(retention::run(Arc::clone(&shared), options.purge_every));
         let models = Arc::new(ArcSwap::<Models>::default());
@@ -99,19 +104,20 @@ impl Engine {
     }
 
     /// Runs one input and waits for its result: at most `limit`, and never longer than the model's `predict_timeout`.
-    /// Dropping the future takes the input out of the queue, at once.
+    /// Dropping the future takes the input out of the queue, at once. `client` is whose request it is, if clients are told
+    /// apart.
     pub async fn predict(
         &self,
         model: &ModelName,
         input: Payload,
         limit: Option<Duration>,
+        client: Option<Client>,
     ) -> Result<Prediction, EngineError> {
         let shared = &self.inner.shared;
         let served = self.open(model.as_str())?;
         served.check_available()?;
         check_fit(&input, &served.config).map_err(|why| invalid(&why))?;
-        let permit = Arc::clone(&served.permits).try_acquire_owned();
-        let permit = permit.map_err(|_| served.overloaded(shared.now()))?;
+        let place = self.seat(&served, input.weight(), client)?;
         let longest = served.config.limits.predict_timeout;
         let limit = limit.map_or(longest, |l| l.min(longest));
         let since = shared.now();
@@ -122,7 +128,7 @@ impl Engine {
             input,
             Origin::Caller {
                 reply,
-                permit,
+                place,
                 since,
                 limit,
                 deadline: since.saturating_add(limit),

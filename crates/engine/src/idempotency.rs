@@ -27,6 +27,8 @@ pub(crate) fn named(key: IdempotencyKey, submission: &Submission) -> Idempotency
         due_at: _,
         expires_at: _,
         idempotency_key: _,
+        // The key is the model's, whoever sends it.
+        client: _,
     } = submission;
     let mut digest = Sha256::new();
     digest.update(DOMAIN);
@@ -68,6 +70,7 @@ mod tests {
             due_at: None,
             expires_at: None,
             idempotency_key: None,
+            client: None,
         }
     }
 

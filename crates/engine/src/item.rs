@@ -6,8 +6,9 @@ use std::time::Duration;
 use cresset_batch::{Class, Moment};
 use cresset_config::{ModelConfig, ModelKind};
 use cresset_task::{Attempt, HISTORY_MAX, Payload, Redelivery, TaskId, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
+use crate::admission::Place;
 use crate::api::{EngineError, Prediction};
 
 /// The answer to a caller on an open connection.
@@ -16,11 +17,11 @@ pub(crate) type Reply = oneshot::Sender<Result<Prediction, EngineError>>;
 /// Who waits.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// A synchronous prediction. The permit counts against `limits.max_waiting` until the item is gone.
+    /// A synchronous prediction. It keeps its place among those that wait until the item is gone.
     Caller {
         reply: Reply,
         #[expect(dead_code, reason = "held for its drop")]
-        permit: OwnedSemaphorePermit,
+        place: Place,
         /// When the call arrived.
         since: Moment,
         /// How long it may take, and when that is over.

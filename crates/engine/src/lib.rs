@@ -3,6 +3,7 @@
 //! The doors ask an [`Engine`]; it alone talks to the queue and to the runner. It names no backend and starts no
 //! process: it is given both.
 
+mod admission;
 mod alarm;
 mod api;
 mod driver;
@@ -27,6 +28,7 @@ mod submit;
 mod verdict;
 mod waiters;
 
+pub use admission::{AdmissionOptions, Bound, Client, ClientOptions};
 pub use api::{
     Accepted, Cancellation, EngineError, Health, ModelHealth, ModelView, Prediction, Stopped, Submission,
     TaskView,

@@ -36,20 +36,6 @@ impl Rate {
     }
 }
 
-/// The shortest and the longest hint a caller is given.
-const HINT_MIN: Duration = Duration::from_secs(1);
-const HINT_MAX: Duration = Duration::from_secs(300);
-
-/// How long `items` take at `rate`, as a hint for `Retry-After`; `unknown` when nothing has been measured.
-pub(crate) fn time_for(items: u64, rate: Option<f64>, unknown: Duration) -> Duration {
-    match rate {
-        Some(rate) if rate > 0.0 => Duration::try_from_secs_f64(items as f64 / rate)
-            .unwrap_or(HINT_MAX)
-            .clamp(HINT_MIN, HINT_MAX),
-        _ => unknown,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,13 +49,5 @@ mod tests {
         }
         let measured = rate.per_second(Duration::from_secs(60)).unwrap();
         assert!((measured - 100.0).abs() < 5.0, "{measured}");
-    }
-
-    #[test]
-    fn a_hint_is_bounded() {
-        assert_eq!(time_for(1, Some(1000.0), HINT_MAX), HINT_MIN);
-        assert_eq!(time_for(1_000_000, Some(0.1), HINT_MIN), HINT_MAX);
-        assert_eq!(time_for(50, Some(5.0), HINT_MIN), Duration::from_secs(10));
-        assert_eq!(time_for(5, None, Duration::from_secs(7)), Duration::from_secs(7));
     }
 }

@@ -1,26 +1,23 @@
 //! One served model, as the doors and its driver both see it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use cresset_batch::Moment;
 use cresset_config::ModelConfig;
-use cresset_queue::Depth;
 use cresset_runner::{Executor, PoolState, PoolStatus};
 use cresset_task::ModelName;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
+use crate::admission::{Coming, Done, Drain, Pace, What};
 use crate::api::{EngineError, ModelHealth, RETRY_SOON};
 use crate::item::Item;
 use crate::metrics::ModelMetrics;
-use crate::rate::{Rate, time_for};
+use crate::rate::Rate;
 use crate::revocations::Revocations;
-
-/// What a caller is told when the queue is full and no rate has been measured.
-const RETRY_UNMEASURED: Duration = Duration::from_secs(5);
 
 /// All served models.
 pub(crate) type Models = BTreeMap<ModelName, Arc<Served>>;
@@ -43,7 +40,20 @@ pub(crate) struct Served {
     /// Items in instances.
     pub(crate) running: AtomicUsize,
     unavailable: ArcSwapOption<String>,
-    rate: Mutex<Rate>,
+    /// Submits on their way to the store.
+    pub(crate) coming: Coming,
+    /// What the inputs of synchronous predictions weigh; counted only when it is bounded.
+    pub(crate) waiting_bytes: Arc<AtomicU64>,
+    /// When the driver last began to work or came to rest, in nanoseconds of the engine's clock.
+    pub(crate) turned: AtomicU64,
+    pulse: Mutex<Pulse>,
+}
+
+/// What the model gets done.
+#[derive(Default)]
+struct Pulse {
+    rate: Rate,
+    drain: Drain,
 }
 
 impl Served {
@@ -65,23 +75,34 @@ impl Served {
             hung_up: Notify::new(),
             running: AtomicUsize::new(0),
             unavailable: ArcSwapOption::empty(),
-            rate: Mutex::new(Rate::default()),
+            coming: Coming::default(),
+            waiting_bytes: Arc::default(),
+            turned: AtomicU64::new(0),
+            pulse: Mutex::default(),
         };
         (served, outbox)
     }
 
-    pub(crate) fn finished(&self, items: usize, now: Moment) {
-        self.rate
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(items, now);
+    fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// So much has ended at `now`, when the driver's busy clock says `clock`.
+    pub(crate) fn finished(&self, done: Done, clock: Duration, now: Moment) {
+        let mut pulse = self.pulse();
+        pulse.rate.add(done.items(), now);
+        pulse.drain.add(done, clock, now);
+    }
+
+    /// Items a second, for people to see.
     pub(crate) fn rate(&self, now: Moment) -> Option<f64> {
-        self.rate
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .per_second(now)
+        self.pulse().rate.per_second(now)
+    }
+
+    /// How fast what is there is worked off, for callers who are told to come back.
+    pub(crate) fn pace(&self, what: What, now: Moment) -> Pace {
+        let turned = Duration::from_nanos(self.turned.load(Ordering::Relaxed));
+        self.pulse().drain.pace(what, now, turned)
     }
 
     /// Synchronous predictions waiting or running.
@@ -122,39 +143,6 @@ impl Served {
             model: self.config.name.clone(),
             reason,
             retry_after: RETRY_SOON,
-        }
-    }
-
-    /// Refuses when the durable queue has reached a bound.
-    pub(crate) fn check_room(&self, depth: Depth, bytes: usize, now: Moment) -> Result<(), EngineError> {
-        let limits = &self.config.limits;
-        let too_many = depth.tasks >= limits.max_queue;
-        let too_heavy = depth.bytes.saturating_add(bytes as u64) > limits.max_queue_bytes;
-        if !too_many && !too_heavy {
-            return Ok(());
-        }
-        // Room for a tenth of the queue: waiting for one place would bring everybody back at once.
-        let target = limits.max_queue - limits.max_queue / 10;
-        let excess = depth.tasks.saturating_sub(target).max(1);
-        Err(EngineError::QueueFull {
-            model: self.config.name.clone(),
-            depth: depth.tasks,
-            bytes: depth.bytes,
-            limit: if too_many {
-                format!("{} tasks", limits.max_queue)
-            } else {
-                format!("{} bytes", limits.max_queue_bytes)
-            },
-            retry_after: time_for(excess, self.rate(now), RETRY_UNMEASURED),
-        })
-    }
-
-    pub(crate) fn overloaded(&self, now: Moment) -> EngineError {
-        let waiting = self.waiting();
-        EngineError::Overloaded {
-            model: self.config.name.clone(),
-            waiting,
-            retry_after: time_for(waiting as u64, self.rate(now), RETRY_UNMEASURED),
         }
     }
 

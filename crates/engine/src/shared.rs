@@ -9,6 +9,7 @@ use cresset_task::BatchId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Admission;
 use crate::expiry::Expiring;
 use crate::store_watch::StoreState;
 use crate::waiters::Waiters;
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) waiters: Waiters,
     pub(crate) expiries: Expiring,
     pub(crate) store: StoreState,
+    pub(crate) admission: Admission,
     /// No new work; what is under way is finished or given back.
     pub(crate) draining: CancellationToken,
     /// The time for that is over.
@@ -27,12 +29,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
+    pub(crate) fn new(backend: Arc<dyn Backend>, admission: Admission) -> Self {
         Self {
             backend,
             waiters: Waiters::default(),
             expiries: Expiring::default(),
             store: StoreState::default(),
+            admission,
             draining: CancellationToken::new(),
             abandon: CancellationToken::new(),
             started: Instant::now(),

@@ -11,7 +11,6 @@ use crate::engine::{Engine, invalid};
 use crate::idempotency::{self, OFFLOAD_BYTES};
 use crate::item::check_fit;
 use crate::measure;
-use crate::served::Served;
 
 impl Engine {
     /// Accepts a task: durable when this returns. One that was accepted before, under the same idempotency key, is answered as
@@ -22,16 +21,11 @@ impl Engine {
         check_fit(&submission.input, &served.config).map_err(|why| invalid(&why))?;
         let (submission, idempotency) = self.named(submission).await?;
         let model = submission.model.clone();
-        if let Err(refusal) = self.check_admission(&served, &submission) {
-            // What was accepted before takes no room now.
-            return match idempotency {
-                Some(named) => match shared.backend.recall(&model, &named).await? {
-                    Some(known) => self.known(model, known),
-                    None => Err(refusal),
-                },
-                None => Err(refusal),
-            };
-        }
+        let (bytes, client) = (submission.input.weight() as u64, submission.client);
+        let room = match self.admit(&served, bytes, client.as_ref()) {
+            Ok(room) => room,
+            Err(refusal) => return self.recalled(model, idempotency, refusal).await,
+        };
         let (id, created_at) = (TaskId::fresh(), Timestamp::now());
         let task = NewTask {
             id,
@@ -48,6 +42,7 @@ impl Engine {
             due_at: submission.due_at,
             expires_at: submission.expires_at,
             idempotency,
+            client: client.as_ref().map(|client| client.key().clone()),
         };
         let expires_at = task.expires_at;
         let submitted = shared
@@ -55,6 +50,7 @@ impl Engine {
             .submit(task)
             .await
             .inspect_err(|error| shared.store.failed(error))?;
+        drop(room); // the store has counted it
         shared.store.works();
         if submitted != Submitted::New {
             return self.known(model, submitted);
@@ -98,11 +94,20 @@ impl Engine {
         }
     }
 
-    fn check_admission(&self, served: &Served, submission: &Submission) -> Result<(), EngineError> {
-        let shared = &self.inner.shared;
-        served.check_available()?;
-        let depth = shared.backend.depth(&submission.model);
-        served.check_room(depth, submission.input.weight(), shared.now())
+    /// There is no room for a new task; one that was accepted before takes none.
+    async fn recalled(
+        &self,
+        model: ModelName,
+        idempotency: Option<Idempotency>,
+        refusal: EngineError,
+    ) -> Result<Accepted, EngineError> {
+        let Some(named) = idempotency else {
+            return Err(refusal);
+        };
+        match self.inner.shared.backend.recall(&model, &named).await? {
+            Some(known) => self.known(model, known),
+            None => Err(refusal),
+        }
     }
 
     /// The answer to a submit whose key was known.

@@ -66,10 +66,18 @@ const FAILURES: [Code; 6] = [
 /// The problems that an operation may give.
 pub(crate) fn problems(operation: &str) -> Vec<Code> {
     use Code::{
-        BadQuery, ExpiredTask, IdempotencyKeyReused, Internal, ModelUnavailable, NotAcceptable, Overloaded,
-        PredictTimeout, QueueFull, Revoked, ShuttingDown, StoreUnavailable, UnknownModel, UnknownTask,
+        BadQuery, ClientLimit, ExpiredTask, IdempotencyKeyReused, Internal, ModelUnavailable, NotAcceptable,
+        Overloaded, PredictTimeout, QueueFull, Revoked, ServerFull, ShuttingDown, StoreUnavailable,
+        UnknownModel, UnknownTask,
     };
-    let task = [BadQuery, UnknownTask, ExpiredTask, StoreUnavailable, ShuttingDown];
+    let task = [
+        BadQuery,
+        ClientLimit,
+        UnknownTask,
+        ExpiredTask,
+        StoreUnavailable,
+        ShuttingDown,
+    ];
     match operation {
         "submitTask" => [
             &BODY[..],
@@ -77,6 +85,8 @@ pub(crate) fn problems(operation: &str) -> Vec<Code> {
                 IdempotencyKeyReused,
                 UnknownModel,
                 QueueFull,
+                ClientLimit,
+                ServerFull,
                 ModelUnavailable,
                 ShuttingDown,
                 StoreUnavailable,
@@ -89,6 +99,8 @@ pub(crate) fn problems(operation: &str) -> Vec<Code> {
                 NotAcceptable,
                 UnknownModel,
                 Overloaded,
+                ClientLimit,
+                ServerFull,
                 ModelUnavailable,
                 PredictTimeout,
                 ShuttingDown,
@@ -96,10 +108,17 @@ pub(crate) fn problems(operation: &str) -> Vec<Code> {
             [&BODY[..], &own, &FAILURES].concat()
         }
         "getTask" => [&task[..], &[Internal]].concat(),
-        "cancelTask" => vec![BadQuery, UnknownTask, ExpiredTask, StoreUnavailable, Internal],
+        "cancelTask" => vec![
+            BadQuery,
+            ClientLimit,
+            UnknownTask,
+            ExpiredTask,
+            StoreUnavailable,
+            Internal,
+        ],
         "getTaskResult" => [&task[..], &[NotAcceptable, Revoked], &FAILURES].concat(),
-        "listModels" => vec![BadQuery, Internal],
-        "getModel" => vec![BadQuery, UnknownModel, Internal],
+        "listModels" => vec![BadQuery, ClientLimit, Internal],
+        "getModel" => vec![BadQuery, ClientLimit, UnknownModel, Internal],
         _ => vec![Internal],
     }
 }

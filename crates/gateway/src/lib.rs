@@ -11,6 +11,7 @@ mod api_document;
 mod app;
 mod binary_out;
 mod cancel;
+mod client;
 mod duration;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
@@ -40,5 +41,6 @@ mod tasks;
 mod upload;
 
 pub use api_document::openapi;
+pub use client::Identify;
 pub use options::GatewayOptions;
 pub use server::{bind, serve};

@@ -15,8 +15,10 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::app::App;
+use crate::client;
 use crate::problem::{Details, Problem};
 use crate::request_id::{RequestId, X_REQUEST_ID};
+use crate::upload::Upload;
 
 /// The route label of requests that match none; raw paths would make labels without end.
 const NO_ROUTE: &str = "none";
@@ -37,7 +39,7 @@ struct Watch<'a> {
 }
 
 /// The middleware.
-pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let mut watch = Watch {
         app: &app,
         id: RequestId::of(request.headers()),
@@ -49,6 +51,16 @@ pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next
     };
     let span =
         tracing::debug_span!("request", id = %watch.id, method = %watch.method, path = watch.uri.path());
+    let client = match client::enter(&app, &mut request, watch.route.as_ref()) {
+        Ok(client) => client,
+        Err(refusal) => {
+            let (parts, body) = request.into_parts();
+            drop(Upload::new(&app, &parts.headers, body));
+            let mut response = refusal.into_response();
+            watch.answered(&mut response);
+            return response;
+        }
+    };
     // Nothing of ours is used again after a panic: the request's state is dropped with the future, and what is shared
     // (the engine) keeps its own invariants under unwinding.
     let answer = AssertUnwindSafe(next.run(request))
@@ -57,6 +69,7 @@ pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next
         .await;
     let mut response = answer.unwrap_or_else(|panic| Problem::panicked(&*panic).into_response());
     watch.answered(&mut response);
+    drop(client); // its request is under way until it has an answer
     response
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::client::Identify;
+
 /// What the door allows. [`GatewayOptions::default`] is what `cresset serve` uses unless told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayOptions {
@@ -14,6 +16,8 @@ pub struct GatewayOptions {
     pub max_wait: Duration,
     /// Open connections at most; further ones wait in the kernel's backlog. Default 20,000.
     pub max_connections: usize,
+    /// How clients are told apart, for the bounds that the engine sets each. Default not at all.
+    pub identify: Identify,
     /// Tracebacks of failed tasks are answered to callers. Default false.
     pub show_tracebacks: bool,
     /// A request's head must be there this long after the connection opened or the last answer was sent: it bounds slow
@@ -33,6 +37,7 @@ impl Default for GatewayOptions {
             max_inflight_bytes: 1 << 30,
             max_wait: Duration::from_secs(300),
             max_connections: 20_000,
+            identify: Identify::Off,
             show_tracebacks: false,
             header_read_timeout: Duration::from_secs(75),
             body_read_timeout: Duration::from_secs(30),

@@ -2,7 +2,7 @@
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use cresset_engine::Prediction;
+use cresset_engine::{Client, Prediction};
 
 use crate::app::App;
 use crate::binary_out::Maker;
@@ -68,7 +68,15 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
     let model = config.name.clone();
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Predict).await?;
     let Order { input, options } = order;
-    let Prediction { output, version, .. } = app.engine.predict(&model, input, options.timeout).await?;
+    let Prediction { output, version, .. } = app
+        .engine
+        .predict(
+            &model,
+            input,
+            options.timeout,
+            parts.extensions.get::<Client>().cloned(),
+        )
+        .await?;
 
     if let Some(choice) = binary_out::choose(&accepted, &output)? {
         let maker = Maker {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use cresset_engine::EngineError;
+use cresset_engine::{Bound, EngineError};
 use cresset_task::{Code, Failure};
 
 use crate::request_id::RequestId;
@@ -45,6 +45,7 @@ pub(crate) struct Details {
     position: Option<schema::Position>,
     failure: Option<Failure>,
     retry_after: Option<Duration>,
+    bound: Option<Bound>,
     /// For the log only.
     pub(crate) cause: Option<String>,
 }
@@ -59,6 +60,7 @@ impl Problem {
             position: None,
             failure: None,
             retry_after: None,
+            bound: None,
             cause: None,
         }))
     }
@@ -104,6 +106,11 @@ impl Problem {
         self.with(|d| d.position = Some(position))
     }
 
+    /// The bound that was reached.
+    pub(crate) fn at_bound(self, bound: Bound) -> Self {
+        self.with(|d| d.bound = Some(bound))
+    }
+
     /// When trying again makes sense.
     pub(crate) fn retry_after(self, after: Duration) -> Self {
         self.with(|d| d.retry_after = Some(after))
@@ -117,7 +124,7 @@ impl Problem {
 
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
-        let retry_after = error.retry_after();
+        let (retry_after, bound) = (error.retry_after(), error.bound());
         let cause = chain(&error);
         let problem = match error {
             EngineError::Failed(failure) => Self::failed(failure),
@@ -125,6 +132,7 @@ impl From<EngineError> for Problem {
         };
         problem.with(|d| {
             d.retry_after = retry_after;
+            d.bound = bound;
             d.cause = cause;
         })
     }
@@ -179,6 +187,7 @@ impl Details {
                 .failure
                 .as_ref()
                 .map(|f| schema::TaskError::of(f, tracebacks)),
+            bound: self.bound.as_ref().map(schema::Bound::of),
             retry_after: retry_after.map(|s| u64::try_from(s).unwrap_or(u64::MAX)),
         };
         let json = serde_json::to_vec(&body).expect("a problem document becomes JSON");

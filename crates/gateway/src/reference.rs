@@ -28,8 +28,9 @@ pub fn errors() -> String {
          A problem has `type` (`/docs/errors#<code>`), `title`, `status`, `detail`, `code`, `instance` (the path) and \
          `request_id`. Beside these: `errors` with `invalid_input` (each wrong `field` and its `message`), `position` \
          with `malformed_body` (`byte`, `line`, `column`), `error` when a task failed (`code`, `type`, `message`, \
-         `stage`, and `traceback` where the server shows them), and `retry_after` with everything that passes by \
-         itself (the same number of seconds as the `Retry-After` header).\n\n\
+         `stage`, and `traceback` where the server shows them), `bound` where one was reached (`setting`, `unit`, `limit`, \
+         `current`), and `retry_after` with everything that passes by itself (the same number of seconds as the \
+         `Retry-After` header; at a bound it is computed from how fast work was done lately).\n\n\
          | code | HTTP | exit | title |\n| --- | --- | --- | --- |\n",
     );
     for code in Code::ALL {

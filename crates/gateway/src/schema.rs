@@ -10,7 +10,7 @@ mod server;
 mod task;
 
 pub(crate) use model::{Model, Models};
-pub(crate) use problem::{FieldError, Position, Problem, TaskError};
+pub(crate) use problem::{Bound, FieldError, Position, Problem, TaskError};
 pub(crate) use server::{Health, Links, Live, Root};
 pub(crate) use task::{
     Accepted, AnyJson, Cancelled, Elements, NpyFile, PredictBody, Predicted, SafetensorsFile, SubmitBody,

@@ -3,6 +3,7 @@
 //! Stopping, in order: no new connections; idle ones are closed; long polls answer what they know; requests in flight
 //! are finished; what is left at the deadline is cut.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,15 +11,18 @@ use std::time::Duration;
 
 use axum::Router;
 use cresset_engine::Engine;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::client::{Identify, Peer};
 use crate::options::GatewayOptions;
 use crate::router;
 
@@ -56,15 +60,20 @@ pub async fn serve(
         options.max_connections.min(Semaphore::MAX_PERMITS),
     ));
     let http = protocol(&options);
+    let identify = options.identify.clone();
     let app = App::new(engine, options, stop.clone(), tracker.clone());
-    let service = router::router(app);
+    let router = router::router(app);
     let cut = CancellationToken::new();
 
-    while let Some((stream, slot)) = next_connection(&listener, &slots, &stop).await {
+    while let Some((stream, address, slot)) = next_connection(&listener, &slots, &stop).await {
+        let service = Answering {
+            router: TowerToHyperService::new(router.clone()),
+            peer: (identify != Identify::Off).then(|| Peer(address.ip())),
+        };
         let served = connection(
             stream,
             http.clone(),
-            service.clone(),
+            service,
             stop.child_token(),
             cut.child_token(),
         );
@@ -103,7 +112,7 @@ async fn next_connection(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     // Both futures below may be dropped at any point: a permit is given back, a connection stays in the backlog.
     let slot = tokio::select! {
         biased;
@@ -117,7 +126,7 @@ async fn next_connection(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => return Some((stream, slot)),
+            Ok((stream, address)) => return Some((stream, address, slot)),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 tracing::error!(%error, "connections cannot be accepted");
@@ -135,11 +144,31 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
+/// What answers the requests of one connection.
+struct Answering {
+    router: TowerToHyperService<Router>,
+    /// Told to whoever tells clients apart.
+    peer: Option<Peer>,
+}
+
+impl Service<hyper::Request<Incoming>> for Answering {
+    type Response = axum::response::Response;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<Router> as Service<hyper::Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
+        self.router.call(request)
+    }
+}
+
 /// One connection, to its end. The tokens are this connection's own, so that polling them contends with nobody.
 async fn connection(
     stream: TcpStream,
     http: http1::Builder,
-    service: Router,
+    service: Answering,
     stop: CancellationToken,
     cut: CancellationToken,
 ) {
@@ -148,8 +177,7 @@ async fn connection(
         tracing::debug!(%error, "a connection ended as it began");
         return;
     }
-    let mut connection =
-        std::pin::pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     // `connection` is only borrowed by the branches, so nothing is lost when the other one wins.
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -2,7 +2,7 @@
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use cresset_engine::Submission;
+use cresset_engine::{Client, Submission};
 
 use crate::app::App;
 use crate::idempotency::{self, IDEMPOTENCY_REPLAYED};
@@ -87,6 +87,7 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
             due_at: options.due_at,
             expires_at: options.expires_at,
             idempotency_key,
+            client: parts.extensions.get::<Client>().cloned(),
         })
         .await?;
 

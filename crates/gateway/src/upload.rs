@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
+use cresset_engine::Bound;
 use cresset_task::Code;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -182,7 +183,15 @@ impl Held {
             "request bodies fill the {} bytes that they may have together",
             self.limit
         );
-        Err(Problem::new(Code::ServerBusy, detail).retry_after(BUSY_RETRY))
+        let bound = Bound {
+            setting: "limits.max_inflight_body_bytes",
+            unit: "bytes",
+            limit: self.limit as u64,
+            current: (now - by) as u64,
+        };
+        Err(Problem::new(Code::ServerBusy, detail)
+            .at_bound(bound)
+            .retry_after(BUSY_RETRY))
     }
 }
 

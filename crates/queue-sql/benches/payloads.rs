@@ -162,6 +162,7 @@ fn task(name: &str, payload: Payload) -> NewTask {
         metadata: None,
         created_at: Timestamp::now(),
         idempotency: None,
+        client: None,
     }
 }
 

@@ -1,1 +1,1 @@
-SELECT seq, model, weight, state, due_at IS NOT NULL FROM tasks WHERE id = ?1;
+SELECT seq, model, weight, state, due_at IS NOT NULL, client FROM tasks WHERE id = ?1;

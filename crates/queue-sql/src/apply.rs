@@ -5,17 +5,17 @@
 
 use bytes::Bytes;
 use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted, Turn};
-use cresset_task::{Attempt, Code, Failure, Outcome, Payload, State, TaskId, Timestamp};
+use cresset_task::{Attempt, ClientKey, Code, Failure, Outcome, Payload, State, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::codec::{Content, state_number};
-use crate::depth::Change;
+use crate::depth::{Change, Owner};
 use crate::ends;
 use crate::error::StoreError;
 use crate::files::Part;
 use crate::idempotency::recall;
 use crate::op::{Ending, Op, Submission};
-use crate::open::model_of;
+use crate::open::{client_of, owner_of};
 use crate::place::{Found, Kept, misnamed};
 use crate::purge::{Ttl, purge};
 use crate::queries;
@@ -90,15 +90,15 @@ fn submit(
     change: &mut Change,
 ) -> Result<Option<Submitted>, StoreError> {
     if let Some(idempotency) = &task.idempotency
-        && let Some(known) = recall(conn, &task.model, idempotency)?
+        && let Some(known) = recall(conn, &task.owner.model, idempotency)?
     {
         return Ok(Some(known));
     }
     let fresh = insert(conn, task).map_err(StoreError::sqlite("cannot insert a task"))?;
     if fresh {
-        change.add(&task.model, 1, task.weight);
+        change.add(&task.owner, 1, task.weight);
         if task.due_at.is_some() {
-            change.delay(&task.model, 1);
+            change.delay(&task.owner.model, 1);
         }
     }
     Ok(fresh.then_some(Submitted::New))
@@ -108,7 +108,7 @@ fn submit(
 fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
     let inserted = conn.prepare_cached(queries::SUBMIT_TASK)?.execute(params![
         task.id.as_bytes(),
-        task.model.as_str(),
+        task.owner.model.as_str(),
         task.priority,
         task.weight,
         task.created_at.as_micros(),
@@ -116,6 +116,7 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
         task.turn.as_micros(),
         task.due_at.map(Timestamp::as_micros),
         task.expires_at.map(Timestamp::as_micros),
+        task.owner.client.as_ref().map(ClientKey::as_str),
     ])?;
     if inserted == 0 {
         return Ok(false);
@@ -127,7 +128,7 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
     })?;
     if let Some(Idempotency { key, digest }) = &task.idempotency {
         conn.prepare_cached(queries::SUBMIT_KEY)?.execute(params![
-            task.model.as_str(),
+            task.owner.model.as_str(),
             key.as_str(),
             seq,
             digest
@@ -159,8 +160,11 @@ fn lease(conn: &Connection, request: &LeaseRequest, change: &mut Change) -> Resu
             break;
         }
         for (seq, weight) in head {
-            let lease = lease_one(conn, seq, request.now)?;
-            change.add(&request.model, -1, -weight);
+            let (lease, client) = lease_one(conn, seq, request.now)?;
+            change.add_to_model(&request.model, -1, -weight);
+            if let Some(client) = client {
+                change.add_to_client(&client, -1, -weight);
+            }
             leases.extend(lease);
         }
     }
@@ -186,15 +190,21 @@ fn candidates(conn: &Connection, request: &LeaseRequest) -> rusqlite::Result<Vec
     Ok(chosen)
 }
 
-/// Leases one queued task. One whose input cannot be read ends as a failure instead: it could never run, and at the
+/// Leases one queued task; says whose it was. One whose input cannot be read ends as a failure instead: it could never run, and at the
 /// head of a queue it would block every task behind it. An input in a file is read later, by the asker (see `lease`).
-fn lease_one(conn: &Connection, seq: i64, now: Timestamp) -> Result<Option<Leased>, StoreError> {
-    let (mut lease, input) = lease_row(conn, seq, now).map_err(StoreError::sqlite("cannot lease a task"))?;
+fn lease_one(
+    conn: &Connection,
+    seq: i64,
+    now: Timestamp,
+) -> Result<(Option<Leased>, Option<ClientKey>), StoreError> {
+    let (mut lease, input, client) =
+        lease_row(conn, seq, now).map_err(StoreError::sqlite("cannot lease a task"))?;
+    let client = client_of(client.as_deref())?;
     let payload = match input {
         Some(Found::Row(stored)) => stored.as_payload(),
         Some(Found::File { kind, file }) => {
             let file = Some((kind, file));
-            return Ok(Some(Leased { lease, file }));
+            return Ok((Some(Leased { lease, file }), client));
         }
         Some(Found::Misnamed) => Err(misnamed()),
         None => Err(StoreError::Damaged("it is missing".into())),
@@ -202,18 +212,22 @@ fn lease_one(conn: &Connection, seq: i64, now: Timestamp) -> Result<Option<Lease
     match payload {
         Ok(payload) => {
             lease.payload = payload;
-            Ok(Some(Leased { lease, file: None }))
+            Ok((Some(Leased { lease, file: None }), client))
         }
         Err(damage) => {
             let ending = unreadable(&lease, now, &damage)?;
             ends::finish(conn, &ending).map_err(StoreError::sqlite("cannot fail an unreadable task"))?;
-            Ok(None)
+            Ok((None, client))
         }
     }
 }
 
-/// The lease, still without its payload, and the payload's stored form.
-fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<(Lease, Option<Found>)> {
+/// The lease, still without its payload, the payload's stored form, and the client.
+fn lease_row(
+    conn: &Connection,
+    seq: i64,
+    now: Timestamp,
+) -> rusqlite::Result<(Lease, Option<Found>, Option<String>)> {
     let leased = conn
         .prepare_cached(queries::QUEUED_TASK)?
         .query_row([seq], |row| {
@@ -226,8 +240,9 @@ fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<(L
                 turn: Turn::from_micros(row.get(4)?),
                 retries: row.get(5)?,
             };
-            let input = Found::read(row, 6, lease.id, Part::Input)?;
-            Ok((lease, input))
+            let client = row.get(6)?;
+            let input = Found::read(row, 7, lease.id, Part::Input)?;
+            Ok((lease, input, client))
         })?;
     conn.prepare_cached(queries::LEASE_TASK)?
         .execute(params![seq, leased.0.attempt.0, now.as_micros()])?;
@@ -261,22 +276,33 @@ pub(crate) fn unreadable(lease: &Lease, now: Timestamp, damage: &StoreError) -> 
 fn release(conn: &Connection, leases: &[Release], change: &mut Change) -> Result<(), StoreError> {
     for lease in leases {
         let released = release_one(conn, lease).map_err(StoreError::sqlite("cannot release a task"))?;
-        if let Some((model, weight)) = released {
-            change.add(&model_of(&model)?, 1, weight);
+        if let Some((owner, weight)) = released {
+            change.add(&owner?, 1, weight);
         }
     }
     Ok(())
 }
 
-/// The released task's model and weight; `None` for a stale release.
-fn release_one(conn: &Connection, lease: &Release) -> rusqlite::Result<Option<(String, i64)>> {
-    let held = conn
-        .prepare_cached(queries::LEASED_TASK)?
-        .query_row(params![lease.id.as_bytes(), lease.attempt.0], |row| {
-            Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?)))
+/// A task's owner, or why it cannot be told, and its weight.
+pub(crate) type Weighed = (Result<Owner, StoreError>, i64);
+
+/// The row of the task that is leased under this attempt, and what it counts for.
+pub(crate) fn leased(
+    conn: &Connection,
+    id: TaskId,
+    attempt: Attempt,
+) -> rusqlite::Result<Option<(i64, Weighed)>> {
+    conn.prepare_cached(queries::LEASED_TASK)?
+        .query_row(params![id.as_bytes(), attempt.0], |row| {
+            let owner = owner_of(row.get_ref(1)?.as_str()?, row.get_ref(3)?.as_str_or_null()?);
+            Ok((row.get(0)?, (owner, row.get(2)?)))
         })
-        .optional()?;
-    let Some((seq, released)) = held else {
+        .optional()
+}
+
+/// What the released task counts for; `None` for a stale release.
+fn release_one(conn: &Connection, lease: &Release) -> rusqlite::Result<Option<Weighed>> {
+    let Some((seq, released)) = leased(conn, lease.id, lease.attempt)? else {
         return Ok(None);
     };
     conn.prepare_cached(queries::RELEASE)?.execute([seq])?;

@@ -1,23 +1,40 @@
-//! How much is queued, by model, in memory: asked on every submit, so it must cost no query.
+//! How much is queued, by model, by client and in all, in memory: asked on every submit, so it must cost no query.
 //!
 //! The writer is the only one that changes the numbers, after the commit that makes them true and before the answers.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use cresset_queue::Depth;
-use cresset_task::{ModelName, Timestamp};
+use cresset_queue::{Depth, Load};
+use cresset_task::{ClientKey, ModelName, Timestamp};
 use rusqlite::Connection;
 
 use crate::queries;
 
-/// The numbers, by model. Models with nothing queued have no entry, so this never outgrows the queue.
+/// The numbers. Models and clients with nothing queued have no entry, so this never outgrows the queue.
 #[derive(Debug, Default)]
-pub(crate) struct Depths(RwLock<HashMap<ModelName, Depth>>);
+pub(crate) struct Depths {
+    models: RwLock<HashMap<ModelName, Depth>>,
+    clients: RwLock<HashMap<ClientKey, Load>>,
+    // Apart from the maps: asked for without a lock.
+    tasks: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// Whose a task is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) model: ModelName,
+    pub(crate) client: Option<ClientKey>,
+}
 
 /// What a group of operations does to the numbers, once it is committed.
 #[derive(Debug, Default)]
-pub(crate) struct Change(HashMap<ModelName, ModelChange>);
+pub(crate) struct Change {
+    models: HashMap<ModelName, ModelChange>,
+    clients: HashMap<ClientKey, (i64, i64)>,
+}
 
 #[derive(Debug, Default)]
 struct ModelChange {
@@ -30,14 +47,29 @@ struct ModelChange {
 
 impl Change {
     fn of(&mut self, model: &ModelName) -> &mut ModelChange {
-        self.0.entry(model.clone()).or_default()
+        self.models.entry(model.clone()).or_default()
     }
 
     /// Tasks that came or went.
-    pub(crate) fn add(&mut self, model: &ModelName, tasks: i64, bytes: i64) {
+    pub(crate) fn add(&mut self, owner: &Owner, tasks: i64, bytes: i64) {
+        self.add_to_model(&owner.model, tasks, bytes);
+        if let Some(client) = &owner.client {
+            self.add_to_client(client, tasks, bytes);
+        }
+    }
+
+    /// Tasks of a model, whosever they are.
+    pub(crate) fn add_to_model(&mut self, model: &ModelName, tasks: i64, bytes: i64) {
         let change = self.of(model);
         change.tasks += tasks;
         change.bytes += bytes;
+    }
+
+    /// Tasks of a client, whatever they are for.
+    pub(crate) fn add_to_client(&mut self, client: &ClientKey, tasks: i64, bytes: i64) {
+        let change = self.clients.entry(client.clone()).or_default();
+        change.0 += tasks;
+        change.1 += bytes;
     }
 
     /// Delays that began or ended.
@@ -52,7 +84,7 @@ impl Change {
 
     /// Looks up the first due times that may have changed.
     pub(crate) fn look_up_due(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        for (model, change) in &mut self.0 {
+        for (model, change) in &mut self.models {
             if change.delayed != 0 || change.next_due.is_some() {
                 let mut query = conn.prepare_cached(queries::NEXT_DUE)?;
                 let next: Option<i64> = query.query_row([model.as_str()], |row| row.get(0))?;
@@ -65,29 +97,35 @@ impl Change {
 
 impl Depths {
     pub(crate) fn get(&self, model: &ModelName) -> Depth {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(model)
-            .copied()
-            .unwrap_or_default()
+        let depths = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        depths.get(model).copied().unwrap_or_default()
     }
 
-    pub(crate) fn total(&self) -> u64 {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .map(|d| d.tasks)
-            .sum()
+    pub(crate) fn client(&self, client: &ClientKey) -> Load {
+        let loads = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        loads.get(client).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn total(&self) -> Load {
+        Load {
+            tasks: self.tasks.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
     }
 
     pub(crate) fn apply(&self, change: Change) {
-        if change.0.is_empty() {
+        if change.models.is_empty() && change.clients.is_empty() {
             return;
         }
-        let mut depths = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for (model, change) in change.0 {
+        self.apply_to_clients(change.clients);
+        let mut depths = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        for (model, change) in change.models {
+            // The writer is the only one that changes these, so what is read is what there is.
+            let total = self.total();
+            let tasks = total.tasks.saturating_add_signed(change.tasks);
+            let bytes = total.bytes.saturating_add_signed(change.bytes);
+            self.tasks.store(tasks, Ordering::Relaxed);
+            self.bytes.store(bytes, Ordering::Relaxed);
             let depth = depths.entry(model).or_default();
             depth.tasks = depth.tasks.saturating_add_signed(change.tasks);
             depth.bytes = depth.bytes.saturating_add_signed(change.bytes);
@@ -97,5 +135,21 @@ impl Depths {
             }
         }
         depths.retain(|_, depth| depth.tasks > 0);
+    }
+
+    /// Entries go one by one: there may be a great many clients, and few of them in a group.
+    fn apply_to_clients(&self, changes: HashMap<ClientKey, (i64, i64)>) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut loads = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        for (client, (tasks, bytes)) in changes {
+            let load = loads.entry(client.clone()).or_default();
+            load.tasks = load.tasks.saturating_add_signed(tasks);
+            load.bytes = load.bytes.saturating_add_signed(bytes);
+            if load.tasks == 0 {
+                loads.remove(&client);
+            }
+        }
     }
 }

@@ -1,14 +1,15 @@
 //! How a task ends, or is put off: outcomes, retries, cancellations, expiries. Each within the transaction of its group.
 
 use cresset_queue::{Cancelled, Expiries, Finished, Retry};
-use cresset_task::{HISTORY_MAX, ModelName, Move, Outcome, Redelivery, TaskId, Timestamp};
+use cresset_task::{HISTORY_MAX, Move, Outcome, Redelivery, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::apply::{Weighed, leased};
 use crate::codec::{Content, STARTED, state_of};
-use crate::depth::Change;
+use crate::depth::{Change, Owner};
 use crate::error::StoreError;
 use crate::op::Ending;
-use crate::open::model_of;
+use crate::open::owner_of;
 use crate::place::Kept;
 use crate::queries;
 
@@ -49,24 +50,18 @@ fn keep_outcome(conn: &Connection, seq: i64, outcome: &Kept) -> rusqlite::Result
 
 pub(crate) fn retry(conn: &Connection, retry: &Retry, change: &mut Change) -> Result<Finished, StoreError> {
     let queued = retry_row(conn, retry).map_err(StoreError::sqlite("cannot queue a task again"))?;
-    let Some((model, weight)) = queued else {
+    let Some((owner, weight)) = queued else {
         return Ok(Finished::Stale);
     };
-    let model = model_of(&model)?;
-    change.add(&model, 1, weight);
-    change.delay(&model, 1);
+    let owner = owner?;
+    change.add(&owner, 1, weight);
+    change.delay(&owner.model, 1);
     Ok(Finished::Recorded)
 }
 
-/// The task's model and weight; `None` when the attempt does not hold it.
-fn retry_row(conn: &Connection, retry: &Retry) -> rusqlite::Result<Option<(String, i64)>> {
-    let held = conn
-        .prepare_cached(queries::LEASED_TASK)?
-        .query_row(params![retry.id.as_bytes(), retry.attempt.0], |row| {
-            Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?)))
-        })
-        .optional()?;
-    let Some((seq, task)) = held else {
+/// What the task counts for; `None` when the attempt does not hold it.
+fn retry_row(conn: &Connection, retry: &Retry) -> rusqlite::Result<Option<Weighed>> {
+    let Some((seq, task)) = leased(conn, retry.id, retry.attempt)? else {
         return Ok(None);
     };
     conn.prepare_cached(queries::RETRY_TASK)?.execute(params![
@@ -95,7 +90,7 @@ fn add_history(conn: &Connection, seq: i64, history: &[Redelivery]) -> rusqlite:
 /// A queued or leased task, on its way to REVOKED.
 struct Open {
     seq: i64,
-    model: ModelName,
+    owner: Owner,
     weight: i64,
     is_delayed: bool,
 }
@@ -112,10 +107,10 @@ pub(crate) fn cancel(
         .and_then(|mut query| {
             query
                 .query_row([id.as_bytes()], |row| {
-                    let model: String = row.get(1)?;
+                    let owner = owner_of(row.get_ref(1)?.as_str()?, row.get_ref(5)?.as_str_or_null()?);
                     Ok((
                         row.get(0)?,
-                        model,
+                        owner,
                         row.get(2)?,
                         row.get::<_, i64>(3)?,
                         row.get(4)?,
@@ -124,7 +119,7 @@ pub(crate) fn cancel(
                 .optional()
         })
         .map_err(StoreError::sqlite("cannot look for a task to cancel"))?;
-    let Some((seq, model, weight, number, is_delayed)) = found else {
+    let Some((seq, owner, weight, number, is_delayed)) = found else {
         let purged = conn
             .prepare_cached(queries::FETCH_TOMBSTONE)
             .and_then(|mut query| query.exists([id.as_bytes()]))
@@ -139,10 +134,11 @@ pub(crate) fn cancel(
     if state.after(Move::Revoke).is_err() {
         return Ok(Cancelled::Ended(state));
     }
-    let model = model_of(&model)?;
+    let owner = owner?;
+    let model = owner.model.clone();
     let open = Open {
         seq,
-        model: model.clone(),
+        owner,
         weight,
         is_delayed,
     };
@@ -160,12 +156,14 @@ pub(crate) fn expire(conn: &Connection, now: Timestamp, change: &mut Change) -> 
     for due in expired(conn, now).map_err(StoreError::sqlite("cannot look for expired tasks"))? {
         let open = Open {
             seq: due.seq,
-            model: model_of(&due.model)?,
+            owner: owner_of(&due.model, due.client.as_deref())?,
             weight: due.weight,
             is_delayed: due.is_delayed,
         };
         revoke_queued(conn, &open, EXPIRED, now, change)?;
-        expiries.revoked.push((TaskId::from_bytes(due.id), open.model));
+        expiries
+            .revoked
+            .push((TaskId::from_bytes(due.id), open.owner.model));
     }
     let next: Option<i64> = conn
         .prepare_cached(queries::NEXT_EXPIRY)
@@ -182,6 +180,7 @@ struct Due {
     model: String,
     weight: i64,
     is_delayed: bool,
+    client: Option<String>,
 }
 
 fn expired(conn: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Due>> {
@@ -193,6 +192,7 @@ fn expired(conn: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Due>> {
             model: row.get(2)?,
             weight: row.get(3)?,
             is_delayed: row.get(4)?,
+            client: row.get(5)?,
         })
     })?;
     rows.collect()
@@ -206,9 +206,9 @@ fn revoke_queued(
     change: &mut Change,
 ) -> Result<(), StoreError> {
     revoke(conn, open, reason, now)?;
-    change.add(&open.model, -1, -open.weight);
+    change.add(&open.owner, -1, -open.weight);
     if open.is_delayed {
-        change.delay(&open.model, -1);
+        change.delay(&open.owner.model, -1);
     }
     Ok(())
 }

@@ -180,6 +180,7 @@ impl Groups {
 
 #[cfg(test)]
 mod tests {
+    use crate::depth::Owner;
     use std::sync::Weak;
     use std::time::Duration;
 
@@ -227,7 +228,10 @@ mod tests {
         let (slot, reply) = Slot::new();
         let task = Submission {
             id,
-            model: digits(),
+            owner: Owner {
+                model: digits(),
+                client: None,
+            },
             priority: 0,
             turn: Turn::from_micros(1),
             weight: bytes as i64,

@@ -10,9 +10,10 @@ use cresset_queue::{
     Cancelled, Expiries, Finished, Idempotency, LeaseRequest, QueueError, QueueErrorKind, Release, Retry,
     Submitted, Turn,
 };
-use cresset_task::{Attempt, ModelName, Redelivery, TaskId, Timestamp};
+use cresset_task::{Attempt, Redelivery, TaskId, Timestamp};
 use tokio::sync::oneshot;
 
+use crate::depth::Owner;
 use crate::error::StoreError;
 use crate::files::{Doomed, Files};
 use crate::place::Kept;
@@ -23,7 +24,7 @@ use crate::returns::{Given, Leased, Returns};
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) id: TaskId,
-    pub(crate) model: ModelName,
+    pub(crate) owner: Owner,
     pub(crate) priority: i8,
     pub(crate) turn: Turn,
     pub(crate) weight: i64,

@@ -7,11 +7,11 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
 
-use cresset_task::{ModelName, Timestamp};
+use cresset_task::{ClientKey, ModelName, Timestamp};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::connect::{self, LogPages};
-use crate::depth::{Change, Depths};
+use crate::depth::{Change, Depths, Owner};
 use crate::error::StoreError;
 use crate::files::{self, parent_of, sync_folder};
 use crate::lock::{Lock, beside};
@@ -54,7 +54,7 @@ pub(crate) fn open(path: &Path) -> Result<Database, StoreError> {
     let opened = Opened {
         created,
         requeued: requeued as u64,
-        queued: depths.total(),
+        queued: depths.total().tasks,
     };
     Ok(Database {
         conn,
@@ -158,15 +158,47 @@ fn count_queued(conn: &Connection) -> Result<Depths, StoreError> {
     let counted = count().map_err(StoreError::sqlite("cannot count the queued tasks"))?;
     for (model, (tasks, bytes, delayed, next_due)) in counted {
         let model = model_of(&model)?;
-        change.add(&model, tasks, bytes);
+        change.add_to_model(&model, tasks, bytes);
         change.delay(&model, delayed);
         if let Some(due) = next_due {
             change.due(&model, Some(Timestamp::from_micros(due)));
         }
     }
+    count_clients(conn, &mut change)?;
     let depths = Depths::default();
     depths.apply(change);
     Ok(depths)
+}
+
+fn count_clients(conn: &Connection, change: &mut Change) -> Result<(), StoreError> {
+    let count = || {
+        let mut query = conn.prepare(queries::COUNT_CLIENTS)?;
+        let rows = query.query_map([], |row| {
+            Ok((row.get::<_, Option<String>>(0)?, row.get(1)?, row.get(2)?))
+        })?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    for (client, tasks, bytes) in count().map_err(StoreError::sqlite("cannot count the clients' tasks"))? {
+        if let Some(client) = client_of(client.as_deref())? {
+            change.add_to_client(&client, tasks, bytes);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn client_of(text: Option<&str>) -> Result<Option<ClientKey>, StoreError> {
+    let read = |text: &str| {
+        text.parse()
+            .map_err(|_| StoreError::Damaged(format!("a task is of {text:?}, which is not a client")))
+    };
+    text.map(read).transpose()
+}
+
+pub(crate) fn owner_of(model: &str, client: Option<&str>) -> Result<Owner, StoreError> {
+    Ok(Owner {
+        model: model_of(model)?,
+        client: client_of(client)?,
+    })
 }
 
 pub(crate) fn model_of(text: &str) -> Result<ModelName, StoreError> {

@@ -42,3 +42,4 @@ pub(crate) const HISTORY_TRIM: &str = include_str!("../sql/history_trim.sql");
 pub(crate) const FETCH_HISTORY: &str = include_str!("../sql/fetch_history.sql");
 pub(crate) const PURGE_HISTORY: &str = include_str!("../sql/purge_history.sql");
 pub(crate) const COUNT_QUEUED: &str = include_str!("../sql/count_queued.sql");
+pub(crate) const COUNT_CLIENTS: &str = include_str!("../sql/count_clients.sql");

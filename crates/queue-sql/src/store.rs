@@ -7,15 +7,15 @@ use std::thread;
 use async_trait::async_trait;
 use cresset_queue::{
     Broker, Cancelled, Capabilities, Completion, Depth, Expiries, Finished, Idempotency, Lease, LeaseRequest,
-    Lookup, NewTask, QueueError, QueueErrorKind, Release, ResultStore, Retry, Submitted,
+    Load, Lookup, NewTask, QueueError, QueueErrorKind, Release, ResultStore, Retry, Submitted,
 };
-use cresset_task::{ModelName, TaskId, Timestamp};
+use cresset_task::{ClientKey, ModelName, TaskId, Timestamp};
 use tokio::sync::{oneshot, watch};
 
 use crate::checkpoint::Checkpoints;
 use crate::codec::{Content, state_after, state_number};
 use crate::connect;
-use crate::depth::Depths;
+use crate::depth::{Depths, Owner};
 use crate::error::StoreError;
 use crate::files::{Files, Janitor, Part};
 use crate::group::Groups;
@@ -251,7 +251,10 @@ impl Broker for SqliteStore {
         };
         let submission = Submission {
             id: task.id,
-            model: task.model,
+            owner: Owner {
+                model: task.model,
+                client: task.client,
+            },
             priority: task.priority,
             turn: task.turn,
             weight: i64::try_from(weight).unwrap_or(i64::MAX),
@@ -299,6 +302,14 @@ impl Broker for SqliteStore {
 
     fn depth(&self, model: &ModelName) -> Depth {
         self.inner.depths.get(model)
+    }
+
+    fn load(&self) -> Load {
+        self.inner.depths.total()
+    }
+
+    fn client_load(&self, client: &ClientKey) -> Load {
+        self.inner.depths.client(client)
     }
 
     async fn position(&self, id: TaskId) -> Result<Option<u64>, QueueError> {

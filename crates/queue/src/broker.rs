@@ -10,7 +10,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cresset_task::{Attempt, ModelName, Payload, TaskId, Timestamp};
+use cresset_task::{Attempt, ClientKey, ModelName, Payload, TaskId, Timestamp};
 
 use crate::error::QueueError;
 use crate::idempotency::{Idempotency, Submitted};
@@ -57,6 +57,8 @@ pub struct NewTask {
     pub expires_at: Option<Timestamp>,
     /// How to recognise this submit when it is sent again; `None` when the caller gave it no key.
     pub idempotency: Option<Idempotency>,
+    /// Whose it is, for [`Broker::client_load`]; `None` when clients are not told apart.
+    pub client: Option<ClientKey>,
 }
 
 /// Which tasks to lease.
@@ -121,6 +123,15 @@ impl Depth {
     }
 }
 
+/// How much is queued, of whatever it is told of; leased tasks not counted, delayed ones included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Tasks.
+    pub tasks: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+}
+
 /// Positions are counted only this far, so that asking never costs more than a page of an index.
 pub const POSITION_MAX: u64 = 10_000;
 
@@ -142,6 +153,8 @@ pub const POSITION_MAX: u64 = 10_000;
 ///   delayed, once it is due.
 /// - *Not before, not after.* A task is leased only when its `due_at` has come and its `expires_at` has not passed, by the
 ///   `now` of the request. Both are on stable storage with the task.
+/// - *Counted as it is.* `depth`, `load` and `client_load` are exact: a `submit` that has been answered is counted, and so is
+///   what a release or a retry brings back; what was leased, revoked or expired is not. A crash changes nothing of it.
 /// - *Nothing leaks.* Leases do not outlive the process that holds them: after a crash and reopening, they are queued
 ///   again, with their attempts counted.
 /// - *Cancel safety.* Dropping a returned future never loses a task: either the operation happened whole, or not at all.
@@ -171,6 +184,12 @@ pub trait Broker: Send + Sync {
 
     /// How much is queued for a model now. Cheap: read from memory.
     fn depth(&self, model: &ModelName) -> Depth;
+
+    /// How much is queued in all, for whatever model. Cheap: read from memory.
+    fn load(&self) -> Load;
+
+    /// How much of a client's is queued, for whatever model. Cheap: read from memory.
+    fn client_load(&self, client: &ClientKey) -> Load;
 
     /// How many queued tasks of the same model go before this one (0 = next), counted up to
     /// [`POSITION_MAX`]; `None` when the task is not queued, or not due yet.

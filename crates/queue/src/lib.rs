@@ -15,7 +15,7 @@ mod turn;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
-pub use broker::{Broker, Capabilities, Depth, Lease, LeaseRequest, NewTask, POSITION_MAX, Release};
+pub use broker::{Broker, Capabilities, Depth, Lease, LeaseRequest, Load, NewTask, POSITION_MAX, Release};
 pub use error::{QueueError, QueueErrorKind};
 pub use idempotency::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, Submitted};
 pub use results::{Completion, Finished, Lookup, ResultStore, Retry};

@@ -77,8 +77,8 @@ codes! {
         "`Accept` asks for tensors as bytes, and the result is JSON, or has more tensors or other elements than the form takes.",
         "Accept `application/json` as well; `detail` says what the result is.";
     BodyTooLarge = "body_too_large", 413, 65, "The body is too large",
-        "The body is larger than `limits.max_body_bytes`.",
-        "Send less, or raise the limit in cresset.toml.";
+        "The body is larger than `limits.max_body_bytes`, or the input alone is more than a bound allows in all.",
+        "Send less, or raise the limit; `detail` names it.";
     UnknownRoute = "unknown_route", 404, 64, "There is nothing at this path",
         "No route has this path.",
         "`/openapi.json` lists the routes.";
@@ -101,6 +101,12 @@ codes! {
     Overloaded = "overloaded", 429, 75, "Too many predictions are waiting",
         "The model has `limits.max_waiting` synchronous predictions waiting already.",
         "Send it again after `Retry-After` seconds, or submit a task instead.";
+    ClientLimit = "client_limit", 429, 75, "This client has as much as it may have",
+        "The client has as many tasks queued, predictions waiting or requests under way as `[clients]` in cresset.toml allows one.",
+        "Send it again after `Retry-After` seconds; `bound` says which bound was reached.";
+    ServerFull = "server_full", 503, 75, "The server holds as much as it may hold",
+        "All models together have reached `limits.max_queue_total`, `limits.max_queue_bytes_total` or `limits.max_waiting_total`.",
+        "Send it again after `Retry-After` seconds; `bound` says which bound was reached.";
     ServerBusy = "server_busy", 503, 75, "The server holds too many requests at once",
         "The request bodies being read or worked on weigh as much as the server allows together.",
         "Send it again after `Retry-After` seconds; send large bodies one after the other.";

@@ -3,6 +3,7 @@
 //! Every other crate speaks in these types: a task has an id, a model, a payload, a state, and at most one terminal
 //! outcome. Nothing here does I/O, reads a clock or knows a backend; whatever needs "now" is given it.
 
+pub mod client;
 pub mod code;
 pub mod dtype;
 pub mod id;
@@ -17,6 +18,7 @@ pub mod state;
 pub mod tensor;
 pub mod time;
 
+pub use client::{BadClientKey, CLIENT_NAME_MAX, ClientKey};
 pub use code::Code;
 pub use dtype::DType;
 pub use id::{Attempt, BatchId, InstanceId, TaskId};

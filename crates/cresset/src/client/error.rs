@@ -212,8 +212,14 @@ impl Problem {
             Code::InvalidInput | Code::MalformedBody => {
                 "see what the model takes with `cresset models NAME`".into()
             }
-            Code::BodyTooLarge => "send less, or raise limits.max_body_bytes in cresset.toml".into(),
-            Code::QueueFull | Code::Overloaded | Code::ShuttingDown | Code::PredictTimeout => again(),
+            Code::BodyTooLarge => "send less, or raise the limit that it names".into(),
+            Code::QueueFull
+            | Code::Overloaded
+            | Code::ClientLimit
+            | Code::ServerFull
+            | Code::ServerBusy
+            | Code::ShuttingDown
+            | Code::PredictTimeout => again(),
             Code::ModelUnavailable => "see why with `cresset models`; the server's log has all of it".into(),
             Code::StoreUnavailable | Code::Internal => "the server's log has the details".into(),
             Code::UnknownRoute | Code::MethodNotAllowed | Code::UnsupportedMediaType | Code::BadQuery => {

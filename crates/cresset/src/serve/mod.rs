@@ -17,9 +17,9 @@ mod store;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use cresset_config::{ModelConfig, ServerConfig};
-use cresset_engine::{Engine, EngineOptions};
-use cresset_gateway::GatewayOptions;
+use cresset_config::{ClientIdentity, ModelConfig, ServerConfig};
+use cresset_engine::{AdmissionOptions, ClientOptions, Engine, EngineOptions};
+use cresset_gateway::{GatewayOptions, Identify};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -54,7 +54,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     };
     let store = store::open(config)?;
     let purge_every = (config.result_ttl / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
-    let engine = Engine::start(store, &EngineOptions { purge_every });
+    let engine = Engine::start(store, &engine_options(config, purge_every));
 
     let (tracker, close_door) = (TaskTracker::new(), CancellationToken::new());
     let at = listener
@@ -108,11 +108,41 @@ fn cannot_listen(listen: SocketAddr, error: &std::io::Error) -> Trouble {
         .hint("choose another address with --listen HOST:PORT")
 }
 
+fn engine_options(config: &ServerConfig, purge_every: Duration) -> EngineOptions {
+    let bounds = &config.admission;
+    let client = ClientOptions {
+        max_queue: bounds.client.max_queue,
+        max_queue_bytes: bounds.client.max_queue_bytes,
+        max_waiting: bounds.client.max_waiting,
+        max_requests: bounds.client.max_requests,
+    };
+    EngineOptions {
+        purge_every,
+        admission: AdmissionOptions {
+            max_queue: bounds.max_queue,
+            max_queue_bytes: bounds.max_queue_bytes,
+            max_waiting: bounds.max_waiting,
+            client,
+        },
+    }
+}
+
+/// A header's name has been checked with the settings.
+fn identify(config: &ServerConfig) -> Identify {
+    match (config.clients.identify, config.clients.header.parse()) {
+        (ClientIdentity::Header, Ok(name)) => Identify::Header(name),
+        (ClientIdentity::Off, _) => Identify::Off,
+        (ClientIdentity::Address | ClientIdentity::Header, _) => Identify::Address,
+    }
+}
+
 fn door_options(config: &ServerConfig) -> GatewayOptions {
     GatewayOptions {
         max_body_bytes: config.max_body_bytes,
+        max_inflight_bytes: config.max_inflight_body_bytes,
         max_wait: config.max_wait,
         max_connections: config.max_connections,
+        identify: identify(config),
         show_tracebacks: config.show_tracebacks,
         drain_timeout: config.drain_timeout,
         ..GatewayOptions::default()

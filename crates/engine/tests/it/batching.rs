@@ -69,7 +69,10 @@ async fn a_prediction_past_its_time_leaves_while_a_batch_runs() {
     let first = house.predicting("busy").await;
     let running = house.pool.next_job().await;
     let limit = Duration::from_millis(20);
-    let late = house.engine.predict(&model(), json("late"), Some(limit)).await;
+    let late = house
+        .engine
+        .predict(&model(), json("late"), Some(limit), None)
+        .await;
     assert!(
         matches!(late, Err(EngineError::PredictTimeout { limit: told }) if told == limit),
         "{late:?}"
@@ -188,7 +191,7 @@ async fn tasks_have_their_turn_though_predictions_could_fill_every_batch() {
     let mut calls = tokio::task::JoinSet::new();
     let call = || {
         let engine = house.engine.clone();
-        async move { engine.predict(&model(), json("call"), None).await.map(drop) }
+        async move { engine.predict(&model(), json("call"), None, None).await.map(drop) }
     };
     (0..6).for_each(|_| drop(calls.spawn(call())));
     until(|| house.waiting() == 6).await;

@@ -46,6 +46,7 @@ pub(crate) fn config() -> ModelConfig {
             max_queue: 10_000,
             max_queue_bytes: 1 << 30,
             max_waiting: 1_024,
+            max_waiting_bytes: None,
             max_attempts: 3,
         },
         retry: Retry::default(),
@@ -91,7 +92,7 @@ impl House {
     }
 
     pub(crate) async fn predict(&self, text: &str) -> Result<Prediction, EngineError> {
-        self.engine.predict(&model(), json(text), None).await
+        self.engine.predict(&model(), json(text), None, None).await
     }
 
     /// Starts a prediction and returns once it is on its way to the driver.
@@ -102,7 +103,7 @@ impl House {
         let waiting = self.waiting();
         let (engine, input) = (self.engine.clone(), json(text));
         #[expect(clippy::disallowed_methods, reason = "the test joins it")]
-        let call = tokio::spawn(async move { engine.predict(&model(), input, None).await });
+        let call = tokio::spawn(async move { engine.predict(&model(), input, None, None).await });
         until(|| self.waiting() > waiting || call.is_finished()).await;
         call
     }
@@ -137,6 +138,7 @@ pub(crate) fn submission(text: &str) -> Submission {
         due_at: None,
         expires_at: None,
         idempotency_key: None,
+        client: None,
     }
 }
 

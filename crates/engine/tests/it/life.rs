@@ -196,7 +196,7 @@ async fn a_prediction_that_is_too_slow_says_so() {
     house.pool.all_up();
     let slow = house
         .engine
-        .predict(&model(), json("1"), Some(Duration::from_millis(10)))
+        .predict(&model(), json("1"), Some(Duration::from_millis(10)), None)
         .await;
     assert!(
         matches!(slow, Err(EngineError::PredictTimeout { .. })),

@@ -6,6 +6,7 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod admission;
 mod batching;
 mod faults;
 mod house;

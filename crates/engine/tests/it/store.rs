@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use cresset_engine::{Engine, EngineOptions};
 use cresset_queue::{
     Broker, Cancelled, Capabilities, Completion, Depth, Expiries, Finished, Idempotency, Lease, LeaseRequest,
-    Lookup, NewTask, QueueError, QueueErrorKind, Release, ResultStore, Retry, Submitted,
+    Load, Lookup, NewTask, QueueError, QueueErrorKind, Release, ResultStore, Retry, Submitted,
 };
 use cresset_queue_sql::SqliteStore;
 use cresset_runner::testing::FakePool;
-use cresset_task::{Code, ModelName, State, TaskId, Timestamp};
+use cresset_task::{ClientKey, Code, ModelName, State, TaskId, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::house::{LONG, config, echo, store, submission, until};
@@ -54,6 +54,14 @@ impl Broker for Moody {
         self.write("release")?;
         self.store.release(leases).await
     }
+    fn load(&self) -> Load {
+        self.store.load()
+    }
+
+    fn client_load(&self, client: &ClientKey) -> Load {
+        self.store.client_load(client)
+    }
+
     fn depth(&self, model: &ModelName) -> Depth {
         self.store.depth(model)
     }

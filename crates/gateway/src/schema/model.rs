@@ -91,6 +91,9 @@ pub(crate) struct Limits {
     pub(crate) max_queue_bytes: u64,
     /// Predictions waiting at most.
     pub(crate) max_waiting: usize,
+    /// Bytes of their inputs at most, if that is bounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_waiting_bytes: Option<usize>,
     /// How often a task that kills its process is tried.
     pub(crate) max_attempts: u32,
 }
@@ -155,6 +158,7 @@ impl Model {
                 max_queue: config.limits.max_queue,
                 max_queue_bytes: config.limits.max_queue_bytes,
                 max_waiting: config.limits.max_waiting,
+                max_waiting_bytes: config.limits.max_waiting_bytes,
                 max_attempts: config.limits.max_attempts,
             },
             instances: view.pool.instances.iter().map(Instance::of).collect(),

@@ -55,9 +55,39 @@ pub(crate) struct Problem<'a> {
     /// When a task failed: why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<TaskError<'a>>,
+    /// When a bound was reached: which one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bound: Option<Bound<'a>>,
     /// Seconds after which trying again makes sense, as in `Retry-After`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retry_after: Option<u64>,
+}
+
+/// A bound that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Bound<'a> {
+    /// The setting that sets it.
+    #[schema(example = "limits.max_queue")]
+    pub(crate) setting: &'a str,
+    /// What is counted.
+    #[schema(example = "tasks")]
+    pub(crate) unit: &'a str,
+    /// Its value.
+    pub(crate) limit: u64,
+    /// The figure when the request came.
+    pub(crate) current: u64,
+}
+
+impl Bound<'_> {
+    /// As the engine has it.
+    pub(crate) fn of(bound: &cresset_engine::Bound) -> Self {
+        Self {
+            setting: bound.setting,
+            unit: bound.unit,
+            limit: bound.limit,
+            current: bound.current,
+        }
+    }
 }
 
 /// Why a task failed, or that it was revoked.

@@ -36,6 +36,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
             max_queue: 10_000,
             max_queue_bytes: 1 << 30,
             max_waiting: 1_024,
+            max_waiting_bytes: None,
             max_attempts: 3,
         },
         retry: Retry::default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_config::ModelConfig;
-use cresset_engine::{Engine, EngineOptions};
+use cresset_engine::{AdmissionOptions, Engine, EngineOptions};
 use cresset_gateway::GatewayOptions;
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_runner::testing::{FakePool, Held};
@@ -45,6 +45,15 @@ impl House {
 
     /// A server that forgets finished tasks after `ttl`, and looks for such ones all the time.
     pub(crate) async fn keeping_results_for(ttl: Duration, options: GatewayOptions) -> Self {
+        Self::build(ttl, AdmissionOptions::default(), options).await
+    }
+
+    /// A server with bounds over all models.
+    pub(crate) async fn admitting(admission: AdmissionOptions, options: GatewayOptions) -> Self {
+        Self::build(DAY, admission, options).await
+    }
+
+    async fn build(ttl: Duration, admission: AdmissionOptions, options: GatewayOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteOptions {
             result_ttl: ttl,
@@ -53,7 +62,10 @@ impl House {
         let purge_every = if ttl < DAY { Duration::from_millis(1) } else { DAY };
         let engine = Engine::start(
             Arc::new(SqliteStore::open(store).unwrap()),
-            &EngineOptions { purge_every },
+            &EngineOptions {
+                purge_every,
+                admission,
+            },
         );
         let listener = cresset_gateway::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();

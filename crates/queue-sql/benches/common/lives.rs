@@ -44,6 +44,7 @@ pub(crate) fn task(number: u64) -> NewTask {
         metadata: None,
         created_at: Timestamp::now(),
         idempotency: None,
+        client: None,
     }
 }
 

@@ -170,6 +170,7 @@ impl Life {
                 due_at: None,
                 expires_at: None,
                 idempotency: None,
+                client: None,
             };
             let told = Told {
                 state: State::Pending,

@@ -35,6 +35,7 @@ pub(crate) fn task(bytes: usize) -> NewTask {
         metadata: None,
         created_at: Timestamp::from_micros(1),
         idempotency: None,
+        client: None,
     }
 }
 

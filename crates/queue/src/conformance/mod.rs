@@ -202,6 +202,8 @@ table! { $
         depth_is_exact_through_every_operation,
         depth_is_exact_after_a_crash,
         a_probe_of_a_working_store_changes_nothing,
+        what_a_client_has_queued_is_counted_through_every_operation,
+        what_a_client_has_queued_is_counted_after_a_crash,
     }
     close {
         a_closed_store_answers_closed,

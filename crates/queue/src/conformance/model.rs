@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use cresset_task::{Attempt, ModelName, Move, Outcome, Payload, State, TaskId, TaskRecord, Timestamp};
+use cresset_task::{
+    Attempt, ClientKey, ModelName, Move, Outcome, Payload, State, TaskId, TaskRecord, Timestamp,
+};
 
-use crate::{Cancelled, Completion, Depth, Finished, Lookup, NewTask, Release, Retry, Turn};
+use crate::{Cancelled, Completion, Depth, Finished, Load, Lookup, NewTask, Release, Retry, Turn};
 
 /// A task of the model.
 pub(super) struct Known {
@@ -13,6 +15,7 @@ pub(super) struct Known {
     turn: Turn,
     input: Payload,
     weight: u64,
+    client: Option<ClientKey>,
     // Attempts that ended with their process; a store puts them into the history, with a time and words of its own.
     pub(super) interrupted: Vec<Attempt>,
 }
@@ -60,6 +63,7 @@ impl Model {
             turn: new.turn,
             input: new.payload.clone(),
             weight: new.payload.weight() as u64,
+            client: new.client.clone(),
             interrupted: Vec::new(),
         });
     }
@@ -220,6 +224,18 @@ impl Model {
             .iter()
             .position(|i| self.tasks[*i].record.id == id)
             .map(|n| n as u64)
+    }
+
+    /// What is queued of a client, or of all.
+    pub(super) fn load(&self, client: Option<&ClientKey>) -> Load {
+        let queued = |k: &&Known| {
+            matches!(k.record.state, State::Pending | State::Retry)
+                && (client.is_none() || k.client.as_ref() == client)
+        };
+        Load {
+            tasks: self.tasks.iter().filter(queued).count() as u64,
+            bytes: self.tasks.iter().filter(queued).map(|k| k.weight).sum(),
+        }
     }
 
     pub(super) fn depth(&self, model: &ModelName) -> Depth {

@@ -10,7 +10,7 @@ use cresset_task::{Attempt, ModelName, Outcome, Redelivery, State, TaskId, Times
 use super::finish::outcomes;
 use super::model::Model;
 use super::sizes::{sizes, text};
-use super::world::{World, at, json, model, prioritised};
+use super::world::{World, at, client, json, model, prioritised};
 use crate::{Completion, LeaseRequest, Lookup, NewTask, Release, Retry};
 
 const SEED_VARIABLE: &str = "CRESSET_CONFORMANCE_SEED";
@@ -18,6 +18,7 @@ const SEED_VARIABLE: &str = "CRESSET_CONFORMANCE_SEED";
 const KNOWN_SEED: u64 = 7;
 const STEPS: usize = 500;
 const MODELS: [&str; 2] = ["digits", "embed"];
+const CLIENTS: [&str; 2] = ["ada", "grace"];
 
 /// A small repeatable source of chance (SplitMix64's recurrence).
 pub(super) struct Dice(u64);
@@ -131,6 +132,7 @@ impl Life {
             metadata: self.dice.chance(30).then(|| Bytes::from_static(b"{\"a\":1}")),
             due_at: (delays && self.dice.chance(15)).then(|| self.soon()),
             expires_at: self.dice.chance(15).then(|| self.soon()),
+            client: self.dice.chance(60).then(|| client(CLIENTS[self.dice.below(2)])),
             ..prioritised(MODELS[0], priority, step, self.now)
         }
     }
@@ -342,7 +344,7 @@ impl Life {
         found
     }
 
-    /// Depths, and a few tasks.
+    /// What is queued, and a few tasks.
     async fn compare(&mut self, when: &str) {
         for name in MODELS {
             assert_eq!(
@@ -351,6 +353,12 @@ impl Life {
                 "{name}, {when}"
             );
         }
+        for name in CLIENTS {
+            let client = client(name);
+            let load = self.world.store.client_load(&client);
+            assert_eq!(load, self.model.load(Some(&client)), "{name}, {when}");
+        }
+        assert_eq!(self.world.store.load(), self.model.load(None), "{when}");
         for _ in 0..3 {
             if let Some(id) = self.some_id() {
                 self.compare_task(id, when).await;

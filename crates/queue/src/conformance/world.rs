@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_task::{ModelName, Outcome, Payload, Redelivery, TaskId, TaskRecord, Timestamp};
+use cresset_task::{ClientKey, ModelName, Outcome, Payload, Redelivery, TaskId, TaskRecord, Timestamp};
 
 use super::Harness;
 use crate::{
@@ -177,7 +177,13 @@ pub(super) fn task(name: &str) -> NewTask {
         due_at: None,
         expires_at: None,
         idempotency: None,
+        client: None,
     }
+}
+
+/// A client that is called so.
+pub(super) fn client(name: &str) -> ClientKey {
+    ClientKey::named(name).unwrap()
 }
 
 /// The depth of a queue in which none is delayed.

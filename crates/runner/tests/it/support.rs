@@ -52,6 +52,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
             max_queue: 100,
             max_queue_bytes: 1 << 30,
             max_waiting: 100,
+            max_waiting_bytes: None,
             max_attempts: 3,
         },
         retry: Retry::default(),

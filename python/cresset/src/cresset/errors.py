@@ -12,7 +12,7 @@ CressetError
 │   ├── ExpiredTask          expired_task: it ended longer ago than results are kept
 │   ├── Unavailable          nothing was accepted; the same request may pass later
 │   │   ├── QueueFull        queue_full
-│   │   ├── Overloaded       overloaded, server_busy
+│   │   ├── Overloaded       overloaded, client_limit, server_full, server_busy
 │   │   ├── ModelUnavailable model_unavailable: .detail gives the last failure of its instances
 │   │   ├── ShuttingDown     shutting_down
 │   │   └── StoreUnavailable store_unavailable
@@ -255,6 +255,8 @@ _BY_CODE: Final[dict[str, type[ApiError]]] = {
     "expired_task": ExpiredTask,
     "queue_full": QueueFull,
     "overloaded": Overloaded,
+    "client_limit": Overloaded,
+    "server_full": Overloaded,
     "server_busy": Overloaded,
     "model_unavailable": ModelUnavailable,
     "shutting_down": ShuttingDown,

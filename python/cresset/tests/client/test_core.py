@@ -204,6 +204,8 @@ def test_status_reads_when_it_is_due_and_why_it_ran_again(clock: Clock):
         ("expired_task", 410, cresset.ExpiredTask),
         ("queue_full", 429, cresset.QueueFull),
         ("overloaded", 429, cresset.Overloaded),
+        ("client_limit", 429, cresset.Overloaded),
+        ("server_full", 503, cresset.Overloaded),
         ("server_busy", 503, cresset.Overloaded),
         ("model_unavailable", 503, cresset.ModelUnavailable),
         ("predict_timeout", 504, cresset.PredictTimeout),

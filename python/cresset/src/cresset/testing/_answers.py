@@ -30,6 +30,8 @@ STATUS_OF_CODE: Final = {
     "expired_task": 410,
     "queue_full": 429,
     "overloaded": 429,
+    "client_limit": 429,
+    "server_full": 503,
     "server_busy": 503,
     "model_unavailable": 503,
     "predict_timeout": 504,

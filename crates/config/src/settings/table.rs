@@ -1,0 +1,298 @@
+//! The table itself; see [`super`]. In the order of the default file.
+
+use std::time::Duration;
+
+use super::{
+    DAY, Setting, set_client_header, set_client_key, set_durability, set_listen, set_log_format,
+    set_log_level,
+};
+use crate::field::{Field, Key};
+use crate::server::{ClientIdentity, ServerConfig};
+
+macro_rules! int {
+    ($($field:ident).+, $min:expr, $max:expr) => {
+        Field::Int { min: $min, max: $max, get: |c| Some(c.$($field).+ as u64), set: |c, n| c.$($field).+ = n as _ }
+    };
+}
+macro_rules! maybe_int {
+    ($($field:ident).+, $min:expr, $max:expr) => {
+        Field::Int { min: $min, max: $max, get: |c| c.$($field).+, set: |c, n| c.$($field).+ = Some(n) }
+    };
+}
+macro_rules! bytes {
+    ($($field:ident).+, $min:expr, $max:expr) => {
+        Field::Bytes { min: $min, max: $max, get: |c| Some(c.$($field).+ as u64), set: |c, n| c.$($field).+ = n as _ }
+    };
+}
+macro_rules! maybe_bytes {
+    ($($field:ident).+, $min:expr, $max:expr) => {
+        Field::Bytes { min: $min, max: $max, get: |c| c.$($field).+, set: |c, n| c.$($field).+ = Some(n) }
+    };
+}
+macro_rules! duration {
+    ($($field:ident).+, $min:expr, $max:expr) => {
+        Field::Duration { min: $min, max: $max, get: |c| c.$($field).+, set: |c, d| c.$($field).+ = d }
+    };
+}
+macro_rules! path {
+    ($($field:ident).+) => {
+        Field::Path { get: |c| Some(c.$($field).+.clone()), set: |c, p| c.$($field).+ = p }
+    };
+}
+
+const fn setting(
+    path: &'static str,
+    [env, flag]: [&'static str; 2],
+    field: Field<ServerConfig>,
+    doc: &'static str,
+) -> Setting {
+    let key = Key {
+        path,
+        doc,
+        default: None,
+        example: None,
+        field,
+    };
+    Setting { key, env, flag }
+}
+
+/// The same, with a default in words and an example for templates.
+const fn words(setting: Setting, default: &'static str, example: &'static str) -> Setting {
+    let Setting { key, env, flag } = setting;
+    let Key { path, doc, field, .. } = key;
+    let key = Key {
+        path,
+        doc,
+        default: Some(default),
+        example: Some(example),
+        field,
+    };
+    Setting { key, env, flag }
+}
+
+/// Most tasks that a queue can be said to hold, and most of their bytes.
+const TASKS_MAX: u64 = 1_000_000_000;
+const BYTES_MAX: u64 = 1 << 50;
+
+const UNBOUNDED: &str = "not bounded";
+const AS_THE_MODELS: &str = "not bounded: what the models allow together";
+
+/// Every setting, in the order of the default file.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "server.listen",
+        ["CRESSET_LISTEN", "listen"],
+        Field::Text {
+            form: "an address and port, such as \"127.0.0.1:8700\"",
+            get: |c| Some(c.listen.to_string()),
+            set: set_listen,
+        },
+        "Where HTTP listens. `0.0.0.0` listens on every network; port 0 takes a free one.",
+    ),
+    setting(
+        "server.models",
+        ["CRESSET_MODELS", "models"],
+        path!(models),
+        "A model folder, or a folder of them. On the command line it is the argument of `cresset serve`.",
+    ),
+    setting(
+        "server.data_dir",
+        ["CRESSET_DATA_DIR", "data-dir"],
+        path!(data_dir),
+        "Where tasks and results are kept.",
+    ),
+    words(
+        setting(
+            "server.cache_dir",
+            ["CRESSET_CACHE_DIR", "cache-dir"],
+            path!(cache_dir),
+            "Where the environments of models are built. It can be deleted at any time while no server runs.",
+        ),
+        "`$XDG_CACHE_HOME/cresset`, or `~/.cache/cresset`",
+        r#""/var/cache/cresset""#,
+    ),
+    setting(
+        "server.max_connections",
+        ["CRESSET_MAX_CONNECTIONS", "max-connections"],
+        int!(max_connections, 1, 1_000_000),
+        "Open connections at most; more wait to be accepted.",
+    ),
+    setting(
+        "server.drain_timeout",
+        ["CRESSET_DRAIN_TIMEOUT", "drain-timeout"],
+        duration!(drain_timeout, Duration::ZERO, DAY),
+        "How long a stop waits for batches in flight. What is not done by then goes back to the queue.",
+    ),
+    setting(
+        "limits.max_body_bytes",
+        ["CRESSET_MAX_BODY_BYTES", "max-body-bytes"],
+        bytes!(max_body_bytes, 1 << 10, 1 << 30),
+        "The largest request body; a larger one is refused with 413.",
+    ),
+    setting(
+        "limits.max_inflight_body_bytes",
+        ["CRESSET_MAX_INFLIGHT_BODY_BYTES", "max-inflight-body-bytes"],
+        bytes!(max_inflight_body_bytes, 1 << 10, BYTES_MAX),
+        "Bytes of all request bodies held at once, being read or worked on; more are refused with 503. Never less than \
+         `limits.max_body_bytes`, whatever is said here.",
+    ),
+    setting(
+        "limits.max_wait",
+        ["CRESSET_MAX_WAIT", "max-wait"],
+        duration!(max_wait, Duration::ZERO, DAY),
+        "The longest that `?wait=` waits for a task to end.",
+    ),
+    words(
+        setting(
+            "limits.max_queue_total",
+            ["CRESSET_MAX_QUEUE_TOTAL", "max-queue-total"],
+            maybe_int!(admission.max_queue, 1, TASKS_MAX),
+            "Queued tasks of all models at most, those of models that are not served any more included; more are refused \
+             with 503. Each model has `limits.max_queue` of its own.",
+        ),
+        AS_THE_MODELS,
+        "1000000",
+    ),
+    words(
+        setting(
+            "limits.max_queue_bytes_total",
+            ["CRESSET_MAX_QUEUE_BYTES_TOTAL", "max-queue-bytes-total"],
+            maybe_bytes!(admission.max_queue_bytes, 1, BYTES_MAX),
+            "Bytes of the queued inputs of all models at most; more are refused with 503.",
+        ),
+        AS_THE_MODELS,
+        r#""16GiB""#,
+    ),
+    words(
+        setting(
+            "limits.max_waiting_total",
+            ["CRESSET_MAX_WAITING_TOTAL", "max-waiting-total"],
+            maybe_int!(admission.max_waiting, 1, 1_000_000),
+            "Synchronous predictions of all models that may wait or run at once; more are refused with 503.",
+        ),
+        AS_THE_MODELS,
+        "4096",
+    ),
+    setting(
+        "clients.identify",
+        ["CRESSET_CLIENTS_IDENTIFY", "clients-identify"],
+        Field::Choice {
+            names: ClientIdentity::NAMES,
+            get: |c| c.clients.identify.name(),
+            set: set_client_key,
+        },
+        "How clients are told apart for the bounds below. `off`: not at all, and none of them holds. `address`: by the \
+         address of the connection; IPv6 by its network of 64 bits. `header`: by what `clients.header` says, and by the \
+         address where it says nothing. Callers can write any header: use it behind a proxy that sets it.",
+    ),
+    setting(
+        "clients.header",
+        ["CRESSET_CLIENTS_HEADER", "clients-header"],
+        Field::Text {
+            form: "the name of a header in quotes",
+            get: |c| Some(c.clients.header.clone()),
+            set: set_client_header,
+        },
+        "The header that names the client, 1 to 128 visible ASCII characters; another value is refused with 422.",
+    ),
+    words(
+        setting(
+            "clients.max_queue",
+            ["CRESSET_CLIENTS_MAX_QUEUE", "clients-max-queue"],
+            maybe_int!(admission.client.max_queue, 1, TASKS_MAX),
+            "Queued tasks of one client at most, over all models; more are refused with 429. Kept with the tasks, so a \
+             restart changes nothing of it.",
+        ),
+        UNBOUNDED,
+        "10000",
+    ),
+    words(
+        setting(
+            "clients.max_queue_bytes",
+            ["CRESSET_CLIENTS_MAX_QUEUE_BYTES", "clients-max-queue-bytes"],
+            maybe_bytes!(admission.client.max_queue_bytes, 1, BYTES_MAX),
+            "Bytes of the queued inputs of one client at most; more are refused with 429.",
+        ),
+        UNBOUNDED,
+        r#""256MiB""#,
+    ),
+    words(
+        setting(
+            "clients.max_waiting",
+            ["CRESSET_CLIENTS_MAX_WAITING", "clients-max-waiting"],
+            maybe_int!(admission.client.max_waiting, 1, 1_000_000),
+            "Synchronous predictions of one client that may wait or run at once; more are refused with 429.",
+        ),
+        UNBOUNDED,
+        "64",
+    ),
+    words(
+        setting(
+            "clients.max_requests",
+            ["CRESSET_CLIENTS_MAX_REQUESTS", "clients-max-requests"],
+            maybe_int!(admission.client.max_requests, 1, 1_000_000),
+            "Requests of one client under way at once, long polls included; more are refused with 429. Health, metrics and \
+             documents are not counted.",
+        ),
+        UNBOUNDED,
+        "256",
+    ),
+    setting(
+        "results.ttl",
+        ["CRESSET_RESULT_TTL", "result-ttl"],
+        duration!(
+            result_ttl,
+            Duration::from_secs(1),
+            Duration::from_secs(3650 * 86_400)
+        ),
+        "How long a task and its result are kept after the task has ended.",
+    ),
+    setting(
+        "store.durability",
+        ["CRESSET_DURABILITY", "durability"],
+        Field::Choice {
+            names: &["fsync", "os"],
+            get: |c| c.durability.name(),
+            set: set_durability,
+        },
+        "When an accepted task counts as stored: `fsync`, after it is on the disk, survives a power cut; `os`, after the \
+         operating system has it, survives a crash of ours and is faster. With `os` the answers say so.",
+    ),
+    setting(
+        "store.max_inline_bytes",
+        ["CRESSET_MAX_INLINE_BYTES", "max-inline-bytes"],
+        // Below a page of the database a file costs more than it can save; above, the database itself has a limit.
+        bytes!(max_inline_bytes, 4 << 10, 512 << 20),
+        "Inputs and results that are stored in more bytes than this are files of their own beside the database, written \
+         once; smaller ones are rows in it. What is stored already stays where it is.",
+    ),
+    setting(
+        "api.show_tracebacks",
+        ["CRESSET_SHOW_TRACEBACKS", "show-tracebacks"],
+        Field::Bool {
+            get: |c| c.show_tracebacks,
+            set: |c, b| c.show_tracebacks = b,
+        },
+        "Give callers the Python tracebacks of failed tasks. They show code and paths; the log has them in any case.",
+    ),
+    setting(
+        "log.level",
+        ["CRESSET_LOG_LEVEL", "log-level"],
+        Field::Text {
+            form: "a level or filter directives in quotes, such as \"info\"",
+            get: |c| Some(c.log_level.clone()),
+            set: set_log_level,
+        },
+        "`error`, `warn`, `info`, `debug` or `trace`, or directives such as `info,cresset_engine=debug`.",
+    ),
+    setting(
+        "log.format",
+        ["CRESSET_LOG_FORMAT", "log-format"],
+        Field::Choice {
+            names: &["text", "json"],
+            get: |c| c.log_format.name(),
+            set: set_log_format,
+        },
+        "How log lines look: `text` for people, `json` for programs, one object a line.",
+    ),
+];

@@ -1,0 +1,140 @@
+//! What clients have under way. A client has an entry while it has a request; what it has queued is counted by the store.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cresset_batch::Moment;
+use cresset_task::ClientKey;
+use tokio::time::Instant;
+
+use super::{Bound, Coming};
+
+/// Maps are split so that clients seldom meet at one lock.
+const SHARDS: usize = 32;
+/// One request changes the mean time of a request by this part.
+const MEAN_OVER: u64 = 16;
+const HINT_MIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+struct Counts {
+    requests: AtomicU64,
+    waiting: Arc<AtomicU64>,
+    coming: Coming,
+}
+
+type Shard = HashMap<ClientKey, Arc<Counts>>;
+
+/// All clients that have a request under way.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    shards: [Mutex<Shard>; SHARDS],
+    /// How long a request takes, in nanoseconds; 0 before the first has ended.
+    mean: AtomicU64,
+}
+
+/// A client's request under way. Cheap to clone; clones are one request.
+#[derive(Clone)]
+pub struct Client(Arc<Request>);
+
+struct Request {
+    key: ClientKey,
+    counts: Arc<Counts>,
+    clients: Arc<Clients>,
+    /// `None` for one that was refused: it tells nothing of how long requests take.
+    began: Option<Instant>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(self.key()).finish()
+    }
+}
+
+impl Client {
+    /// Whose it is.
+    #[must_use]
+    pub fn key(&self) -> &ClientKey {
+        &self.0.key
+    }
+
+    pub(super) fn coming(&self) -> &Coming {
+        &self.0.counts.coming
+    }
+
+    pub(super) fn waiting(&self) -> &Arc<AtomicU64> {
+        &self.0.counts.waiting
+    }
+}
+
+impl Clients {
+    fn shard(&self, key: &ClientKey) -> MutexGuard<'_, Shard> {
+        // Nothing here can panic halfway, so a poisoned lock is sound.
+        let sum = key.as_str().bytes().fold(0_usize, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        self.shards[sum % SHARDS]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().unwrap().len()).sum()
+    }
+}
+
+/// Begins a request, unless the client has `limit` of them: then when one of them should have ended.
+pub(super) fn enter(
+    clients: &Arc<Clients>,
+    key: ClientKey,
+    limit: Option<u64>,
+    uptime: Moment,
+) -> Result<Client, (Bound, Duration)> {
+    let counts = Arc::clone(clients.shard(&key).entry(key.clone()).or_default());
+    let current = counts.requests.fetch_add(1, Ordering::Relaxed);
+    let reached = limit.filter(|limit| current >= *limit);
+    let request = Request {
+        key,
+        counts,
+        clients: Arc::clone(clients),
+        began: reached.is_none().then(Instant::now),
+    };
+    let Some(limit) = reached else {
+        return Ok(Client(Arc::new(request)));
+    };
+    let mean = match clients.mean.load(Ordering::Relaxed) {
+        0 => uptime,
+        nanos => Duration::from_nanos(nanos),
+    };
+    let one_ends = mean.div_f64(current.max(1) as f64).max(HINT_MIN);
+    let bound = Bound {
+        setting: "clients.max_requests",
+        unit: "requests",
+        limit,
+        current,
+    };
+    Err((bound, one_ends))
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.counts.requests.fetch_sub(1, Ordering::Relaxed);
+        if let Some(began) = self.began {
+            let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            // Two that end at once may each leave out the other: it is an estimate.
+            let mean = match self.clients.mean.load(Ordering::Relaxed) {
+                0 => took,
+                mean => mean - mean / MEAN_OVER + took / MEAN_OVER,
+            };
+            self.clients.mean.store(mean.max(1), Ordering::Relaxed);
+        }
+        let mut shard = self.clients.shard(&self.key);
+        // The map's and this one: nobody else has it, and nobody gets it without this lock.
+        if Arc::strong_count(&self.counts) == 2 {
+            shard.remove(&self.key);
+        }
+    }
+}
