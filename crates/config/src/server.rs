@@ -33,6 +33,18 @@ pub struct ServerConfig {
     pub max_wait: Duration,
     /// Open connections at most. Default 20,000.
     pub max_connections: usize,
+    /// The same for each address. Default not bounded.
+    pub max_connections_per_address: Option<u64>,
+    /// A connection on which nothing is asked is closed after this. Default 75 s.
+    pub idle_timeout: Duration,
+    /// From the first byte of a head to its last. Default 10 s.
+    pub head_timeout: Duration,
+    /// A body must move on by `min_rate` in such a span. Default 30 s.
+    pub body_timeout: Duration,
+    /// An answer must be taken at `min_rate` in such a span. Default 30 s.
+    pub write_timeout: Duration,
+    /// Bytes a second. Default 1 KiB.
+    pub min_rate: u64,
     /// How long a stop waits for batches in flight. Default 30 s.
     pub drain_timeout: Duration,
     /// Answer tracebacks of failed tasks to callers. Default false: they are in the log only.
@@ -60,6 +72,12 @@ impl Default for ServerConfig {
             clients: Clients::default(),
             max_wait: Duration::from_secs(300),
             max_connections: 20_000,
+            max_connections_per_address: None,
+            idle_timeout: Duration::from_secs(75),
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            min_rate: 1 << 10,
             drain_timeout: Duration::from_secs(30),
             show_tracebacks: false,
             log_level: "info".into(),

@@ -16,6 +16,12 @@ listen = "0.0.0.0:80"
 data_dir = "state"
 models = "/srv/models"
 max_connections = 10
+max_connections_per_address = 3
+idle_timeout = "61s"
+head_timeout = "4s"
+body_timeout = "6s"
+write_timeout = "7s"
+min_rate = 512
 drain_timeout = "5s"
 cache_dir = "cache"
 
@@ -128,6 +134,12 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         },
         max_wait: Duration::from_secs(60),
         max_connections: 10,
+        max_connections_per_address: Some(3),
+        idle_timeout: Duration::from_secs(61),
+        head_timeout: Duration::from_secs(4),
+        body_timeout: Duration::from_secs(6),
+        write_timeout: Duration::from_secs(7),
+        min_rate: 512,
         drain_timeout: Duration::from_secs(5),
         show_tracebacks: true,
         log_level: "info,cresset_engine=debug".into(),
@@ -164,7 +176,7 @@ fn flags_beat_variables_beat_the_file_beats_defaults() {
         path: "/etc/cresset/cresset.toml".into(),
         line,
     };
-    assert_eq!(effective.origins["results.ttl"], at(26));
+    assert_eq!(effective.origins["results.ttl"], at(32));
     insta::assert_snapshot!("config_show", effective.to_toml());
     insta::assert_snapshot!(
         "config_show_json",

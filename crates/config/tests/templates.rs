@@ -65,6 +65,7 @@ fn the_default_settings_file_says_what_is_the_default_anyway() {
         ServerConfig {
             cache_dir: "/var/cache/cresset".into(),
             admission: bounds.clone(),
+            max_connections_per_address: Some(256),
             ..defaults
         }
     );

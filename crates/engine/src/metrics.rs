@@ -47,11 +47,19 @@ struct RequestLabel {
     code: u16,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
 /// All figures of a server.
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabel, Counter>,
     request_seconds: Histogram,
+    connections: Gauge,
+    connections_refused: Family<ReasonLabel, Counter>,
+    connections_given_up: Family<ReasonLabel, Counter>,
     tasks: Family<TaskLabel, Counter>,
     predictions: Family<TaskLabel, Counter>,
     restarts: Family<RestartLabel, Counter>,
@@ -106,6 +114,9 @@ impl Metrics {
             registry: Registry::with_prefix("cresset"),
             requests: Family::default(),
             request_seconds: seconds(),
+            connections: Gauge::default(),
+            connections_refused: Family::default(),
+            connections_given_up: Family::default(),
             tasks: Family::default(),
             predictions: Family::default(),
             restarts: Family::default(),
@@ -135,6 +146,17 @@ impl Metrics {
             "http_request_seconds",
             "HTTP request time, long polls included",
             self.request_seconds.clone(),
+        );
+        r.register("connections", "Open connections", self.connections.clone());
+        r.register(
+            "connections_refused",
+            "Connections that were one too many: in all (limit) or of their address (address)",
+            self.connections_refused.clone(),
+        );
+        r.register(
+            "connections_given_up",
+            "Connections closed because nothing was asked (idle), a head did not end (head) or an answer was not taken (write)",
+            self.connections_given_up.clone(),
         );
         r.register(
             "tasks",
@@ -242,6 +264,30 @@ impl Metrics {
         };
         self.requests.get_or_create(&label).inc();
         self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A connection was let in.
+    pub fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    /// One that had been let in has ended.
+    pub fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    /// A connection was turned away.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.connections_refused
+            .get_or_create(&ReasonLabel { reason })
+            .inc();
+    }
+
+    /// A connection was closed because its other end kept it waiting.
+    pub fn connection_given_up(&self, reason: &'static str) {
+        self.connections_given_up
+            .get_or_create(&ReasonLabel { reason })
+            .inc();
     }
 
     /// The text for `/metrics` (OpenMetrics 1.0).

@@ -44,7 +44,8 @@ use crate::{cancel, health, models, pages, predict, schema, submit, tasks};
 struct Api;
 
 /// What every body may be refused for.
-const BODY: [Code; 6] = [
+const BODY: [Code; 7] = [
+    Code::RequestTimeout,
     Code::MalformedBody,
     Code::UnsupportedMediaType,
     Code::BodyTooLarge,

@@ -12,6 +12,7 @@ mod app;
 mod binary_out;
 mod cancel;
 mod client;
+mod connection;
 mod duration;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]

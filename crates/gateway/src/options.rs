@@ -14,18 +14,25 @@ pub struct GatewayOptions {
     pub max_inflight_bytes: usize,
     /// The longest `?wait=`. Default 5 min.
     pub max_wait: Duration,
-    /// Open connections at most; further ones wait in the kernel's backlog. Default 20,000.
+    /// Open connections at most; further ones are told so and closed. Default 20,000.
     pub max_connections: usize,
+    /// The same for each address; IPv6 by networks of 64 bits. Default not bounded.
+    pub max_connections_per_address: Option<usize>,
     /// How clients are told apart, for the bounds that the engine sets each. Default not at all.
     pub identify: Identify,
     /// Tracebacks of failed tasks are answered to callers. Default false.
     pub show_tracebacks: bool,
-    /// A request's head must be there this long after the connection opened or the last answer was sent: it bounds slow
-    /// writers and idle keep-alive alike. Default 75 s, above the 60 s for which nginx keeps idle upstream connections,
-    /// so that the proxy is the one who closes.
-    pub header_read_timeout: Duration,
-    /// A body may pause this long between two pieces. Default 30 s.
-    pub body_read_timeout: Duration,
+    /// A connection on which nothing is asked is closed after this. Default 75 s, above the 60 s for which nginx keeps idle
+    /// upstream connections, so that the proxy is the one who closes.
+    pub idle_timeout: Duration,
+    /// From the first byte of a request's head to its last. Default 10 s.
+    pub head_timeout: Duration,
+    /// A body must move on by `min_rate` in each such span in which it is waited for. Default 30 s.
+    pub body_timeout: Duration,
+    /// The same for answers and those who read them. Default 30 s.
+    pub write_timeout: Duration,
+    /// Bytes a second, at least, of a body on its way in or an answer on its way out. Default 1 KiB.
+    pub min_rate: u64,
     /// After the stop signal, requests in flight may take this long; then their connections are cut. Default 30 s.
     pub drain_timeout: Duration,
 }
@@ -37,10 +44,14 @@ impl Default for GatewayOptions {
             max_inflight_bytes: 1 << 30,
             max_wait: Duration::from_secs(300),
             max_connections: 20_000,
+            max_connections_per_address: None,
             identify: Identify::Off,
             show_tracebacks: false,
-            header_read_timeout: Duration::from_secs(75),
-            body_read_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            min_rate: 1 << 10,
             drain_timeout: Duration::from_secs(30),
         }
     }

@@ -116,6 +116,23 @@ impl Problem {
         self.with(|d| d.retry_after = Some(after))
     }
 
+    /// The whole answer, for a connection on which no request was read, or none will be.
+    pub(crate) fn whole_answer(&self) -> Vec<u8> {
+        let (status, id) = (self.0.status(), RequestId::fresh());
+        let (json, retry_after) = self.0.document("", &id, false);
+        let mut head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\nx-request-id: {id}\r\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or_default(),
+            json.len(),
+        );
+        if let Some(seconds) = retry_after {
+            write!(head, "retry-after: {seconds}\r\n").expect("a String takes any text");
+        }
+        head.push_str("\r\n");
+        [head.into_bytes(), json].concat()
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
@@ -171,6 +188,17 @@ impl Details {
 
     /// Writes the document into the response that carries it.
     pub(crate) fn write(&self, response: &mut Response, instance: &str, id: &RequestId, tracebacks: bool) {
+        let (json, retry_after) = self.document(instance, id, tracebacks);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        *response.body_mut() = Body::from(json);
+    }
+
+    /// The document, and the seconds of its `Retry-After`.
+    fn document(&self, instance: &str, id: &RequestId, tracebacks: bool) -> (Vec<u8>, Option<u64>) {
         // Rounded up, and never 0: a client that obeys must not come back too early, nor spin.
         let retry_after = self.retry_after.map(|d| d.as_millis().div_ceil(1000).max(1));
         let body = schema::Problem {
@@ -191,12 +219,7 @@ impl Details {
             retry_after: retry_after.map(|s| u64::try_from(s).unwrap_or(u64::MAX)),
         };
         let json = serde_json::to_vec(&body).expect("a problem document becomes JSON");
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
-        if let Some(seconds) = body.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        *response.body_mut() = Body::from(json);
+        (json, body.retry_after)
     }
 }
 

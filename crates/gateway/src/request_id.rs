@@ -32,7 +32,7 @@ impl RequestId {
     }
 
     /// An id of our own: a random number for the process, and a counter. No system call, no lock.
-    fn fresh() -> Self {
+    pub(crate) fn fresh() -> Self {
         let text = format!("{:08x}-{:08x}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed));
         Self(
             HeaderValue::from_maybe_shared(Bytes::from(text))

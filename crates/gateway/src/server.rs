@@ -3,26 +3,19 @@
 //! Stopping, in order: no new connections; idle ones are closed; long polls answer what they know; requests in flight
 //! are finished; what is left at the deadline is cut.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use cresset_engine::Engine;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::client::{Identify, Peer};
+use crate::connection::{House, Lobby, Patience, turn_away};
 use crate::options::GatewayOptions;
 use crate::router;
 
@@ -56,30 +49,48 @@ pub async fn serve(
 ) -> io::Result<()> {
     let tracker = TaskTracker::new();
     let drain_timeout = options.drain_timeout;
-    let slots = Arc::new(Semaphore::new(
-        options.max_connections.min(Semaphore::MAX_PERMITS),
-    ));
-    let http = protocol(&options);
-    let identify = options.identify.clone();
-    let app = App::new(engine, options, stop.clone(), tracker.clone());
-    let router = router::router(app);
+    let mut lobby = Lobby::new(
+        options.max_connections,
+        options.max_connections_per_address,
+        engine.clone(),
+    );
+    let tells_clients_apart = options.identify != Identify::Off;
+    let patience = Patience {
+        idle: options.idle_timeout,
+        head: options.head_timeout,
+        write: options.write_timeout,
+        min_rate: options.min_rate,
+    };
+    let app = App::new(engine.clone(), options, stop.clone(), tracker.clone());
+    let house = House {
+        http: protocol(),
+        router: router::router(app),
+        patience,
+        engine,
+    };
     let cut = CancellationToken::new();
 
-    while let Some((stream, address, slot)) = next_connection(&listener, &slots, &stop).await {
-        let service = Answering {
-            router: TowerToHyperService::new(router.clone()),
-            peer: (identify != Identify::Off).then(|| Peer(address.ip())),
+    while let Some((stream, address)) = next_connection(&listener, &stop).await {
+        let guest = match lobby.admit(address.ip()) {
+            Ok(guest) => guest,
+            Err(why) => {
+                // Dropped without a word where too many are being told already.
+                if let Some(permit) = lobby.may_tell() {
+                    tracker.spawn(async move {
+                        turn_away(stream, why).await;
+                        drop(permit);
+                    });
+                }
+                continue;
+            }
         };
-        let served = connection(
-            stream,
-            http.clone(),
-            service,
-            stop.child_token(),
-            cut.child_token(),
-        );
+        let peer = tells_clients_apart.then(|| Peer(address.ip()));
+        let served = house
+            .clone()
+            .serve(stream, peer, stop.child_token(), cut.child_token());
         tracker.spawn(async move {
             served.await;
-            drop(slot);
+            drop(guest);
         });
     }
     drop(listener); // the kernel refuses callers from now on
@@ -97,28 +108,21 @@ pub async fn serve(
     Ok(())
 }
 
-fn protocol(options: &GatewayOptions) -> http1::Builder {
+fn protocol() -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new());
-    http.header_read_timeout(options.header_read_timeout);
+    // Heads, idleness and slow readers are watched by `connection`.
+    http.header_read_timeout(None);
     // Answers to pipelined requests leave together.
     http.pipeline_flush(true);
     http
 }
 
-/// The next connection and its slot; `None` once told to stop. The slot is taken first: while all are taken, callers
-/// wait in the kernel's backlog.
+/// The next connection; `None` once told to stop.
 async fn next_connection(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    // Both futures below may be dropped at any point: a permit is given back, a connection stays in the backlog.
-    let slot = tokio::select! {
-        biased;
-        () = stop.cancelled() => return None,
-        slot = Arc::clone(slots).acquire_owned() => slot.expect("the semaphore is never closed"),
-    };
+) -> Option<(TcpStream, SocketAddr)> {
+    // Both futures below may be dropped at any point: a connection stays in the backlog.
     loop {
         let accepted = tokio::select! {
             biased;
@@ -126,7 +130,7 @@ async fn next_connection(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => return Some((stream, address, slot)),
+            Ok(accepted) => return Some(accepted),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 tracing::error!(%error, "connections cannot be accepted");
@@ -142,55 +146,4 @@ fn is_about_one_connection(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
     )
-}
-
-/// What answers the requests of one connection.
-struct Answering {
-    router: TowerToHyperService<Router>,
-    /// Told to whoever tells clients apart.
-    peer: Option<Peer>,
-}
-
-impl Service<hyper::Request<Incoming>> for Answering {
-    type Response = axum::response::Response;
-    type Error = Infallible;
-    type Future = <TowerToHyperService<Router> as Service<hyper::Request<Incoming>>>::Future;
-
-    fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
-        if let Some(peer) = self.peer {
-            request.extensions_mut().insert(peer);
-        }
-        self.router.call(request)
-    }
-}
-
-/// One connection, to its end. The tokens are this connection's own, so that polling them contends with nobody.
-async fn connection(
-    stream: TcpStream,
-    http: http1::Builder,
-    service: Answering,
-    stop: CancellationToken,
-    cut: CancellationToken,
-) {
-    // Answers are written whole; waiting to fill a segment would only delay them.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection ended as it began");
-        return;
-    }
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
-    // `connection` is only borrowed by the branches, so nothing is lost when the other one wins.
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = cut.cancelled() => return,
-            }
-        }
-    };
-    if let Err(error) = ended {
-        // Hang-ups, time-outs and bytes that are not HTTP: the caller's affair.
-        tracing::debug!(%error, "a connection broke");
-    }
 }

@@ -4,6 +4,8 @@
 //! with unread bytes makes the kernel reset the connection, and the caller would see a broken pipe instead of the
 //! problem document.
 
+mod pace;
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use tokio::time::timeout;
 use crate::app::App;
 use crate::duration;
 use crate::problem::Problem;
+use pace::Pace;
 
 /// How long the rest of a refused body is read and thrown away: a caller on a usable line has read the answer by then.
 const LINGER: Duration = Duration::from_secs(5);
@@ -74,7 +77,8 @@ impl Upload {
             limit: self.app.options.max_inflight_bytes.max(limit),
         };
         // Nearly every body is one piece, and is kept as it came, without a copy.
-        let first = self.piece(0, &mut held).await?.unwrap_or_default();
+        let mut pace = Pace::new(self.app.options.body_timeout, self.app.options.min_rate);
+        let first = self.piece(0, &mut held, &mut pace).await?.unwrap_or_default();
         if self.body.is_end_stream() {
             return Ok(Received { bytes: first, held });
         }
@@ -82,7 +86,7 @@ impl Upload {
             BytesMut::with_capacity(announced.clamp(first.len(), FIRST_CAPACITY_MAX.max(first.len())));
         whole.extend_from_slice(&first);
         drop(first);
-        while let Some(piece) = self.piece(whole.len(), &mut held).await? {
+        while let Some(piece) = self.piece(whole.len(), &mut held, &mut pace).await? {
             whole.extend_from_slice(&piece);
         }
         Ok(Received {
@@ -92,9 +96,13 @@ impl Upload {
     }
 
     /// The next piece; `None` at the end. `so_far` bytes came before it.
-    async fn piece(&mut self, so_far: usize, held: &mut Held) -> Result<Option<Bytes>, Problem> {
+    async fn piece(
+        &mut self,
+        so_far: usize,
+        held: &mut Held,
+        pace: &mut Pace,
+    ) -> Result<Option<Bytes>, Problem> {
         let limit = self.app.options.max_body_bytes;
-        let pause = self.app.options.body_read_timeout;
         loop {
             let broken = |why: String| {
                 Problem::new(
@@ -102,20 +110,35 @@ impl Upload {
                     format!("the body broke off after {so_far} bytes: {why}"),
                 )
             };
-            let frame = match timeout(pause, next_frame(&mut self.body)).await {
-                Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => return Err(broken(error.to_string())),
-                Ok(None) => return Ok(None),
-                Err(_) => return Err(broken(format!("nothing more came for {}", duration::show(pause)))),
+            let frame = match pace.wait(next_frame(&mut self.body)).await {
+                Some(Some(Ok(frame))) => frame,
+                Some(Some(Err(error))) => return Err(broken(error.to_string())),
+                Some(None) => return Ok(None),
+                None => return Err(self.too_slow(so_far)),
             };
             // Frames that are not data are trailers, which mean nothing here.
             let Ok(piece) = frame.into_data() else { continue };
             if so_far + piece.len() > limit {
                 return Err(too_large(limit, "this one is longer"));
             }
+            pace.came(piece.len());
             held.grow(piece.len())?;
             return Ok(Some(piece));
         }
+    }
+}
+
+impl Upload {
+    fn too_slow(&self, so_far: usize) -> Problem {
+        let span = duration::show(self.app.options.body_timeout);
+        let rate = self.app.options.min_rate;
+        Problem::new(
+            Code::RequestTimeout,
+            format!(
+                "{so_far} bytes of the body came, the last of them too slowly: in each {span} (`server.body_timeout`) \
+                 it must move on by {rate} bytes a second (`server.min_rate`), or end"
+            ),
+        )
     }
 }
 

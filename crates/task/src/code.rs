@@ -79,6 +79,9 @@ codes! {
     BodyTooLarge = "body_too_large", 413, 65, "The body is too large",
         "The body is larger than `limits.max_body_bytes`, or the input alone is more than a bound allows in all.",
         "Send less, or raise the limit; `detail` names it.";
+    RequestTimeout = "request_timeout", 408, 75, "The request came too slowly",
+        "Its head was not there within `server.head_timeout` of its first byte, or its body did not keep the pace of `server.min_rate` over `server.body_timeout`.",
+        "Send it again, over a better line or in smaller pieces, or raise the limits in cresset.toml.";
     UnknownRoute = "unknown_route", 404, 64, "There is nothing at this path",
         "No route has this path.",
         "`/openapi.json` lists the routes.";

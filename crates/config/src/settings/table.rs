@@ -70,6 +70,9 @@ const fn words(setting: Setting, default: &'static str, example: &'static str) -
     Setting { key, env, flag }
 }
 
+/// Timers are not finer, and no line is faster.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// Most tasks that a queue can be said to hold, and most of their bytes.
 const TASKS_MAX: u64 = 1_000_000_000;
 const BYTES_MAX: u64 = 1 << 50;
@@ -115,7 +118,55 @@ pub const SETTINGS: &[Setting] = &[
         "server.max_connections",
         ["CRESSET_MAX_CONNECTIONS", "max-connections"],
         int!(max_connections, 1, 1_000_000),
-        "Open connections at most; more wait to be accepted.",
+        "Open connections at most; more are answered with 503 and closed.",
+    ),
+    words(
+        setting(
+            "server.max_connections_per_address",
+            [
+                "CRESSET_MAX_CONNECTIONS_PER_ADDRESS",
+                "max-connections-per-address",
+            ],
+            maybe_int!(max_connections_per_address, 1, 1_000_000),
+            "Open connections of one address at most, IPv6 by its network of 64 bits; more are answered with 429 and closed. \
+             Behind a proxy all have its address.",
+        ),
+        UNBOUNDED,
+        "256",
+    ),
+    setting(
+        "server.idle_timeout",
+        ["CRESSET_IDLE_TIMEOUT", "idle-timeout"],
+        duration!(idle_timeout, SHORTEST, DAY),
+        "A connection on which nothing is asked for so long is closed. Longer than proxies keep theirs (nginx: 60 s), so \
+         that they are the ones who close.",
+    ),
+    setting(
+        "server.head_timeout",
+        ["CRESSET_HEAD_TIMEOUT", "head-timeout"],
+        duration!(head_timeout, SHORTEST, DAY),
+        "The head of a request (line and headers) must be there so long after its first byte, else it is answered with 408 \
+         and the connection closed.",
+    ),
+    setting(
+        "server.body_timeout",
+        ["CRESSET_BODY_TIMEOUT", "body-timeout"],
+        duration!(body_timeout, SHORTEST, DAY),
+        "In each such span in which the server waits for a body, it must move on by `server.min_rate`, or end; else 408.",
+    ),
+    setting(
+        "server.write_timeout",
+        ["CRESSET_WRITE_TIMEOUT", "write-timeout"],
+        duration!(write_timeout, SHORTEST, DAY),
+        "In each such span in which an answer waits for its reader, it must move on by `server.min_rate`, else the connection \
+         is reset.",
+    ),
+    setting(
+        "server.min_rate",
+        ["CRESSET_MIN_RATE", "min-rate"],
+        bytes!(min_rate, 0, 1 << 30),
+        "Bytes a second that a body or an answer must move on by at least; see the two settings above. With 0 a single byte \
+         will do.",
     ),
     setting(
         "server.drain_timeout",

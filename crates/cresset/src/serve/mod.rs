@@ -142,9 +142,14 @@ fn door_options(config: &ServerConfig) -> GatewayOptions {
         max_inflight_bytes: config.max_inflight_body_bytes,
         max_wait: config.max_wait,
         max_connections: config.max_connections,
+        max_connections_per_address: config.max_connections_per_address.map(|n| n as usize),
+        idle_timeout: config.idle_timeout,
+        head_timeout: config.head_timeout,
+        body_timeout: config.body_timeout,
+        write_timeout: config.write_timeout,
+        min_rate: config.min_rate,
         identify: identify(config),
         show_tracebacks: config.show_tracebacks,
         drain_timeout: config.drain_timeout,
-        ..GatewayOptions::default()
     }
 }

@@ -12,6 +12,7 @@ mod reference;
 mod refusals;
 mod safetensors;
 mod shapes;
+mod slow;
 mod stopping;
 mod times;
 mod waiting;

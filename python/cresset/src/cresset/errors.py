@@ -10,7 +10,7 @@ CressetError
 │   ├── UnknownModel         unknown_model: .detail gives the nearest name
 │   ├── UnknownTask          unknown_task: no such task was ever accepted
 │   ├── ExpiredTask          expired_task: it ended longer ago than results are kept
-│   ├── Unavailable          nothing was accepted; the same request may pass later
+│   ├── Unavailable          nothing was accepted; the same request may pass later (also request_timeout)
 │   │   ├── QueueFull        queue_full
 │   │   ├── Overloaded       overloaded, client_limit, server_full, server_busy
 │   │   ├── ModelUnavailable model_unavailable: .detail gives the last failure of its instances
@@ -258,6 +258,7 @@ _BY_CODE: Final[dict[str, type[ApiError]]] = {
     "client_limit": Overloaded,
     "server_full": Overloaded,
     "server_busy": Overloaded,
+    "request_timeout": Unavailable,
     "model_unavailable": ModelUnavailable,
     "shutting_down": ShuttingDown,
     "store_unavailable": StoreUnavailable,

@@ -23,6 +23,7 @@ STATUS_OF_CODE: Final = {
     "body_too_large": 413,
     "unsupported_media_type": 415,
     "not_acceptable": 406,
+    "request_timeout": 408,
     "unknown_route": 404,
     "method_not_allowed": 405,
     "unknown_model": 404,

@@ -1,0 +1,182 @@
+//! One connection, from the first byte of its first request to its end.
+
+mod line;
+mod lobby;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::response::Response;
+use bytes::Bytes;
+use cresset_engine::Engine;
+use cresset_task::Code;
+use hyper::Request;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::line::Patience;
+use self::line::{Ending, GivenUp, Line, Phase};
+pub(crate) use self::lobby::{Lobby, turn_away};
+use crate::client::Peer;
+use crate::duration;
+use crate::problem::Problem;
+
+/// What all connections have in common. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct House {
+    pub(crate) http: http1::Builder,
+    pub(crate) router: Router,
+    pub(crate) patience: Patience,
+    pub(crate) engine: Engine,
+}
+
+impl House {
+    /// Serves one connection to its end. The tokens are this connection's own, so that polling them contends with nobody.
+    pub(crate) async fn serve(
+        self,
+        stream: TcpStream,
+        peer: Option<Peer>,
+        stop: CancellationToken,
+        cut: CancellationToken,
+    ) {
+        // Answers are written whole; waiting to fill a segment would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection ended as it began");
+            return;
+        }
+        let phase = Phase::default();
+        let service = Answering {
+            router: TowerToHyperService::new(self.router),
+            peer,
+            phase: phase.clone(),
+        };
+        let witness = Witness {
+            engine: self.engine,
+            patience: self.patience,
+        };
+        let line = Line::new(stream, phase, self.patience, witness);
+        let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(line), service));
+        // `connection` is only borrowed by the branches, so nothing is lost when the other one wins.
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = cut.cancelled() => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            // Hang-ups, time-outs and bytes that are not HTTP: the caller's affair.
+            tracing::debug!(%error, "a connection broke");
+        }
+    }
+}
+
+/// Counts the connections that are given up, and has the words for a slow head.
+struct Witness {
+    engine: Engine,
+    patience: Patience,
+}
+
+impl Ending for Witness {
+    fn given_up(&mut self, why: GivenUp) {
+        self.engine.metrics().connection_given_up(why.name());
+    }
+
+    fn too_slow(&mut self) -> Vec<u8> {
+        let limit = duration::show(self.patience.head);
+        Problem::new(
+            Code::RequestTimeout,
+            format!(
+                "the head of a request must be there within {limit} of its first byte (`server.head_timeout`)"
+            ),
+        )
+        .whole_answer()
+    }
+}
+
+/// What answers the requests of one connection.
+struct Answering {
+    router: TowerToHyperService<Router>,
+    /// Told to whoever tells clients apart.
+    peer: Option<Peer>,
+    phase: Phase,
+}
+
+type Routed = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+impl Service<Request<Incoming>> for Answering {
+    type Response = Response<Given>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, mut request: Request<Incoming>) -> Answer {
+        self.phase.asked();
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
+        Answer {
+            routed: self.router.call(request),
+            phase: self.phase.clone(),
+        }
+    }
+}
+
+/// An answer on its way out of the router.
+struct Answer {
+    routed: Routed,
+    phase: Phase,
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Given>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.routed).poll(cx));
+        let phase = self.phase.clone();
+        Poll::Ready(answer.map(|answer| answer.map(|body| Given { body, phase })))
+    }
+}
+
+/// A body that tells when it has been given away.
+struct Given {
+    body: Body,
+    phase: Phase,
+}
+
+impl HttpBody for Given {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        self.phase.answered();
+    }
+}

@@ -1,0 +1,291 @@
+//! The bytes of one connection, and how long each side may keep the other waiting.
+//!
+//! ```text
+//!            first byte of a head              whole head                 answer given
+//!   [idle] ------------------------> [head] ------------------> [busy] ------------------> [idle]
+//!    idle_timeout: closed            head_timeout: 408           a body is read in `upload`
+//! ```
+//!
+//! In every phase: a reader that does not take an answer at `min_rate` is cut off. hyper has one timer for idleness and
+//! heads together, and none for readers, so the timers are here, where the bytes are.
+//!
+//! The phases are told by both ends: this side sees bytes, [`Phase`] is told by the service when it has a head and when
+//! an answer has been given. All of it runs in the task of the connection.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+/// How long each side may keep the other waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience {
+    /// Between two requests, and before the first.
+    pub(crate) idle: Duration,
+    /// From the first byte of a head to its last.
+    pub(crate) head: Duration,
+    /// An answer that is not taken at `min_rate` for so long is given up.
+    pub(crate) write: Duration,
+    /// Bytes a second.
+    pub(crate) min_rate: u64,
+}
+
+/// Why a connection was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    /// Nothing was asked.
+    Idle,
+    /// A head did not come to its end.
+    Head,
+    /// An answer was not taken.
+    Write,
+}
+
+impl GivenUp {
+    /// The label in metrics.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Head => "head",
+            Self::Write => "write",
+        }
+    }
+}
+
+const IDLE: u8 = 0;
+const HEAD: u8 = 1;
+const BUSY: u8 = 2;
+
+/// Where a connection is between two requests. One for each, shared with the service that answers on it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Phase(Arc<AtomicU8>);
+
+impl Phase {
+    fn get(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, phase: u8) {
+        self.0.store(phase, Ordering::Relaxed);
+    }
+
+    /// A head is there; a request has begun.
+    pub(crate) fn asked(&self) {
+        self.set(BUSY);
+    }
+
+    /// Its answer has been given, to the last byte.
+    pub(crate) fn answered(&self) {
+        self.set(IDLE);
+    }
+}
+
+/// What a line needs of a stream beside reading and writing.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// Makes the kernel forget what has been written and not taken, once this is dropped.
+    fn forget(&self);
+}
+
+impl Stream for TcpStream {
+    fn forget(&self) {
+        // It fails only for a socket that is gone, and then there is nothing to forget.
+        let _gone = self.set_zero_linger();
+    }
+}
+
+/// One connection's bytes, under a watch.
+pub(crate) struct Line<S: Stream, T: Ending> {
+    stream: S,
+    phase: Phase,
+    patience: Patience,
+    /// When the phase, as far as it waits for bytes, is over; and which one that is.
+    read_until: Option<(u8, Instant)>,
+    /// When so many bytes must have been taken since the reader was first found slow.
+    write_until: Option<Instant>,
+    taken: u64,
+    alarm: Option<Pin<Box<Sleep>>>,
+    ending: T,
+}
+
+/// Who is told when a line is given up, and has the words for those who are answered without a request.
+pub(crate) trait Ending: Unpin {
+    /// Told once.
+    fn given_up(&mut self, why: GivenUp);
+    /// The whole answer to a slow head.
+    fn too_slow(&mut self) -> Vec<u8>;
+}
+
+impl<S: Stream, T: Ending> Line<S, T> {
+    pub(crate) fn new(stream: S, phase: Phase, patience: Patience, ending: T) -> Self {
+        Self {
+            stream,
+            phase,
+            patience,
+            read_until: None,
+            write_until: None,
+            taken: 0,
+            alarm: None,
+            ending,
+        }
+    }
+
+    /// True once it is `until`; else the task is woken then, or sooner.
+    fn is_over(&mut self, cx: &mut Context<'_>, until: Instant) -> bool {
+        if Instant::now() >= until {
+            return true;
+        }
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        // One that rings too soon is put off when it rings: that is cheaper than moving it with each request.
+        if alarm.is_elapsed() || alarm.deadline() > until {
+            alarm.as_mut().reset(until);
+        }
+        while alarm.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= until {
+                return true;
+            }
+            alarm.as_mut().reset(until);
+        }
+        false
+    }
+
+    fn give_up(&mut self, why: GivenUp) -> io::Error {
+        self.ending.given_up(why);
+        io::Error::new(io::ErrorKind::TimedOut, why.name())
+    }
+
+    /// Nothing has come; is it time to give up?
+    fn keep_reading(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let phase = self.phase.get();
+        if phase == BUSY {
+            return Poll::Pending;
+        }
+        let until = match self.read_until {
+            Some((of, until)) if of == phase => until,
+            _ => {
+                let wait = if phase == IDLE {
+                    self.patience.idle
+                } else {
+                    self.patience.head
+                };
+                let until = Instant::now() + wait;
+                self.read_until = Some((phase, until));
+                until
+            }
+        };
+        if !self.is_over(cx, until) {
+            return Poll::Pending;
+        }
+        if phase == IDLE {
+            return Poll::Ready(self.give_up(GivenUp::Idle));
+        }
+        let answer = self.ending.too_slow();
+        // Nothing else is on its way out, so the socket has room for it; if not, the reader is slow as well.
+        let _not_taken = Pin::new(&mut self.stream).poll_write(cx, &answer);
+        Poll::Ready(self.give_up(GivenUp::Head))
+    }
+
+    /// So much has been taken.
+    fn wrote(&mut self, bytes: usize) {
+        if self.write_until.is_none() {
+            return;
+        }
+        self.taken += bytes as u64;
+        if self.taken >= self.quota() {
+            self.write_until = None;
+        }
+    }
+
+    /// What must be taken in each span of the patience.
+    fn quota(&self) -> u64 {
+        let seconds = self.patience.write.as_secs_f64();
+        ((self.patience.min_rate as f64 * seconds) as u64).max(1)
+    }
+
+    /// Nothing was taken; is it time to give up?
+    fn keep_writing(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let until = match self.write_until {
+            Some(until) => until,
+            None => {
+                self.taken = 0;
+                *self.write_until.insert(Instant::now() + self.patience.write)
+            }
+        };
+        if !self.is_over(cx, until) {
+            return Poll::Pending;
+        }
+        self.stream.forget();
+        Poll::Ready(self.give_up(GivenUp::Write))
+    }
+}
+
+impl<S: Stream, T: Ending> AsyncRead for Line<S, T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let line = self.get_mut();
+        let before = buf.filled().len();
+        match Pin::new(&mut line.stream).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                if buf.filled().len() > before && line.phase.get() == IDLE {
+                    line.phase.set(HEAD);
+                    line.read_until = None;
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Ready(Err(ready!(line.keep_reading(cx)))),
+        }
+    }
+}
+
+impl<S: Stream, T: Ending> AsyncWrite for Line<S, T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let line = self.get_mut();
+        match Pin::new(&mut line.stream).poll_write(cx, buf) {
+            Poll::Pending => Poll::Ready(Err(ready!(line.keep_writing(cx)))),
+            Poll::Ready(written) => {
+                line.wrote(*written.as_ref().unwrap_or(&0));
+                Poll::Ready(written)
+            }
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let line = self.get_mut();
+        match Pin::new(&mut line.stream).poll_write_vectored(cx, bufs) {
+            Poll::Pending => Poll::Ready(Err(ready!(line.keep_writing(cx)))),
+            Poll::Ready(written) => {
+                line.wrote(*written.as_ref().unwrap_or(&0));
+                Poll::Ready(written)
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let line = self.get_mut();
+        // It is asked for when all has been written: the reader has taken it.
+        line.write_until = None;
+        Pin::new(&mut line.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;
