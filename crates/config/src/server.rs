@@ -25,6 +25,10 @@ pub struct ServerConfig {
     pub max_body_bytes: usize,
     /// Request bodies held at once, in all. Default 1 GiB.
     pub max_inflight_body_bytes: usize,
+    /// Bodies of more bytes are spooled to files. Default 1 MiB.
+    pub spool_above: usize,
+    /// Bytes of all of those. Default 16 GiB.
+    pub max_spool_bytes: u64,
     /// Bounds over all models, and of each client. Default none.
     pub admission: Admission,
     /// How clients are told apart.
@@ -68,6 +72,8 @@ impl Default for ServerConfig {
             result_ttl: Duration::from_secs(86_400),
             max_body_bytes: 64 << 20,
             max_inflight_body_bytes: 1 << 30,
+            spool_above: 1 << 20,
+            max_spool_bytes: 16 << 30,
             admission: Admission::default(),
             clients: Clients::default(),
             max_wait: Duration::from_secs(300),

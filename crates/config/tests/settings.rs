@@ -28,6 +28,8 @@ cache_dir = "cache"
 [limits]
 max_body_bytes = "1MiB"
 max_inflight_body_bytes = "8MiB"
+spool_above = "128KiB"
+max_spool_bytes = "3MiB"
 max_wait = "1m"
 max_queue_total = 11
 max_queue_bytes_total = "12KiB"
@@ -117,6 +119,8 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         result_ttl: Duration::from_secs(172_800),
         max_body_bytes: 1 << 20,
         max_inflight_body_bytes: 8 << 20,
+        spool_above: 128 << 10,
+        max_spool_bytes: 3 << 20,
         admission: Admission {
             max_queue: Some(11),
             max_queue_bytes: Some(12 << 10),
@@ -176,7 +180,7 @@ fn flags_beat_variables_beat_the_file_beats_defaults() {
         path: "/etc/cresset/cresset.toml".into(),
         line,
     };
-    assert_eq!(effective.origins["results.ttl"], at(32));
+    assert_eq!(effective.origins["results.ttl"], at(34));
     insta::assert_snapshot!("config_show", effective.to_toml());
     insta::assert_snapshot!(
         "config_show_json",

@@ -3,7 +3,6 @@
 use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use cresset_engine::{Engine, EngineError};
 use tokio_util::sync::CancellationToken;
@@ -11,10 +10,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::options::GatewayOptions;
 use crate::problem::Problem;
+use crate::upload::{Budget, Spool};
 
 /// JSON of this many bytes is read or written on a blocking thread: it takes about a millisecond, as long as one
 /// request may hold up the others of its runtime thread.
 const OFFLOAD_BYTES: usize = 256 << 10;
+
+/// This part of the memory for bodies is for the buffers of those that are spooled.
+const BUFFERS_SHARE: usize = 4;
 
 /// The shared state; cheap to clone.
 #[derive(Clone)]
@@ -28,8 +31,12 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
     /// Owns what outlives a handler: the rests of refused uploads, and codec work on blocking threads.
     pub(crate) tracker: TaskTracker,
-    /// Bytes of request bodies held now.
-    pub(crate) inflight: Arc<AtomicUsize>,
+    /// Memory of request bodies.
+    pub(crate) budget: Arc<Budget>,
+    /// Memory of those on their way into files.
+    pub(crate) buffers: Arc<Budget>,
+    /// Where large ones are while they come; `None` is in memory too.
+    pub(crate) spool: Option<Spool>,
 }
 
 impl Deref for App {
@@ -46,13 +53,22 @@ impl App {
         options: GatewayOptions,
         stop: CancellationToken,
         tracker: TaskTracker,
+        spool: Option<Spool>,
     ) -> Self {
+        // Apart, so that uploads can go on while the memory for whole bodies is spoken for.
+        let buffers = match &spool {
+            Some(_) => options.max_inflight_bytes / BUFFERS_SHARE,
+            None => 0,
+        };
+        let bodies = (options.max_inflight_bytes - buffers).max(options.max_body_bytes);
         Self(Arc::new(Shared {
             engine,
             options,
             stop,
             tracker,
-            inflight: Arc::default(),
+            budget: Arc::new(Budget::new(bodies)),
+            buffers: Arc::new(Budget::new(buffers)),
+            spool,
         }))
     }
 
@@ -65,6 +81,14 @@ impl App {
         if bytes < OFFLOAD_BYTES {
             return Ok(work());
         }
+        self.blocking(work).await
+    }
+
+    /// Runs work on a blocking thread.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
         match self.tracker.spawn_blocking(work).await {
             Ok(done) => Ok(done),
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),

@@ -45,3 +45,4 @@ pub use api_document::openapi;
 pub use client::Identify;
 pub use options::GatewayOptions;
 pub use server::{bind, serve};
+pub use upload::SpoolOptions;

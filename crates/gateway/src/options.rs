@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use crate::client::Identify;
+use crate::upload::SpoolOptions;
 
 /// What the door allows. [`GatewayOptions::default`] is what `cresset serve` uses unless told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayOptions {
     /// The largest request body. Default 64 MiB.
     pub max_body_bytes: usize,
-    /// Request bodies held at once, over all connections; above it requests are refused with `server_busy`. Never
+    /// Request bodies in memory at once, over all connections; above it requests are refused with `server_busy`. Never
     /// less than `max_body_bytes`, or the largest body could not be read at all. Default 1 GiB.
     pub max_inflight_bytes: usize,
+    /// Where large bodies are while they come. Default in memory, which they may fill.
+    pub spool: Option<SpoolOptions>,
     /// The longest `?wait=`. Default 5 min.
     pub max_wait: Duration,
     /// Open connections at most; further ones are told so and closed. Default 20,000.
@@ -42,6 +45,7 @@ impl Default for GatewayOptions {
         Self {
             max_body_bytes: 64 << 20,
             max_inflight_bytes: 1 << 30,
+            spool: None,
             max_wait: Duration::from_secs(300),
             max_connections: 20_000,
             max_connections_per_address: None,

@@ -106,6 +106,11 @@ impl Problem {
         self.with(|d| d.position = Some(position))
     }
 
+    /// What the log should have beside it.
+    pub(crate) fn because(self, cause: String) -> Self {
+        self.with(|d| d.cause = Some(cause))
+    }
+
     /// The bound that was reached.
     pub(crate) fn at_bound(self, bound: Bound) -> Self {
         self.with(|d| d.bound = Some(bound))

@@ -18,6 +18,7 @@ use crate::client::{Identify, Peer};
 use crate::connection::{House, Lobby, Patience, turn_away};
 use crate::options::GatewayOptions;
 use crate::router;
+use crate::upload::Spool;
 
 /// After an accept fails for lack of descriptors or memory: long enough not to spin, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -61,7 +62,8 @@ pub async fn serve(
         write: options.write_timeout,
         min_rate: options.min_rate,
     };
-    let app = App::new(engine.clone(), options, stop.clone(), tracker.clone());
+    let spool = options.spool.clone().map(Spool::open).transpose()?;
+    let app = App::new(engine.clone(), options, stop.clone(), tracker.clone(), spool);
     let house = House {
         http: protocol(),
         router: router::router(app),

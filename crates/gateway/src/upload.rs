@@ -1,21 +1,25 @@
-//! Reads a request body within its bounds: size, bytes held over all requests, and the pauses of a slow sender.
+//! Reads a request body within its bounds: size, memory that all bodies may take together, and the pace of its sender.
+//!
+//! ```text
+//!   small:  pieces ---> memory, counted piece by piece ----------------------> parsed
+//!   large:  pieces ---> a file (`spool`) ---> its turn for memory (`budget`) ---> parsed
+//! ```
 //!
 //! A body that is refused is not kept. Its rest is read and thrown away for a short while, though: closing a socket
 //! with unread bytes makes the kernel reset the connection, and the caller would see a broken pipe instead of the
 //! problem document.
 
+mod budget;
 mod pace;
+mod spool;
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
-use cresset_engine::Bound;
 use cresset_task::Code;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -23,7 +27,11 @@ use tokio::time::timeout;
 use crate::app::App;
 use crate::duration;
 use crate::problem::Problem;
-use pace::Pace;
+
+pub(crate) use self::budget::{Budget, Held};
+use self::pace::Pace;
+pub(crate) use self::spool::Spool;
+pub use self::spool::SpoolOptions;
 
 /// How long the rest of a refused body is read and thrown away: a caller on a usable line has read the answer by then.
 const LINGER: Duration = Duration::from_secs(5);
@@ -34,8 +42,8 @@ const LINGER_BYTES: usize = 256 << 20;
 /// What is set aside for a body before its pieces come: an announced length is only a claim.
 const FIRST_CAPACITY_MAX: usize = 1 << 20;
 
-/// What to tell callers when bodies fill the memory that they may have: a body is usually gone sooner.
-const BUSY_RETRY: Duration = Duration::from_secs(1);
+/// How long a body that has come whole waits for memory at most: as long as a prediction does by default.
+const MEMORY_WAIT: Duration = Duration::from_secs(30);
 
 /// A request body that has not been read, or not to its end.
 pub(crate) struct Upload {
@@ -71,23 +79,29 @@ impl Upload {
             return Err(too_large(limit, &format!("this one announces {announced}")));
         }
         self.held_back = false; // asking for the first piece sends `100 Continue`
-        let mut held = Held {
-            bytes: 0,
-            of: Arc::clone(&self.app.inflight),
-            limit: self.app.options.max_inflight_bytes.max(limit),
-        };
-        // Nearly every body is one piece, and is kept as it came, without a copy.
+        let mut held = self.app.budget.share();
         let mut pace = Pace::new(self.app.options.body_timeout, self.app.options.min_rate);
-        let first = self.piece(0, &mut held, &mut pace).await?.unwrap_or_default();
+        // Nearly every body is one piece, and is kept as it came, without a copy.
+        let first = self.piece(0, &mut pace).await?.unwrap_or_default();
         if self.body.is_end_stream() {
+            held.grow(first.len())?;
             return Ok(Received { bytes: first, held });
         }
+        let above = self.app.spool.as_ref().map_or(usize::MAX, Spool::above);
+        if announced > above {
+            return self.spool(first, held, pace).await;
+        }
+        held.grow(first.len())?;
         let mut whole =
             BytesMut::with_capacity(announced.clamp(first.len(), FIRST_CAPACITY_MAX.max(first.len())));
         whole.extend_from_slice(&first);
         drop(first);
-        while let Some(piece) = self.piece(whole.len(), &mut held, &mut pace).await? {
+        while let Some(piece) = self.piece(whole.len(), &mut pace).await? {
+            held.grow(piece.len())?;
             whole.extend_from_slice(&piece);
+            if whole.len() > above {
+                return self.spool(whole.freeze(), held, pace).await;
+            }
         }
         Ok(Received {
             bytes: whole.freeze(),
@@ -95,13 +109,28 @@ impl Upload {
         })
     }
 
+    /// Goes on with a file, beginning with what is there; and reads it back when it is whole.
+    async fn spool(mut self, so_far: Bytes, small: Held, mut pace: Pace) -> Result<Received, Problem> {
+        let app = self.app.clone();
+        let Some(spool) = &app.spool else {
+            return Err(Problem::new(Code::Internal, "there is no spool"));
+        };
+        let mut buffer = app.buffers.share();
+        buffer.grow(spool::BUFFER_BYTES)?;
+        let mut spooling = spool.begin(&app).await?;
+        spooling.add(&app, spool, &so_far).await?;
+        drop((so_far, small));
+        while let Some(piece) = self.piece(spooling.len(), &mut pace).await? {
+            spooling.add(&app, spool, &piece).await?;
+        }
+        let held = app.budget.share_of(spooling.len(), MEMORY_WAIT).await?;
+        let bytes = spooling.read_back(&app).await?;
+        drop(buffer);
+        Ok(Received { bytes, held })
+    }
+
     /// The next piece; `None` at the end. `so_far` bytes came before it.
-    async fn piece(
-        &mut self,
-        so_far: usize,
-        held: &mut Held,
-        pace: &mut Pace,
-    ) -> Result<Option<Bytes>, Problem> {
+    async fn piece(&mut self, so_far: usize, pace: &mut Pace) -> Result<Option<Bytes>, Problem> {
         let limit = self.app.options.max_body_bytes;
         loop {
             let broken = |why: String| {
@@ -122,7 +151,6 @@ impl Upload {
                 return Err(too_large(limit, "this one is longer"));
             }
             pace.came(piece.len());
-            held.grow(piece.len())?;
             return Ok(Some(piece));
         }
     }
@@ -184,42 +212,5 @@ async fn discard(mut body: Body, stop: tokio_util::sync::CancellationToken) {
     tokio::select! {
         _ = timeout(LINGER, all) => {}
         () = stop.cancelled() => {}
-    }
-}
-
-/// A share of the request bytes held now; given back when dropped.
-pub(crate) struct Held {
-    bytes: usize,
-    of: Arc<AtomicUsize>,
-    limit: usize,
-}
-
-impl Held {
-    fn grow(&mut self, by: usize) -> Result<(), Problem> {
-        self.bytes += by;
-        // Only a sum is kept, and nothing else is read on the strength of it.
-        let now = self.of.fetch_add(by, Ordering::Relaxed) + by;
-        if now <= self.limit {
-            return Ok(());
-        }
-        let detail = format!(
-            "request bodies fill the {} bytes that they may have together",
-            self.limit
-        );
-        let bound = Bound {
-            setting: "limits.max_inflight_body_bytes",
-            unit: "bytes",
-            limit: self.limit as u64,
-            current: (now - by) as u64,
-        };
-        Err(Problem::new(Code::ServerBusy, detail)
-            .at_bound(bound)
-            .retry_after(BUSY_RETRY))
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

@@ -184,8 +184,22 @@ pub const SETTINGS: &[Setting] = &[
         "limits.max_inflight_body_bytes",
         ["CRESSET_MAX_INFLIGHT_BODY_BYTES", "max-inflight-body-bytes"],
         bytes!(max_inflight_body_bytes, 1 << 10, BYTES_MAX),
-        "Bytes of all request bodies held at once, being read or worked on; more are refused with 503. Never less than \
-         `limits.max_body_bytes`, whatever is said here.",
+        "Bytes of all request bodies in memory at once, being read or worked on; more are refused with 503. Never less than \
+         `limits.max_body_bytes`, whatever is said here. A quarter of it is for buffers of 64 KiB, one for each body that is \
+         spooled. Working on a body takes memory of its own, at most about twice as much again.",
+    ),
+    setting(
+        "limits.spool_above",
+        ["CRESSET_SPOOL_ABOVE", "spool-above"],
+        bytes!(spool_above, 64 << 10, 1 << 30),
+        "Request bodies of more bytes are kept in a file below the data folder while they come, and read into memory when \
+         they are whole and there is room: a slow upload costs a small buffer.",
+    ),
+    setting(
+        "limits.max_spool_bytes",
+        ["CRESSET_MAX_SPOOL_BYTES", "max-spool-bytes"],
+        bytes!(max_spool_bytes, 1 << 20, BYTES_MAX),
+        "Bytes of all bodies in such files at most; more are refused with 503.",
     ),
     setting(
         "limits.max_wait",

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use cresset_config::{ClientIdentity, ModelConfig, ServerConfig};
 use cresset_engine::{AdmissionOptions, ClientOptions, Engine, EngineOptions};
-use cresset_gateway::{GatewayOptions, Identify};
+use cresset_gateway::{GatewayOptions, Identify, SpoolOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -140,6 +140,12 @@ fn door_options(config: &ServerConfig) -> GatewayOptions {
     GatewayOptions {
         max_body_bytes: config.max_body_bytes,
         max_inflight_bytes: config.max_inflight_body_bytes,
+        spool: Some(SpoolOptions {
+            // The store's lock on the data folder is ours by now, so nobody else's bodies are there.
+            dir: config.data_dir.join("spool"),
+            above: config.spool_above,
+            max_bytes: config.max_spool_bytes,
+        }),
         max_wait: config.max_wait,
         max_connections: config.max_connections,
         max_connections_per_address: config.max_connections_per_address.map(|n| n as usize),

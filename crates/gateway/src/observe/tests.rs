@@ -84,6 +84,7 @@ async fn ask(path: &str) -> (Response, String) {
         Default::default(),
         CancellationToken::new(),
         TaskTracker::new(),
+        None,
     );
     let router: Router = Router::new()
         .route("/panics", get(panics))

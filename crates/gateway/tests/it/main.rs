@@ -13,6 +13,7 @@ mod refusals;
 mod safetensors;
 mod shapes;
 mod slow;
+mod spool;
 mod stopping;
 mod times;
 mod waiting;
