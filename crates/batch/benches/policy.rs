@@ -129,6 +129,7 @@ fn measure(mix: &Mix, depth: usize) -> f64 {
                 behind: &[Ahead {
                     began: now,
                     ends: None,
+                    callers: 0,
                 }],
             };
             while let Decision::Run { batch, .. } = batcher.next(now, seats, |_| true, drop) {

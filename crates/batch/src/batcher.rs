@@ -7,6 +7,7 @@ use crate::entry::{Class, Entry, Moment};
 use crate::lane::Lane;
 use crate::latency::Latency;
 use crate::limits::{Fill, Limits};
+use crate::returns::Returns;
 use crate::seats::{Ahead, Seat, Seats};
 use crate::share;
 use crate::store::LaneKey;
@@ -14,6 +15,11 @@ use crate::waiting::Waiting;
 
 /// A batch twice as full pays when it takes less than twice as long by more than this part.
 const FULLER_PAYS: u32 = 8;
+/// What a fuller batch must save for an idle instance to wait for it: below this the timer that ends the wait, a millisecond
+/// coarse, would cost more than it brings.
+const WORTH_A_WAIT: Duration = Duration::from_millis(2);
+/// An idle instance waits for no longer than this part of what the batch takes, or `max_delay`.
+const WAIT_SHARE: u32 = 16;
 /// The share of padding that can be asked for at most: beyond it lanes would hold anything.
 const PADDING_MOST: f64 = 0.99;
 
@@ -43,6 +49,9 @@ pub struct Batcher<T> {
     sealed: VecDeque<Vec<Entry<T>>>,
     sealed_len: usize,
     latency: Latency,
+    returns: Returns,
+    /// Since when an idle instance has been waiting for callers to come back.
+    idle_since: Option<Moment>,
 }
 
 impl<T> Batcher<T> {
@@ -60,6 +69,8 @@ impl<T> Batcher<T> {
             sealed: VecDeque::new(),
             sealed_len: 0,
             latency: Latency::default(),
+            returns: Returns::default(),
+            idle_since: None,
         }
     }
 
@@ -92,8 +103,16 @@ impl<T> Batcher<T> {
         self.latency.estimate(work)
     }
 
+    /// So many callers have their answer.
+    pub fn answered(&mut self, callers: usize, now: Moment) {
+        self.returns.answered(callers, now);
+    }
+
     /// A new item. Items come in time: `arrived` is not before that of the last one.
     pub fn push(&mut self, entry: Entry<T>) {
+        if entry.class == Class::Interactive {
+            self.returns.arrived(entry.arrived);
+        }
         self.waiting.push(entry);
     }
 
@@ -125,17 +144,23 @@ impl<T> Batcher<T> {
         }
         loop {
             let Some(first) = self.waiting.first_lane(|_| true) else {
+                self.idle_since = None;
                 return Decision::Rest;
             };
             let deadline = self.waiting.next_deadline();
             let lane = match seats.behind.first() {
-                Some(ahead) if seat == Seat::Behind => match self.behind(first, now, *ahead, deadline) {
-                    Ok(lane) => lane,
-                    Err(until) => return Decision::WaitUntil(until),
+                Some(ahead) if seat == Seat::Behind => self.behind(first, now, *ahead, deadline),
+                _ => match self.held_for_returns(first, now, seats.idle, deadline) {
+                    Some(until) => Err(until),
+                    None => Ok(first),
                 },
-                _ => first,
             };
-            let most = self.most(lane, seats);
+            let lane = match lane {
+                Ok(lane) => lane,
+                Err(until) => return Decision::WaitUntil(until),
+            };
+            self.idle_since = None;
+            let most = self.most(lane, seats, now);
             let (batch, fill) = self.waiting.cut(lane, most, &wanted, &mut dropped);
             if !batch.is_empty() {
                 let work = fill.work(&self.limits);
@@ -175,6 +200,11 @@ impl<T> Batcher<T> {
             return Ok(first);
         }
         let bytes = lane.map_or(0, Lane::bytes).min(self.limits.max_bytes);
+        let gap = self.returns.due().map(|(_, gap)| gap);
+        let goes_with_returns = ahead.callers > 0 && gap.is_some_and(|gap| self.one_more_pays(first, gap));
+        if let Some(end) = ahead.end(now).filter(|_| goes_with_returns) {
+            return Err(end);
+        }
         let until = match ahead.handover(bytes, now) {
             Some(handover) => handover,
             None => self.held_back_until(first, ahead, deadline),
@@ -190,6 +220,61 @@ impl<T> Batcher<T> {
         }
     }
 
+    /// Until when an idle instance waits for the next of the callers that are due; `None` when it takes what there is.
+    fn held_for_returns(
+        &mut self,
+        first: LaneKey,
+        now: Moment,
+        idle: usize,
+        deadline: Option<Moment>,
+    ) -> Option<Moment> {
+        let (due, gap) = self.returns.due().filter(|(due, _)| *due > 0)?;
+        let room = self.limits.max_items.saturating_mul(idle);
+        if self.waiting.len() >= room || !self.one_more_pays(first, gap) {
+            return None;
+        }
+        let since = *self.idle_since.get_or_insert(now);
+        let latest = since.saturating_add(self.longest_wait(first));
+        let latest = self.no_later_than(deadline, first, latest);
+        let until = self.returns.until().min(latest);
+        if until > now {
+            return Some(until);
+        }
+        if latest > now && due > 0 {
+            self.returns.forget();
+        }
+        None
+    }
+
+    /// How long an idle instance waits at most: `max_delay`, or a small part of what the batch takes, if that is more.
+    fn longest_wait(&self, first: LaneKey) -> Duration {
+        let max_delay = self.limits.max_delay;
+        if max_delay.is_zero() {
+            return max_delay;
+        }
+        let waiting = self.waiting.lane(first).map_or(0, Lane::len);
+        let takes = self.expected_of(first, waiting).unwrap_or_default();
+        max_delay.max(takes / WAIT_SHARE)
+    }
+
+    /// True when it saves more time to have one item more in the batch than the items that wait lose until it comes.
+    fn one_more_pays(&self, first: LaneKey, gap: Duration) -> bool {
+        let waiting = self.waiting.lane(first).map_or(0, Lane::len);
+        let expected = |items| self.expected_of(first, items);
+        if waiting >= self.limits.max_items || gap > self.longest_wait(first) || !self.latency.knows_growth()
+        {
+            return false;
+        }
+        let (Some(alone), Some(without), Some(with)) =
+            (expected(1), expected(waiting), expected(waiting + 1))
+        else {
+            return false;
+        };
+        let saved = (alone + without).saturating_sub(with);
+        let lost = gap.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
+        saved > (2 * lost).max(WORTH_A_WAIT)
+    }
+
     /// How long items are held back where nobody knows when the seat's turn comes: while a fuller batch pays, and no
     /// longer than `max_delay`, or than a deadline lets them.
     fn held_back_until(&self, first: LaneKey, ahead: Ahead, deadline: Option<Moment>) -> Moment {
@@ -199,6 +284,11 @@ impl<T> Batcher<T> {
             Duration::ZERO
         };
         let until = self.waiting.oldest().unwrap_or_default().saturating_add(delay);
+        self.no_later_than(deadline, first, until)
+    }
+
+    /// The moment, or an earlier one after which the item with the next deadline would be too late.
+    fn no_later_than(&self, deadline: Option<Moment>, first: LaneKey, until: Moment) -> Moment {
         match deadline {
             Some(deadline) => {
                 until.min(deadline.saturating_sub(self.expected_of(first, 1).unwrap_or_default()))
@@ -232,9 +322,9 @@ impl<T> Batcher<T> {
     }
 
     /// How many items of this lane at most for this seat, so that other instances are not left without.
-    fn most(&self, lane: LaneKey, seats: Seats<'_>) -> usize {
+    fn most(&self, lane: LaneKey, seats: Seats<'_>, now: Moment) -> usize {
         let max_items = self.limits.max_items;
-        if seats.idle == 1 || (seats.idle == 0 && seats.behind.len() == 1) {
+        if seats.idle + seats.behind.len() == 1 {
             return max_items;
         }
         // What others wait for is theirs.
@@ -247,7 +337,16 @@ impl<T> Batcher<T> {
                 .then(|| self.expected_of(lane, items))
                 .flatten()
         };
-        if seats.idle > 0 {
+        if seats.idle == 1 {
+            // With those that will be free soon, or callers that once came together would stay together, and go to one
+            // instance while another runs their few fellows.
+            let idle = Ahead::nothing(now);
+            let soon: Vec<_> = std::iter::once(idle)
+                .chain(seats.behind.iter().copied())
+                .take((1 + seats.behind.len()).saturating_sub(others).max(1))
+                .collect();
+            share::behind(waiting, max_items, &soon, expected)
+        } else if seats.idle > 0 {
             share::idle(
                 waiting,
                 max_items,

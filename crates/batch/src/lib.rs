@@ -3,7 +3,9 @@
 //! Pure: time is given, nothing is awaited, so a whole day of traffic can be simulated in a second. The engine asks
 //! [`Batcher::next`] whenever an item arrives, a seat becomes free, or the moment it was told to wait for has come.
 //!
-//! The policy is work-conserving: an idle instance takes what is there, at once. A batch for the seat *behind* a running
+//! The policy is work-conserving: an idle instance takes what is there, at once; it waits only for callers that are known to
+//! come back, one within a moment of the other, and only while the measured times say that a fuller batch saves more than
+//! the wait costs. A batch for the seat *behind* a running
 //! one is bound late: it would have to wait there anyway, and until then it can get fuller, and more urgent items can still
 //! go first. When its turn comes is told by the measured times of earlier batches ([`Batcher::observe`]).
 //!
@@ -16,6 +18,7 @@ mod entry;
 mod lane;
 mod latency;
 mod limits;
+mod returns;
 mod runs;
 mod seats;
 mod share;

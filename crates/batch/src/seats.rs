@@ -21,6 +21,10 @@ const LEAD_BYTES_PER_NANOSECOND: u64 = 3;
 /// is little against it.
 const LATE_FROM: Duration = Duration::from_millis(10);
 
+/// A batch that waits for the callers of the running one waits this part of its time longer than it should take, since half
+/// of all batches take a little longer.
+const LATE_SHARE: u32 = 8;
+
 /// Free places in the instances of a model.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seats<'a> {
@@ -37,9 +41,20 @@ pub struct Ahead {
     pub began: Moment,
     /// When it should be done; `None` before anything was measured.
     pub ends: Option<Moment>,
+    /// Callers in it that wait for their answer, and may ask again when they have it.
+    pub callers: usize,
 }
 
 impl Ahead {
+    /// Before an idle place: nothing.
+    pub(crate) fn nothing(now: Moment) -> Self {
+        Self {
+            began: now,
+            ends: Some(now),
+            callers: 0,
+        }
+    }
+
     /// True when nothing is gained by holding back a batch that cannot get fuller.
     pub(crate) fn takes_full_ones_early(&self) -> bool {
         self.ends
@@ -59,6 +74,14 @@ impl Ahead {
     pub(crate) fn is_short(&self) -> bool {
         self.ends
             .is_some_and(|ends| ends.saturating_sub(self.began) < SHORTEST)
+    }
+
+    /// Until when to wait for the running batch to end, where what is behind it is to go with the callers it answers. `None`
+    /// when nobody knows, or when it ought to be done.
+    pub(crate) fn end(&self, now: Moment) -> Option<Moment> {
+        let ends = self.ends.filter(|_| !self.is_short())?;
+        let late = ends.saturating_add(ends.saturating_sub(self.began) / LATE_SHARE);
+        (now < late).then_some(late)
     }
 
     /// True when nobody can say when the place comes to its turn.

@@ -106,6 +106,7 @@ mod tests {
         let ahead = |end: &u64| Ahead {
             began: ms(0),
             ends: Some(ms(*end)),
+            callers: 0,
         };
         ends.iter().map(ahead).collect()
     }
@@ -173,6 +174,7 @@ mod tests {
         let unknown = Ahead {
             began: ms(0),
             ends: None,
+            callers: 0,
         };
         assert_eq!(behind(16, 32, &[unknown, unknown], model(5, 3)), 16);
         assert_eq!(behind(16, 32, &ahead(&[10, 10]), |_| None), 16);

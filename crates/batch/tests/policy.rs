@@ -14,6 +14,7 @@ const STEP: Duration = ms(100);
 const UNKNOWN: &[Ahead] = &[Ahead {
     began: ms(0),
     ends: None,
+    callers: 0,
 }];
 
 const fn ms(n: u64) -> Duration {
@@ -62,6 +63,7 @@ fn ends_at(ends: Duration) -> [Ahead; 1] {
     [Ahead {
         began: ms(0),
         ends: Some(ends),
+        callers: 0,
     }]
 }
 
@@ -156,6 +158,7 @@ fn a_full_batch_goes_early_behind_a_short_one_and_late_behind_a_long_one() {
     let seat = [Ahead {
         began: ms(500),
         ends: Some(ms(505)),
+        callers: 0,
     }];
     assert_eq!(items(next(&mut b, ms(500), behind(&seat))).0, vec![3, 4, 5, 6]);
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cresset_batch::{Batcher, Decision, Entry, Moment, Seat};
+use cresset_batch::{Batcher, Class, Decision, Entry, Moment, Seat};
 use cresset_runner::{DownReason, Job, JobEnd, NotTaken, PoolEvent, Timing};
 use cresset_task::{BatchId, InstanceId, Payload, TaskId, Timestamp};
 use tokio::sync::mpsc;
@@ -18,7 +18,7 @@ use crate::admission::{BusyClock, Done};
 use crate::alarm::Alarm;
 use crate::item::Item;
 use crate::measure::Measure;
-use crate::seats::SeatMap;
+use crate::seats::{Load, SeatMap};
 use crate::served::Served;
 use crate::shared::Shared;
 use crate::verdict::judge;
@@ -32,8 +32,7 @@ const INTAKE_MAX: usize = 256;
 /// A job in an instance.
 struct Flight {
     instance: InstanceId,
-    /// Its size, for the policy.
-    work: u64,
+    load: Load,
     entries: Vec<Entry<Item>>,
 }
 
@@ -169,8 +168,10 @@ impl Driver {
     }
 
     fn send(&mut self, mut entries: Vec<Entry<Item>>, seat: Seat, work: u64, now: Moment) {
+        let callers = entries.iter().filter(|e| e.class == Class::Interactive).count();
+        let load = Load { work, callers };
         let expected = |work| self.batcher.expected(work);
-        let Some(instance) = self.seats.take(seat, work, now, expected) else {
+        let Some(instance) = self.seats.take(seat, load, now, expected) else {
             // The policy was told of the seats that the map has, so this cannot be; the items stay first in line.
             tracing::error!(model = %self.served.config.name, ?seat, "no seat for a batch");
             self.batcher.push_sealed(entries);
@@ -190,7 +191,7 @@ impl Driver {
                 self.served.running.fetch_add(entries.len(), Ordering::Relaxed);
                 let flight = Flight {
                     instance,
-                    work,
+                    load,
                     entries,
                 };
                 self.flights.insert(batch, flight);
@@ -233,7 +234,7 @@ impl Driver {
         let flight = self.flights.remove(&batch);
         // Only what a whole batch took says anything: one that raised may have done so at once.
         if let (Some(flight), JobEnd::Items(_), false) = (&flight, &end, timing.compute.is_zero()) {
-            self.batcher.observe(flight.work, timing.compute);
+            self.batcher.observe(flight.load.work, timing.compute);
         }
         self.seats
             .give_back(instance, now, |work| self.batcher.expected(work));
@@ -253,6 +254,7 @@ impl Driver {
         let done = Done::of_items(verdict.resolved.iter().map(|(item, _)| item));
         self.served.finished(done, self.busy.at(now), now);
         self.resolve(verdict.resolved, timing);
+        self.batcher.answered(flight.load.callers, now);
         let again: usize = verdict.again.iter().map(Vec::len).sum();
         self.served.metrics.redelivered(again as u64);
         for mut group in verdict.again {

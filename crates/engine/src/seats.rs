@@ -6,11 +6,20 @@ use std::time::Duration;
 use cresset_batch::{Ahead, Moment, Seat, Seats};
 use cresset_task::InstanceId;
 
+/// What a job weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Its size, for the policy.
+    pub(crate) work: u64,
+    /// The callers that wait for it.
+    pub(crate) callers: usize,
+}
+
 #[derive(Debug)]
 struct Place {
     slots: usize,
-    /// The sizes of the jobs it holds, in order; the first is running.
-    jobs: VecDeque<u64>,
+    /// The jobs it holds, in order; the first is running.
+    jobs: VecDeque<Load>,
     /// When the first began.
     began: Moment,
     /// When the last should be done, if that is known.
@@ -21,7 +30,7 @@ impl Place {
     /// The first job begins; `expected` says how long one of a size takes.
     fn begin(&mut self, now: Moment, expected: impl Fn(u64) -> Option<Duration>) {
         self.began = now;
-        let mut times = self.jobs.iter().map(|work| expected(*work));
+        let mut times = self.jobs.iter().map(|load| expected(load.work));
         self.ends = times.try_fold(now, |end, took| Some(end.saturating_add(took?)));
     }
 
@@ -79,12 +88,12 @@ impl SeatMap {
         self.places.values().map(room).sum()
     }
 
-    /// Takes a place of this kind, for a job of this size. Behind running jobs it is where the policy was told it would be:
+    /// Takes a place of this kind, for a job of this weight. Behind running jobs it is where the policy was told it would be:
     /// at the instance that should be done first.
     pub(crate) fn take(
         &mut self,
         seat: Seat,
-        work: u64,
+        load: Load,
         now: Moment,
         expected: impl Fn(u64) -> Option<Duration>,
     ) -> Option<InstanceId> {
@@ -93,13 +102,13 @@ impl SeatMap {
             Seat::Behind => *self.behind.first()?,
         };
         let place = self.places.get_mut(&instance)?;
-        place.jobs.push_back(work);
+        place.jobs.push_back(load);
         if place.jobs.len() == 1 {
             place.begin(now, expected);
         } else {
             place.ends = place
                 .ends
-                .zip(expected(work))
+                .zip(expected(load.work))
                 .map(|(end, took)| end.saturating_add(took));
         }
         self.sort();
@@ -142,6 +151,7 @@ impl SeatMap {
                 .map(|place| Ahead {
                     began: place.began,
                     ends: place.ends,
+                    callers: place.jobs.front().map_or(0, |load| load.callers),
                 }),
         );
     }
@@ -160,6 +170,10 @@ mod tests {
         Some(ms(work))
     }
 
+    fn load(work: u64) -> Load {
+        Load { work, callers: 1 }
+    }
+
     fn unknown(_: u64) -> Option<Duration> {
         None
     }
@@ -175,11 +189,20 @@ mod tests {
         seats.up(InstanceId(0), 2);
         seats.up(InstanceId(1), 2);
         assert_eq!(counts(&seats), (2, 0, 4));
-        assert_eq!(seats.take(Seat::Behind, 1, ms(0), unknown), None);
-        assert_eq!(seats.take(Seat::Idle, 1, ms(0), unknown), Some(InstanceId(0)));
-        assert_eq!(seats.take(Seat::Idle, 1, ms(0), unknown), Some(InstanceId(1)));
-        assert_eq!(seats.take(Seat::Idle, 1, ms(0), unknown), None);
-        assert_eq!(seats.take(Seat::Behind, 1, ms(0), unknown), Some(InstanceId(0)));
+        assert_eq!(seats.take(Seat::Behind, load(1), ms(0), unknown), None);
+        assert_eq!(
+            seats.take(Seat::Idle, load(1), ms(0), unknown),
+            Some(InstanceId(0))
+        );
+        assert_eq!(
+            seats.take(Seat::Idle, load(1), ms(0), unknown),
+            Some(InstanceId(1))
+        );
+        assert_eq!(seats.take(Seat::Idle, load(1), ms(0), unknown), None);
+        assert_eq!(
+            seats.take(Seat::Behind, load(1), ms(0), unknown),
+            Some(InstanceId(0))
+        );
         assert_eq!(counts(&seats), (0, 1, 1));
         seats.give_back(InstanceId(1), ms(1), unknown);
         assert_eq!(counts(&seats), (1, 0, 2));
@@ -192,14 +215,18 @@ mod tests {
     fn the_place_behind_is_at_the_instance_that_should_be_done_first() {
         let mut seats = SeatMap::default();
         (0..2).for_each(|n| seats.up(InstanceId(n), 2));
-        seats.take(Seat::Idle, 30, ms(0), expected);
-        seats.take(Seat::Idle, 10, ms(5), expected);
+        seats.take(Seat::Idle, load(30), ms(0), expected);
+        seats.take(Seat::Idle, load(10), ms(5), expected);
         let ahead = |began, ends| Ahead {
             began: ms(began),
             ends: Some(ms(ends)),
+            callers: 1,
         };
         assert_eq!(seats.free().behind, [ahead(5, 15), ahead(0, 30)]);
-        assert_eq!(seats.take(Seat::Behind, 4, ms(10), expected), Some(InstanceId(1)));
+        assert_eq!(
+            seats.take(Seat::Behind, load(4), ms(10), expected),
+            Some(InstanceId(1))
+        );
         assert_eq!(seats.free().behind, [ahead(0, 30)]);
         // The first job took a little longer; the next begins now.
         seats.give_back(InstanceId(1), ms(17), expected);

@@ -197,3 +197,40 @@ fn knowing_how_long_batches_take_serves_more_and_never_much_less() {
     let mean = gains.iter().sum::<f64>() / gains.len() as f64;
     assert!(mean > 1.0, "{mean}");
 }
+
+/// Callers that come back together are waited for where a batch's own time is worth it, unless the settings say never.
+#[test]
+fn waiting_for_callers_that_come_back_serves_more_and_costs_strangers_nothing() {
+    let plan = |seed, instances, traffic, max_delay| Plan {
+        instances,
+        own: Duration::from_micros(9_800),
+        each: Duration::from_micros(1_730),
+        limits: Limits {
+            max_delay,
+            ..Limits::default()
+        },
+        traffic,
+        ..Plan::plain(seed)
+    };
+    for seed in 0..2 {
+        for (instances, count, gain) in [(1, 4, 1.3), (1, 16, 1.1), (2, 16, 1.1), (2, 64, 1.02)] {
+            let callers = || Traffic::Callers {
+                count,
+                think: Duration::from_micros(300),
+            };
+            let never = throughput(plan(seed, instances, callers(), Duration::ZERO));
+            let gained = throughput(plan(seed, instances, callers(), ms(2))) / never;
+            assert!(
+                gained > gain,
+                "seed {seed}, {instances} instances, {count} callers: {gained}"
+            );
+        }
+        let strangers = || Traffic::Arrivals { gap: ms(3), burst: 1 };
+        let never = median(
+            &play(plan(seed, 2, strangers(), Duration::ZERO)),
+            Class::Interactive,
+        );
+        let waiting = median(&play(plan(seed, 2, strangers(), ms(2))), Class::Interactive);
+        assert!(waiting < never * 11 / 10, "seed {seed}: {waiting:?}, {never:?}");
+    }
+}
