@@ -82,10 +82,9 @@ fn five_thousand_lines_come_back_in_order_and_the_flight_is_bounded() {
         &mock.url,
     ]);
     assert_eq!((ended.exit, ended.stdout.as_str()), (0, ""), "{ended}");
-    assert!(
-        ended.stderr.starts_with("digits: 5000 succeeded, 0 failed; "),
-        "{ended}"
-    );
+    // On a slow machine lines of progress come first.
+    let is_summary = |line: &str| line.starts_with("digits: 5000 succeeded, 0 failed; ");
+    assert!(ended.stderr.lines().any(is_summary), "{ended}");
     assert_all_in_order(&files.records(), 5000);
     assert_eq!(mock.accepted().len(), 5000);
     assert!(
