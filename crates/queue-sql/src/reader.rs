@@ -65,11 +65,7 @@ pub(crate) fn run(conn: &Connection, files: &Files, inbox: &Arc<Mutex<Outlet<Rea
 }
 
 fn fetch(conn: &Connection, files: &Files, id: TaskId) -> Result<Lookup, StoreError> {
-    if let Some(row) = fetch_row(conn, id)? {
-        let history = match row.attempts {
-            0 => Vec::new(),
-            _ => fetch_history(conn, row.seq).map_err(StoreError::sqlite("cannot read a history"))?,
-        };
+    if let Some((row, history)) = fetch_whole(conn, id)? {
         match row.into_record(id, history, files) {
             Ok(record) => return Ok(Lookup::Found(Box::new(record))),
             // Between the row and its file, a purge may have removed both.
@@ -114,6 +110,23 @@ struct Row {
     expires_at: Option<i64>,
     retries: u32,
     seq: i64,
+}
+
+/// A row and its history as they were at one moment: a task that ends between the two reads would else be shown as one that
+/// still runs and has the history of its end.
+fn fetch_whole(conn: &Connection, id: TaskId) -> Result<Option<(Row, Vec<Redelivery>)>, StoreError> {
+    // Rolled back when dropped: it reads only.
+    let _snapshot = conn
+        .unchecked_transaction()
+        .map_err(StoreError::sqlite("cannot begin to read a task"))?;
+    let Some(row) = fetch_row(conn, id)? else {
+        return Ok(None);
+    };
+    let history = match row.attempts {
+        0 => Vec::new(),
+        _ => fetch_history(conn, row.seq).map_err(StoreError::sqlite("cannot read a history"))?,
+    };
+    Ok(Some((row, history)))
 }
 
 fn fetch_row(conn: &Connection, id: TaskId) -> Result<Option<Row>, StoreError> {
@@ -189,5 +202,59 @@ impl Row {
             version: self.version,
             outcome,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::connect;
+
+    /// More steps of SQLite's machine than a read of a task takes.
+    const STEPS: u32 = 400;
+
+    /// A commit by the writer at each step of a read in turn: the row and the history that are read belong together.
+    #[test]
+    fn a_task_that_changes_while_it_is_read_is_read_as_it_was_at_one_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tasks.db");
+        let database = crate::open::open(&path).unwrap();
+        let mut reader = connect::reader(&path).unwrap();
+        let writer = Arc::new(Mutex::new(database.conn));
+        let mut before = 0;
+        for step in 1..=STEPS {
+            let id = TaskId::fresh();
+            let insert = "INSERT INTO tasks (id, model, state, priority, weight, attempts, created_at) \
+                          VALUES (?1, 'digits', 1, 0, 1, 1, 1)";
+            writer.lock().unwrap().execute(insert, [id.as_bytes()]).unwrap();
+            let (handle, steps) = (Arc::clone(&writer), AtomicU32::new(0));
+            let change = move || {
+                if steps.fetch_add(1, Ordering::Relaxed) + 1 == step {
+                    let given_back = "BEGIN; \
+                        INSERT INTO history SELECT seq, 1, 1, 'died' FROM tasks WHERE state = 1; \
+                        UPDATE tasks SET state = 0, attempts = 2 WHERE state = 1; COMMIT";
+                    handle.lock().unwrap().execute_batch(given_back).unwrap();
+                }
+                false
+            };
+            reader.progress_handler(1, Some(change)).unwrap();
+            let (row, history) = fetch_whole(&reader, id).unwrap().unwrap();
+            reader.progress_handler(0, None::<fn() -> bool>).unwrap();
+            assert_eq!(history.len() as u32, row.attempts - 1, "at step {step}");
+            before += u32::from(row.attempts == 1);
+            // What the read was too short for is not left for the next one.
+            writer
+                .lock()
+                .unwrap()
+                .execute("UPDATE tasks SET state = 5 WHERE state < 2", [])
+                .unwrap();
+        }
+        assert!(
+            before > 0 && before < STEPS,
+            "the commits fell before, within and after the read"
+        );
     }
 }
