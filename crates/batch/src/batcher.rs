@@ -139,6 +139,7 @@ impl<T> Batcher<T> {
             _ => Seat::Idle,
         };
         if let Some((batch, fill)) = self.next_sealed(&wanted, &mut dropped) {
+            self.idle_since = None;
             let work = fill.work(&self.limits);
             return Decision::Run { batch, seat, work };
         }
@@ -200,9 +201,13 @@ impl<T> Batcher<T> {
             return Ok(first);
         }
         let bytes = lane.map_or(0, Lane::bytes).min(self.limits.max_bytes);
-        let gap = self.returns.due().map(|(_, gap)| gap);
-        let goes_with_returns = ahead.callers > 0 && gap.is_some_and(|gap| self.one_more_pays(first, gap));
-        if let Some(end) = ahead.end(now).filter(|_| goes_with_returns) {
+        if ahead.callers > 0
+            && let Some(end) = ahead.end(now)
+            && self
+                .returns
+                .gap()
+                .is_some_and(|gap| self.one_more_pays(first, gap))
+        {
             return Err(end);
         }
         let until = match ahead.handover(bytes, now) {
@@ -228,7 +233,7 @@ impl<T> Batcher<T> {
         idle: usize,
         deadline: Option<Moment>,
     ) -> Option<Moment> {
-        let (due, gap) = self.returns.due().filter(|(due, _)| *due > 0)?;
+        let gap = self.returns.gap().filter(|_| self.returns.any_due())?;
         let room = self.limits.max_items.saturating_mul(idle);
         if self.waiting.len() >= room || !self.one_more_pays(first, gap) {
             return None;
@@ -240,7 +245,7 @@ impl<T> Batcher<T> {
         if until > now {
             return Some(until);
         }
-        if latest > now && due > 0 {
+        if latest > now {
             self.returns.forget();
         }
         None
@@ -259,15 +264,17 @@ impl<T> Batcher<T> {
 
     /// True when it saves more time to have one item more in the batch than the items that wait lose until it comes.
     fn one_more_pays(&self, first: LaneKey, gap: Duration) -> bool {
-        let waiting = self.waiting.lane(first).map_or(0, Lane::len);
         let expected = |items| self.expected_of(first, items);
+        // No more is saved than what the item would take alone: with a quick model there is nothing to weigh.
+        let Some(alone) = expected(1).filter(|alone| *alone > WORTH_A_WAIT) else {
+            return false;
+        };
+        let waiting = self.waiting.lane(first).map_or(0, Lane::len);
         if waiting >= self.limits.max_items || gap > self.longest_wait(first) || !self.latency.knows_growth()
         {
             return false;
         }
-        let (Some(alone), Some(without), Some(with)) =
-            (expected(1), expected(waiting), expected(waiting + 1))
-        else {
+        let (Some(without), Some(with)) = (expected(waiting), expected(waiting + 1)) else {
             return false;
         };
         let saved = (alone + without).saturating_sub(with);

@@ -5,9 +5,9 @@
 //!
 //! The policy is work-conserving: an idle instance takes what is there, at once; it waits only for callers that are known to
 //! come back, one within a moment of the other, and only while the measured times say that a fuller batch saves more than
-//! the wait costs. A batch for the seat *behind* a running
-//! one is bound late: it would have to wait there anyway, and until then it can get fuller, and more urgent items can still
-//! go first. When its turn comes is told by the measured times of earlier batches ([`Batcher::observe`]).
+//! the wait costs. A batch for the seat *behind* a running one is bound late: it would have to wait there anyway, and until
+//! then it can get fuller, and more urgent items can still go first. When its turn comes is told by the measured times of
+//! earlier batches ([`Batcher::observe`]).
 //!
 //! Items stand in line by [`Turn`], an age in which priorities count; they are taken from lanes of one shape and about one
 //! length; they leave at their deadline, or when nobody wants them any more, whatever is running. What it must not do: know
