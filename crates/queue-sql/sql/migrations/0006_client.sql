@@ -1,4 +1,4 @@
--- Schema 9: whose a task is, so that what a client has queued is known after a restart too.
+-- Schema 6: whose a task is, so that what a client has queued is known after a restart too.
 
 ALTER TABLE tasks ADD COLUMN client TEXT;                           -- NULL when clients are not told apart
 
