@@ -20,6 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cresset_config::Admission;
 use cresset_queue::Load;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -30,30 +31,33 @@ use crate::api::EngineError;
 use crate::engine::Engine;
 use crate::served::Served;
 
-/// Bounds over all models. `None` is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AdmissionOptions {
-    /// Queued tasks of all models.
-    pub max_queue: Option<u64>,
-    /// Bytes of their inputs.
-    pub max_queue_bytes: Option<u64>,
-    /// Synchronous predictions that wait or run, of all models.
-    pub max_waiting: Option<u64>,
-    /// What one client may have of each.
-    pub client: ClientOptions,
+/// What a bound counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Queued tasks.
+    Tasks,
+    /// Bytes.
+    Bytes,
+    /// Synchronous predictions that wait or run.
+    Predictions,
+    /// Requests under way.
+    Requests,
+    /// Open connections.
+    Connections,
 }
 
-/// Bounds of one client, over all models. `None` is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientOptions {
-    /// Its queued tasks.
-    pub max_queue: Option<u64>,
-    /// Bytes of their inputs.
-    pub max_queue_bytes: Option<u64>,
-    /// Its synchronous predictions that wait or run.
-    pub max_waiting: Option<u64>,
-    /// Its requests under way, long polls included.
-    pub max_requests: Option<u64>,
+impl Unit {
+    /// Its name in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tasks => "tasks",
+            Self::Bytes => "bytes",
+            Self::Predictions => "predictions",
+            Self::Requests => "requests",
+            Self::Connections => "connections",
+        }
+    }
 }
 
 /// A bound that was reached.
@@ -61,8 +65,8 @@ pub struct ClientOptions {
 pub struct Bound {
     /// The setting that sets it: `limits.max_queue`.
     pub setting: &'static str,
-    /// What is counted: `tasks`, `bytes`, `predictions`, `requests`.
-    pub unit: &'static str,
+    /// What is counted.
+    pub unit: Unit,
     /// Its value.
     pub limit: u64,
     /// The figure now.
@@ -77,7 +81,7 @@ impl fmt::Display for Bound {
             limit,
             current,
         } = self;
-        write!(f, "{current} of {limit} {unit} (`{setting}`)")
+        write!(f, "{current} of {limit} {} (`{setting}`)", unit.name())
     }
 }
 
@@ -127,8 +131,8 @@ impl Coming {
             })
         };
         let [of_tasks, of_bytes] = room.settings;
-        match over("tasks", of_tasks, room.tasks, tasks, 1)
-            .or_else(|| over("bytes", of_bytes, room.bytes, weight, bytes))
+        match over(Unit::Tasks, of_tasks, room.tasks, tasks, 1)
+            .or_else(|| over(Unit::Bytes, of_bytes, room.bytes, weight, bytes))
         {
             None => Ok(claim),
             Some(bound) => Err(bound),
@@ -193,17 +197,17 @@ pub(crate) struct Place {
 
 /// The bounds over all models, and what counts against them.
 #[derive(Debug, Default)]
-pub(crate) struct Admission {
-    options: AdmissionOptions,
+pub(crate) struct Admissions {
+    bounds: Admission,
     coming: Coming,
     waiting: Arc<AtomicU64>,
     clients: Arc<Clients>,
 }
 
-impl Admission {
-    pub(crate) fn new(options: AdmissionOptions) -> Self {
+impl Admissions {
+    pub(crate) fn new(bounds: Admission) -> Self {
         Self {
-            options,
+            bounds,
             ..Self::default()
         }
     }
@@ -213,7 +217,7 @@ impl Engine {
     /// Begins a request of a client; it is under way until the last clone is dropped.
     pub fn enter(&self, key: cresset_task::ClientKey) -> Result<Client, EngineError> {
         let admission = &self.inner.shared.admission;
-        let limit = admission.options.client.max_requests;
+        let limit = admission.bounds.client.max_requests;
         let now = self.inner.shared.now();
         client::enter(&admission.clients, key, limit, now)
             .map_err(|(bound, retry_after)| EngineError::ClientLimit { bound, retry_after })
@@ -228,7 +232,7 @@ impl Engine {
     ) -> Result<Claims<'a>, EngineError> {
         let shared = &self.inner.shared;
         served.check_available()?;
-        let (limits, options) = (&served.config.limits, &shared.admission.options);
+        let (limits, bounds) = (&served.config.limits, &shared.admission.bounds);
         let room = Room {
             settings: OF_MODEL,
             tasks: Some(limits.max_queue),
@@ -246,7 +250,7 @@ impl Engine {
         let model = model.map_err(|bound| self.queue_full(served, bound, bytes))?;
 
         let mut of_client = None;
-        let limits = &options.client;
+        let limits = &bounds.client;
         if let Some(client) = client
             && (limits.max_queue.is_some() || limits.max_queue_bytes.is_some())
         {
@@ -263,11 +267,11 @@ impl Engine {
         }
 
         let mut total = None;
-        if options.max_queue.is_some() || options.max_queue_bytes.is_some() {
+        if bounds.max_queue.is_some() || bounds.max_queue_bytes.is_some() {
             let room = Room {
                 settings: IN_ALL,
-                tasks: options.max_queue,
-                bytes: options.max_queue_bytes,
+                tasks: bounds.max_queue,
+                bytes: bounds.max_queue_bytes,
             };
             fits_at_all(bytes, &room)?;
             let claim = shared
@@ -296,7 +300,7 @@ impl Engine {
         let in_bytes = |limit: usize| self.seat_bytes(served, bytes as u64, limit as u64);
         let of_bytes = served.config.limits.max_waiting_bytes.map(in_bytes).transpose()?;
 
-        let limit = admission.options.client.max_waiting;
+        let limit = admission.bounds.client.max_waiting;
         let of_client = match (&client, limit) {
             (Some(client), Some(limit)) => {
                 let counted = Counted::new(client.waiting(), 1, limit);
@@ -308,7 +312,7 @@ impl Engine {
             let counted = Counted::new(&admission.waiting, 1, limit);
             counted.map_err(|waiting| self.all_wait(limit, waiting))
         };
-        let total = admission.options.max_waiting.map(in_all).transpose()?;
+        let total = admission.bounds.max_waiting.map(in_all).transpose()?;
         Ok(Place {
             _permit: permit,
             _bytes: of_bytes,
@@ -331,7 +335,7 @@ impl Engine {
         counted.map_err(|current| {
             let bound = Bound {
                 setting,
-                unit: "bytes",
+                unit: Unit::Bytes,
                 limit,
                 current,
             };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use cresset_config::ModelConfig;
+use cresset_config::{Admission, ModelConfig};
 use cresset_queue::{Backend, Lookup};
 use cresset_runner::{Executor, PoolEvent, PoolState};
 use cresset_task::{ModelName, Payload, State, TaskId};
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::{Admission, AdmissionOptions, Client};
+use crate::admission::{Admissions, Client};
 use crate::api::{EngineError, Health, ModelView, Prediction, TaskView};
 use crate::driver::Driver;
 use crate::expiry;
@@ -35,14 +35,14 @@ pub struct EngineOptions {
     /// How often expired tasks are looked for. Default 30 s.
     pub purge_every: Duration,
     /// Bounds over all models. Default: none.
-    pub admission: AdmissionOptions,
+    pub admission: Admission,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             purge_every: Duration::from_secs(30),
-            admission: AdmissionOptions::default(),
+            admission: Admission::default(),
         }
     }
 }
@@ -64,7 +64,7 @@ impl Engine {
     /// An engine on an open backend, without models yet. Call it within a tokio runtime.
     #[must_use]
     pub fn start(backend: Arc<dyn Backend>, options: &EngineOptions) -> Self {
-        let admission = Admission::new(options.admission.clone());
+        let admission = Admissions::new(options.admission.clone());
         let shared = Arc::new(Shared::new(backend, admission));
         let tracker = TaskTracker::new();
         tracker.spawn(retention::run(Arc::clone(&shared), options.purge_every));

@@ -28,7 +28,7 @@ mod submit;
 mod verdict;
 mod waiters;
 
-pub use admission::{AdmissionOptions, Bound, Client, ClientOptions};
+pub use admission::{Bound, Client, Unit};
 pub use api::{
     Accepted, Cancellation, EngineError, Health, ModelHealth, ModelView, Prediction, Stopped, Submission,
     TaskView,

@@ -9,7 +9,7 @@ use cresset_task::BatchId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Admission;
+use crate::admission::Admissions;
 use crate::expiry::Expiring;
 use crate::store_watch::StoreState;
 use crate::waiters::Waiters;
@@ -19,7 +19,7 @@ pub(crate) struct Shared {
     pub(crate) waiters: Waiters,
     pub(crate) expiries: Expiring,
     pub(crate) store: StoreState,
-    pub(crate) admission: Admission,
+    pub(crate) admission: Admissions,
     /// No new work; what is under way is finished or given back.
     pub(crate) draining: CancellationToken,
     /// The time for that is over.
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(backend: Arc<dyn Backend>, admission: Admission) -> Self {
+    pub(crate) fn new(backend: Arc<dyn Backend>, admission: Admissions) -> Self {
         Self {
             backend,
             waiters: Waiters::default(),

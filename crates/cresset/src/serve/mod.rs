@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use cresset_config::{ClientIdentity, ModelConfig, ServerConfig};
-use cresset_engine::{AdmissionOptions, ClientOptions, Engine, EngineOptions};
+use cresset_engine::{Engine, EngineOptions};
 use cresset_gateway::{GatewayOptions, Identify, SpoolOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +54,11 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     };
     let store = store::open(config)?;
     let purge_every = (config.result_ttl / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
-    let engine = Engine::start(store, &engine_options(config, purge_every));
+    let options = EngineOptions {
+        purge_every,
+        admission: config.admission.clone(),
+    };
+    let engine = Engine::start(store, &options);
 
     let (tracker, close_door) = (TaskTracker::new(), CancellationToken::new());
     let at = listener
@@ -106,25 +110,6 @@ fn bind(listen: SocketAddr) -> Result<TcpListener, Trouble> {
 fn cannot_listen(listen: SocketAddr, error: &std::io::Error) -> Trouble {
     Trouble::new(Exit::UNAVAILABLE, format!("cannot listen on {listen}: {error}"))
         .hint("choose another address with --listen HOST:PORT")
-}
-
-fn engine_options(config: &ServerConfig, purge_every: Duration) -> EngineOptions {
-    let bounds = &config.admission;
-    let client = ClientOptions {
-        max_queue: bounds.client.max_queue,
-        max_queue_bytes: bounds.client.max_queue_bytes,
-        max_waiting: bounds.client.max_waiting,
-        max_requests: bounds.client.max_requests,
-    };
-    EngineOptions {
-        purge_every,
-        admission: AdmissionOptions {
-            max_queue: bounds.max_queue,
-            max_queue_bytes: bounds.max_queue_bytes,
-            max_waiting: bounds.max_waiting,
-            client,
-        },
-    }
 }
 
 /// A header's name has been checked with the settings.

@@ -10,7 +10,7 @@ use cresset_batch::Moment;
 use cresset_task::ClientKey;
 use tokio::time::Instant;
 
-use super::{Bound, Coming};
+use super::{Bound, Coming, Unit};
 
 /// Maps are split so that clients seldom meet at one lock.
 const SHARDS: usize = 32;
@@ -112,7 +112,7 @@ pub(super) fn enter(
     let one_ends = mean.div_f64(current.max(1) as f64).max(HINT_MIN);
     let bound = Bound {
         setting: "clients.max_requests",
-        unit: "requests",
+        unit: Unit::Requests,
         limit,
         current,
     };

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::Bound;
 use super::drain::{Pace, What};
+use super::{Bound, Unit};
 use crate::api::EngineError;
 use crate::engine::Engine;
 use crate::served::Served;
@@ -48,7 +48,7 @@ impl Engine {
     pub(super) fn overloaded(&self, served: &Served) -> EngineError {
         let bound = Bound {
             setting: "limits.max_waiting",
-            unit: "predictions",
+            unit: Unit::Predictions,
             limit: served.config.limits.max_waiting as u64,
             current: served.waiting() as u64,
         };
@@ -74,7 +74,7 @@ impl Engine {
     pub(super) fn client_waits(&self, limit: u64, current: u64) -> EngineError {
         let bound = Bound {
             setting: "clients.max_waiting",
-            unit: "predictions",
+            unit: Unit::Predictions,
             limit,
             current,
         };
@@ -87,7 +87,7 @@ impl Engine {
     pub(super) fn all_wait(&self, limit: u64, current: u64) -> EngineError {
         let bound = Bound {
             setting: "limits.max_waiting_total",
-            unit: "predictions",
+            unit: Unit::Predictions,
             limit,
             current,
         };
@@ -107,7 +107,7 @@ impl Engine {
 }
 
 fn what(bound: &Bound) -> What {
-    if bound.unit == "bytes" {
+    if bound.unit == Unit::Bytes {
         What::Bytes
     } else {
         What::Tasks
@@ -116,7 +116,7 @@ fn what(bound: &Bound) -> What {
 
 /// What has to leave before `more` fits and a tenth of the bound is free.
 fn excess(bound: &Bound, more: u64) -> u64 {
-    let more = if bound.unit == "bytes" { more } else { 1 };
+    let more = if bound.unit == Unit::Bytes { more } else { 1 };
     let free = (bound.limit / 10).max(more);
     bound
         .current

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cresset_engine::{
-    AdmissionOptions, Client, ClientOptions, Engine, EngineError, EngineOptions, Submission,
-};
+use cresset_config::{Admission, ClientBounds};
+use cresset_engine::{Client, Engine, EngineError, EngineOptions, Submission};
 use cresset_runner::testing::FakePool;
 use cresset_task::{ClientKey, Code};
 use tempfile::TempDir;
@@ -31,19 +30,19 @@ fn refused(error: EngineError) -> (Code, &'static str, u64, u64) {
     (error.code(), bound.setting, bound.limit, bound.current)
 }
 
-fn bounds(total: u64, each: u64) -> AdmissionOptions {
-    AdmissionOptions {
+fn bounds(total: u64, each: u64) -> Admission {
+    Admission {
         max_queue: Some(total),
-        client: ClientOptions {
+        client: ClientBounds {
             max_queue: Some(each),
-            ..ClientOptions::default()
+            ..ClientBounds::default()
         },
-        ..AdmissionOptions::default()
+        ..Admission::default()
     }
 }
 
 /// An engine on this folder whose pool is not up.
-fn engine(dir: &TempDir, admission: AdmissionOptions) -> (Engine, Arc<FakePool>) {
+fn engine(dir: &TempDir, admission: Admission) -> (Engine, Arc<FakePool>) {
     let options = EngineOptions {
         admission,
         ..EngineOptions::default()
@@ -146,13 +145,13 @@ async fn an_input_that_never_fits_is_told_so_and_not_when_to_come_back() {
 #[tokio::test]
 async fn waiting_predictions_are_bounded_by_client_and_in_all_and_give_their_places_back() {
     let dir = tempfile::tempdir().unwrap();
-    let options = AdmissionOptions {
+    let options = Admission {
         max_waiting: Some(3),
-        client: ClientOptions {
+        client: ClientBounds {
             max_waiting: Some(2),
-            ..ClientOptions::default()
+            ..ClientBounds::default()
         },
-        ..AdmissionOptions::default()
+        ..Admission::default()
     };
     let (engine, pool) = engine(&dir, options);
     let call = |name: &str| {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cresset_engine::{Bound, Engine};
+use cresset_engine::{Bound, Engine, Unit};
 use cresset_task::{ClientKey, Code};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -156,7 +156,7 @@ impl Lobby {
 fn bound(setting: &'static str, limit: usize, current: usize) -> Bound {
     Bound {
         setting,
-        unit: "connections",
+        unit: Unit::Connections,
         limit: limit as u64,
         current: current as u64,
     }

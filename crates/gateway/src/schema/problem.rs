@@ -83,7 +83,7 @@ impl Bound<'_> {
     pub(crate) fn of(bound: &cresset_engine::Bound) -> Self {
         Self {
             setting: bound.setting,
-            unit: bound.unit,
+            unit: bound.unit.name(),
             limit: bound.limit,
             current: bound.current,
         }

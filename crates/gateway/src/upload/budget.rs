@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cresset_engine::Bound;
+use cresset_engine::{Bound, Unit};
 use cresset_task::Code;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, timeout};
@@ -95,7 +95,7 @@ impl Budget {
     fn refusal(&self, bytes: usize, current: usize) -> Problem {
         let bound = Bound {
             setting: "limits.max_inflight_body_bytes",
-            unit: "bytes",
+            unit: Unit::Bytes,
             limit: self.limit as u64,
             current: current as u64,
         };

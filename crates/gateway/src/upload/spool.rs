@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_engine::Bound;
+use cresset_engine::{Bound, Unit};
 use cresset_task::Code;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -149,7 +149,7 @@ impl Spool {
         }
         let bound = Bound {
             setting: "limits.max_spool_bytes",
-            unit: "bytes",
+            unit: Unit::Bytes,
             limit,
             current,
         };

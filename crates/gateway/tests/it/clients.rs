@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cresset_engine::{AdmissionOptions, ClientOptions};
+use cresset_config::{Admission, ClientBounds};
 use cresset_gateway::{GatewayOptions, Identify};
 
 use crate::fixture;
@@ -11,10 +11,10 @@ use crate::wire::{Answer, Caller};
 
 const SUBMIT: &str = "POST /v1/models/echo/tasks";
 
-async fn house(identify: Identify, client: ClientOptions) -> House {
-    let admission = AdmissionOptions {
+async fn house(identify: Identify, client: ClientBounds) -> House {
+    let admission = Admission {
         client,
-        ..AdmissionOptions::default()
+        ..Admission::default()
     };
     let options = GatewayOptions {
         identify,
@@ -30,10 +30,10 @@ fn header() -> Identify {
     Identify::Header("x-client-id".parse().unwrap())
 }
 
-fn queue_of(tasks: u64) -> ClientOptions {
-    ClientOptions {
+fn queue_of(tasks: u64) -> ClientBounds {
+    ClientBounds {
         max_queue: Some(tasks),
-        ..ClientOptions::default()
+        ..ClientBounds::default()
     }
 }
 
@@ -91,9 +91,9 @@ async fn without_identification_no_bound_of_a_client_holds() {
 
 #[tokio::test]
 async fn requests_under_way_are_counted_by_client_and_probes_are_not() {
-    let one = ClientOptions {
+    let one = ClientBounds {
         max_requests: Some(1),
-        ..ClientOptions::default()
+        ..ClientBounds::default()
     };
     let house = house(Identify::Address, one).await;
     let task = house.submitted("echo", r#"{"input":1}"#).await;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_config::ModelConfig;
-use cresset_engine::{AdmissionOptions, Engine, EngineOptions};
+use cresset_config::{Admission, ModelConfig};
+use cresset_engine::{Engine, EngineOptions};
 use cresset_gateway::GatewayOptions;
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_runner::testing::{FakePool, Held};
@@ -45,15 +45,15 @@ impl House {
 
     /// A server that forgets finished tasks after `ttl`, and looks for such ones all the time.
     pub(crate) async fn keeping_results_for(ttl: Duration, options: GatewayOptions) -> Self {
-        Self::build(ttl, AdmissionOptions::default(), options).await
+        Self::build(ttl, Admission::default(), options).await
     }
 
     /// A server with bounds over all models.
-    pub(crate) async fn admitting(admission: AdmissionOptions, options: GatewayOptions) -> Self {
+    pub(crate) async fn admitting(admission: Admission, options: GatewayOptions) -> Self {
         Self::build(DAY, admission, options).await
     }
 
-    async fn build(ttl: Duration, admission: AdmissionOptions, options: GatewayOptions) -> Self {
+    async fn build(ttl: Duration, admission: Admission, options: GatewayOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteOptions {
             result_ttl: ttl,
