@@ -10,6 +10,7 @@ mod driver;
 mod ends;
 mod engine;
 mod expiry;
+mod hint;
 mod idempotency;
 mod item;
 mod measure;
@@ -38,4 +39,5 @@ pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};
 /// How processes stand, for those who show it: the doors know the engine, not the runner.
 pub use cresset_runner::{InstanceState, InstanceStatus, PoolState, PoolStatus};
 pub use engine::{Engine, EngineOptions};
+pub use hint::{MeanTime, hint};
 pub use metrics::Metrics;

@@ -3,6 +3,7 @@
 //! Without traffic nothing would tell that the trouble is over, and a probe that stays red keeps the traffic away; so while
 //! there is trouble the store is asked, at a steady pace, to store something small.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// The trouble that the store is in, if any.
 #[derive(Debug, Default)]
 pub(crate) struct StoreState {
+    /// Whether there is trouble: every submit asks, and none should wait for another to know.
+    in_trouble: AtomicBool,
     trouble: Mutex<Option<String>>,
     begun: Notify,
 }
@@ -37,14 +40,19 @@ impl StoreState {
             );
         }
         *trouble = Some(words);
+        self.in_trouble.store(true, Ordering::Release);
         drop(trouble);
         self.begun.notify_one();
     }
 
     /// Something was stored.
     pub(crate) fn works(&self) {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if trouble.is_some() {
+        if !self.in_trouble.load(Ordering::Acquire) {
+            return;
+        }
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        self.in_trouble.store(false, Ordering::Release);
+        if trouble.take().is_some() {
             tracing::info!("task store works again");
         }
     }

@@ -11,12 +11,10 @@ use cresset_task::ClientKey;
 use tokio::time::Instant;
 
 use super::{Bound, Coming, Unit};
+use crate::hint::{MeanTime, hint};
 
 /// Maps are split so that clients seldom meet at one lock.
 const SHARDS: usize = 32;
-/// One request changes the mean time of a request by this part.
-const MEAN_OVER: u64 = 16;
-const HINT_MIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -31,8 +29,8 @@ type Shard = HashMap<ClientKey, Arc<Counts>>;
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     shards: [Mutex<Shard>; SHARDS],
-    /// How long a request takes, in nanoseconds; 0 before the first has ended.
-    mean: AtomicU64,
+    /// How long a request takes.
+    took: MeanTime,
 }
 
 /// A client's request under way. Cheap to clone; clones are one request.
@@ -105,31 +103,25 @@ pub(super) fn enter(
     let Some(limit) = reached else {
         return Ok(Client(Arc::new(request)));
     };
-    let mean = match clients.mean.load(Ordering::Relaxed) {
-        0 => uptime,
-        nanos => Duration::from_nanos(nanos),
-    };
-    let one_ends = mean.div_f64(current.max(1) as f64).max(HINT_MIN);
+    let one_ends = clients
+        .took
+        .get()
+        .unwrap_or(uptime)
+        .div_f64(current.max(1) as f64);
     let bound = Bound {
         setting: "clients.max_requests",
         unit: Unit::Requests,
         limit,
         current,
     };
-    Err((bound, one_ends))
+    Err((bound, hint(one_ends)))
 }
 
 impl Drop for Request {
     fn drop(&mut self) {
         self.counts.requests.fetch_sub(1, Ordering::Relaxed);
         if let Some(began) = self.began {
-            let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            // Two that end at once may each leave out the other: it is an estimate.
-            let mean = match self.clients.mean.load(Ordering::Relaxed) {
-                0 => took,
-                mean => mean - mean / MEAN_OVER + took / MEAN_OVER,
-            };
-            self.clients.mean.store(mean.max(1), Ordering::Relaxed);
+            self.clients.took.add(began.elapsed());
         }
         let mut shard = self.clients.shard(&self.key);
         // The map's and this one: nobody else has it, and nobody gets it without this lock.

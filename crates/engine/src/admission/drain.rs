@@ -11,15 +11,12 @@ use std::time::Duration;
 
 use cresset_batch::Moment;
 
+use crate::hint::hint;
 use crate::item::{Item, Origin};
 
 /// Marks kept, and the least time between two: eight seconds of fast batches, or this many slow ones.
 const MARKS_MAX: usize = 32;
 const MARK_SPACING: Duration = Duration::from_millis(250);
-
-/// The shortest and the longest hint. `Retry-After` counts whole seconds; nothing measured in seconds foretells a day.
-const HINT_MIN: Duration = Duration::from_secs(1);
-const HINT_MAX: Duration = Duration::from_secs(3600);
 
 /// What is worked off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,11 +182,11 @@ impl Pace {
     /// When so much of it should be done, as a hint for `Retry-After`.
     pub(crate) fn time_for(self, amount: u64) -> Duration {
         let time = if self.rate > 0.0 {
-            Duration::try_from_secs_f64(amount as f64 / self.rate).unwrap_or(HINT_MAX)
+            Duration::try_from_secs_f64(amount as f64 / self.rate).unwrap_or(Duration::MAX)
         } else {
             self.waited
         };
-        time.clamp(HINT_MIN, HINT_MAX)
+        hint(time)
     }
 }
 

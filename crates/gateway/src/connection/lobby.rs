@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cresset_engine::{Bound, Engine, Unit};
+use cresset_engine::{Bound, Engine, Unit, hint};
 use cresset_task::{ClientKey, Code};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -27,8 +27,6 @@ const UNREAD_MAX: usize = 256 << 10;
 /// How many seconds are looked back on to tell how fast connections end.
 const MARKS_MAX: usize = 32;
 const MARK_EVERY: Duration = Duration::from_secs(1);
-const HINT_MIN: Duration = Duration::from_secs(1);
-const HINT_MAX: Duration = Duration::from_secs(3600);
 
 /// What is known of all connections.
 #[derive(Debug, Default)]
@@ -140,7 +138,7 @@ impl Lobby {
     /// When so many connections should have ended, at the pace of the last while; as long again as none has ended.
     fn time_for(&self, count: usize) -> Duration {
         let Some((since, before)) = self.marks.front() else {
-            return HINT_MIN;
+            return hint(Duration::ZERO);
         };
         let span = since.elapsed();
         let ended = self.counts.ended.load(Ordering::Relaxed).saturating_sub(*before);
@@ -149,7 +147,7 @@ impl Lobby {
         } else {
             span.mul_f64(count as f64 / ended as f64)
         };
-        time.clamp(HINT_MIN, HINT_MAX)
+        hint(time)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cresset_engine::{Bound, Unit};
+use cresset_engine::{Bound, MeanTime, Unit, hint};
 use cresset_task::Code;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, timeout};
@@ -17,10 +17,6 @@ use crate::problem::Problem;
 
 /// A share of less says nothing of how long memory is held: it is never the one that fills it.
 const TELLING_BYTES: usize = 64 << 10;
-/// One large body changes the mean time by this part.
-const MEAN_OVER: u64 = 8;
-const HINT_MIN: Duration = Duration::from_secs(1);
-const HINT_MAX: Duration = Duration::from_secs(3600);
 
 /// All of it, and what is taken.
 #[derive(Debug)]
@@ -30,8 +26,8 @@ pub(crate) struct Budget {
     line: Mutex<()>,
     first_waits: AtomicUsize,
     freed: Notify,
-    /// How long a large share is held, in nanoseconds; 0 before the first was given back.
-    mean: AtomicU64,
+    /// How long a large share is held.
+    held_for: MeanTime,
     started: Instant,
     /// Since when it has been full, in nanoseconds after `started`, plus one; 0 when it is not.
     full_since: AtomicU64,
@@ -56,7 +52,7 @@ impl Budget {
             line: Mutex::new(()),
             first_waits: AtomicUsize::new(0),
             freed: Notify::new(),
-            mean: AtomicU64::new(0),
+            held_for: MeanTime::default(),
             started: Instant::now(),
             full_since: AtomicU64::new(0),
         }
@@ -120,11 +116,10 @@ impl Budget {
                 Err(since) => since - 1,
             };
         let full_for = Duration::from_nanos(now.saturating_sub(full_since));
-        let time = match self.mean.load(Ordering::Relaxed) {
-            0 => full_for,
-            mean => Duration::from_nanos(mean).mul_f64(bytes as f64 / held.max(1) as f64),
-        };
-        time.clamp(HINT_MIN, HINT_MAX)
+        hint(match self.held_for.get() {
+            None => full_for,
+            Some(mean) => mean.mul_f64(bytes as f64 / held.max(1) as f64),
+        })
     }
 }
 
@@ -160,13 +155,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let of = &self.of;
         if let Some(since) = self.since {
-            let held_for = nanos(since.elapsed());
-            // Two at once may each leave out the other: it is an estimate.
-            let mean = match of.mean.load(Ordering::Relaxed) {
-                0 => held_for,
-                mean => mean - mean / MEAN_OVER + held_for / MEAN_OVER,
-            };
-            of.mean.store(mean.max(1), Ordering::Relaxed);
+            of.held_for.add(since.elapsed());
         }
         of.held.fetch_sub(self.bytes, Ordering::SeqCst);
         if of.first_waits.load(Ordering::SeqCst) != 0 {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_engine::{Bound, Unit};
+use cresset_engine::{Bound, MeanTime, Unit, hint};
 use cresset_task::Code;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -24,10 +24,6 @@ use crate::problem::Problem;
 pub(crate) const BUFFER_BYTES: usize = 64 << 10;
 /// Pieces being written at once: a disk is not made faster by more, and each takes a thread of the runtime.
 const WRITES_MAX: usize = 8;
-/// One body changes the mean time by this part.
-const MEAN_OVER: u64 = 8;
-const HINT_MIN: Duration = Duration::from_secs(1);
-const HINT_MAX: Duration = Duration::from_secs(3600);
 /// How the files are called for the moment before they are unlinked, where they cannot do without a name.
 const PREFIX: &str = ".tmp";
 
@@ -63,8 +59,8 @@ pub(crate) struct Spooling {
 #[derive(Debug, Default)]
 struct Used {
     bytes: AtomicU64,
-    /// How long a body is there, in nanoseconds; 0 before the first has left.
-    mean: AtomicU64,
+    /// How long a body is there.
+    stays: MeanTime,
 }
 
 /// Bytes of the spool; given back when dropped.
@@ -76,13 +72,7 @@ struct Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let took = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        // Two at once may each leave out the other: it is an estimate.
-        let mean = match self.of.mean.load(Ordering::Relaxed) {
-            0 => took,
-            mean => mean - mean / MEAN_OVER + took / MEAN_OVER,
-        };
-        self.of.mean.store(mean.max(1), Ordering::Relaxed);
+        self.of.stays.add(self.since.elapsed());
         self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
@@ -91,11 +81,10 @@ impl Share {
     /// When as much as this body has should have left: what is there leaves within the mean time that a body is there.
     /// None has ever left: it takes as long again as this one has come.
     fn time_for_as_much(&self, used: u64) -> Duration {
-        let time = match self.of.mean.load(Ordering::Relaxed) {
-            0 => self.since.elapsed(),
-            mean => Duration::from_nanos(mean).mul_f64(self.bytes as f64 / used.max(1) as f64),
-        };
-        time.clamp(HINT_MIN, HINT_MAX)
+        hint(match self.of.stays.get() {
+            None => self.since.elapsed(),
+            Some(mean) => mean.mul_f64(self.bytes as f64 / used.max(1) as f64),
+        })
     }
 }
 

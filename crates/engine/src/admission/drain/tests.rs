@@ -1,4 +1,5 @@
 use super::*;
+use crate::hint::{LONGEST, SHORTEST};
 
 fn secs(seconds: f64) -> Moment {
     Duration::from_secs_f64(seconds)
@@ -97,12 +98,12 @@ fn a_worker_that_has_stopped_working_looks_slower_and_slower() {
 #[test]
 fn before_anything_is_done_it_takes_as_long_again_as_it_has_taken() {
     let mut worker = Worker::at_rest();
-    assert_eq!(worker.hint(5, secs(0.0)), HINT_MIN, "never zero");
+    assert_eq!(worker.hint(5, secs(0.0)), SHORTEST, "never zero");
     assert_eq!(worker.hint(5, secs(7.0)), secs(7.0));
     worker.now = secs(8.0);
     worker.turn(true);
     assert_eq!(worker.hint(5, secs(20.0)), secs(12.0));
-    assert_eq!(worker.hint(5, secs(90_000.0)), HINT_MAX);
+    assert_eq!(worker.hint(5, secs(90_000.0)), LONGEST);
 }
 
 #[test]
@@ -157,7 +158,7 @@ fn whoever_obeys_a_hint_finds_room_and_did_not_wait_much_too_long() {
         let asked = worker.now + secs(each * 0.5 * dice.unit());
         let leaving = (limit / 10).max(1);
         let hint = worker.hint(leaving, asked);
-        assert!((HINT_MIN..=HINT_MAX).contains(&hint));
+        assert!((SHORTEST..=LONGEST).contains(&hint));
         let mut left = 0;
         while left < leaving {
             worker.batch(batch, secs(each * (0.5 + dice.unit())));
@@ -166,7 +167,7 @@ fn whoever_obeys_a_hint_finds_room_and_did_not_wait_much_too_long() {
         let took = worker
             .now
             .saturating_sub(asked)
-            .clamp(HINT_MIN, HINT_MAX)
+            .clamp(SHORTEST, LONGEST)
             .as_secs_f64();
         let told = hint.as_secs_f64();
         all += 1;
