@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::dice::Dice;
 use crate::life::Recording;
+use cresset_queue::conformance::Dice;
 
 const LOG_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;

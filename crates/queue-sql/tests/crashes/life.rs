@@ -13,8 +13,8 @@ use cresset_queue_sql::{Durability, SqliteOptions, SqliteStore};
 use cresset_task::{Attempt, Failure, ModelName, Outcome, Payload, State, TaskId, Timestamp};
 use tokio::task::JoinSet;
 
-use crate::dice::Dice;
 use crate::folder::{beside, payload_files};
+use cresset_queue::conformance::Dice;
 
 const INLINE_BYTES: usize = 1_000;
 const RESULT_TTL: Duration = Duration::from_secs(10);

@@ -10,7 +10,6 @@
 
 mod check;
 mod cuts;
-mod dice;
 #[path = "../common/folder.rs"]
 mod folder;
 mod life;

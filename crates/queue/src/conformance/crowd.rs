@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use cresset_task::{State, TaskId};
 use tokio::task::JoinSet;
 
-use super::random::Dice;
+use super::dice::Dice;
 use super::world::{World, at, giving_up, request, success, task};
 use crate::{Finished, Lease, NewTask};
 

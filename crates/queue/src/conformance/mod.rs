@@ -22,6 +22,7 @@ mod cancel;
 mod close;
 mod crowd;
 mod depth;
+mod dice;
 mod expire;
 mod finish;
 mod idempotency;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use self::dice::Dice;
 use self::world::World;
 use crate::Backend;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use cresset_task::{Attempt, ModelName, Outcome, Redelivery, State, TaskId, Timestamp};
 
+use super::dice::Dice;
 use super::finish::outcomes;
 use super::model::Model;
 use super::sizes::{sizes, text};
@@ -19,32 +20,6 @@ const KNOWN_SEED: u64 = 7;
 const STEPS: usize = 500;
 const MODELS: [&str; 2] = ["digits", "embed"];
 const CLIENTS: [&str; 2] = ["ada", "grace"];
-
-/// A small repeatable source of chance (SplitMix64's recurrence).
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// 0 to `limit` - 1.
-    pub(super) fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
 
 pub(super) async fn a_known_random_life_is_like_the_model(world: World) {
     live(world, KNOWN_SEED).await;
