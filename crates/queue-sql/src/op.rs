@@ -96,9 +96,9 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// True when the answer promises stable storage. Losing a lease, a release or an expiry with the machine costs nothing:
-    /// leases end with their process, and what expired is expired again. A purge could be done again, but not after the
-    /// files of its rows have been removed.
+    /// True when the answer promises stable storage. Losing a lease or a release with the machine costs nothing: leases end
+    /// with their process. An expiry is an end that callers are told, and a clock that was set back might let what it ended
+    /// run after all. A purge could be done again, but not after the files of its rows have been removed.
     pub(crate) fn promises_durability(&self) -> bool {
         matches!(
             self,
@@ -106,6 +106,7 @@ impl Op {
                 | Self::Finish { .. }
                 | Self::Retry { .. }
                 | Self::Cancel { .. }
+                | Self::Expire { .. }
                 | Self::Purge { .. }
                 | Self::Probe { .. }
         )

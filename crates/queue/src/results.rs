@@ -72,7 +72,7 @@ pub enum Lookup {
 /// - *A cancellation is final.* When `cancel` answers `Queued` or `Leased`, the task is REVOKED on stable storage, and no
 ///   later completion, retry or release changes it, not across a crash either.
 /// - *What expired does not run.* `expire` revokes queued tasks whose `expires_at` has passed, a bounded chunk a call, those
-///   that expired first first. A leased task does not expire.
+///   that expired first first. A leased task does not expire. The ends it answers are on stable storage.
 /// - *History is kept.* The reasons that `finish` and `retry` report, and the end of a process that held a lease, are shown
 ///   by `fetch`, the newest [`HISTORY_MAX`](cresset_task::HISTORY_MAX) of them.
 /// - *Read your writes.* After `submit`, `lease`, `release` or `finish` has returned, `fetch` shows it.

@@ -14,8 +14,9 @@ mod vfs;
 use std::fs;
 use std::path::Path;
 
-use cresset_queue::{Broker, Lookup, QueueErrorKind, ResultStore};
+use cresset_queue::{Broker, Lookup, NewTask, QueueErrorKind, ResultStore};
 use cresset_queue_sql::SqliteStore;
+use cresset_task::{State, Timestamp};
 use tempfile::TempDir;
 
 use crate::folder::{beside, payload_files};
@@ -208,5 +209,33 @@ async fn a_log_that_cannot_be_moved_is_kept_and_moved_later() {
     house.store.submit(task(10)).await.unwrap();
     let leased = house.store.lease(life::leasing(50_000)).await.unwrap();
     assert_eq!(leased.len(), ids.len() + 1);
+    house.store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expiry_is_answered_when_it_is_on_the_disk_and_not_before() {
+    let house = House::new();
+    let new = NewTask {
+        expires_at: Some(Timestamp::from_micros(5)),
+        ..task(10)
+    };
+    let id = new.id;
+    house.store.submit(new).await.unwrap();
+    house.disk.fail(Fault {
+        of: Of::Log,
+        calls: Calls::Syncs,
+        after: 0,
+        times: 1,
+        full: false,
+    });
+    let now = Timestamp::from_micros(6);
+    assert!(house.store.expire(now).await.unwrap_err().is_temporary());
+    let state = async || match house.store.fetch(id).await.unwrap() {
+        Lookup::Found(record) => record.state,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(state().await, State::Pending);
+    assert_eq!(house.store.expire(now).await.unwrap().revoked.len(), 1);
+    assert_eq!(state().await, State::Revoked);
     house.store.close().await.unwrap();
 }
