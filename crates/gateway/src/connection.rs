@@ -4,7 +4,7 @@ mod line;
 mod lobby;
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -20,12 +20,13 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::line::Patience;
 use self::line::{Ending, GivenUp, Line, Phase};
-pub(crate) use self::lobby::{Lobby, turn_away};
+pub(crate) use self::lobby::{Guest, Lobby, turn_away};
 use crate::client::Peer;
 use crate::duration;
 use crate::problem::Problem;
@@ -40,10 +41,12 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// Serves one connection to its end. The tokens are this connection's own, so that polling them contends with nobody.
+    /// Serves one connection to its end, and gives its place back then. The tokens are this connection's own, so that polling
+    /// them contends with nobody.
     pub(crate) async fn serve(
         self,
         stream: TcpStream,
+        _guest: Guest,
         peer: Option<Peer>,
         stop: CancellationToken,
         cut: CancellationToken,
@@ -64,23 +67,41 @@ impl House {
             patience: self.patience,
         };
         let line = Line::new(stream, phase, self.patience, witness);
-        let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(line), service));
-        // `connection` is only borrowed by the branches, so nothing is lost when the other one wins.
+        let mut connection = self.http.serve_connection(TokioIo::new(line), service);
+        // Its writing side is left open: bytes that are no request are answered here, hyper has no words for them.
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
             () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
+                Pin::new(&mut connection).graceful_shutdown();
                 tokio::select! {
-                    ended = connection.as_mut() => ended,
+                    ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
                     () = cut.cancelled() => return,
                 }
             }
         };
+        let mut line = connection.into_parts().io.into_inner();
         if let Err(error) = ended {
             // Hang-ups, time-outs and bytes that are not HTTP: the caller's affair.
             tracing::debug!(%error, "a connection broke");
+            if error.is_parse() && line.may_answer_head() {
+                lobby::turn_away(line.into_stream(), bad_head(&error)).await;
+                return;
+            }
         }
+        // It fails where the other side has gone already.
+        let _gone = line.shutdown().await;
     }
+}
+
+/// What cannot be read as the head of a request, in the words of who tried.
+fn bad_head(error: &hyper::Error) -> Problem {
+    if error.is_parse_too_large() {
+        return Problem::new(
+            Code::HeadTooLarge,
+            "the request line and the headers are too large, or too many",
+        );
+    }
+    Problem::new(Code::MalformedRequest, error.to_string())
 }
 
 /// Counts the connections that are given up, and has the words for a slow head.

@@ -27,6 +27,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// With the usual 128, some of a few hundred callers that come at once are dropped, and try again after a second.
 const BACKLOG: u32 = 65_535;
 
+/// What a connection holds of what has come and is not parsed yet, at most.
+const READ_BUFFER_MAX: usize = 64 << 10;
+
 /// Opens the port. Apart from [`serve`], so that a taken port is known before models are loaded. Must be called inside a
 /// tokio runtime.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -87,13 +90,8 @@ pub async fn serve(
             }
         };
         let peer = tells_clients_apart.then(|| Peer(address.ip()));
-        let served = house
-            .clone()
-            .serve(stream, peer, stop.child_token(), cut.child_token());
-        tracker.spawn(async move {
-            served.await;
-            drop(guest);
-        });
+        let (stop, cut) = (stop.child_token(), cut.child_token());
+        tracker.spawn(house.clone().serve(stream, guest, peer, stop, cut));
     }
     drop(listener); // the kernel refuses callers from now on
 
@@ -114,8 +112,10 @@ fn protocol() -> http1::Builder {
     let mut http = http1::Builder::new();
     // Heads, idleness and slow readers are watched by `connection`.
     http.header_read_timeout(None);
-    // Answers to pipelined requests leave together.
+    // Answers to pipelined requests leave together. Also what makes hyper keep its bare 400 to itself: `connection` says more.
     http.pipeline_flush(true);
+    // Heads, and pieces of bodies: each connection may have so much, and it is in no budget.
+    http.max_buf_size(READ_BUFFER_MAX);
     http
 }
 

@@ -58,6 +58,12 @@ macro_rules! codes {
 
 codes! {
     // What the caller sent.
+    MalformedRequest = "malformed_request", 400, 65, "This is not a request in HTTP/1.1",
+        "What came is not the head of a request: another protocol (TLS, HTTP/2), or bytes that HTTP does not allow there.",
+        "Speak HTTP/1.1 to this port, without TLS; `detail` says what was wrong.";
+    HeadTooLarge = "head_too_large", 431, 65, "The head of the request is too large",
+        "The request line and the headers are more than about 64 KiB, or more than 100 headers.",
+        "Send fewer and shorter headers.";
     MalformedBody = "malformed_body", 400, 65, "The body cannot be read",
         "The body is not JSON, is cut short, or is not an object; or it is said to be a `.npy` or safetensors file and is none.",
         "Send one JSON object, or a whole file; `detail` says at which byte reading stopped.";

@@ -109,6 +109,8 @@ pub(crate) struct Line<S: Stream, T: Ending> {
     /// When so many bytes must have been taken since the reader was first found slow.
     write_until: Option<Instant>,
     taken: u64,
+    /// Something was written since the first byte of this head: an answer to an earlier request, or hyper's to this one.
+    spoke: bool,
     alarm: Option<Pin<Box<Sleep>>>,
     ending: T,
 }
@@ -130,9 +132,20 @@ impl<S: Stream, T: Ending> Line<S, T> {
             read_until: None,
             write_until: None,
             taken: 0,
+            spoke: false,
             alarm: None,
             ending,
         }
+    }
+
+    /// True when the caller has sent a part of a head, and has heard nothing since.
+    pub(crate) fn may_answer_head(&self) -> bool {
+        self.phase.get() == HEAD && !self.spoke
+    }
+
+    /// The stream, no longer watched.
+    pub(crate) fn into_stream(self) -> S {
+        self.stream
     }
 
     /// True once it is `until`; else the task is woken then, or sooner.
@@ -194,6 +207,7 @@ impl<S: Stream, T: Ending> Line<S, T> {
 
     /// So much has been taken.
     fn wrote(&mut self, bytes: usize) {
+        self.spoke |= bytes > 0;
         if self.write_until.is_none() {
             return;
         }
@@ -235,6 +249,7 @@ impl<S: Stream, T: Ending> AsyncRead for Line<S, T> {
                 if buf.filled().len() > before && line.phase.get() == IDLE {
                     line.phase.set(HEAD);
                     line.read_until = None;
+                    line.spoke = false;
                 }
                 Poll::Ready(Ok(()))
             }

@@ -242,6 +242,8 @@ class BadAnswer(CressetError):
 
 
 _BY_CODE: Final[dict[str, type[ApiError]]] = {
+    "malformed_request": BadRequest,
+    "head_too_large": BadRequest,
     "malformed_body": BadRequest,
     "bad_query": BadRequest,
     "unsupported_media_type": BadRequest,

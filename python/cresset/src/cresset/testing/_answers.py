@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cresset.testing._tasks import Task
 
 STATUS_OF_CODE: Final = {
+    "malformed_request": 400,
+    "head_too_large": 431,
     "malformed_body": 400,
     "bad_query": 400,
     "invalid_input": 422,
