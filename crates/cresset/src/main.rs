@@ -20,6 +20,10 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use exit::{Exit, Trouble};
 
+/// Ten thousand connections that wait take a quarter less memory than with glibc's (docs/decisions/0017-allocator.md).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -1,0 +1,128 @@
+"""What callers that wait cost the server: memory with many long polls open, and how soon all of them are told.
+
+    python benches/idle.py [--program target/release/cresset] [--polls 10000]
+
+Needs as many descriptors as polls, and some (`ulimit -n`), and an interpreter that has `cresset` and httpx. The model
+sleeps until it is told.
+Bar: 10,000 long polls in less than 150 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import resource
+import selectors
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+URL = re.compile(r"http://([0-9.]+):(\d+)")
+SPARE_DESCRIPTORS = 100
+MODEL_TOML = """name = "waiter"
+
+[environment]
+python = "{python}"
+"""
+MODEL = """import time
+from pathlib import Path
+
+
+def predict(batch):
+    while not Path({told!r}).exists():
+        time.sleep(0.01)
+    return batch
+"""
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of the server process alone."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+)", status)
+    assert found is not None
+    return int(found.group(1)) / 1024
+
+
+def open_polls(address: tuple[str, int], task: str, count: int) -> list[socket.socket]:
+    """So many connections, each with a long poll for the task."""
+    request = f"GET /v1/tasks/{task}?wait=5m HTTP/1.1\r\nhost: bench\r\n\r\n".encode()
+    polls: list[socket.socket] = []
+    for _ in range(count):
+        poll = socket.create_connection(address)
+        poll.sendall(request)
+        polls.append(poll)
+    return polls
+
+
+def connections(base: str) -> int:
+    """Those that the server counts, this question's own included."""
+    found = re.search(r"^cresset_connections (\d+)", httpx.get(f"{base}/metrics").text, re.MULTILINE)
+    assert found is not None
+    return int(found.group(1))
+
+
+def answered(polls: list[socket.socket]) -> list[float]:
+    """When each was answered, in seconds from now."""
+    began = time.perf_counter()
+    waiting = selectors.DefaultSelector()
+    for poll in polls:
+        waiting.register(poll, selectors.EVENT_READ)
+    times: list[float] = []
+    while len(times) < len(polls):
+        for key, _ in waiting.select():
+            poll = key.fileobj
+            assert isinstance(poll, socket.socket)
+            head = poll.recv(1 << 16)
+            if b"SUCCESS" not in head:
+                raise SystemExit(f"a poll was answered with {head[:200]!r}")
+            waiting.unregister(poll)
+            times.append(time.perf_counter() - began)
+    return times
+
+
+def main() -> None:
+    """Opens the polls, weighs the server, ends the task."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", type=Path, default=REPOSITORY / "target" / "release" / "cresset")
+    parser.add_argument("--polls", type=int, default=10_000)
+    arguments = parser.parse_args()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if most < arguments.polls + SPARE_DESCRIPTORS:
+        raise SystemExit(f"{arguments.polls} polls need more descriptors than the {most} that `ulimit -Hn` allows")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "told"
+        model = Path(folder) / "models" / "waiter"
+        model.mkdir(parents=True)
+        (model / "model.toml").write_text(MODEL_TOML.format(python=sys.executable))
+        (model / "model.py").write_text(MODEL.format(told=str(told)))
+        command = [arguments.program, "serve", model, "--listen", "127.0.0.1:0", "--data-dir", Path(folder) / "data"]
+        server = subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True)
+        assert server.stderr is not None
+        try:
+            found = next(found for line in server.stderr if (found := URL.search(line)))
+            base, address = found.group(), (found.group(1), int(found.group(2)))
+            task: str = httpx.post(f"{base}/v1/models/waiter/tasks", json={"input": 1}).json()["task_id"]
+            before = resident_mb(server.pid)
+            polls = open_polls(address, task, arguments.polls)
+            while connections(base) <= arguments.polls:
+                time.sleep(0.1)
+            waiting = resident_mb(server.pid)
+            told.touch()
+            times = sorted(answered(polls))
+            print(f"{arguments.polls:,} long polls: {waiting:.0f} MB resident, {before:.0f} MB without them,")
+            print(f"{(waiting - before) * 1024 / len(polls):.1f} KB each; the last was told {times[-1] * 1e3:.0f} ms")
+            print(f"after the task was let go, the first after {times[0] * 1e3:.0f} ms")
+        finally:
+            server.kill()
+            server.wait()
+
+
+if __name__ == "__main__":
+    main()
