@@ -8,6 +8,11 @@ use crate::pad;
 use crate::slab::{OutOfSlab, Slab};
 use crate::wire::{Descriptor, HEADER_LEN, Header, Kind, SlotInfo, encode_descriptors, encode_items};
 
+/// Rows are copied by this many threads at most: four saturate the memory of the machines that were measured.
+const FILLERS_MAX: usize = 4;
+/// What is worth a thread of its own; starting one takes as long as copying some 100 KiB.
+const FILLER_BYTES: u64 = 2 << 20;
+
 /// A batch of tensors, looked through, not yet copied.
 #[derive(Debug)]
 pub(crate) struct Stack {
@@ -111,34 +116,47 @@ impl Stack {
         })
     }
 
-    /// Copies the items' rows into the slot's input region and gives the body of the RUN.
-    pub(crate) fn fill(
+    /// Copies the items' rows into the slot's input region and gives the body of the RUN. Large batches are copied by
+    /// several threads, where the machine has the cores for it.
+    pub(crate) fn fill(self, specs: &[TensorSpec], slab: &Slab, slot: SlotInfo) -> Result<Bytes, OutOfSlab> {
+        let threads = fillers(self.needed);
+        self.fill_by(threads, specs, slab, slot)
+    }
+
+    fn fill_by(
         mut self,
+        threads: usize,
         specs: &[TensorSpec],
         slab: &Slab,
         slot: SlotInfo,
     ) -> Result<Bytes, OutOfSlab> {
-        for (at, (tensor, spec)) in self.tensors.iter_mut().zip(specs).enumerate() {
+        for tensor in &mut self.tensors {
             tensor.offset += slot.input_offset;
-            let mut to = tensor.offset;
-            let shape: Shape = tensor.dims.iter().skip(1).map(|d| *d as usize).collect();
-            let mut padded = Vec::new();
-            for item in &self.items {
-                // `plan` has found it in every item.
-                let Ok(found) = input(item, at, spec) else {
-                    continue;
-                };
-                let row = match &spec.pad {
-                    Some(element) if found.shape != shape => {
-                        pad::fill(&mut padded, &shape, found, element);
-                        &padded[..]
-                    }
-                    _ => &found.data[..],
-                };
-                slab.write(to, row)?;
-                to += row.len() as u64;
-            }
         }
+        let each = self.items.len().div_ceil(threads).max(1);
+        std::thread::scope(|scope| {
+            let mut shares = self.items.chunks(each).enumerate();
+            let first = shares.next();
+            let others: Vec<_> = shares
+                .map(|(n, share)| {
+                    scope.spawn({
+                        let tensors = &self.tensors;
+                        move || copy_rows(tensors, specs, share, n * each, slab)
+                    })
+                })
+                .collect();
+            let mut done = match first {
+                Some((_, share)) => copy_rows(&self.tensors, specs, share, 0, slab),
+                None => Ok(()),
+            };
+            for other in others {
+                match other.join() {
+                    Ok(copied) => done = done.and(copied),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            done
+        })?;
         let mut body = BytesMut::new();
         encode_descriptors(&self.tensors, &mut body);
         Ok(body.freeze())
@@ -147,6 +165,48 @@ impl Stack {
     pub(crate) fn tensors(&self) -> u16 {
         self.tensors.len() as u16
     }
+}
+
+/// How many threads copy a batch of so many bytes. Half of the cores at most: callers and models need the others.
+fn fillers(bytes: u64) -> usize {
+    if bytes < 2 * FILLER_BYTES {
+        return 1;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let worth = usize::try_from(bytes / FILLER_BYTES).unwrap_or(FILLERS_MAX);
+    FILLERS_MAX.min(cores / 2).min(worth).max(1)
+}
+
+/// Copies the rows of some of a batch's items, the first of which is item `from`, to where `tensors` says that they lie.
+fn copy_rows(
+    tensors: &[Descriptor],
+    specs: &[TensorSpec],
+    items: &[TensorSet],
+    from: usize,
+    slab: &Slab,
+) -> Result<(), OutOfSlab> {
+    for (at, (tensor, spec)) in tensors.iter().zip(specs).enumerate() {
+        let shape: Shape = tensor.dims.iter().skip(1).map(|d| *d as usize).collect();
+        let row_len = (shape.iter().product::<usize>() * spec.dtype.size()) as u64;
+        let mut to = tensor.offset + from as u64 * row_len;
+        let mut padded = Vec::new();
+        for item in items {
+            // `plan` has found it in every item.
+            let Ok(found) = input(item, at, spec) else {
+                continue;
+            };
+            let row = match &spec.pad {
+                Some(element) if found.shape != shape => {
+                    pad::fill(&mut padded, &shape, found, element);
+                    &padded[..]
+                }
+                _ => &found.data[..],
+            };
+            slab.write(to, row)?;
+            to += row_len;
+        }
+    }
+    Ok(())
 }
 
 /// The item's tensor for a declared input: almost always at the same place.
@@ -266,17 +326,21 @@ mod tests {
         )
         .unwrap();
         let slot = slab.info().slots[0];
-        let stack = Stack::plan(&specs, vec![of(b"12"), of(b"345678"), of(b"")]).unwrap();
-        assert_eq!(
-            (&stack.tensors[0].dims, &stack.tensors[1].dims),
-            (&vec![3, 2], &vec![3, 3])
-        );
-        stack.fill(&specs, &slab, slot).unwrap();
-        assert_eq!(slab.read(slot.input_offset, 6).unwrap(), "xyxyxy");
-        assert_eq!(
-            slab.read(slot.input_offset + 64, 18).unwrap(),
-            &b"12\x07\x00\x07\x00345678\x07\x00\x07\x00\x07\x00"[..]
-        );
+        for threads in 1..=4 {
+            slab.write(slot.input_offset, &[0; 128]).unwrap();
+            let stack = Stack::plan(&specs, vec![of(b"12"), of(b"345678"), of(b"")]).unwrap();
+            assert_eq!(
+                (&stack.tensors[0].dims, &stack.tensors[1].dims),
+                (&vec![3, 2], &vec![3, 3])
+            );
+            stack.fill_by(threads, &specs, &slab, slot).unwrap();
+            assert_eq!(slab.read(slot.input_offset, 6).unwrap(), "xyxyxy");
+            assert_eq!(
+                slab.read(slot.input_offset + 64, 18).unwrap(),
+                &b"12\x07\x00\x07\x00345678\x07\x00\x07\x00\x07\x00"[..],
+                "{threads} threads"
+            );
+        }
     }
 
     #[test]

@@ -56,6 +56,8 @@ enum Finish {
     Kill(DownReason),
     /// It said that it cannot start, and exits.
     Failed(DownReason),
+    /// It said that this was its last answer, and exits.
+    Leaving,
 }
 
 impl Finish {
@@ -106,6 +108,8 @@ struct Instance<'a> {
     flights: Flights,
     ready_since: Option<Instant>,
     phase: Phase,
+    /// It has said that it begins nothing more.
+    is_leaving: bool,
     notes: usize,
 }
 
@@ -137,6 +141,10 @@ impl Instance<'_> {
             Finish::Closed if self.exits_by_itself().await => None,
             Finish::Closed => Some(DownReason::Protocol(
                 "it closed its control channel and went on running".into(),
+            )),
+            Finish::Leaving if self.exits_by_itself().await => None,
+            Finish::Leaving => Some(DownReason::Protocol(
+                "it gave its last answer and went on running".into(),
             )),
             Finish::Failed(reason) => {
                 if !self.exits_by_itself().await {
@@ -194,7 +202,7 @@ impl Instance<'_> {
             match finish {
                 None => {}
                 Some(Finish::Kill(reason) | Finish::Failed(reason)) => return Some(reason),
-                Some(Finish::Died | Finish::Closed) => return None,
+                Some(Finish::Died | Finish::Closed | Finish::Leaving) => return None,
             }
         }
     }
@@ -216,9 +224,10 @@ impl Instance<'_> {
         }
     }
 
-    /// Ends every job that is left. The one that was running is under suspicion, unless it was we who stopped it.
+    /// Ends every job that is left. The one that was running is under suspicion, unless it was we who stopped it, or it
+    /// cannot have begun.
     async fn lose_jobs(&mut self, reason: &DownReason) {
-        let blame = *reason != DownReason::Stopped;
+        let blame = *reason != DownReason::Stopped && !self.is_leaving;
         for (batch, running) in self.flights.lose(self.jobs.take()) {
             let end = JobEnd::Lost {
                 reason: reason.clone(),

@@ -21,7 +21,7 @@ DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat
           "uint32", "uint64"]
 SIZES = [1, 1, 1, 2, 4, 8, 2, 2, 4, 8, 2, 4, 8]
 TO_INSTANCE = {"HELLO", "RUN", "RUN_OBJECTS", "PING", "RESIZE", "SHUTDOWN"}
-INLINE, NAMED = 1, 2
+INLINE, NAMED, LAST = 1, 2, 4
 
 
 def text(value):
@@ -156,6 +156,9 @@ js("error", "ERROR", "The batch as a whole raised.", {
 js("error-bad-output", "ERROR", "What the model gave back is no output at all.", {
     "stage": "output", "type": "TypeError", "message": "predict gave a str; it must give a tensor, a tuple or a dict of tensors",
     "traceback": None, "code": "bad_output", "hint": "return the tensor itself"}, seq=10, slot=0, batch=1)
+js("error-last", "ERROR", "The device is lost, and the process exits.", {
+    "stage": "predict", "type": "AcceleratorError", "message": "CUDA error: device-side assert triggered",
+    "traceback": None, "code": "model_error", "hint": None}, flags=LAST, seq=11, slot=1, batch=3)
 write("ping", "PING", "Are you there.", b"", None)
 write("pong", "PONG", "Yes; between batches.", b"", None)
 js("resize", "RESIZE", "A larger slab; carries the new memfd.", {"slab": {"size": 1064960, "slots": [

@@ -146,6 +146,10 @@ impl Instance<'_> {
         };
         drop(flight.credit);
         self.announce(flight.batch, end, timing).await;
+        if header.is_last() {
+            self.is_leaving = true;
+            return Err(Finish::Leaving);
+        }
         Ok(())
     }
 

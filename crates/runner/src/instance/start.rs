@@ -94,6 +94,7 @@ pub(super) async fn start<'a>(
         jobs: None,
         ready_since: None,
         phase: Phase::Serving,
+        is_leaving: false,
         notes: 0,
     })
 }

@@ -11,6 +11,8 @@ pub(crate) const HEADER_LEN: usize = 32;
 pub(super) const FLAG_INLINE: u8 = 1;
 /// DONE: output names stand before the descriptors.
 pub(super) const FLAG_NAMED: u8 = 2;
+/// ERROR: the process exits after it, and begins nothing that was or will be sent to it.
+const FLAG_LAST: u8 = 4;
 
 macro_rules! kinds {
     ($($variant:ident = $code:literal, $name:literal;)*) => {
@@ -97,6 +99,11 @@ impl Header {
         }
     }
 
+    /// True for the last answer of a process that exits by itself.
+    pub(crate) const fn is_last(&self) -> bool {
+        self.flags & FLAG_LAST != 0
+    }
+
     pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];
         out[0..4].copy_from_slice(&self.body_len.to_le_bytes());
@@ -130,10 +137,10 @@ impl Header {
         if reserved != 0 {
             return Err(WireError::Reserved(name, reserved));
         }
-        let flags = if kind == Kind::Done {
-            FLAG_INLINE | FLAG_NAMED
-        } else {
-            0
+        let flags = match kind {
+            Kind::Done => FLAG_INLINE | FLAG_NAMED,
+            Kind::Error => FLAG_LAST,
+            _ => 0,
         };
         if header.flags & !flags != 0 {
             return Err(WireError::Flags(name, header.flags));

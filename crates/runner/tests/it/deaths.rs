@@ -138,6 +138,27 @@ async fn a_crash_in_a_batch_blames_that_batch_only_and_the_instance_comes_back()
 }
 
 #[tokio::test]
+async fn what_lies_behind_the_last_answer_of_a_lost_device_is_not_blamed() {
+    let mut it = Fixture::new(object_model);
+    it.up().await;
+    let broken = it.order(r#"{"do":"last","seconds":0.05}"#);
+    let behind = it.order("2");
+    let (batch, end, _) = it.ended().await;
+    assert!(matches!(end, JobEnd::Raised(_)), "{end:?}");
+    assert_eq!(batch, broken);
+    let (batch, end, _) = it.ended().await;
+    assert_eq!(batch, behind);
+    let JobEnd::Lost { reason, suspect } = end else {
+        panic!("{end:?}")
+    };
+    assert_eq!((reason, suspect), (DownReason::Exited(75), false));
+    assert_eq!(it.down().await, DownReason::Exited(75));
+    it.up().await;
+    assert_eq!(it.answer("3").await, "3");
+    stop(it).await;
+}
+
+#[tokio::test]
 async fn the_first_restart_does_not_wait() {
     let mut it = Fixture::new(object_model);
     it.up().await;

@@ -358,7 +358,8 @@ def test_inputs_are_moved_to_a_device_that_is_not_the_cpu(start: Start):
 def test_a_lost_device_is_answered_and_then_ends_the_process(start: Start):
     child = start("def predict(batch):\n    raise RuntimeError('CUDA error: device-side assert triggered')")
     child.ready(inputs=X, outputs=Y)
-    assert child.run(x(1, 2)).kind == "ERROR"
+    answer = child.run(x(1, 2))
+    assert (answer.kind, answer.flags) == ("ERROR", wire.FLAG_LAST)
     assert child.wait() == 75
 
 

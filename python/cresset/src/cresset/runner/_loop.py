@@ -127,10 +127,13 @@ class Instance:
         except wire.ProtocolError:
             raise
         except BaseException as error:  # noqa: BLE001  # exit() and interrupts in the author's code fail the batch too
-            body = wire.pack_json(_failure.of_exception("predict", error))
-            head = wire.pack_header(wire.ERROR, len(body), seq=header.seq, slot=header.slot, batch=header.batch)
-            parts = (body,)
             lost = _failure.is_device_lost(error)
+            body = wire.pack_json(_failure.of_exception("predict", error))
+            flags = wire.FLAG_LAST if lost else 0
+            head = wire.pack_header(
+                wire.ERROR, len(body), flags=flags, seq=header.seq, slot=header.slot, batch=header.batch
+            )
+            parts = (body,)
             if _failure.is_out_of_memory(error):
                 _free_device_memory()
         self._channel.send(head, *parts)

@@ -59,6 +59,8 @@ FLAG_INLINE: Final = 1
 """DONE: the tensors' bytes follow the descriptors instead of lying in the slab."""
 FLAG_NAMED: Final = 2
 """DONE: the outputs' names come before the descriptors."""
+FLAG_LAST: Final = 4
+"""ERROR: this process exits after it, and begins nothing that was sent to it since."""
 
 TO_INSTANCE: Final = frozenset((HELLO, RUN, RUN_OBJECTS, PING, RESIZE, SHUTDOWN))
 _WITHOUT_BODY: Final = frozenset((PING, SHUTDOWN))
