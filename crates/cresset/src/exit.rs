@@ -17,6 +17,8 @@ impl Exit {
     pub(crate) const OK: Self = Self(0);
     /// A task ended in FAILURE or REVOKED.
     pub(crate) const TASK_FAILED: Self = Self(1);
+    /// A check found something wrong. The same status: what was asked for is not as it should be.
+    pub(crate) const FOUND_WRONG: Self = Self::TASK_FAILED;
     /// The command line is wrong.
     pub(crate) const USAGE: Self = Self(64);
     /// An input, a model folder or the configuration is wrong.
@@ -45,7 +47,7 @@ impl Exit {
         (Self::OK, "it worked"),
         (
             Self::TASK_FAILED,
-            "a task ended in FAILURE or REVOKED; in bulk, at least one line did",
+            "a task ended in FAILURE or REVOKED (in bulk, at least one line did); a check found a problem",
         ),
         (Self::USAGE, "the command line is wrong"),
         (

@@ -21,8 +21,10 @@
 //!
 //! - [`SqliteOptions`]: where, how durable, how long results are kept.
 //! - [`SqliteStore`]: the store; cheap to clone.
+//! - [`care`]: checking, copying and putting back a store as a whole.
 
 mod apply;
+pub mod care;
 mod checkpoint;
 mod codec;
 mod connect;

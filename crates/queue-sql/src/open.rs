@@ -10,6 +10,7 @@ use std::path::Path;
 use cresset_task::{ClientKey, ModelName, Timestamp};
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use crate::care::refuse_half_restored;
 use crate::connect::{self, LogPages};
 use crate::depth::{Change, Depths, Owner};
 use crate::error::StoreError;
@@ -42,6 +43,7 @@ pub(crate) struct Database {
 
 pub(crate) fn open(path: &Path) -> Result<Database, StoreError> {
     let lock = Lock::take(path)?;
+    refuse_half_restored(path)?;
     let created = create_if_missing(path)?;
     let log = LogPages::default();
     let mut conn = connect::writer(path, log.clone())?;

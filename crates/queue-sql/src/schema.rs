@@ -28,6 +28,20 @@ pub(crate) fn create(conn: &mut Connection) -> Result<(), StoreError> {
 
 /// Brings a database that exists up to date; refuses one that is not ours or that is newer than this program.
 pub(crate) fn upgrade(conn: &mut Connection) -> Result<(), StoreError> {
+    let from = known(conn)?;
+    if migrate(conn, MIGRATIONS)? > 0 {
+        tracing::info!(from, to = MIGRATIONS.len(), "store schema upgraded");
+    }
+    Ok(())
+}
+
+/// The version that this program writes.
+pub(crate) fn newest() -> u32 {
+    MIGRATIONS.len() as u32
+}
+
+/// The version of a database that is ours and not newer than this program.
+pub(crate) fn known(conn: &Connection) -> Result<u32, StoreError> {
     let mark: i32 = pragma(conn, "application_id")?;
     let version = version(conn)?;
     if mark != APPLICATION_ID || version == 0 {
@@ -43,11 +57,7 @@ pub(crate) fn upgrade(conn: &mut Connection) -> Result<(), StoreError> {
             MIGRATIONS.len()
         )));
     }
-    let from = version;
-    if migrate(conn, MIGRATIONS)? > 0 {
-        tracing::info!(from, to = MIGRATIONS.len(), "store schema upgraded");
-    }
-    Ok(())
+    Ok(version as u32)
 }
 
 /// Applies the scripts that the database lacks; says how many.

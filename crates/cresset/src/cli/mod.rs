@@ -29,6 +29,7 @@ pub(crate) enum Command {
     Init(commands::init::InitArgs),
     Config(commands::config::ConfigArgs),
     Env(commands::env::EnvArgs),
+    Store(commands::store::StoreArgs),
     Submit(Box<commands::submit::SubmitArgs>),
     Status(commands::status::StatusArgs),
     Result(commands::result::ResultArgs),

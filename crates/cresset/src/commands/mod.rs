@@ -10,4 +10,5 @@ pub(crate) mod models;
 pub(crate) mod result;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod submit;

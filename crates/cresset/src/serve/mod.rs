@@ -14,6 +14,8 @@ mod service;
 mod signals;
 mod store;
 
+pub(crate) use self::store::DATABASE;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

@@ -4,13 +4,13 @@ use std::error::Error;
 use std::sync::Arc;
 
 use cresset_config::{Durability, ServerConfig};
-use cresset_queue::{Backend, QueueError};
+use cresset_queue::{Backend, QueueError, QueueErrorKind};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 
 use crate::exit::{Exit, Trouble};
 
 /// The database's name in the data folder.
-const DATABASE: &str = "tasks.db";
+pub(crate) const DATABASE: &str = "tasks.db";
 
 /// Opens the store; what an earlier server left behind is queued again.
 pub(crate) fn open(config: &ServerConfig) -> Result<Arc<dyn Backend>, Trouble> {
@@ -28,7 +28,7 @@ pub(crate) fn open(config: &ServerConfig) -> Result<Arc<dyn Backend>, Trouble> {
         Durability::Fsync => cresset_queue_sql::Durability::Fsync,
         Durability::Os => cresset_queue_sql::Durability::Os,
     };
-    let store = SqliteStore::open(options).map_err(|error| Trouble::new(Exit::IO, chain(&error)))?;
+    let store = SqliteStore::open(options).map_err(|error| refused(config, &error))?;
     let opened = store.opened();
     tracing::info!(
         data_dir = %dir.display(),
@@ -38,6 +38,21 @@ pub(crate) fn open(config: &ServerConfig) -> Result<Arc<dyn Backend>, Trouble> {
         "task store open"
     );
     Ok(Arc::new(store))
+}
+
+/// A store that does not open is left as it is, and its operator is told how to look and how to go on.
+fn refused(config: &ServerConfig, error: &QueueError) -> Trouble {
+    let trouble = Trouble::new(Exit::IO, chain(error));
+    if error.kind != QueueErrorKind::Corrupt {
+        return trouble;
+    }
+    let data_dir = config.data_dir.display();
+    trouble
+        .detail(format!("`cresset store check --data-dir {data_dir}` says what is damaged"))
+        .detail("nothing was changed, and no task was given up")
+        .hint(format!(
+            "`cresset store restore BACKUP --data-dir {data_dir} --replace` puts a backup in its place and keeps what is there"
+        ))
 }
 
 /// An error with its causes, as one sentence.

@@ -12,3 +12,4 @@ mod clients;
 mod local;
 mod mock;
 mod program;
+mod store;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,23 +12,29 @@ use super::checksum::checksum;
 use super::{FileRef, Files, blocking_failed};
 use crate::error::StoreError;
 
+/// What is in a file of the payload folder: `Damaged` when that cannot be what was written, `Io` when it cannot be read now.
+/// Blocks.
+pub(crate) fn read_file(folder: &Path, file: &FileRef) -> Result<Bytes, StoreError> {
+    let path = folder.join(file.name.path());
+    let damaged = |what: String| StoreError::Damaged(format!("its file {} {what}", file.name));
+    let bytes = match read_at_most(&path, file.length) {
+        Ok(bytes) => bytes,
+        Err(error) if is_of_the_file(&error) => return Err(damaged(format!("cannot be read: {error}"))),
+        Err(error) => return Err(StoreError::io("cannot read the payload file", path)(error)),
+    };
+    if bytes.len() as u64 != file.length {
+        return Err(damaged(format!("does not have the {} bytes it had", file.length)));
+    }
+    if checksum(&bytes) != file.checksum {
+        return Err(damaged("is damaged: its checksum differs".into()));
+    }
+    Ok(bytes.into())
+}
+
 impl Files {
-    /// What is in a file: `Damaged` when that cannot be what was written, `Io` when it cannot be read now. Blocks.
+    /// As [`read_file`], of this database. Blocks.
     pub(crate) fn read(&self, file: &FileRef) -> Result<Bytes, StoreError> {
-        let path = self.folder.join(file.name.path());
-        let damaged = |what: String| StoreError::Damaged(format!("its file {} {what}", file.name));
-        let bytes = match read_at_most(&path, file.length) {
-            Ok(bytes) => bytes,
-            Err(error) if is_of_the_file(&error) => return Err(damaged(format!("cannot be read: {error}"))),
-            Err(error) => return Err(StoreError::io("cannot read the payload file", path)(error)),
-        };
-        if bytes.len() as u64 != file.length {
-            return Err(damaged(format!("does not have the {} bytes it had", file.length)));
-        }
-        if checksum(&bytes) != file.checksum {
-            return Err(damaged("is damaged: its checksum differs".into()));
-        }
-        Ok(bytes.into())
+        read_file(&self.folder, file)
     }
 
     /// Reads them all, beside the runtime's own threads; one answer for each file.
@@ -43,7 +50,7 @@ impl Files {
 }
 
 /// At most one byte more than `length`, which is enough to tell that there are more.
-fn read_at_most(path: &std::path::Path, length: u64) -> io::Result<Vec<u8>> {
+fn read_at_most(path: &Path, length: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     // Not the length that the row promises: should it be nonsense, the memory is not taken.
     let room = file.metadata()?.len().min(length) + 1;

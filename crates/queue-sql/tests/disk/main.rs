@@ -6,6 +6,7 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod backup;
 #[path = "../common/folder.rs"]
 mod folder;
 mod life;

@@ -1,0 +1,107 @@
+//! `cresset store`: the task store as a whole, beside a running server or without one. What is done is in
+//! `cresset_queue_sql::care`; here are its words.
+
+mod backup;
+mod check;
+mod restore;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use cresset_queue_sql::care::{CareError, CareErrorKind, Finding};
+
+use super::serve;
+use crate::cli::settings::{FileArgs, SettingsArgs};
+use crate::exit::{Exit, Trouble};
+use crate::{out, serve::DATABASE};
+
+/// Checks the task store, makes a backup of it, and puts one back.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    cresset store check\n  \
+    cresset store backup /backups/today\n  \
+    cresset store restore /backups/today --replace")]
+pub(crate) struct StoreArgs {
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    Check(check::CheckArgs),
+    Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
+}
+
+/// Where the store is.
+#[derive(Debug, Args)]
+struct PlaceArgs {
+    /// The folder with the task store; what the settings say if not given
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    file: FileArgs,
+}
+
+impl PlaceArgs {
+    fn data_dir(&self) -> Result<PathBuf, Trouble> {
+        SettingsArgs::of(self.file.clone(), None)
+            .with("--data-dir", "server.data_dir", self.data_dir.as_deref())
+            .resolve()
+            .map(|effective| effective.config.data_dir)
+            .map_err(|mistakes| serve::wrong(&mistakes))
+    }
+
+    fn database(&self) -> Result<PathBuf, Trouble> {
+        Ok(self.data_dir()?.join(DATABASE))
+    }
+}
+
+pub(crate) fn run(args: &StoreArgs) -> Result<Exit, Trouble> {
+    match &args.command {
+        StoreCommand::Check(args) => check::run(args),
+        StoreCommand::Backup(args) => backup::run(args),
+        StoreCommand::Restore(args) => restore::run(args),
+    }
+}
+
+/// It could not be done, as the end of the command.
+fn trouble(error: &CareError) -> Trouble {
+    let exit = match error.kind {
+        CareErrorKind::Busy => Exit::TRY_AGAIN,
+        CareErrorKind::NotFound => Exit::NOT_FOUND,
+        CareErrorKind::InTheWay => Exit::CANNOT_CREATE,
+        CareErrorKind::Damaged => Exit::DATA,
+        CareErrorKind::Io => Exit::IO,
+    };
+    Trouble::new(exit, error.whole())
+}
+
+/// A path as it can be typed into a shell.
+fn typed(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,@%=:".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+/// One line for each, and the status that goes with it.
+fn tell(findings: &[Finding]) -> Result<(), Trouble> {
+    findings
+        .iter()
+        .try_for_each(|finding| out::line(&finding.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_can_be_pasted_into_a_shell() {
+        assert_eq!(typed(Path::new("/backups/2026-11-26")), "/backups/2026-11-26");
+        assert_eq!(typed(Path::new("it's here")), r"'it'\''s here'");
+    }
+}
