@@ -44,6 +44,7 @@ fn run(command: Command) -> Result<Exit, Trouble> {
     match command {
         Command::Serve(args) => commands::serve::run(&args),
         Command::Check(args) => commands::check::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
         Command::Init(args) => commands::init::run(&args),
         Command::Config(args) => commands::config::run(&args),
         Command::Env(args) => commands::env::run(&args),

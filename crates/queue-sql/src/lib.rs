@@ -54,3 +54,9 @@ pub use open::Opened;
 pub use options::{Durability, SqliteOptions};
 pub use purge::PURGE_ROWS_MAX;
 pub use store::SqliteStore;
+
+/// The version of SQLite that this program has in it.
+#[must_use]
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}

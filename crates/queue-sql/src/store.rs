@@ -70,6 +70,19 @@ impl SqliteStore {
         })
     }
 
+    /// What a store of this durability can do, without opening one.
+    #[must_use]
+    pub const fn capabilities_with(durability: Durability) -> Capabilities {
+        Capabilities {
+            name: "sqlite",
+            one_transaction: true,
+            priorities: true,
+            delays: true,
+            shared: false,
+            durable: matches!(durability, Durability::Fsync),
+        }
+    }
+
     /// What was found at opening.
     #[must_use]
     pub fn opened(&self) -> Opened {
@@ -223,14 +236,7 @@ impl Drop for Inner {
 #[async_trait]
 impl Broker for SqliteStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            name: "sqlite",
-            one_transaction: true,
-            priorities: true,
-            delays: true,
-            shared: false,
-            durable: self.inner.durability == Durability::Fsync,
-        }
+        Self::capabilities_with(self.inner.durability)
     }
 
     async fn submit(&self, task: NewTask) -> Result<Submitted, QueueError> {

@@ -26,6 +26,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Serve(Box<commands::serve::ServeArgs>),
     Check(Box<commands::check::CheckArgs>),
+    Doctor(commands::doctor::DoctorArgs),
     Init(commands::init::InitArgs),
     Config(commands::config::ConfigArgs),
     Env(commands::env::EnvArgs),

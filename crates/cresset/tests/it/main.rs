@@ -9,6 +9,7 @@
 
 mod bulk;
 mod clients;
+mod doctor;
 mod local;
 mod mock;
 mod program;

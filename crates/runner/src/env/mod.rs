@@ -18,6 +18,7 @@ mod command;
 mod error;
 mod key;
 mod lock;
+mod present;
 mod python;
 mod store;
 mod uv;
@@ -32,6 +33,7 @@ use cresset_task::ModelName;
 
 pub use error::{BuildFailure, EnvError};
 pub use key::EnvKey;
+pub use present::Present;
 pub use store::{EnvInfo, Pruned};
 
 use key::Requirements;

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use cresset_config::{Effective, ModelConfig, discover};
 use cresset_runner::{EnvError, EnvManager};
 
+pub(crate) use self::words::size;
 use super::serve;
 use crate::cli::settings::{FileArgs, SettingsArgs};
 use crate::exit::{Exit, Trouble};

@@ -86,7 +86,7 @@ fn requirements(text: &str) -> String {
 }
 
 /// Bytes with three digits: `9.5 GB`.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let mut amount = bytes as f64;
     for unit in ["B", "kB", "MB", "GB"] {
         if amount < 1000.0 {
