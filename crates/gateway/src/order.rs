@@ -1,9 +1,10 @@
-//! The body of a submit or a prediction: `{"input": X, ...options}`, read in one pass into typed values; or tensors as
-//! bytes (`binary`).
+//! The body of a submit or a prediction: `{"input": X, ...options}`, read into typed values, in one pass where it is what
+//! nearly everybody sends (`at_once`); or tensors as bytes (`binary`).
 //!
 //! The input is never built as a tree: it stays raw text until the tensor scanner reads it, or for good (object
 //! models; then it is a slice of the body, without a copy). Every wrong field is reported at once.
 
+mod at_once;
 mod binary;
 mod envelope;
 mod fields;
@@ -72,18 +73,18 @@ pub(crate) async fn receive(
 
 /// Understands a whole body.
 pub(crate) fn parse(body: &Bytes, config: &ModelConfig, form: Form) -> Result<Order, Problem> {
+    match at_once::read(body, config, form) {
+        Some(order) => Ok(order),
+        None => parse_in_turn(body, config, form),
+    }
+}
+
+/// The same for any body: first what it consists of, then each part.
+fn parse_in_turn(body: &Bytes, config: &ModelConfig, form: Form) -> Result<Order, Problem> {
     let envelope = envelope::read(body, form)?;
     let mut errors = envelope.errors;
+    let options = options_of(envelope.options, config, &mut errors);
     let mut wrong = |field: String, message: String| errors.push(FieldError { field, message });
-    let (mut options, now) = (Options::default(), Timestamp::now());
-    for (name, raw) in envelope.options {
-        if let Err(message) = options.set(name, Raw::Json(raw), config, now) {
-            wrong(name.into(), message);
-        }
-    }
-    if let Err((name, message)) = options.check() {
-        wrong(name.into(), message);
-    }
     let input = match envelope.input {
         None => {
             wrong(
@@ -100,6 +101,26 @@ pub(crate) fn parse(body: &Bytes, config: &ModelConfig, form: Form) -> Result<Or
         Some(input) if errors.is_empty() => Ok(Order { input, options }),
         _ => Err(Problem::fields(errors)),
     }
+}
+
+/// The options, and what is wrong with them.
+fn options_of(raw: Vec<(&str, &str)>, config: &ModelConfig, errors: &mut Vec<FieldError>) -> Options {
+    let mut wrong = |field: &str, message: String| {
+        errors.push(FieldError {
+            field: field.into(),
+            message,
+        });
+    };
+    let (mut options, now) = (Options::default(), Timestamp::now());
+    for (name, raw) in raw {
+        if let Err(message) = options.set(name, Raw::Json(raw), config, now) {
+            wrong(name, message);
+        }
+    }
+    if let Err((name, message)) = options.check() {
+        wrong(name, message);
+    }
+    options
 }
 
 /// The input as the model takes it, or the wrong field and why.

@@ -19,7 +19,7 @@ pub use write::{write_outputs, write_tensor};
 use bytes::Bytes;
 
 use crate::tensor::{Shape, Tensor, TensorSet, TensorSpec};
-use parse::{RowSink, read_inputs, read_one};
+use parse::{RowSink, read_first_inputs, read_inputs, read_one};
 
 /// Bytes of one tensor of one item at most. No request body is allowed to be larger, and four bytes of tensor from one
 /// byte of JSON (`0,` as a float64) is the most there can be.
@@ -64,6 +64,12 @@ pub fn parse_tensor_into(
     let mut sink = RowSink::new(row);
     let shape = read_one(json, spec, &mut sink)?;
     Ok((shape, sink.written()))
+}
+
+/// All inputs of one item at the start of `json`, as [`parse_inputs`] takes them, and how many bytes they are. What follows is
+/// not looked at.
+pub fn parse_first_inputs(json: &[u8], specs: &[TensorSpec]) -> Result<(TensorSet, usize), InputError> {
+    Ok(read_first_inputs(json, specs)?)
 }
 
 /// All inputs of one item: a nested array when one input is declared, or an object from input name to array.

@@ -77,13 +77,24 @@ pub(super) fn read_one(json: &[u8], spec: &TensorSpec, sink: &mut impl Sink) -> 
 /// A whole JSON text that has all inputs.
 pub(super) fn read_inputs(json: &[u8], specs: &[TensorSpec]) -> Result<TensorSet, Fault> {
     let mut scan = Scan::new(json);
-    scan.skip_space();
-    let set = match specs {
-        [spec] if scan.peek() != b'{' => vec![(Arc::clone(&spec.name), tensor(&mut scan, json.len(), spec)?)],
-        _ => read_object(&mut scan, json.len(), specs)?,
-    };
+    let set = inputs(&mut scan, json.len(), specs)?;
     scan.end()?;
-    Ok(TensorSet(set))
+    Ok(set)
+}
+
+/// The value at the start of a JSON text, which has all inputs; and how many bytes it takes.
+pub(super) fn read_first_inputs(json: &[u8], specs: &[TensorSpec]) -> Result<(TensorSet, usize), Fault> {
+    let mut scan = Scan::new(json);
+    let set = inputs(&mut scan, json.len(), specs)?;
+    Ok((set, scan.at()))
+}
+
+fn inputs(scan: &mut Scan<'_>, len: usize, specs: &[TensorSpec]) -> Result<TensorSet, Fault> {
+    scan.skip_space();
+    Ok(TensorSet(match specs {
+        [spec] if scan.peek() != b'{' => vec![(Arc::clone(&spec.name), tensor(scan, len, spec)?)],
+        _ => read_object(scan, len, specs)?,
+    }))
 }
 
 fn read_object(

@@ -81,6 +81,11 @@ impl<'a> Scan<'a> {
         byte(self.bytes, self.at)
     }
 
+    /// How many bytes have been read.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
     /// Steps over the byte that was peeked at.
     #[inline(always)]
     pub(super) fn bump(&mut self) {
@@ -285,7 +290,8 @@ fn byte(bytes: &[u8], at: usize) -> u8 {
     bytes.get(at).copied().unwrap_or(0)
 }
 
-/// Adds the digits from `at` on to `mantissa`, modulo 2^64; and where they end.
+/// Adds the digits from `at` on to `mantissa`, modulo 2^64; and where they end. Eight at a time was tried, and was slower: most
+/// numbers are short, and of about one length.
 #[inline(always)]
 fn digits(bytes: &[u8], mut at: usize, mut mantissa: u64) -> (u64, usize) {
     loop {
