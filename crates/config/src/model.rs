@@ -156,6 +156,10 @@ pub struct Instances {
     pub devices: Vec<String>,
     /// Compute threads of each process. Default: cores divided by all CPU instances served, at least 1.
     pub threads: Option<usize>,
+    /// Items that a process serves before it is replaced. Default not bounded.
+    pub max_tasks: Option<u64>,
+    /// Resident bytes at which a process is replaced. Default not bounded.
+    pub max_memory: Option<u64>,
 }
 
 impl Default for Instances {
@@ -164,6 +168,8 @@ impl Default for Instances {
             count: 1,
             devices: vec!["cpu".into()],
             threads: None,
+            max_tasks: None,
+            max_memory: None,
         }
     }
 }

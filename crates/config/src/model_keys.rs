@@ -277,6 +277,36 @@ pub(crate) const MODEL_KEYS: &[Key<Draft>] = &[
         "the cores, divided by all CPU instances served, at least 1",
         "1",
     ),
+    words(
+        key(
+            "instances.max_tasks",
+            Field::Int {
+                min: 1,
+                max: 1 << 50,
+                get: |m| m.instances.max_tasks,
+                set: |m, n| m.instances.max_tasks = Some(n),
+            },
+            "Items that a process serves before it is replaced. The replacement is loaded and warm before the old one \
+             stops, and the old one finishes what it has.",
+        ),
+        "not bounded",
+        "100000",
+    ),
+    words(
+        key(
+            "instances.max_memory",
+            Field::Bytes {
+                min: 1 << 20,
+                max: 1 << 50,
+                get: |m| m.instances.max_memory,
+                set: |m, n| m.instances.max_memory = Some(n),
+            },
+            "Resident memory at which a process is replaced in the same way. It serves on while its replacement loads: \
+             leave room for two. A process that is over it when it has just been loaded is left alone, and the log says so.",
+        ),
+        "not bounded",
+        r#""4GiB""#,
+    ),
     key(
         "limits.timeout",
         duration!(limits.timeout, TIMEOUT_MIN, TIMEOUT_MAX),

@@ -89,6 +89,8 @@ fn every_key_reaches_its_field() {
         count = 2
         devices = ["cuda:0", "cuda:1"]
         threads = 3
+        max_tasks = 100000
+        max_memory = "2GiB"
         [limits]
         timeout = "1.5s"
         start_timeout = "1h"
@@ -136,6 +138,10 @@ fn every_key_reaches_its_field() {
     );
     assert_eq!((model.instances.count, model.instances.threads), (2, Some(3)));
     assert_eq!(model.instances.devices, ["cuda:0", "cuda:1"]);
+    assert_eq!(
+        (model.instances.max_tasks, model.instances.max_memory),
+        (Some(100_000), Some(2 << 30))
+    );
     let limits = &model.limits;
     assert_eq!(
         (limits.timeout, limits.start_timeout),

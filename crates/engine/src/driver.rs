@@ -226,6 +226,14 @@ impl Driver {
                     self.refuse_callers();
                 }
             }
+            // The place was up all the time, so its seats are as they were.
+            PoolEvent::Recycled { reason, end, .. } => {
+                self.served.metrics.recycled(reason);
+                if end != DownReason::Stopped {
+                    self.served.metrics.went_down(&end);
+                }
+            }
+            PoolEvent::NotReplaced { reason, .. } => self.served.metrics.not_replaced(&reason),
         }
     }
 

@@ -37,7 +37,7 @@ pub use api::{
 /// How a submit is named, for the doors that take names.
 pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};
 /// How processes stand, for those who show it: the doors know the engine, not the runner.
-pub use cresset_runner::{InstanceState, InstanceStatus, PoolState, PoolStatus};
+pub use cresset_runner::{InstanceState, InstanceStatus, PoolState, PoolStatus, Replacement};
 pub use engine::{Engine, EngineOptions};
 pub use hint::{MeanTime, hint};
 pub use metrics::Metrics;

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use cresset_runner::DownReason;
+use cresset_runner::{DownReason, RecycleReason};
 use cresset_task::State;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -63,6 +63,8 @@ pub struct Metrics {
     tasks: Family<TaskLabel, Counter>,
     predictions: Family<TaskLabel, Counter>,
     restarts: Family<RestartLabel, Counter>,
+    recycled: Family<RestartLabel, Counter>,
+    not_replaced: Family<RestartLabel, Counter>,
     redelivered: Family<ModelLabel, Counter>,
     stale: Family<ModelLabel, Counter>,
     queue_depth: Family<ModelLabel, Gauge>,
@@ -90,6 +92,8 @@ pub struct ModelMetrics {
     redelivered: Counter,
     stale: Counter,
     restarts: Family<RestartLabel, Counter>,
+    recycled: Family<RestartLabel, Counter>,
+    not_replaced: Family<RestartLabel, Counter>,
     pub(crate) queue_depth: Gauge,
     pub(crate) queue_bytes: Gauge,
     pub(crate) running: Gauge,
@@ -120,6 +124,8 @@ impl Metrics {
             tasks: Family::default(),
             predictions: Family::default(),
             restarts: Family::default(),
+            recycled: Family::default(),
+            not_replaced: Family::default(),
             redelivered: Family::default(),
             stale: Family::default(),
             queue_depth: Family::default(),
@@ -172,6 +178,16 @@ impl Metrics {
             "instance_restarts",
             "Instances that went down, by reason",
             self.restarts.clone(),
+        );
+        r.register(
+            "instances_recycled",
+            "Instances that were worn and gave their place to a fresh process, by reason",
+            self.recycled.clone(),
+        );
+        r.register(
+            "instances_not_replaced",
+            "Fresh processes that were to take over and did not come up, by reason",
+            self.not_replaced.clone(),
         );
         r.register(
             "redelivered_items",
@@ -244,6 +260,8 @@ impl Metrics {
             redelivered: self.redelivered.get_or_create(&label).clone(),
             stale: self.stale.get_or_create(&label).clone(),
             restarts: self.restarts.clone(),
+            recycled: self.recycled.clone(),
+            not_replaced: self.not_replaced.clone(),
             queue_depth: self.queue_depth.get_or_create(&label).clone(),
             queue_bytes: self.queue_bytes.get_or_create(&label).clone(),
             running: self.running.get_or_create(&label).clone(),
@@ -346,12 +364,25 @@ impl ModelMetrics {
         self.queue_seconds.observe(wait.as_secs_f64());
     }
 
-    pub(crate) fn went_down(&self, reason: &DownReason) {
-        let label = RestartLabel {
+    fn because(&self, reason: &str) -> RestartLabel {
+        RestartLabel {
             model: self.model.clone(),
-            reason: reason.label().to_owned(),
-        };
-        self.restarts.get_or_create(&label).inc();
+            reason: reason.to_owned(),
+        }
+    }
+
+    pub(crate) fn went_down(&self, reason: &DownReason) {
+        self.restarts.get_or_create(&self.because(reason.label())).inc();
+    }
+
+    pub(crate) fn recycled(&self, reason: RecycleReason) {
+        self.recycled.get_or_create(&self.because(reason.label())).inc();
+    }
+
+    pub(crate) fn not_replaced(&self, reason: &DownReason) {
+        self.not_replaced
+            .get_or_create(&self.because(reason.label()))
+            .inc();
     }
 
     pub(crate) fn redelivered(&self, items: u64) {

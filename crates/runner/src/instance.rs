@@ -6,6 +6,7 @@
 mod flight;
 mod serve;
 mod start;
+mod wear;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,19 +14,20 @@ use std::time::Duration;
 
 use cresset_task::BatchId;
 use rustix::process::Signal;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::channel::{Channel, ChannelError};
 use crate::layout::Regions;
 use crate::logs::Logs;
-use crate::place::{Given, Place};
+use crate::place::{Given, LifeId, Place};
 use crate::pool::Shared;
-use crate::port::{DownReason, JobEnd, PoolEvent, Timing};
+use crate::port::{DownReason, JobEnd, PoolEvent, RecycleReason, Timing};
 use crate::slab::Slab;
 use crate::spawn::{End, Process};
 use crate::wire::{Kind, Note, Returns, WireError};
 use flight::Flights;
+use wear::Wear;
 
 /// How long an instance that closed its channel, or said that it failed, may take to exit by itself. Its exit status says
 /// more than our kill does.
@@ -43,6 +45,17 @@ pub(crate) struct Life {
     pub(crate) ready_for: Option<Duration>,
     /// The newest lines it printed.
     pub(crate) last_lines: Vec<String>,
+}
+
+/// What a life says of itself while it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It is not ready yet.
+    Starting,
+    /// It holds its place and takes jobs.
+    Up,
+    /// It takes jobs, and should be replaced.
+    Worn(RecycleReason),
 }
 
 /// What ends a life.
@@ -86,7 +99,7 @@ impl From<WireError> for Finish {
 enum Phase {
     /// It takes jobs.
     Serving,
-    /// A stop was ordered: it finishes the jobs it holds, is told to shut down, and exits.
+    /// A stop was ordered, or another has taken its place: it finishes the jobs it holds, is told to shut down, and exits.
     Draining,
     /// It did not do so in time and was sent SIGTERM; at this time it is killed.
     Terminating(Instant),
@@ -96,6 +109,8 @@ enum Phase {
 struct Instance<'a> {
     shared: &'a Shared,
     place: &'a Place,
+    id: LifeId,
+    tell: watch::Sender<News>,
     process: Process,
     channel: Channel,
     logs: Logs,
@@ -107,6 +122,9 @@ struct Instance<'a> {
     jobs: Option<mpsc::Receiver<Given>>,
     flights: Flights,
     ready_since: Option<Instant>,
+    wear: Wear,
+    /// When it must have exited, once it has been told to shut down.
+    leave_by: Option<Instant>,
     phase: Phase,
     /// It has said that it begins nothing more.
     is_leaving: bool,
@@ -114,8 +132,14 @@ struct Instance<'a> {
 }
 
 /// Runs one instance from beginning to end.
-pub(crate) async fn live(shared: &Shared, place: &Place, interpreter: PathBuf) -> Life {
-    let mut instance = match start::start(shared, place, interpreter).await {
+pub(crate) async fn live(
+    shared: &Shared,
+    place: &Place,
+    id: LifeId,
+    tell: watch::Sender<News>,
+    interpreter: PathBuf,
+) -> Life {
+    let mut instance = match start::start(shared, place, id, tell, interpreter).await {
         Ok(instance) => instance,
         Err(why) => {
             return Life {
@@ -134,7 +158,7 @@ pub(crate) async fn live(shared: &Shared, place: &Place, interpreter: PathBuf) -
 
 impl Instance<'_> {
     async fn end(mut self, finish: Finish) -> Life {
-        self.place.close();
+        self.place.close(self.id);
         let ready_for = self.ready_since.map(|since| since.elapsed());
         let mut reason = match finish {
             Finish::Died => None,

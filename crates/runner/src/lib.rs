@@ -12,11 +12,13 @@ mod instance;
 mod launch;
 mod layout;
 mod logs;
+mod memory;
 mod oom;
 mod pad;
 mod place;
 mod pool;
 pub mod port;
+mod recycle;
 pub mod sdk;
 mod slab;
 mod spawn;
@@ -29,5 +31,5 @@ pub use env::{EnvError, EnvInfo, EnvKey, EnvManager};
 pub use pool::{OnProgress, Pool, PoolOptions};
 pub use port::{
     DownReason, Executor, InstanceState, InstanceStatus, ItemEnd, Job, JobEnd, NotTaken, PoolEvent,
-    PoolState, PoolStatus, Timing,
+    PoolState, PoolStatus, RecycleReason, Replacement, Timing,
 };

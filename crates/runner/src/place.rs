@@ -1,16 +1,19 @@
-//! The place of one instance: what the pool and the supervisor of that place share.
+//! The place of one instance: what the pool, the supervisor of that place and the lives in it share.
 //!
 //! The door is open exactly while an instance is ready. Through it go jobs with their credits; behind it there is no
 //! queue, since there are only as many credits as slots.
+//!
+//! One life holds the place. While it is being replaced there is a second, which takes the place over in one step: the
+//! new door stands where the old one stood, and who comes with a job finds one or the other, never none.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use cresset_task::InstanceId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::layout::SLOTS;
-use crate::port::{InstanceState, InstanceStatus, Job, NotTaken};
+use crate::port::{DownReason, InstanceState, InstanceStatus, Job, NotTaken, RecycleReason, Replacement};
 
 /// A job, and the right to have it in an instance. The credit is given back before the job's end is announced.
 #[derive(Debug)]
@@ -19,21 +22,39 @@ pub(crate) struct Given {
     pub(crate) credit: OwnedSemaphorePermit,
 }
 
+/// One process after the other in a place; each has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LifeId(u64);
+
+/// The inside of a fresh door.
+pub(crate) struct Opened {
+    pub(crate) jobs: mpsc::Receiver<Given>,
+    /// There was an open door before: whoever gives jobs sees no difference.
+    pub(crate) took_over: bool,
+}
+
 struct Door {
+    life: LifeId,
     jobs: mpsc::Sender<Given>,
     credits: Arc<Semaphore>,
+}
+
+struct Inner {
+    door: Option<Door>,
+    /// The life that holds the place.
+    holder: LifeId,
+    /// The newest life.
+    last: LifeId,
+    status: InstanceStatus,
 }
 
 /// One place.
 pub(crate) struct Place {
     pub(crate) id: InstanceId,
     pub(crate) device: String,
-    door: Mutex<Option<Door>>,
-    status: Mutex<InstanceStatus>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    inner: Mutex<Inner>,
+    /// Rung when a life that was to take over has got the place without that.
+    inherited: Notify,
 }
 
 impl Place {
@@ -45,61 +66,145 @@ impl Place {
             state: InstanceState::Starting,
             since: SystemTime::now(),
             restarts: 0,
+            recycled: 0,
+            replacement: None,
             runtime: None,
         };
         Self {
             id,
             device,
-            door: Mutex::new(None),
-            status: Mutex::new(status),
+            inner: Mutex::new(Inner {
+                door: None,
+                holder: LifeId(0),
+                last: LifeId(0),
+                status,
+            }),
+            inherited: Notify::new(),
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn status(&self) -> InstanceStatus {
-        lock(&self.status).clone()
+        self.lock().status.clone()
     }
 
     /// Moves to another state.
     pub(crate) fn enter(&self, state: InstanceState) {
-        let mut status = lock(&self.status);
-        if matches!(state, InstanceState::Waiting { .. } | InstanceState::Stopped) {
-            status.pid = None;
+        self.lock().status.enter(state);
+    }
+
+    /// A life begins in an empty place, and holds it.
+    pub(crate) fn begin(&self) -> LifeId {
+        let mut inner = self.lock();
+        inner.last.0 += 1;
+        inner.holder = inner.last;
+        inner.status.enter(InstanceState::Starting);
+        inner.last
+    }
+
+    /// A life begins that is to take the place over.
+    pub(crate) fn begin_successor(&self, reason: RecycleReason) -> LifeId {
+        let mut inner = self.lock();
+        inner.last.0 += 1;
+        inner.status.replacement.get_or_insert(Replacement {
+            reason,
+            pid: None,
+            failures: 0,
+            last_failure: None,
+        });
+        inner.last
+    }
+
+    /// The life that was to take over did not come up.
+    pub(crate) fn successor_failed(&self, why: &DownReason) {
+        if let Some(replacement) = &mut self.lock().status.replacement {
+            replacement.pid = None;
+            replacement.failures = replacement.failures.saturating_add(1);
+            replacement.last_failure = Some(why.clone());
         }
-        status.state = state;
-        status.since = SystemTime::now();
     }
 
-    pub(crate) fn note_pid(&self, pid: u32) {
-        lock(&self.status).pid = Some(pid);
+    /// The place is not being taken over any more.
+    pub(crate) fn no_successor(&self) {
+        self.lock().status.replacement = None;
     }
 
-    pub(crate) fn note_runtime(&self, runtime: String) {
-        lock(&self.status).runtime = Some(runtime);
+    /// The holder is gone; the life that was to take over has the place as one that began in it.
+    pub(crate) fn inherit(&self, life: LifeId) {
+        let mut inner = self.lock();
+        inner.holder = life;
+        inner.status.enter(InstanceState::Starting);
+        inner.status.restarts += 1;
+        inner.status.pid = inner.status.replacement.take().and_then(|r| r.pid);
+        drop(inner);
+        self.inherited.notify_one();
+    }
+
+    pub(crate) fn is_held_by(&self, life: LifeId) -> bool {
+        self.lock().holder == life
+    }
+
+    pub(crate) fn note_pid(&self, life: LifeId, pid: u32) {
+        let mut inner = self.lock();
+        if inner.holder == life {
+            inner.status.pid = Some(pid);
+        } else if let Some(replacement) = &mut inner.status.replacement {
+            replacement.pid = Some(pid);
+        }
     }
 
     pub(crate) fn note_restart(&self) {
-        lock(&self.status).restarts += 1;
+        self.lock().status.restarts += 1;
     }
 
-    /// From now on jobs are taken.
-    pub(crate) fn open(&self) -> mpsc::Receiver<Given> {
-        let (jobs, receiver) = mpsc::channel(SLOTS);
-        *lock(&self.door) = Some(Door {
-            jobs,
+    /// From now on this life takes jobs. One that is to take over a place whose door has just been closed waits until it
+    /// has inherited it. Cancel-safe.
+    pub(crate) async fn open(&self, life: LifeId, pid: u32, runtime: &str) -> Opened {
+        loop {
+            if let Some(opened) = self.try_open(life, pid, runtime) {
+                return opened;
+            }
+            self.inherited.notified().await;
+        }
+    }
+
+    fn try_open(&self, life: LifeId, pid: u32, runtime: &str) -> Option<Opened> {
+        let mut inner = self.lock();
+        let took_over = inner.holder != life;
+        if took_over && inner.door.is_none() {
+            return None;
+        }
+        let (sender, jobs) = mpsc::channel(SLOTS);
+        inner.door = Some(Door {
+            life,
+            jobs: sender,
             credits: Arc::new(Semaphore::new(SLOTS)),
         });
-        receiver
+        inner.holder = life;
+        let status = &mut inner.status;
+        status.enter(InstanceState::Ready);
+        status.pid = Some(pid);
+        status.runtime = Some(runtime.to_owned());
+        status.replacement = None;
+        status.recycled += u64::from(took_over);
+        Some(Opened { jobs, took_over })
     }
 
-    /// From now on none are. Jobs that came through before are in the receiver; none comes after.
-    pub(crate) fn close(&self) {
-        *lock(&self.door) = None;
+    /// From now on this life takes no jobs. Those that came through before are in the receiver; none comes after.
+    pub(crate) fn close(&self, life: LifeId) {
+        let mut inner = self.lock();
+        if inner.door.as_ref().is_some_and(|door| door.life == life) {
+            inner.door = None;
+        }
     }
 
     /// Takes a job if there is a credit for it.
     pub(crate) fn take(&self, job: Job) -> Result<(), NotTaken> {
-        let door = lock(&self.door);
-        let Some(door) = &*door else {
+        let inner = self.lock();
+        let Some(door) = &inner.door else {
             return Err(NotTaken(job));
         };
         let Ok(credit) = door.credits.clone().try_acquire_owned() else {
@@ -108,5 +213,16 @@ impl Place {
         door.jobs
             .try_send(Given { job, credit })
             .map_err(|e| NotTaken(e.into_inner().job))
+    }
+}
+
+impl InstanceStatus {
+    fn enter(&mut self, state: InstanceState) {
+        // A replacement outlives who it is for by a moment, see `Place::inherit`.
+        if matches!(state, InstanceState::Waiting { .. } | InstanceState::Stopped) {
+            self.pid = None;
+        }
+        self.state = state;
+        self.since = SystemTime::now();
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cresset_config::ModelConfig;
 use cresset_task::{InstanceId, ModelName};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +21,7 @@ use crate::env::EnvManager;
 use crate::oom::OomWatch;
 use crate::place::Place;
 use crate::port::{DownReason, Executor, InstanceState, Job, NotTaken, PoolEvent, PoolState, PoolStatus};
+use crate::recycle::EXTRA_INSTANCES_MAX;
 use crate::supervise::supervise;
 
 /// A longer grace is cut to this: it is for ever, and fits the clock.
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     /// Kill everything, now.
     pub(crate) kill: CancellationToken,
     pub(crate) oom: &'static OomWatch,
+    /// One permit for each process beyond the configured ones.
+    pub(crate) extra: Semaphore,
     ever_ready: AtomicBool,
     breaker: Mutex<Breaker>,
     last_failure: Mutex<Option<DownReason>>,
@@ -133,6 +136,7 @@ impl Pool {
             stop: watch::Sender::new(None),
             kill,
             oom: &OOM,
+            extra: Semaphore::new(EXTRA_INSTANCES_MAX),
             ever_ready: AtomicBool::new(false),
             breaker: Mutex::default(),
             last_failure: Mutex::default(),

@@ -131,6 +131,35 @@ impl fmt::Display for DownReason {
     }
 }
 
+/// Why an instance that works is replaced by a fresh one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecycleReason {
+    /// It has served so many items, `instances.max_tasks` or more.
+    Tasks(u64),
+    /// It holds so many bytes of memory, `instances.max_memory` or more.
+    Memory(u64),
+}
+
+impl RecycleReason {
+    /// The label in metrics and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tasks(_) => "max_tasks",
+            Self::Memory(_) => "max_memory",
+        }
+    }
+}
+
+impl fmt::Display for RecycleReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tasks(items) => write!(f, "has served {items} items"),
+            Self::Memory(bytes) => write!(f, "holds {} MiB of memory", bytes >> 20),
+        }
+    }
+}
+
 /// What happens to the processes of a model.
 #[derive(Debug)]
 pub enum PoolEvent {
@@ -159,6 +188,23 @@ pub enum PoolEvent {
         /// Why.
         reason: DownReason,
     },
+    /// A fresh process has taken over this instance's place and the old one has ended. It was up all the time: jobs
+    /// went to the one or the other, and the credits are as they were.
+    Recycled {
+        /// Which.
+        instance: InstanceId,
+        /// Why it was replaced.
+        reason: RecycleReason,
+        /// How the old process ended: [`DownReason::Stopped`] when all went well.
+        end: DownReason,
+    },
+    /// A process that was to take over did not come up. The old one serves on, and another will be tried.
+    NotReplaced {
+        /// Which.
+        instance: InstanceId,
+        /// Why the fresh process did not come up.
+        reason: DownReason,
+    },
 }
 
 /// Where an instance is in its life.
@@ -179,6 +225,19 @@ pub enum InstanceState {
     Stopped,
 }
 
+/// The replacing of an instance that still serves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replacement {
+    /// Why.
+    pub reason: RecycleReason,
+    /// The fresh process, while there is one.
+    pub pid: Option<u32>,
+    /// How many did not come up.
+    pub failures: u32,
+    /// Why the newest of these did not.
+    pub last_failure: Option<DownReason>,
+}
+
 /// One instance, for people and probes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InstanceStatus {
@@ -192,8 +251,12 @@ pub struct InstanceStatus {
     pub state: InstanceState,
     /// Since when.
     pub since: SystemTime,
-    /// Starts after the first.
+    /// Starts after a death.
     pub restarts: u64,
+    /// Times it was replaced by a fresh process.
+    pub recycled: u64,
+    /// Why it is about to be replaced, while it is.
+    pub replacement: Option<Replacement>,
     /// `python 3.11.7, torch 2.15.0`, once it said so.
     pub runtime: Option<String>,
 }

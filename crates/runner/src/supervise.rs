@@ -1,31 +1,53 @@
 //! Keeps an instance alive in one place: starts it, waits for its end, starts it again.
 //!
-//! Decides when, never what: how one instance lives is in `instance`, how long to wait is in `backoff`.
+//! Decides when, never what: how one instance lives is in `instance`, how long to wait is in `backoff`, and how one that
+//! is worn gives its place to a fresh one is in `recycle`.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::instance::{self, Life};
-use crate::place::Place;
+use crate::instance::{self, Life, News};
+use crate::place::{LifeId, Place};
 use crate::pool::Shared;
 use crate::port::{DownReason, InstanceState, PoolEvent};
 
 /// How many of its last lines a crash report quotes; the log has had all of them before.
 const REPORT_LINES: usize = 20;
 
+/// One place, and who sees to it.
+pub(crate) struct Supervisor<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) place: &'a Place,
+    backoff: Backoff,
+}
+
+/// A life that goes on while it is polled.
+pub(crate) struct Living<'a> {
+    pub(crate) id: LifeId,
+    pub(crate) end: Pin<Box<dyn Future<Output = Life> + Send + 'a>>,
+    pub(crate) news: watch::Receiver<News>,
+}
+
 /// Runs until the pool stops.
 pub(crate) async fn supervise(shared: Arc<Shared>, place: Arc<Place>) {
-    let mut backoff = Backoff::default();
+    let mut supervisor = Supervisor {
+        shared: &shared,
+        place: &place,
+        backoff: Backoff::default(),
+    };
     let mut first = true;
     while !shared.is_stopping() {
-        place.enter(InstanceState::Starting);
         if !std::mem::take(&mut first) {
             place.note_restart();
         }
-        let life = one_life(&shared, &place).await;
+        let living = supervisor.live(place.begin());
+        let life = supervisor.see_through(living).await;
         if life.reason == DownReason::Stopped {
             place.enter(InstanceState::Stopped);
             shared
@@ -36,9 +58,36 @@ pub(crate) async fn supervise(shared: Arc<Shared>, place: Arc<Place>) {
                 .await;
             break;
         }
+        let delay = supervisor.backoff_after(&life);
+        supervisor.died(life, delay).await;
+        let stopped = stopping(&shared);
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = stopped => {}
+        }
+    }
+    place.enter(InstanceState::Stopped);
+}
+
+impl<'a> Supervisor<'a> {
+    pub(crate) fn live(&self, id: LifeId) -> Living<'a> {
+        let (tell, news) = watch::channel(News::Starting);
+        Living {
+            id,
+            end: Box::pin(one_life(self.shared, self.place, id, tell)),
+            news,
+        }
+    }
+
+    pub(crate) fn backoff_after(&mut self, life: &Life) -> Duration {
+        self.backoff.after_death(life.ready_for, rand::random())
+    }
+
+    /// Whoever held the place is dead.
+    pub(crate) async fn died(&self, life: Life, delay: Duration) {
+        let (shared, place) = (self.shared, self.place);
         shared.note_death(&life.reason);
-        let delay = backoff.after_death(life.ready_for, rand::random());
-        report(&shared, &place, &life, delay);
+        report(shared, place, &life, delay);
         place.enter(InstanceState::Waiting {
             reason: life.reason.clone(),
             delay,
@@ -49,13 +98,7 @@ pub(crate) async fn supervise(shared: Arc<Shared>, place: Arc<Place>) {
                 reason: life.reason,
             })
             .await;
-        let stopped = stopping(&shared);
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = stopped => {}
-        }
     }
-    place.enter(InstanceState::Stopped);
 }
 
 /// Resolves when the pool is told to stop. Cancel-safe.
@@ -68,7 +111,7 @@ pub(crate) async fn stopping(shared: &Shared) {
     }
 }
 
-async fn one_life(shared: &Arc<Shared>, place: &Place) -> Life {
+async fn one_life(shared: &Shared, place: &Place, id: LifeId, tell: watch::Sender<News>) -> Life {
     let never_ready = |reason| Life {
         reason,
         ready_for: None,
@@ -89,13 +132,14 @@ async fn one_life(shared: &Arc<Shared>, place: &Place) -> Life {
         Ok(interpreter) => {
             tracing::debug!(model = %shared.config.name, instance = %place.id, interpreter = %interpreter.display(),
                 took = ?began.elapsed(), "the interpreter is there");
-            instance::live(shared, place, interpreter).await
+            instance::live(shared, place, id, tell, interpreter).await
         }
         Err(e) => never_ready(DownReason::Spawn(e.to_string())),
     }
 }
 
-fn report(shared: &Shared, place: &Place, life: &Life, delay: Duration) {
+/// Tells the operator of a death.
+pub(crate) fn report(shared: &Shared, place: &Place, life: &Life, delay: Duration) {
     let (model, instance) = (&shared.config.name, place.id);
     let skip = life.last_lines.len().saturating_sub(REPORT_LINES);
     let last_lines = life.last_lines[skip..].join("\n");

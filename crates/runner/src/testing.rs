@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::port::{
     DownReason, Executor, InstanceState, InstanceStatus, Job, JobEnd, NotTaken, PoolEvent, PoolState,
-    PoolStatus, Timing,
+    PoolStatus, RecycleReason, Timing,
 };
 
 /// What an automatic pool does with the items of a job.
@@ -188,6 +188,20 @@ impl FakePool {
         self.emit(PoolEvent::Down { instance, reason });
     }
 
+    /// A fresh process has taken over the place of this instance. Its jobs are as they were.
+    pub fn recycle(&self, instance: InstanceId, reason: RecycleReason, end: DownReason) {
+        self.emit(PoolEvent::Recycled {
+            instance,
+            reason,
+            end,
+        });
+    }
+
+    /// A fresh process that was to take over has not come up.
+    pub fn fail_to_replace(&self, instance: InstanceId, reason: DownReason) {
+        self.emit(PoolEvent::NotReplaced { instance, reason });
+    }
+
     /// Opens (or closes) the crash-loop breaker: `status` then says `Degraded` though instances may be up.
     pub fn set_degraded(&self, degraded: bool) {
         self.lock().degraded = degraded;
@@ -303,6 +317,8 @@ impl Executor for FakePool {
                 },
                 since: place.since,
                 restarts: place.restarts,
+                recycled: 0,
+                replacement: None,
                 runtime: place.was_up.then(|| "fake".into()),
             })
             .collect();

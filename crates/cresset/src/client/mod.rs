@@ -20,7 +20,7 @@ pub(crate) use error::CallError;
 pub(crate) use error::Problem;
 pub(crate) use target::{DEFAULT_URL, Target};
 pub(crate) use wait::{POLL, WaitEnd};
-pub(crate) use wire::{Accepted, Batching, Cancelled, Model, Models, SubmitBody, Task, Tensor};
+pub(crate) use wire::{Accepted, Batching, Cancelled, Instance, Model, Models, SubmitBody, Task, Tensor};
 
 use crate::exit::Trouble;
 

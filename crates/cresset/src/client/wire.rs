@@ -232,7 +232,17 @@ pub(crate) struct Instance {
     pub(crate) state: String,
     pub(crate) reason: Option<String>,
     pub(crate) restarts: Option<u64>,
+    pub(crate) recycled: Option<u64>,
+    pub(crate) replacement: Option<Replacement>,
     pub(crate) runtime: Option<String>,
+}
+
+/// The replacing of a process that still serves.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Replacement {
+    pub(crate) reason: String,
+    pub(crate) failures: u64,
+    pub(crate) last_failure: Option<String>,
 }
 
 /// How a model's batches form.

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::{self, ServerArgs};
-use crate::client::{Batching, Model, Tensor};
+use crate::client::{Batching, Instance, Model, Tensor};
 use crate::exit::{Exit, Trouble};
 use crate::out::{self, Table};
 
@@ -116,7 +116,15 @@ fn one(model: &Model) -> String {
     items.push(("items/s", rate(model)));
     let mut out = out::pairs(items);
     if !model.instances.is_empty() {
-        let mut table = Table::new(&[">INSTANCE", "STATE", "DEVICE", ">PID", ">RESTARTS", "RUNTIME"]);
+        let mut table = Table::new(&[
+            ">INSTANCE",
+            "STATE",
+            "DEVICE",
+            ">PID",
+            ">RESTARTS",
+            ">RECYCLED",
+            "RUNTIME",
+        ]);
         for instance in &model.instances {
             table.row([
                 instance.id.to_string(),
@@ -124,13 +132,26 @@ fn one(model: &Model) -> String {
                 text(instance.device.as_deref()),
                 number(instance.pid.map(u64::from)),
                 number(instance.restarts),
-                text(instance.reason.as_deref().or(instance.runtime.as_deref())),
+                number(instance.recycled),
+                remark(instance),
             ]);
         }
         out.push('\n');
         out.push_str(&table.render());
     }
     out
+}
+
+/// Why it is down, or what is to replace it, or what it runs on.
+fn remark(instance: &Instance) -> String {
+    let Some(replacement) = &instance.replacement else {
+        return text(instance.reason.as_deref().or(instance.runtime.as_deref()));
+    };
+    let mut remark = format!("is being replaced, it {}", replacement.reason);
+    if let (failures @ 1.., Some(why)) = (replacement.failures, &replacement.last_failure) {
+        remark.push_str(&format!("; {failures} did not come up, the last {why}"));
+    }
+    remark
 }
 
 fn tensor_text(tensor: &Tensor) -> String {
@@ -164,7 +185,7 @@ mod tests {
         let digits = r#"{"name":"digits","version":"1","description":"Handwritten digits","kind":"tensor","state":"ready","last_failure":null,
             "inputs":[{"name":"pixels","dtype":"float32","shape":[1,-1,8]}],"outputs":[{"name":"logits","dtype":"float32","shape":[10]}],
             "batching":{"max_batch_size":32,"max_delay_ms":2.0,"max_batch_bytes":67108864},
-            "instances":[{"id":0,"device":"cpu","pid":4711,"state":"ready","reason":null,"since":"2026-11-23T10:00:00.000000Z","restarts":0,"runtime":"python 3.11.7, torch 2.15.0"},
+            "instances":[{"id":0,"device":"cpu","pid":4711,"state":"ready","reason":null,"since":"2026-11-23T10:00:00.000000Z","restarts":0,"recycled":3,"runtime":"python 3.11.7, torch 2.15.0"},
                          {"id":1,"device":"cpu","pid":null,"state":"waiting","reason":"was ended by signal 9","since":"2026-11-23T10:00:00.000000Z","restarts":12,"runtime":null}],
             "queue":{"tasks":1250,"bytes":80000},"running":64,"waiting":3,"items_per_second":812.345}"#;
         [digits, r#"{"name":"old"}"#]

@@ -314,7 +314,7 @@ fn digits() -> Value {
         "outputs": [{"name": "logits", "dtype": "float32", "shape": [10]}],
         "batching": {"max_batch_size": 32, "max_delay_ms": 2.0, "max_batch_bytes": 67108864},
         "instances": [{"id": 0, "device": "cpu", "pid": 4711, "state": "ready", "reason": null,
-            "since": "2026-11-23T10:00:00.000000Z", "restarts": 0, "runtime": "python 3.11.7, torch 2.15.0"}],
+            "since": "2026-11-23T10:00:00.000000Z", "restarts": 0, "recycled": 0, "replacement": null, "runtime": "python 3.11.7, torch 2.15.0"}],
         "queue": {"tasks": 5, "bytes": 500}, "running": 2, "waiting": 0, "items_per_second": 12.5,
     })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cresset_runner::{DownReason, JobEnd, PoolState};
+use cresset_runner::{DownReason, JobEnd, PoolState, RecycleReason};
 use cresset_task::{Attempt, Code, InstanceId, Outcome, State};
 
 use crate::house::{House, LONG, config, echo, failure, text, until};
@@ -83,6 +83,38 @@ async fn a_killed_instance_costs_nobody_an_error() {
         metrics.contains("cresset_instance_restarts_total{model=\"echo\",reason=\"signal\"} 1"),
         "{metrics}"
     );
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_replaced_instance_costs_nobody_a_wait_and_is_counted() {
+    let house = House::by_hand(config());
+    house.pool.all_up();
+    let slow = house.predicting("1").await;
+    let old = house.pool.next_job().await;
+    let quick = house.predicting("2").await;
+    let new = house.pool.next_job().await;
+    // The fresh process has the second job, and is done with it first.
+    assert!(house.pool.finish(new.batch, echo(new.items)));
+    assert!(quick.await.unwrap().is_ok());
+    house.pool.fail_to_replace(InstanceId(0), DownReason::Exited(1));
+    house
+        .pool
+        .recycle(InstanceId(0), RecycleReason::Tasks(9), DownReason::Signal(6));
+    let third = house.predicting("3").await;
+    let behind = house.pool.next_job().await;
+    assert!(house.pool.finish(old.batch, echo(old.items)));
+    assert!(slow.await.unwrap().is_ok());
+    assert!(house.pool.finish(behind.batch, echo(behind.items)));
+    assert!(third.await.unwrap().is_ok());
+    let metrics = house.engine.render_metrics();
+    for counted in [
+        "cresset_instances_recycled_total{model=\"echo\",reason=\"max_tasks\"} 1",
+        "cresset_instances_not_replaced_total{model=\"echo\",reason=\"exit\"} 1",
+        "cresset_instance_restarts_total{model=\"echo\",reason=\"signal\"} 1",
+    ] {
+        assert!(metrics.contains(counted), "{counted} is not in\n{metrics}");
+    }
     house.end().await;
 }
 

@@ -34,11 +34,7 @@ pub(crate) fn config() -> ModelConfig {
             max_batch_bytes: 1 << 20,
             ..Batching::default()
         },
-        instances: Instances {
-            count: 1,
-            devices: vec!["cpu".into()],
-            threads: None,
-        },
+        instances: Instances::default(),
         limits: ModelLimits {
             timeout: LONG,
             start_timeout: LONG,

@@ -118,11 +118,32 @@ pub(crate) struct Instance {
     /// Since when it is in this state.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) since: Timestamp,
-    /// Starts after the first.
+    /// Starts after a death.
     pub(crate) restarts: u64,
+    /// Times it was replaced by a fresh process.
+    pub(crate) recycled: u64,
+    /// The fresh process that is to take over, while one is.
+    #[schema(required)]
+    pub(crate) replacement: Option<Replacement>,
     /// What it runs on.
     #[schema(required, example = "python 3.11.7, torch 2.15.0")]
     pub(crate) runtime: Option<String>,
+}
+
+/// The replacing of an instance that still serves.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Replacement {
+    /// Why it is replaced.
+    #[schema(example = "has served 100000 items")]
+    pub(crate) reason: String,
+    /// The fresh process, while there is one.
+    #[schema(required)]
+    pub(crate) pid: Option<u32>,
+    /// Fresh processes that did not come up.
+    pub(crate) failures: u32,
+    /// Why the newest of these did not.
+    #[schema(required)]
+    pub(crate) last_failure: Option<String>,
 }
 
 /// A durable queue.
@@ -200,7 +221,20 @@ impl Instance {
             reason,
             since: Timestamp::from_micros(0).plus(since),
             restarts: status.restarts,
+            recycled: status.recycled,
+            replacement: status.replacement.as_ref().map(Replacement::of),
             runtime: status.runtime.clone(),
+        }
+    }
+}
+
+impl Replacement {
+    fn of(replacement: &cresset_engine::Replacement) -> Self {
+        Self {
+            reason: replacement.reason.to_string(),
+            pid: replacement.pid,
+            failures: replacement.failures,
+            last_failure: replacement.last_failure.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -24,11 +24,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
             max_batch_bytes: 1 << 26,
             ..Batching::default()
         },
-        instances: Instances {
-            count: 1,
-            devices: vec!["cpu".into()],
-            threads: None,
-        },
+        instances: Instances::default(),
         limits: ModelLimits {
             timeout: Duration::from_secs(20),
             start_timeout: Duration::from_secs(20),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cresset_gateway::{openapi, reference};
-use cresset_runner::DownReason;
+use cresset_runner::{DownReason, RecycleReason};
 use cresset_task::InstanceId;
 
 use crate::house::{House, until};
@@ -46,6 +46,8 @@ async fn the_page_of_metrics_is_current() {
     pool.all_up();
     house.until_ready().await;
     house.post("/v1/models/echo/predict", r#"{"input":1}"#).await;
+    pool.recycle(InstanceId(0), RecycleReason::Tasks(1), DownReason::Stopped);
+    pool.fail_to_replace(InstanceId(0), DownReason::Exited(1));
     pool.kill(InstanceId(0), DownReason::Exited(1));
     until(|| !house.engine.health().ready).await; // counted before it shows
     let metrics = house.get("/metrics").await;

@@ -12,19 +12,22 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 
 use super::flight::{Load, Planned};
-use super::{Finish, Instance, Phase};
+use super::{Finish, Instance, News, Phase};
 use crate::batch::{Stack, frame, json_frame, object_frame, seal};
 use crate::channel::{ChannelError, Frame};
 use crate::check::{self, Slot};
 use crate::layout::{Regions, SLOTS};
 use crate::place::Given;
-use crate::port::{DownReason, JobEnd, Timing};
+use crate::port::{DownReason, JobEnd, RecycleReason, Timing};
 use crate::slab::Slab;
 use crate::wire::{Header, Kind, Resize, Returns, WireFailure, decode_answer, decode_answers};
 
 /// More bytes than this are copied off the runtime's threads, which have other things to do; handing work over costs
 /// about as much as copying this much.
 const COPY_HERE_MAX: u64 = 1 << 20;
+/// How long an instance that was told to shut down has for it, where no stop of the whole pool says so: it may write
+/// caches or close connections.
+const LEAVE_WAIT: Duration = Duration::from_secs(10);
 /// How long an instance has for its end after SIGTERM.
 const TERM_WAIT: Duration = Duration::from_secs(1);
 
@@ -36,6 +39,7 @@ enum Step {
     BatchLate,
     StopLate,
     StopOrder,
+    Look,
     Kill,
 }
 
@@ -56,18 +60,19 @@ impl Instance<'_> {
             let order = *stop.borrow_and_update();
             if order.is_some() && self.phase == Phase::Serving {
                 self.phase = Phase::Draining;
-                self.place.close();
+                self.place.close(self.id);
             }
             self.send_waiting().await;
             let drained = self.phase != Phase::Serving && self.jobs.is_none() && self.flights.is_empty();
             if drained && !std::mem::replace(&mut told, true) {
                 self.channel
                     .push(frame(&Header::plain(Kind::Shutdown, 0), &[]), None);
+                self.leave_by = Some(Instant::now() + LEAVE_WAIT);
             }
             let batch_late = self.flights.deadline(limit);
             let stop_late = match self.phase {
                 Phase::Serving => None,
-                Phase::Draining => order,
+                Phase::Draining => [order, self.leave_by].into_iter().flatten().min(),
                 Phase::Terminating(until) => Some(until),
             };
             let takes_jobs = self.flights.waiting.len() < SLOTS;
@@ -79,12 +84,23 @@ impl Instance<'_> {
                 () = at(stop_late) => Step::StopLate,
                 // Fails only without a sender, and `shared` holds it.
                 _ = stop.changed() => Step::StopOrder,
+                () = at(self.wear.look_at()) => Step::Look,
                 () = self.shared.kill.cancelled() => Step::Kill,
             };
             match step {
                 Step::Frame(frame) => self.on_frame(frame?).await?,
                 Step::Job(Some(given)) => self.flights.waiting.push_back(given),
-                Step::Job(None) => self.jobs = None,
+                Step::Job(None) => {
+                    // The door was closed by us, or another has taken the place over.
+                    self.jobs = None;
+                    if self.phase == Phase::Serving {
+                        self.phase = Phase::Draining;
+                    }
+                }
+                Step::Look => {
+                    let worn = self.wear.look(self.process.pid());
+                    self.tell_worn(worn);
+                }
                 Step::Died => return Err(Finish::Died),
                 Step::BatchLate => self.on_late(limit).await?,
                 Step::StopLate => self.on_stop_late()?,
@@ -112,6 +128,12 @@ impl Instance<'_> {
         self.process.signal(Signal::TERM);
         self.phase = Phase::Terminating(Instant::now() + TERM_WAIT);
         Ok(())
+    }
+
+    fn tell_worn(&self, worn: Option<RecycleReason>) {
+        if let (Some(why), Phase::Serving) = (worn, self.phase) {
+            self.tell.send_replace(News::Worn(why));
+        }
     }
 
     /// A frame of an instance that is ready.
@@ -145,6 +167,8 @@ impl Instance<'_> {
             compute: flight.ran_for(),
         };
         drop(flight.credit);
+        let worn = self.wear.answered(flight.items);
+        self.tell_worn(worn);
         self.announce(flight.batch, end, timing).await;
         if header.is_last() {
             self.is_leaving = true;

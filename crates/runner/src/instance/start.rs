@@ -3,18 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::flight::Flights;
-use super::{Finish, Instance, Phase};
+use super::wear::Wear;
+use super::{Finish, Instance, News, Phase};
 use crate::batch::json_frame;
 use crate::channel::{Channel, Frame};
 use crate::launch::launch;
 use crate::layout::{Regions, SLOTS};
 use crate::logs::Logs;
-use crate::place::Place;
+use crate::place::{LifeId, Place};
 use crate::pool::Shared;
-use crate::port::{DownReason, InstanceState, PoolEvent};
+use crate::port::{DownReason, PoolEvent};
 use crate::spawn::spawn;
 use crate::supervise::stopping;
 use crate::wire::{Hello, InstanceInfo, Kind, ModelInfo, PROTOCOL, Ready, Returns, WireFailure};
@@ -24,6 +26,8 @@ use cresset_config::ModelKind;
 pub(super) async fn start<'a>(
     shared: &'a Shared,
     place: &'a Place,
+    id: LifeId,
+    tell: watch::Sender<News>,
     interpreter: PathBuf,
 ) -> Result<Instance<'a>, String> {
     let config = &shared.config;
@@ -52,7 +56,7 @@ pub(super) async fn start<'a>(
         control,
     );
     let started = spawn(what).await.map_err(|e| e.to_string())?;
-    place.note_pid(started.process.pid());
+    place.note_pid(id, started.process.pid());
     let hello = Hello {
         protocol: PROTOCOL,
         model: ModelInfo {
@@ -84,6 +88,8 @@ pub(super) async fn start<'a>(
     Ok(Instance {
         shared,
         place,
+        id,
+        tell,
         logs: Logs::start(&config.name, place.id, started.stdout, started.stderr),
         process: started.process,
         channel,
@@ -93,6 +99,8 @@ pub(super) async fn start<'a>(
         returns: Returns::Tensor,
         jobs: None,
         ready_since: None,
+        wear: Wear::new(&config.instances),
+        leave_by: None,
         phase: Phase::Serving,
         is_leaving: false,
         notes: 0,
@@ -147,19 +155,31 @@ impl Instance<'_> {
             return Err(Finish::protocol("it says that an object model returns tensors"));
         }
         self.returns = ready.returns;
-        tracing::info!(model = %config.name, instance = %self.place.id, pid = self.process.pid(), device = ready.device,
+        let pid = self.process.pid();
+        tracing::info!(model = %config.name, instance = %self.place.id, pid, device = ready.device,
             runtime = ready.runtime, load_ms = ready.load_ms, warmup_ms = ready.warmup_ms, "an instance is ready");
-        self.place.note_runtime(ready.runtime);
+        if let Some(bytes) = self.wear.begin(pid) {
+            tracing::warn!(model = %config.name, instance = %self.place.id, pid, resident = bytes,
+                max_memory = config.instances.max_memory, "a loaded process holds more memory than \
+                `instances.max_memory` already: a fresh one would not hold less, so it is not replaced for that");
+        }
+        let opened = tokio::select! {
+            opened = self.place.open(self.id, pid, &ready.runtime) => opened,
+            () = self.process.died() => return Err(Finish::Died),
+            () = stopping(self.shared) => return Err(Finish::Kill(DownReason::Stopped)),
+        };
         self.ready_since = Some(Instant::now());
         self.shared.note_ready();
-        self.place.enter(InstanceState::Ready);
-        self.jobs = Some(self.place.open());
-        self.shared
-            .emit(PoolEvent::Up {
-                instance: self.place.id,
-                slots: SLOTS,
-            })
-            .await;
+        self.jobs = Some(opened.jobs);
+        self.tell.send_replace(News::Up);
+        if !opened.took_over {
+            self.shared
+                .emit(PoolEvent::Up {
+                    instance: self.place.id,
+                    slots: SLOTS,
+                })
+                .await;
+        }
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ mod batches;
 mod deaths;
 mod environments;
 mod package;
+mod recycling;
 mod stops;
 mod support;
 mod surroundings;

@@ -40,11 +40,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
             max_batch_bytes: 64 << 20,
             ..Batching::default()
         },
-        instances: Instances {
-            count: 1,
-            devices: vec!["cpu".into()],
-            threads: None,
-        },
+        instances: Instances::default(),
         limits: ModelLimits {
             timeout: PATIENCE,
             start_timeout: PATIENCE,
@@ -106,6 +102,8 @@ pub(crate) struct Fixture {
     pub(crate) pool: Arc<Pool>,
     pub(crate) events: mpsc::Receiver<PoolEvent>,
     pub(crate) kill: CancellationToken,
+    /// The model's folder.
+    pub(crate) model: PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -136,6 +134,7 @@ impl Fixture {
             pool,
             events,
             kill,
+            model,
             _dir: dir,
         }
     }
@@ -183,6 +182,26 @@ impl Fixture {
     /// Hands a batch of one order to the first instance.
     pub(crate) fn order(&self, order: &str) -> BatchId {
         self.run(vec![json(order)])
+    }
+
+    /// Hands a batch of one order to an instance.
+    pub(crate) fn order_to(&self, instance: InstanceId, order: &str) -> BatchId {
+        let batch = BatchId(BATCH.fetch_add(1, Ordering::Relaxed));
+        let items = vec![json(order)];
+        self.pool
+            .run(instance, Job { batch, items })
+            .expect("the instance has a slot");
+        batch
+    }
+
+    /// The next event is this job's end; why it was lost, if it was.
+    pub(crate) async fn answer_of(&mut self, batch: BatchId) -> Option<DownReason> {
+        let (ended, end, _) = self.ended().await;
+        assert_eq!(ended, batch);
+        match end {
+            JobEnd::Lost { reason, .. } => Some(reason),
+            _ => None,
+        }
     }
 
     /// Runs a batch of one item to its end, as JSON text.

@@ -192,11 +192,13 @@ class InstanceInfo:
     """`starting`, `ready`, `waiting` (to be started again) or `stopped`."""
     pid: int | None
     restarts: int
-    """Starts after the first."""
+    """Starts after a death."""
     reason: str | None
     """Why it waits to be started again."""
     runtime: str | None
     """What it runs on: `python 3.11.7, torch 2.15.0`."""
+    recycled: int = 0
+    """Times it was replaced by a fresh process."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,7 @@ class ModelInfo:
                     restarts=one.get("restarts", 0),
                     reason=one.get("reason"),
                     runtime=one.get("runtime"),
+                    recycled=one.get("recycled", 0),
                 )
                 for one in value.get("instances", ())
             ),

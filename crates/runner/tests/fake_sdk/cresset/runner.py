@@ -1,7 +1,8 @@
 """A tiny instance that speaks the runner protocol and misbehaves when told to. Standard library only.
 
-How it starts is told by the variable FAKE_START; what it does with a batch by the batch: an item of an object model may
-be `{"do": ...}`; a tensor model follows FAKE_TENSOR. Without being told anything it answers a batch with its input.
+How it starts is told by the variable FAKE_START, and for the n-th process of a model folder by FAKE_STARTS, JSON from n
+to such a word. What it does with a batch is told by the batch: an item of an object model may be `{"do": ...}`; a
+tensor model follows FAKE_TENSOR. Without being told anything it answers a batch with its input.
 """
 
 import json
@@ -18,6 +19,8 @@ HEADER = struct.Struct("<IBBHQIIII")
 HELLO, READY, FAILED, RUN, RUN_OBJECTS, DONE, DONE_OBJECTS, ERROR, PING, PONG, RESIZE, SHUTDOWN, NOTE = range(1, 14)
 SIZES = [1, 1, 1, 2, 4, 8, 2, 2, 4, 8, 2, 4, 8]
 INLINE, NAMED = 1, 2
+
+LEAKED = []
 
 sock = socket.socket(fileno=3)
 
@@ -59,7 +62,17 @@ def leave_grandchild():
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], pass_fds=[3])
 
 
+def count_start():
+    """Which process in this folder this is, from 1."""
+    with open("starts", "a") as file:
+        file.write(".")
+        return file.tell()
+
+
 def begin(how):
+    if how == "gate":
+        while not os.path.exists("go"):
+            time.sleep(0.01)
     if how == "exit":
         print("about to leave", file=sys.stderr)
         os._exit(3)
@@ -152,6 +165,8 @@ def do(order, seq, batch):
         return failure("preprocess", "KeyError", "'text'")
     if what == "not_json":
         return "NaN"
+    if what == "leak":
+        LEAKED.append(b"x" * order["bytes"])
     if what == "flood":
         os.write(1, b"x" * order["bytes"])
     if what == "print":
@@ -235,7 +250,8 @@ hello = json.loads(body)
 OBJECTS = hello["model"]["kind"] == "object"
 layout = hello["slab"]
 slab = map_slab(fds, layout) if fds else None
-begin(os.environ.get("FAKE_START", ""))
+HOW = json.loads(os.environ.get("FAKE_STARTS", "{}")).get(str(count_start()), os.environ.get("FAKE_START", ""))
+begin(HOW)
 while True:
     fields, body, fds = receive()
     kind = fields[1]
@@ -248,7 +264,7 @@ while True:
         slab.close()
         slab = map_slab(fds, layout)
     elif kind == SHUTDOWN:
-        if os.environ.get("FAKE_START") == "ignore_term":
+        if HOW == "ignore_term":
             time.sleep(600)
         os._exit(0)
     else:
