@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub max_inline_bytes: usize,
     /// How long results are kept after a task ends. Default 1 day.
     pub result_ttl: Duration,
+    /// How long dead letters and their inputs are kept. Default 30 days.
+    pub dead_ttl: Duration,
     /// The largest request body. Default 64 MiB.
     pub max_body_bytes: usize,
     /// Request bodies held at once, in all. Default 1 GiB.
@@ -70,6 +72,7 @@ impl Default for ServerConfig {
             durability: Durability::Fsync,
             max_inline_bytes: 128 << 10,
             result_ttl: Duration::from_secs(86_400),
+            dead_ttl: Duration::from_secs(30 * 86_400),
             max_body_bytes: 64 << 20,
             max_inflight_body_bytes: 1 << 30,
             spool_above: 1 << 20,

@@ -117,6 +117,7 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         durability: Durability::Os,
         max_inline_bytes: 1 << 20,
         result_ttl: Duration::from_secs(172_800),
+        dead_ttl: Duration::from_secs(30 * 86_400),
         max_body_bytes: 1 << 20,
         max_inflight_body_bytes: 8 << 20,
         spool_above: 128 << 10,

@@ -49,6 +49,25 @@ pub struct Accepted {
     pub replayed: bool,
 }
 
+/// A dead letter that is replayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The letter.
+    pub letter: TaskId,
+    /// The task that was made of it.
+    pub id: TaskId,
+    /// Its model.
+    pub model: ModelName,
+    /// Where that task is in its life; `None` once it has been purged.
+    pub state: Option<State>,
+    /// When it was accepted; likewise.
+    pub created_at: Option<Timestamp>,
+    /// As in [`Accepted`].
+    pub durable: bool,
+    /// The letter had been replayed before, and this is the task of then.
+    pub replayed: bool,
+}
+
 /// What a cancellation came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cancellation {
@@ -160,6 +179,9 @@ pub enum EngineError {
     /// No such task.
     #[error("no task has the id {0}")]
     UnknownTask(TaskId),
+    /// No such dead letter.
+    #[error("no dead letter has the id {0}")]
+    UnknownLetter(TaskId),
     /// The task was there; it has been purged.
     #[error("the task {0} and its result have expired")]
     ExpiredTask(TaskId),
@@ -249,6 +271,7 @@ impl EngineError {
         match self {
             Self::UnknownModel { .. } => Code::UnknownModel,
             Self::UnknownTask(_) => Code::UnknownTask,
+            Self::UnknownLetter(_) => Code::UnknownLetter,
             Self::ExpiredTask(_) => Code::ExpiredTask,
             Self::QueueFull { .. } => Code::QueueFull,
             Self::Overloaded { .. } => Code::Overloaded,

@@ -29,8 +29,9 @@ impl TaskEnds {
     ) {
         let Leased { id, attempt, .. } = task;
         let redeliveries = deliveries.saturating_sub(1);
-        let outcome = match resolution {
-            Resolution::Done(output) => Outcome::Success(output),
+        let (outcome, evidence) = match resolution {
+            Resolution::Done(output) => (Outcome::Success(output), None),
+            Resolution::Dead(failure, evidence) => (Outcome::Failure(failure), Some(evidence)),
             Resolution::Failed(failure) => {
                 if let Some(wait) = retry::wait(&config.retry, task.retries, &failure, rand::random()) {
                     history.push(Redelivery {
@@ -47,7 +48,7 @@ impl TaskEnds {
                     });
                     return;
                 }
-                Outcome::Failure(failure)
+                (Outcome::Failure(failure), None)
             }
         };
         let completion = Completion {
@@ -58,6 +59,7 @@ impl TaskEnds {
             outcome,
             version: Some(config.version.clone()),
             finished_at: at,
+            evidence,
         };
         self.done.push(End {
             completion,

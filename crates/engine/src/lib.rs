@@ -13,6 +13,7 @@ mod expiry;
 mod hint;
 mod idempotency;
 mod item;
+mod letters;
 mod measure;
 pub mod metrics;
 mod rate;
@@ -31,11 +32,13 @@ mod waiters;
 
 pub use admission::{Bound, Client, Unit};
 pub use api::{
-    Accepted, Cancellation, EngineError, Health, ModelHealth, ModelView, Prediction, Stopped, Submission,
-    TaskView,
+    Accepted, Cancellation, EngineError, Health, ModelHealth, ModelView, Prediction, Replay, Stopped,
+    Submission, TaskView,
 };
 /// How a submit is named, for the doors that take names.
 pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};
+/// How dead letters are asked for.
+pub use cresset_queue::{LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery};
 /// How processes stand, for those who show it: the doors know the engine, not the runner.
 pub use cresset_runner::{InstanceState, InstanceStatus, PoolState, PoolStatus, Replacement};
 pub use engine::{Engine, EngineOptions};

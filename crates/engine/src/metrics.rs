@@ -67,6 +67,7 @@ pub struct Metrics {
     not_replaced: Family<RestartLabel, Counter>,
     redelivered: Family<ModelLabel, Counter>,
     stale: Family<ModelLabel, Counter>,
+    dead_letters: Family<ModelLabel, Counter>,
     queue_depth: Family<ModelLabel, Gauge>,
     queue_bytes: Family<ModelLabel, Gauge>,
     running: Family<ModelLabel, Gauge>,
@@ -91,6 +92,7 @@ pub struct ModelMetrics {
     predictions_failed: Counter,
     redelivered: Counter,
     stale: Counter,
+    dead_letters: Counter,
     restarts: Family<RestartLabel, Counter>,
     recycled: Family<RestartLabel, Counter>,
     not_replaced: Family<RestartLabel, Counter>,
@@ -128,6 +130,7 @@ impl Metrics {
             not_replaced: Family::default(),
             redelivered: Family::default(),
             stale: Family::default(),
+            dead_letters: Family::default(),
             queue_depth: Family::default(),
             queue_bytes: Family::default(),
             running: Family::default(),
@@ -199,6 +202,11 @@ impl Metrics {
             "Late results refused by the fence",
             self.stale.clone(),
         );
+        r.register(
+            "dead_letters",
+            "Tasks whose input took its process down each time it was tried, and is kept",
+            self.dead_letters.clone(),
+        );
         r.register("queue_depth", "Tasks queued", self.queue_depth.clone());
         r.register("queue_bytes", "Bytes of queued inputs", self.queue_bytes.clone());
         r.register("running_items", "Items in instances", self.running.clone());
@@ -259,6 +267,7 @@ impl Metrics {
             predictions_failed: prediction("FAILURE"),
             redelivered: self.redelivered.get_or_create(&label).clone(),
             stale: self.stale.get_or_create(&label).clone(),
+            dead_letters: self.dead_letters.get_or_create(&label).clone(),
             restarts: self.restarts.clone(),
             recycled: self.recycled.clone(),
             not_replaced: self.not_replaced.clone(),
@@ -387,6 +396,11 @@ impl ModelMetrics {
 
     pub(crate) fn redelivered(&self, items: u64) {
         self.redelivered.inc_by(items);
+    }
+
+    /// An input was found guilty and is kept as a dead letter.
+    pub(crate) fn died(&self) {
+        self.dead_letters.inc();
     }
 
     pub(crate) fn stale(&self) {

@@ -91,9 +91,13 @@ fn announce(shared: &Shared, served: &Served, end: End) {
         outcome,
         version,
         finished_at,
+        evidence,
     } = end.completion;
     if let Ok(state) = cresset_task::State::Started.after(outcome.as_move()) {
         served.metrics.ended(state, finished_at.since(end.created_at));
+    }
+    if evidence.is_some() {
+        served.metrics.died();
     }
     if shared.waiters.any(id) {
         let news = Ended {

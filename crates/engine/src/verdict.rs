@@ -4,8 +4,8 @@
 //! the others have succeeded. That costs about log2(n) extra runs for one bad item.
 
 use cresset_batch::Entry;
-use cresset_runner::{DownReason, ItemEnd, JobEnd};
-use cresset_task::{Code, Failure, Payload};
+use cresset_runner::{DownReason, ItemEnd, JobEnd, Scene};
+use cresset_task::{Code, Evidence, Failure, Payload};
 
 use crate::item::Item;
 
@@ -14,6 +14,8 @@ use crate::item::Item;
 pub(crate) enum Resolution {
     Done(Payload),
     Failed(Failure),
+    /// It fails, and is known to take its process down.
+    Dead(Failure, Box<Evidence>),
 }
 
 /// What to do with the items of a job that ended.
@@ -51,7 +53,8 @@ pub(crate) fn judge(entries: Vec<Entry<Item>>, end: JobEnd, max_attempts: u32) -
         JobEnd::Lost {
             reason,
             suspect: true,
-        } => lost(entries, &reason, max_attempts),
+            scene,
+        } => lost(entries, &reason, scene, max_attempts),
     }
 }
 
@@ -87,7 +90,12 @@ fn raised(entries: Vec<Entry<Item>>, failure: &Failure) -> Verdict {
     }
 }
 
-fn lost(mut entries: Vec<Entry<Item>>, reason: &DownReason, max_attempts: u32) -> Verdict {
+fn lost(
+    mut entries: Vec<Entry<Item>>,
+    reason: &DownReason,
+    scene: Option<Box<Scene>>,
+    max_attempts: u32,
+) -> Verdict {
     let from_outside = *reason == DownReason::Signal(SIGKILL);
     for Entry { item, .. } in &mut entries {
         let count = if from_outside {
@@ -99,8 +107,14 @@ fn lost(mut entries: Vec<Entry<Item>>, reason: &DownReason, max_attempts: u32) -
     }
     match entries.as_slice() {
         [Entry { item, .. }] if is_guilty(item, max_attempts) => {
-            let failure = died(reason, item.blame + item.killed);
-            raised(entries, &failure)
+            let tried = item.blame + item.killed;
+            let evidence = Box::new(evidence(reason, scene, tried));
+            let failure = died(reason, tried);
+            let dead = |entry: Entry<Item>| (entry.item, Resolution::Dead(failure.clone(), evidence.clone()));
+            Verdict {
+                resolved: entries.into_iter().map(dead).collect(),
+                again: Vec::new(),
+            }
         }
         [_] => Verdict {
             resolved: Vec::new(),
@@ -135,6 +149,18 @@ fn died(reason: &DownReason, times: u32) -> Failure {
         stage: None,
         again: Default::default(),
     }
+}
+
+fn evidence(reason: &DownReason, scene: Option<Box<Scene>>, tried: u32) -> Evidence {
+    let scene = scene.map(|scene| *scene).unwrap_or_default();
+    let evidence = Evidence {
+        cause: reason.label().into(),
+        reason: reason.to_string(),
+        tried,
+        resident_bytes: scene.resident_bytes,
+        log: scene.last_lines,
+    };
+    evidence.bounded()
 }
 
 fn internal(message: String) -> Failure {
@@ -220,18 +246,31 @@ mod tests {
 
     #[test]
     fn an_item_fails_only_when_it_alone_took_its_instance_down_often_enough() {
+        let scene = Scene {
+            resident_bytes: Some(1 << 30),
+            last_lines: vec!["loading".into(), "about to exit".into()],
+        };
         let end = || JobEnd::Lost {
             reason: DownReason::Exited(3),
             suspect: true,
+            scene: Some(Box::new(scene.clone())),
         };
         let mut again = judge(entries(2), end(), 3).again;
         assert_eq!(again.len(), 2);
         again = judge(again.remove(0), end(), 3).again;
         assert_eq!(again[0][0].item.blame, 2);
         let verdict = judge(again.remove(0), end(), 3);
-        let Resolution::Failed(failure) = &verdict.resolved[0].1 else {
+        let Resolution::Dead(failure, evidence) = &verdict.resolved[0].1 else {
             panic!("it should have failed")
         };
+        let wanted = Evidence {
+            cause: "exit".into(),
+            reason: "exited with status 3".into(),
+            tried: 3,
+            resident_bytes: Some(1 << 30),
+            log: scene.last_lines.clone(),
+        };
+        assert_eq!(**evidence, wanted);
         assert_eq!(failure.code, Code::InstanceDied);
         assert_eq!(
             failure.message,
@@ -244,6 +283,7 @@ mod tests {
         let end = || JobEnd::Lost {
             reason: DownReason::Signal(SIGKILL),
             suspect: true,
+            scene: None,
         };
         let mut again = vec![entries(1)];
         for _ in 1..3 * KILLS_FORGIVEN {
@@ -251,7 +291,7 @@ mod tests {
             assert_eq!(again.len(), 1);
         }
         let verdict = judge(again.remove(0), end(), 3);
-        assert!(matches!(&verdict.resolved[0].1, Resolution::Failed(f) if f.code == Code::InstanceDied));
+        assert!(matches!(&verdict.resolved[0].1, Resolution::Dead(f, _) if f.code == Code::InstanceDied));
     }
 
     #[test]
@@ -261,6 +301,7 @@ mod tests {
             JobEnd::Lost {
                 reason: DownReason::Signal(9),
                 suspect: false,
+                scene: None,
             },
             1,
         );
@@ -276,9 +317,10 @@ mod tests {
             JobEnd::Lost {
                 reason,
                 suspect: true,
+                scene: None,
             },
             1,
         );
-        assert!(matches!(&verdict.resolved[0].1, Resolution::Failed(f) if f.code == Code::TimeLimit));
+        assert!(matches!(&verdict.resolved[0].1, Resolution::Dead(f, _) if f.code == Code::TimeLimit));
     }
 }

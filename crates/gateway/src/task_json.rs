@@ -76,6 +76,7 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
         priority,
         metadata,
         version,
+        replay_of,
         outcome,
     } = &view.record;
     let mut task = ObjectOut::new(weight(view));
@@ -97,6 +98,7 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
     task.plain_or_null("eta", *due_at);
     task.plain_or_null("expires_at", *expires_at);
     write_history(history, task.raw("history"));
+    task.plain_or_null("replay_of", *replay_of);
     task.value("priority", priority);
     task.value("queue_position", &view.queue_position);
     task.raw("metadata")

@@ -214,6 +214,7 @@ async fn work(store: SqliteStore, open: Arc<AtomicUsize>) {
                 outcome: Outcome::Success(lease.payload),
                 version: Some("1".into()),
                 finished_at: Timestamp::now(),
+                evidence: None,
             })
             .collect();
         let answers = store.finish(completions).await.unwrap();

@@ -14,6 +14,7 @@ use crate::ends;
 use crate::error::StoreError;
 use crate::files::Part;
 use crate::idempotency::recall;
+use crate::letters;
 use crate::op::{Ending, Op, Submission};
 use crate::open::{client_of, owner_of};
 use crate::place::{Found, Kept, misnamed};
@@ -71,6 +72,15 @@ pub(crate) fn apply(conn: &Connection, op: &mut Op, ttl: Ttl, change: &mut Chang
             let purged = purge(conn, *now, ttl).map_err(StoreError::sqlite("cannot purge"))?;
             slot.set(Ok(purged));
         }
+        Op::Replay { letter, task, slot } => {
+            slot.set(letters::replay(conn, *letter, task, change)?);
+        }
+        Op::Discard { doom, slot } => {
+            let gone = letters::discard(conn, doom);
+            slot.set(Ok(
+                gone.map_err(StoreError::sqlite("cannot throw dead letters away"))?
+            ));
+        }
         Op::Probe { slot } => {
             schema::rewrite_version(conn)?;
             slot.set(Ok(()));
@@ -79,12 +89,12 @@ pub(crate) fn apply(conn: &Connection, op: &mut Op, ttl: Ttl, change: &mut Chang
     Ok(())
 }
 
-fn taken(id: TaskId) -> StoreError {
+pub(crate) fn taken(id: TaskId) -> StoreError {
     StoreError::Misuse(format!("the id {id} is taken; every task needs a fresh one"))
 }
 
 /// `None` when the id is taken.
-fn submit(
+pub(crate) fn submit(
     conn: &Connection,
     task: &Submission,
     change: &mut Change,
@@ -270,6 +280,7 @@ pub(crate) fn unreadable(lease: &Lease, now: Timestamp, damage: &StoreError) -> 
         version: None,
         finished_at: now,
         outcome: Kept::Row(outcome),
+        evidence: None,
     })
 }
 

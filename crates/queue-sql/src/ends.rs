@@ -8,6 +8,7 @@ use crate::apply::{Weighed, leased};
 use crate::codec::{Content, STARTED, state_of};
 use crate::depth::{Change, Owner};
 use crate::error::StoreError;
+use crate::letters;
 use crate::op::Ending;
 use crate::open::owner_of;
 use crate::place::Kept;
@@ -36,6 +37,9 @@ pub(crate) fn finish(conn: &Connection, ending: &Ending) -> rusqlite::Result<Fin
     ])?;
     keep_outcome(conn, seq, &ending.outcome)?;
     add_history(conn, seq, &ending.history)?;
+    if let Some(evidence) = &ending.evidence {
+        letters::add(conn, seq, evidence)?;
+    }
     Ok(Finished::Recorded)
 }
 

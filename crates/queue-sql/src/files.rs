@@ -99,8 +99,13 @@ impl Files {
         }
     }
 
+    /// Bytes that a row takes.
+    pub(crate) fn inline_max(&self) -> usize {
+        self.inline_max
+    }
+
     /// True when it is too large for a row, as far as that can be told without encoding it.
-    pub(crate) fn is_large(&self, content: &Content) -> bool {
+    fn is_large(&self, content: &Content) -> bool {
         content.weight() > self.inline_max
     }
 

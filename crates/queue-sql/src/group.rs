@@ -208,6 +208,7 @@ mod tests {
         let ttl = Ttl {
             results: DAY,
             tombstones: DAY,
+            letters: DAY,
         };
         let groups = Groups::new(
             WriterConn::new(&options.path, database.conn, database.log),
@@ -268,6 +269,7 @@ mod tests {
             version: None,
             finished_at: Timestamp::from_micros(2),
             outcome: Kept::Row(Content::Outcome(revoked).encode().unwrap()),
+            evidence: None,
         };
         (
             Op::Finish {

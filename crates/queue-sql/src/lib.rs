@@ -36,6 +36,7 @@ mod group;
 mod idempotency;
 mod inbox;
 mod lease;
+mod letters;
 mod lock;
 mod op;
 mod open;

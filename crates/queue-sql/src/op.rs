@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cresset_queue::{
-    Cancelled, Expiries, Finished, Idempotency, LeaseRequest, QueueError, QueueErrorKind, Release, Retry,
-    Submitted, Turn,
+    Cancelled, Expiries, Finished, Idempotency, LeaseRequest, NewTask, QueueError, QueueErrorKind, Release,
+    Replayed, Retry, Submitted, Turn,
 };
 use cresset_task::{Attempt, Redelivery, TaskId, Timestamp};
 use tokio::sync::oneshot;
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::depth::Owner;
 use crate::error::StoreError;
 use crate::files::{Doomed, Files};
+use crate::letters::Doom;
 use crate::place::Kept;
 use crate::purge::Purged;
 use crate::returns::{Given, Leased, Returns};
@@ -36,6 +37,28 @@ pub(crate) struct Submission {
     pub(crate) idempotency: Option<Idempotency>,
 }
 
+impl Submission {
+    /// A task whose payload, of this weight, has gone where its row will have it.
+    pub(crate) fn new(task: NewTask, weight: usize, input: Kept) -> Self {
+        Self {
+            id: task.id,
+            owner: Owner {
+                model: task.model,
+                client: task.client,
+            },
+            priority: task.priority,
+            turn: task.turn,
+            weight: i64::try_from(weight).unwrap_or(i64::MAX),
+            created_at: task.created_at,
+            due_at: task.due_at,
+            expires_at: task.expires_at,
+            metadata: task.metadata,
+            input,
+            idempotency: task.idempotency,
+        }
+    }
+}
+
 /// The end of a task, its outcome already in stored form.
 #[derive(Debug)]
 pub(crate) struct Ending {
@@ -47,6 +70,8 @@ pub(crate) struct Ending {
     pub(crate) version: Option<String>,
     pub(crate) finished_at: Timestamp,
     pub(crate) outcome: Kept,
+    /// In stored form.
+    pub(crate) evidence: Option<String>,
 }
 
 /// An operation of the writer.
@@ -90,6 +115,15 @@ pub(crate) enum Op {
         now: Timestamp,
         slot: Slot<Purged, Doomed>,
     },
+    Replay {
+        letter: TaskId,
+        task: Box<Submission>,
+        slot: Slot<Replayed>,
+    },
+    Discard {
+        doom: Doom,
+        slot: Slot<Purged, Doomed>,
+    },
     Probe {
         slot: Slot<()>,
     },
@@ -108,6 +142,8 @@ impl Op {
                 | Self::Cancel { .. }
                 | Self::Expire { .. }
                 | Self::Purge { .. }
+                | Self::Replay { .. }
+                | Self::Discard { .. }
                 | Self::Probe { .. }
         )
     }
@@ -115,7 +151,7 @@ impl Op {
     /// Bytes it brings into the transaction.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Self::Submit { task, .. } => task.input.weight(),
+            Self::Submit { task, .. } | Self::Replay { task, .. } => task.input.weight(),
             Self::Finish { endings, .. } => endings.iter().map(|e| e.outcome.weight()).sum(),
             Self::Lease { .. }
             | Self::Release { .. }
@@ -124,6 +160,7 @@ impl Op {
             | Self::Cancel { .. }
             | Self::Expire { .. }
             | Self::Purge { .. }
+            | Self::Discard { .. }
             | Self::Probe { .. } => 0,
         }
     }
@@ -154,6 +191,15 @@ impl Op {
             Self::Purge { slot, .. } => {
                 slot.settle("purge", |purged| Doomed::new(purged.count, purged.files, files));
             }
+            Self::Replay { task, slot, .. } => {
+                if slot.answered(|replayed| *replayed == Replayed::New) {
+                    task.input.keep();
+                }
+                slot.settle("replay", |replayed| replayed);
+            }
+            Self::Discard { slot, .. } => {
+                slot.settle("discard", |gone| Doomed::new(gone.count, gone.files, files));
+            }
             Self::Probe { slot } => slot.settle("probe", |()| ()),
         }
     }
@@ -163,6 +209,10 @@ impl Op {
         match self {
             Self::Submit { task, slot } => {
                 slot.fail("submit", error);
+                return vec![task.input];
+            }
+            Self::Replay { task, slot, .. } => {
+                slot.fail("replay", error);
                 return vec![task.input];
             }
             Self::Lease { slot, .. } => slot.fail("lease", error),
@@ -176,6 +226,7 @@ impl Op {
             Self::Cancel { slot, .. } => slot.fail("cancel", error),
             Self::Expire { slot, .. } => slot.fail("expire", error),
             Self::Purge { slot, .. } => slot.fail("purge", error),
+            Self::Discard { slot, .. } => slot.fail("discard", error),
             Self::Probe { slot } => slot.fail("probe", error),
         }
         Vec::new()

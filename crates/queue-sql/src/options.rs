@@ -34,6 +34,8 @@ pub struct SqliteOptions {
     pub max_inline_bytes: usize,
     /// How long a finished task and its result are kept.
     pub result_ttl: Duration,
+    /// How long a dead letter and its input are kept.
+    pub letter_ttl: Duration,
     /// How long a purged id still answers "expired" rather than "unknown".
     pub tombstone_ttl: Duration,
     /// Threads that serve `fetch` and `position`, at least one.
@@ -41,13 +43,15 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// The defaults, at this path: fsync, payloads over 128 KiB in files, results kept for a day, purged ids remembered for seven.
+    /// The defaults, at this path: fsync, payloads over 128 KiB in files, results kept for a day, dead letters for 30, purged ids
+    /// remembered for seven.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             durability: Durability::default(),
             max_inline_bytes: INLINE_BYTES_DEFAULT,
             result_ttl: DAY,
+            letter_ttl: 30 * DAY,
             tombstone_ttl: 7 * DAY,
             readers: READERS_DEFAULT,
         }

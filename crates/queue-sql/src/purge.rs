@@ -6,19 +6,21 @@ use cresset_task::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::files::FileName;
+use crate::letters;
 use crate::queries;
 
 /// The most records one purge removes: about 10 ms of the writer's time.
 pub const PURGE_ROWS_MAX: usize = 1_000;
 
 /// The most bytes of inputs and outcomes one purge removes: freeing pages takes time too.
-const PURGE_BYTES_MAX: i64 = 32 * 1024 * 1024;
+pub(crate) const PURGE_BYTES_MAX: i64 = 32 * 1024 * 1024;
 
 /// How long things are kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ttl {
     pub(crate) results: Duration,
     pub(crate) tombstones: Duration,
+    pub(crate) letters: Duration,
 }
 
 /// What one purge removed.
@@ -29,10 +31,15 @@ pub(crate) struct Purged {
     pub(crate) files: Vec<FileName>,
 }
 
-/// One chunk: finished tasks first, then, with what is left of the chunk, the memory of purged ids.
+/// One chunk: finished tasks first, then, with what is left of the chunk, dead letters and the memory of purged ids.
 pub(crate) fn purge(conn: &Connection, now: Timestamp, ttl: Ttl) -> rusqlite::Result<Purged> {
     let mut files = Vec::new();
-    let removed = purge_tasks(conn, now, before(now, ttl.results), &mut files)?;
+    let mut removed = purge_tasks(conn, now, before(now, ttl.results), &mut files)?;
+    if removed < PURGE_ROWS_MAX {
+        let letters = letters::purge(conn, before(now, ttl.letters), PURGE_ROWS_MAX - removed)?;
+        removed += letters.count;
+        files.extend(letters.files);
+    }
     let forgotten = conn.prepare_cached(queries::FORGET)?.execute(params![
         before(now, ttl.tombstones),
         (PURGE_ROWS_MAX.saturating_sub(removed)) as i64

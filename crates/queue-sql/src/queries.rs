@@ -4,7 +4,7 @@
 //! a second statement.
 
 /// Statements kept compiled on a connection: all of them.
-pub(crate) const CACHED_MAX: usize = 48;
+pub(crate) const CACHED_MAX: usize = 64;
 
 pub(crate) const SUBMIT_TASK: &str = include_str!("../sql/submit_task.sql");
 pub(crate) const SUBMIT_INPUT: &str = include_str!("../sql/submit_input.sql");
@@ -41,5 +41,16 @@ pub(crate) const HISTORY_ADD: &str = include_str!("../sql/history_add.sql");
 pub(crate) const HISTORY_TRIM: &str = include_str!("../sql/history_trim.sql");
 pub(crate) const FETCH_HISTORY: &str = include_str!("../sql/fetch_history.sql");
 pub(crate) const PURGE_HISTORY: &str = include_str!("../sql/purge_history.sql");
+pub(crate) const LETTER_ADD: &str = include_str!("../sql/letter_add.sql");
+pub(crate) const LETTER_ONE: &str = include_str!("../sql/letter_one.sql");
+pub(crate) const LETTER_LIST: &str = include_str!("../sql/letter_list.sql");
+pub(crate) const LETTER_LIST_MODEL: &str = include_str!("../sql/letter_list_model.sql");
+pub(crate) const LETTER_INPUT: &str = include_str!("../sql/letter_input.sql");
+pub(crate) const LETTER_REPLAYED: &str = include_str!("../sql/letter_replayed.sql");
+pub(crate) const LETTER_REPLAY: &str = include_str!("../sql/letter_replay.sql");
+pub(crate) const LETTER_DOOMED: &str = include_str!("../sql/letter_doomed.sql");
+pub(crate) const LETTER_DOOMED_ONE: &str = include_str!("../sql/letter_doomed_one.sql");
+pub(crate) const LETTER_REMOVE: &str = include_str!("../sql/letter_remove.sql");
+pub(crate) const REPLAY_MARK: &str = include_str!("../sql/replay_mark.sql");
 pub(crate) const COUNT_QUEUED: &str = include_str!("../sql/count_queued.sql");
 pub(crate) const COUNT_CLIENTS: &str = include_str!("../sql/count_clients.sql");

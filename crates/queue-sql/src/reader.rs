@@ -1,4 +1,4 @@
-//! Reading threads: `fetch`, `position` and `recall`, each query one snapshot of what is committed.
+//! Reading threads: `fetch`, `position`, `recall` and what is asked of dead letters, each query one snapshot of what is committed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +12,7 @@ use crate::error::StoreError;
 use crate::files::{Files, Part};
 use crate::idempotency::recall;
 use crate::inbox::{Outlet, Received};
+use crate::letters::{self, LetterRead};
 use crate::open::model_of;
 use crate::place::Found;
 use crate::queries;
@@ -30,6 +31,7 @@ pub(crate) enum Read {
         id: TaskId,
         reply: oneshot::Sender<Result<Option<u64>, QueueError>>,
     },
+    Letters(LetterRead),
     Recall {
         model: ModelName,
         idempotency: Idempotency,
@@ -50,6 +52,7 @@ pub(crate) fn run(conn: &Connection, files: &Files, inbox: &Arc<Mutex<Outlet<Rea
             Received::Work(Read::Position { id, reply }) => {
                 let _gone = reply.send(position(conn, id).map_err(|e| e.into_queue("position")));
             }
+            Received::Work(Read::Letters(read)) => letters::answer(conn, files, read),
             Received::Work(Read::Recall {
                 model,
                 idempotency,
@@ -110,6 +113,7 @@ struct Row {
     expires_at: Option<i64>,
     retries: u32,
     seq: i64,
+    replay_of: Option<[u8; 16]>,
 }
 
 /// A row and its history as they were at one moment: a task that ends between the two reads would else be shown as one that
@@ -151,6 +155,7 @@ fn query_row(conn: &Connection, id: TaskId) -> rusqlite::Result<Option<Row>> {
                 expires_at: row.get(15)?,
                 retries: row.get(16)?,
                 seq: row.get(17)?,
+                replay_of: row.get(18)?,
             })
         })
         .optional()
@@ -200,6 +205,7 @@ impl Row {
             priority: self.priority,
             metadata: self.metadata.map(Into::into),
             version: self.version,
+            replay_of: self.replay_of.map(TaskId::from_bytes),
             outcome,
         })
     }

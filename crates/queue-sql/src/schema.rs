@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../sql/migrations/0004_time_and_ends.sql"),
     include_str!("../sql/migrations/0005_files.sql"),
     include_str!("../sql/migrations/0006_client.sql"),
+    include_str!("../sql/migrations/0007_dead_letters.sql"),
 ];
 
 /// Lays the schema into a new, empty database.

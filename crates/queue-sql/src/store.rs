@@ -5,21 +5,23 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use cresset_queue::{
     Broker, Cancelled, Capabilities, Completion, Depth, Expiries, Finished, Idempotency, Lease, LeaseRequest,
     Load, Lookup, NewTask, QueueError, QueueErrorKind, Release, ResultStore, Retry, Submitted,
 };
-use cresset_task::{ClientKey, ModelName, TaskId, Timestamp};
+use cresset_task::{ClientKey, ModelName, Payload, TaskId, Timestamp};
 use tokio::sync::{oneshot, watch};
 
 use crate::checkpoint::Checkpoints;
 use crate::codec::{Content, state_after, state_number};
 use crate::connect;
-use crate::depth::{Depths, Owner};
+use crate::depth::Depths;
 use crate::error::StoreError;
 use crate::files::{Files, Janitor, Part};
 use crate::group::Groups;
 use crate::inbox::{Inbox, inbox};
+use crate::letters;
 use crate::op::{Ending, Op, Slot, Submission};
 use crate::open::{self, Opened};
 use crate::options::{Durability, SqliteOptions};
@@ -104,6 +106,22 @@ impl SqliteStore {
         placed.map_err(|e| e.into_queue(operation))
     }
 
+    /// A task with its input where its row will have it.
+    pub(crate) async fn placed(
+        &self,
+        operation: &'static str,
+        mut task: NewTask,
+    ) -> Result<Submission, QueueError> {
+        let payload = std::mem::replace(&mut task.payload, Payload::Json(Bytes::new()));
+        let weight = payload.weight();
+        let contents = vec![(task.id, Content::Payload(payload))];
+        let placed = self.place(operation, Part::Input, contents).await?;
+        let input = placed.into_iter().next();
+        input
+            .map(|input| Submission::new(task, weight, input))
+            .ok_or_else(|| self.ended(operation))
+    }
+
     pub(crate) async fn write<T>(
         &self,
         operation: &'static str,
@@ -116,7 +134,7 @@ impl SqliteStore {
         reply.await.map_err(|_| self.ended(operation))?
     }
 
-    async fn read<T>(
+    pub(crate) async fn read<T>(
         &self,
         operation: &'static str,
         read: impl FnOnce(oneshot::Sender<Result<T, QueueError>>) -> Read,
@@ -148,6 +166,7 @@ fn start(options: &SqliteOptions) -> Result<SqliteStore, StoreError> {
     let ttl = Ttl {
         results: options.result_ttl,
         tombstones: options.tombstone_ttl,
+        letters: options.letter_ttl,
     };
 
     let (writer, writer_outlet) = inbox(GROUP_OPS_MAX);
@@ -240,47 +259,16 @@ impl Broker for SqliteStore {
     }
 
     async fn submit(&self, task: NewTask) -> Result<Submitted, QueueError> {
-        let weight = task.payload.weight();
-        let content = Content::Payload(task.payload);
         // Asked first, so that a large payload that is sent again is not written again for nothing.
         if let Some(idempotency) = &task.idempotency
-            && self.files().is_large(&content)
+            && task.payload.weight() > self.files().inline_max()
             && let Some(known) = self.recall(&task.model, idempotency).await?
         {
             return Ok(known);
         }
-        let placed = self
-            .place("submit", Part::Input, vec![(task.id, content)])
-            .await?;
-        let Some(input) = placed.into_iter().next() else {
-            return Err(self.ended("submit"));
-        };
-        let submission = Submission {
-            id: task.id,
-            owner: Owner {
-                model: task.model,
-                client: task.client,
-            },
-            priority: task.priority,
-            turn: task.turn,
-            weight: i64::try_from(weight).unwrap_or(i64::MAX),
-            created_at: task.created_at,
-            due_at: task.due_at,
-            expires_at: task.expires_at,
-            metadata: task.metadata,
-            input,
-            idempotency: task.idempotency,
-        };
+        let task = Box::new(self.placed("submit", task).await?);
         let (slot, reply) = Slot::new();
-        self.write(
-            "submit",
-            Op::Submit {
-                task: Box::new(submission),
-                slot,
-            },
-            reply,
-        )
-        .await
+        self.write("submit", Op::Submit { task, slot }, reply).await
     }
 
     async fn recall(
@@ -344,7 +332,14 @@ impl Broker for SqliteStore {
 #[async_trait]
 impl ResultStore for SqliteStore {
     async fn finish(&self, completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError> {
-        let (ends, contents): (Vec<_>, Vec<_>) = completions.into_iter().map(ending).unzip();
+        let (mut ends, mut contents) = (Vec::new(), Vec::new());
+        for mut completion in completions {
+            let evidence = completion.evidence.take().map(|e| letters::encode(*e));
+            let evidence = evidence.transpose().map_err(|e| e.into_queue("finish"))?;
+            let (end, content) = ending(completion, evidence);
+            ends.push(end);
+            contents.push(content);
+        }
         let placed = self.place("finish", Part::Outcome, contents).await?;
         let endings = ends
             .into_iter()
@@ -389,7 +384,10 @@ impl ResultStore for SqliteStore {
 }
 
 /// What is to be recorded once it is known where the outcome is; and the outcome.
-fn ending(completion: Completion) -> (impl FnOnce(Kept) -> Ending, (TaskId, Content)) {
+fn ending(
+    completion: Completion,
+    evidence: Option<String>,
+) -> (impl FnOnce(Kept) -> Ending, (TaskId, Content)) {
     let Completion {
         id,
         attempt,
@@ -398,6 +396,7 @@ fn ending(completion: Completion) -> (impl FnOnce(Kept) -> Ending, (TaskId, Cont
         outcome,
         version,
         finished_at,
+        evidence: _,
     } = completion;
     let state = state_number(state_after(&outcome));
     let end = move |outcome| Ending {
@@ -409,6 +408,7 @@ fn ending(completion: Completion) -> (impl FnOnce(Kept) -> Ending, (TaskId, Cont
         version,
         finished_at,
         outcome,
+        evidence,
     };
     (end, (id, Content::Outcome(outcome)))
 }

@@ -311,6 +311,7 @@ async fn a_database_of_schema_1_opens() {
         priority: 5,
         metadata: Some(b"{\"order\":17}"[..].into()),
         version: None,
+        replay_of: None,
         outcome: None,
     };
     assert_eq!(

@@ -1,5 +1,5 @@
-//! The two ports of durable work: [`Broker`], where queued tasks live, and [`ResultStore`], where states and results
-//! live. Their promises are written above the traits; [`conformance`] (feature `conformance`) holds every
+//! The ports of durable work: [`Broker`], where queued tasks live, [`ResultStore`], where states and results live, and
+//! [`DeadLetters`], where inputs are kept that took a model's process down. Their promises are written above the traits; [`conformance`] (feature `conformance`) holds every
 //! implementation to them.
 //!
 //! A SQL engine is both at once ([`Capabilities::one_transaction`]): completing a task writes the result and leaves the
@@ -8,6 +8,7 @@
 mod broker;
 mod error;
 mod idempotency;
+mod letters;
 mod results;
 mod revoke;
 mod turn;
@@ -18,11 +19,12 @@ pub mod conformance;
 pub use broker::{Broker, Capabilities, Depth, Lease, LeaseRequest, Load, NewTask, POSITION_MAX, Release};
 pub use error::{QueueError, QueueErrorKind};
 pub use idempotency::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, Submitted};
+pub use letters::{DeadLetters, LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery, Replayed};
 pub use results::{Completion, Finished, Lookup, ResultStore, Retry};
 pub use revoke::{Cancelled, Expiries};
 pub use turn::Turn;
 
-/// One backend that is broker and result store at once.
-pub trait Backend: Broker + ResultStore {}
+/// One backend that is everything at once.
+pub trait Backend: Broker + ResultStore + DeadLetters {}
 
-impl<T: Broker + ResultStore> Backend for T {}
+impl<T: Broker + ResultStore + DeadLetters> Backend for T {}

@@ -1,7 +1,7 @@
 //! The port to where states and results live.
 
 use async_trait::async_trait;
-use cresset_task::{Attempt, Outcome, Redelivery, TaskId, TaskRecord, Timestamp};
+use cresset_task::{Attempt, Evidence, Outcome, Redelivery, TaskId, TaskRecord, Timestamp};
 
 use crate::error::QueueError;
 use crate::revoke::{Cancelled, Expiries};
@@ -24,6 +24,8 @@ pub struct Completion {
     pub version: Option<String>,
     /// When.
     pub finished_at: Timestamp,
+    /// How the input took its process down, if that is how it ended: it is kept as a dead letter then.
+    pub evidence: Option<Box<Evidence>>,
 }
 
 /// A task that failed and is to be tried again.

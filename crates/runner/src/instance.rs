@@ -20,9 +20,10 @@ use tokio::time::Instant;
 use crate::channel::{Channel, ChannelError};
 use crate::layout::Regions;
 use crate::logs::Logs;
+use crate::memory::Resident;
 use crate::place::{Given, LifeId, Place};
 use crate::pool::Shared;
-use crate::port::{DownReason, JobEnd, PoolEvent, RecycleReason, Timing};
+use crate::port::{DownReason, JobEnd, PoolEvent, RecycleReason, Scene, Timing};
 use crate::slab::Slab;
 use crate::spawn::{End, Process};
 use crate::wire::{Kind, Note, Returns, WireError};
@@ -129,6 +130,7 @@ struct Instance<'a> {
     /// It has said that it begins nothing more.
     is_leaving: bool,
     notes: usize,
+    resident: Resident,
 }
 
 /// Runs one instance from beginning to end.
@@ -159,6 +161,8 @@ pub(crate) async fn live(
 impl Instance<'_> {
     async fn end(mut self, finish: Finish) -> Life {
         self.place.close(self.id);
+        // Of one that is still there, to be killed.
+        self.resident.look();
         let ready_for = self.ready_since.map(|since| since.elapsed());
         let mut reason = match finish {
             Finish::Died => None,
@@ -253,9 +257,18 @@ impl Instance<'_> {
     async fn lose_jobs(&mut self, reason: &DownReason) {
         let blame = *reason != DownReason::Stopped && !self.is_leaving;
         for (batch, running) in self.flights.lose(self.jobs.take()) {
+            let suspect = blame && running;
+            let scene = match suspect {
+                true => Some(Box::new(Scene {
+                    resident_bytes: self.resident.seen(),
+                    last_lines: self.logs.newest().await,
+                })),
+                false => None,
+            };
             let end = JobEnd::Lost {
                 reason: reason.clone(),
-                suspect: blame && running,
+                suspect,
+                scene,
             };
             self.announce(batch, end, Timing::default()).await;
         }

@@ -31,5 +31,5 @@ pub use env::{EnvError, EnvInfo, EnvKey, EnvManager};
 pub use pool::{OnProgress, Pool, PoolOptions};
 pub use port::{
     DownReason, Executor, InstanceState, InstanceStatus, ItemEnd, Job, JobEnd, NotTaken, PoolEvent,
-    PoolState, PoolStatus, RecycleReason, Replacement, Timing,
+    PoolState, PoolStatus, RecycleReason, Replacement, Scene, Timing,
 };

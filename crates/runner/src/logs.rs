@@ -27,6 +27,8 @@ const KEPT: usize = 50;
 const READ_CHUNK: usize = 16 * 1024;
 /// How long to wait for the last lines of an instance that is gone: a process that it left behind may hold the pipe.
 const LAST_LINES_WAIT: Duration = Duration::from_millis(500);
+/// The same, while jobs wait to be run again.
+const NEWEST_WAIT: Duration = Duration::from_millis(50);
 
 /// Cuts a stream of bytes into lines of bounded length. A carriage return ends a line too: progress bars use it.
 #[derive(Debug, Default)]
@@ -137,6 +139,16 @@ impl Logs {
             readers.spawn(read(source, pipe, kept.clone()));
         }
         Self { readers, kept }
+    }
+
+    /// The newest lines, after a short wait for those that a dead instance has left in its pipes.
+    pub(crate) async fn newest(&mut self) -> Vec<String> {
+        let all = async { while self.readers.join_next().await.is_some() {} };
+        if tokio::time::timeout(NEWEST_WAIT, all).await.is_err() {
+            tracing::debug!("the output of an instance did not end with it");
+        }
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().cloned().collect()
     }
 
     /// Reads what is left after the instance's end, and gives the newest lines.

@@ -1,5 +1,43 @@
 //! How much memory a process holds, as the kernel counts it.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// While an instance works, its memory is looked at this often: often enough to see it grow, and no load.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What was last seen of a process's memory. A dead one has none, so what it had is known only if somebody looked.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    pid: u32,
+    seen: Option<u64>,
+    looked: Instant,
+}
+
+impl Resident {
+    pub(crate) fn of(pid: u32) -> Self {
+        let (seen, looked) = (None, Instant::now());
+        Self { pid, seen, looked }
+    }
+
+    /// Looks now. What was seen before stays when there is nothing to be seen any more.
+    pub(crate) fn look(&mut self) {
+        self.looked = Instant::now();
+        self.seen = resident(self.pid).or(self.seen);
+    }
+
+    /// When to look again.
+    pub(crate) fn next_look(&self) -> Instant {
+        self.looked + LOOK_EVERY
+    }
+
+    /// Bytes, when it was last looked at.
+    pub(crate) fn seen(&self) -> Option<u64> {
+        self.seen
+    }
+}
+
 /// Resident bytes of a process: its own memory, mapped files, and the part of its slab that it has touched. `None` when
 /// it is gone, or the kernel does not say.
 pub(crate) fn resident(pid: u32) -> Option<u64> {

@@ -41,7 +41,18 @@ pub enum JobEnd {
         reason: DownReason,
         /// True for the batch that was running; false for one that waited behind it and is not to blame.
         suspect: bool,
+        /// What is known of the death; only of the suspect.
+        scene: Option<Box<Scene>>,
     },
+}
+
+/// What an instance left when it died.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scene {
+    /// Its resident memory in bytes, when it was last looked at.
+    pub resident_bytes: Option<u64>,
+    /// The newest lines that it printed, oldest first. They are of whatever it ran, not only of its last batch.
+    pub last_lines: Vec<String>,
 }
 
 impl JobEnd {
@@ -55,10 +66,12 @@ impl JobEnd {
             Self::Lost {
                 reason,
                 suspect: true,
+                ..
             } => format!("the model process {reason} while running it"),
             Self::Lost {
                 reason,
                 suspect: false,
+                ..
             } => format!("the model process {reason} before running it"),
         }
     }

@@ -173,6 +173,7 @@ impl FakePool {
             let end = JobEnd::Lost {
                 reason: reason.clone(),
                 suspect: blame_first && behind == 0,
+                scene: None,
             };
             self.emit(PoolEvent::Ended {
                 instance,

@@ -100,6 +100,9 @@ codes! {
     UnknownTask = "unknown_task", 404, 66, "There is no such task",
         "No task with this id was ever accepted here.",
         "Check the id; a submit that was not answered 202 made no task.";
+    UnknownLetter = "unknown_letter", 404, 66, "There is no such dead letter",
+        "No dead letter has this id: the task did not take its process down, or its letter was thrown away or has expired (`store.dead_ttl`).",
+        "Check the id: a letter has the id of its task.";
     ExpiredTask = "expired_task", 410, 66, "The task and its result have expired",
         "The task ended longer ago than results are kept (`results.ttl`).",
         "Fetch results sooner, or raise `results.ttl`.";

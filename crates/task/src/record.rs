@@ -53,6 +53,8 @@ pub struct TaskRecord {
     pub metadata: Option<Bytes>,
     /// The model version that made the outcome.
     pub version: Option<String>,
+    /// The dead letter that this task is a replay of.
+    pub replay_of: Option<TaskId>,
     /// Present exactly when `state` is terminal.
     pub outcome: Option<Outcome>,
 }

@@ -324,6 +324,17 @@ pub const SETTINGS: &[Setting] = &[
          operating system has it, survives a crash of ours and is faster. With `os` the answers say so.",
     ),
     setting(
+        "store.dead_ttl",
+        ["CRESSET_DEAD_TTL", "dead-ttl"],
+        duration!(
+            dead_ttl,
+            Duration::from_secs(1),
+            Duration::from_secs(3650 * 86_400)
+        ),
+        "How long a dead letter is kept: the input of a task that took its process down each time it was tried, with what \
+         is known of how.",
+    ),
+    setting(
         "store.max_inline_bytes",
         ["CRESSET_MAX_INLINE_BYTES", "max-inline-bytes"],
         // Below a page of the database a file costs more than it can save; above, the database itself has a limit.

@@ -69,6 +69,7 @@ fn fill(dir: &Path) {
             outcome: Outcome::Success(lease.payload),
             version: None,
             finished_at: Timestamp::now(),
+            evidence: None,
         };
         store.finish(vec![completion]).await.unwrap();
         store.close().await.unwrap();

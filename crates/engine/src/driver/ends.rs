@@ -36,7 +36,10 @@ impl Driver {
                             queued,
                             compute: timing.compute,
                         }),
-                        Resolution::Failed(failure) => Err(EngineError::Failed(failure)),
+                        // A prediction is stored nowhere, and so is what it died of.
+                        Resolution::Failed(failure) | Resolution::Dead(failure, _) => {
+                            Err(EngineError::Failed(failure))
+                        }
                     };
                     self.served
                         .metrics

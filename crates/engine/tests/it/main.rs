@@ -11,6 +11,7 @@ mod batching;
 mod faults;
 mod house;
 mod idempotency;
+mod letters;
 mod life;
 mod stopping;
 mod store;

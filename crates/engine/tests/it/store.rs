@@ -7,12 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cresset_engine::{Engine, EngineOptions};
 use cresset_queue::{
-    Broker, Cancelled, Capabilities, Completion, Depth, Expiries, Finished, Idempotency, Lease, LeaseRequest,
-    Load, Lookup, NewTask, QueueError, QueueErrorKind, Release, ResultStore, Retry, Submitted,
+    Broker, Cancelled, Capabilities, Completion, DeadLetters, Depth, Expiries, Finished, Idempotency, Lease,
+    LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewTask, QueueError, QueueErrorKind,
+    Release, Replayed, ResultStore, Retry, Submitted,
 };
 use cresset_queue_sql::SqliteStore;
 use cresset_runner::testing::FakePool;
-use cresset_task::{ClientKey, Code, ModelName, State, TaskId, Timestamp};
+use cresset_task::{ClientKey, Code, DeadLetter, ModelName, Payload, State, TaskId, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::house::{LONG, config, echo, store, submission, until};
@@ -102,6 +103,31 @@ impl ResultStore for Moody {
     async fn purge(&self, now: Timestamp) -> Result<usize, QueueError> {
         self.write("purge")?;
         self.store.purge(now).await
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Moody {
+    async fn letters(&self, query: LetterQuery) -> Result<LetterPage, QueueError> {
+        self.store.letters(query).await
+    }
+    async fn letter(&self, id: TaskId) -> Result<Option<DeadLetter>, QueueError> {
+        self.store.letter(id).await
+    }
+    async fn letter_input(&self, id: TaskId) -> Result<Option<Payload>, QueueError> {
+        self.store.letter_input(id).await
+    }
+    async fn replay(&self, letter: TaskId, task: NewTask) -> Result<Replayed, QueueError> {
+        self.write("replay")?;
+        self.store.replay(letter, task).await
+    }
+    async fn discard(&self, id: TaskId) -> Result<bool, QueueError> {
+        self.write("discard")?;
+        self.store.discard(id).await
+    }
+    async fn discard_all(&self, filter: LetterFilter) -> Result<usize, QueueError> {
+        self.write("discard")?;
+        self.store.discard_all(filter).await
     }
 }
 

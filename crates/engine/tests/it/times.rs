@@ -124,6 +124,7 @@ async fn a_cancelled_task_does_not_run_again_when_its_process_dies() {
         JobEnd::Lost {
             reason: DownReason::Exited(3),
             suspect: true,
+            scene: None,
         },
     );
     let job = house.pool.next_job().await;
@@ -189,6 +190,7 @@ async fn why_a_task_ran_more_than_once_is_kept_with_it() {
         JobEnd::Lost {
             reason: DownReason::Exited(3),
             suspect: true,
+            scene: None,
         },
     );
     let job = house.pool.next_job().await;

@@ -191,6 +191,9 @@ pub(crate) struct Task {
     pub(crate) expires_at: Option<String>,
     /// Why it ran more than once, oldest first, the newest 32.
     pub(crate) history: Vec<Redelivery>,
+    /// The dead letter that this task is a replay of.
+    #[schema(required, format = "uuid")]
+    pub(crate) replay_of: Option<String>,
     /// As submitted; 0 unless told.
     pub(crate) priority: i8,
     /// While it is queued: how many tasks of the model go before it, counted up to 10,000.

@@ -20,6 +20,7 @@ fn record(state: State, outcome: Option<Outcome>) -> TaskView {
         priority: -3,
         metadata: Some(Bytes::from_static(br#"{"z": 1, "a": "\u00e9"}"#)),
         version: outcome.is_some().then(|| "7\"".into()),
+        replay_of: None,
         outcome,
     };
     TaskView {

@@ -120,6 +120,7 @@ async fn work(store: SqliteStore, open: Arc<AtomicUsize>) -> Vec<Duration> {
                 outcome: Outcome::Success(Payload::Json(Bytes::from_static(&[b'1'; RESULT_BYTES]))),
                 version: Some("1".into()),
                 finished_at: Timestamp::now(),
+                evidence: None,
             })
             .collect();
         let answers = store.finish(completions).await.unwrap();

@@ -15,9 +15,10 @@ use crate::files::{FileName, FileRef, read_file, shard_name, sync_folder};
 /// References read at a time: a running server's log is held no longer than that takes.
 const CHUNK: i64 = 1_000;
 
-const CHUNKS: [&str; 2] = [
+const CHUNKS: [&str; 3] = [
     "SELECT seq, file, length, checksum FROM inputs WHERE file IS NOT NULL AND seq > ?1 ORDER BY seq LIMIT ?2",
     "SELECT seq, file, length, checksum FROM outcomes WHERE file IS NOT NULL AND seq > ?1 ORDER BY seq LIMIT ?2",
+    "SELECT seq, file, length, checksum FROM letters WHERE file IS NOT NULL AND seq > ?1 ORDER BY seq LIMIT ?2",
 ];
 
 /// Files on their way from a payload folder to another.

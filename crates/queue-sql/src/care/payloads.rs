@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use cresset_task::{State, TaskId};
+use cresset_task::{Evidence, State, TaskId};
 use rusqlite::{Connection, Row, params};
 
 use super::check::Thoroughness;
@@ -24,6 +24,12 @@ const ROWS: &str = "SELECT t.seq, t.id, t.model, t.state, t.weight, t.client, t.
     i.kind, i.bytes, i.file, i.length, i.checksum, o.kind, o.bytes, o.file, o.length, o.checksum
     FROM tasks AS t LEFT JOIN inputs AS i ON i.seq = t.seq LEFT JOIN outcomes AS o ON o.seq = t.seq";
 
+const LETTERS: &str =
+    "SELECT seq, id, model, metadata, evidence, kind, bytes, file, length, checksum FROM letters";
+
+/// What is wrong with a row; the outer error is that it cannot be read from the disk at all.
+type ReadRow = fn(&Row<'_>, &mut Vec<Named>) -> rusqlite::Result<Result<(), String>>;
+
 /// What is to become of a file when it has been found to be damaged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Named {
@@ -31,17 +37,18 @@ pub(super) struct Named {
     kind: u8,
     /// Of the task when it was looked at.
     state: Option<State>,
-    weight: i64,
+    /// Of the input of a task.
+    weight: Option<i64>,
 }
 
 /// Reads every row; the files that they name.
 pub(super) fn read_rows(conn: &Connection, report: &mut Report) -> Vec<Named> {
     let (mut named, mut listed) = (Vec::new(), Listed::default());
-    let mut walk = || -> rusqlite::Result<()> {
-        let mut query = conn.prepare(ROWS)?;
+    let mut walk = |sql, read: ReadRow| -> rusqlite::Result<()> {
+        let mut query = conn.prepare(sql)?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
-            if let Err(why) = read_row(row, &mut named)?
+            if let Err(why) = read(row, &mut named)?
                 && listed.next()
             {
                 report.problem("row", why, ONE_TASK);
@@ -49,7 +56,7 @@ pub(super) fn read_rows(conn: &Connection, report: &mut Report) -> Vec<Named> {
         }
         Ok(())
     };
-    if let Err(error) = walk() {
+    if let Err(error) = walk(ROWS, read_row).and_then(|()| walk(LETTERS, read_letter)) {
         unreadable(report, &error);
     }
     and_more(report, "row", "their rows cannot be read", &listed, ONE_TASK);
@@ -104,9 +111,57 @@ fn read_row(row: &Row<'_>, named: &mut Vec<Named>) -> rusqlite::Result<Result<()
                 file,
                 kind,
                 state,
-                weight,
+                weight: is_input.then_some(weight),
             }),
         }
+    }
+    Ok(Ok(()))
+}
+
+/// The same of a dead letter.
+fn read_letter(row: &Row<'_>, named: &mut Vec<Named>) -> rusqlite::Result<Result<(), String>> {
+    let Ok(id) = row.get::<_, [u8; 16]>(1).map(TaskId::from_bytes) else {
+        let seq = row.get::<_, i64>(0)?;
+        return Ok(Err(format!("dead letter number {seq} has no id")));
+    };
+    let wrong = |why: String| Err(format!("the dead letter of task {id}: {why}"));
+    let read = || -> rusqlite::Result<_> {
+        Ok((
+            row.get_ref(2)?.as_str()?,
+            row.get_ref(3)?.as_blob_or_null()?,
+            row.get_ref(4)?.as_str()?,
+            Found::read(row, 5, id, Part::Input)?,
+        ))
+    };
+    let (model, metadata, evidence, input) = match read() {
+        Ok(columns) => columns,
+        // A column with what no program of ours writes there.
+        Err(error) if error.sqlite_error_code().is_none() => return Ok(wrong(chain(&error))),
+        Err(error) => return Err(error),
+    };
+    if let Err(error) = model_of(model) {
+        return Ok(wrong(error.to_string()));
+    }
+    if metadata.is_some_and(|text| !is_json(text)) {
+        return Ok(wrong("its metadata is not JSON".into()));
+    }
+    if let Err(error) = serde_json::from_str::<Evidence>(evidence) {
+        return Ok(wrong(format!("its evidence cannot be read: {error}")));
+    }
+    match input {
+        None => {}
+        Some(Found::Misnamed) => return Ok(wrong("its input names no file of its own".into())),
+        Some(Found::Row(stored)) => {
+            if let Err(why) = decode(&stored, None, None) {
+                return Ok(wrong(format!("its input {why}")));
+            }
+        }
+        Some(Found::File { kind, file }) => named.push(Named {
+            file,
+            kind,
+            state: None,
+            weight: None,
+        }),
     }
     Ok(Ok(()))
 }
@@ -194,8 +249,7 @@ fn check_file(folder: &Path, named: &Named, thoroughness: Thoroughness) -> Resul
         kind: named.kind,
         bytes,
     };
-    let weight = (file.name.part == Part::Input).then_some(named.weight);
-    decode(&stored, named.state, weight).map_err(|why| format!("its file {} {why}", file.name))
+    decode(&stored, named.state, named.weight).map_err(|why| format!("its file {} {why}", file.name))
 }
 
 /// Asks the database as it is now.

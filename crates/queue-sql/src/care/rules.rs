@@ -47,9 +47,10 @@ const RULES: &[Rule] = &[
     },
     Rule {
         what: "no_input",
-        says: "has no input",
+        says: "has not ended, and its input is missing",
         remedy: ONE_TASK,
-        sql: "SELECT seq, id, NULL FROM tasks WHERE seq NOT IN (SELECT seq FROM inputs)",
+        // That of one that ended may have gone with its dead letter.
+        sql: "SELECT seq, id, NULL FROM tasks WHERE state < 3 AND seq NOT IN (SELECT seq FROM inputs)",
     },
     Rule {
         what: "no_task",
@@ -99,7 +100,10 @@ const RULES: &[Rule] = &[
         sql: "SELECT t.seq, t.id, NULL FROM (SELECT * FROM inputs UNION ALL SELECT * FROM outcomes) AS p
             JOIN tasks AS t ON t.seq = p.seq
             WHERE (p.file IS NULL) <> (p.length IS NULL) OR (p.file IS NULL) <> (p.checksum IS NULL)
-                OR (p.file IS NOT NULL AND length(p.bytes) > 0)",
+                OR (p.file IS NOT NULL AND length(p.bytes) > 0)
+            UNION ALL SELECT seq, id, 'its dead letter' FROM letters
+            WHERE (file IS NULL) <> (length IS NULL) OR (file IS NULL) <> (checksum IS NULL)
+                OR (file IS NOT NULL AND length(bytes) > 0)",
     },
 ];
 

@@ -23,7 +23,17 @@ const BREACHES: &[(&str, &str)] = &[
         "outcome_without_end",
         "INSERT INTO outcomes (seq, kind, bytes) SELECT seq, 0, x'31' FROM tasks WHERE state = 0 LIMIT 1",
     ),
-    ("no_input", "DELETE FROM inputs WHERE seq = 2"),
+    (
+        "no_input",
+        "DELETE FROM inputs WHERE seq = (SELECT min(seq) FROM tasks WHERE state = 0)",
+    ),
+    ("row", "UPDATE letters SET evidence = '{}'"),
+    ("row", "UPDATE letters SET bytes = x'5b' WHERE file IS NULL"),
+    ("row", "UPDATE letters SET model = 'Not A Model'"),
+    (
+        "file_columns",
+        "UPDATE letters SET length = NULL WHERE file IS NOT NULL",
+    ),
     (
         "no_task",
         "INSERT INTO history (seq, attempt, at, reason) VALUES (9999, 1, 1, 'x')",

@@ -13,7 +13,7 @@ use cresset_queue::{
 use cresset_queue_sql::care::{self, Permissions, Report, Restored, Thoroughness};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_task::{
-    Code, Failure, ModelName, Outcome, Payload, Redelivery, State, TaskId, TaskRecord, Timestamp,
+    Code, Evidence, Failure, ModelName, Outcome, Payload, Redelivery, State, TaskId, TaskRecord, Timestamp,
 };
 
 /// Above this a payload is in a file.
@@ -69,6 +69,16 @@ pub(crate) async fn lease(store: &SqliteStore, max_tasks: usize) -> Vec<Lease> {
     store.lease(request).await.unwrap()
 }
 
+fn evidence() -> Box<Evidence> {
+    Box::new(Evidence {
+        cause: "exit".into(),
+        reason: "exited with status 3".into(),
+        tried: 3,
+        resident_bytes: Some(1 << 30),
+        log: vec!["about to exit".into()],
+    })
+}
+
 pub(crate) async fn finish(store: &SqliteStore, lease: &Lease, outcome: Outcome) {
     let completion = Completion {
         id: lease.id,
@@ -79,6 +89,7 @@ pub(crate) async fn finish(store: &SqliteStore, lease: &Lease, outcome: Outcome)
             at: at(3),
             reason: "it was tried once more".into(),
         }],
+        evidence: matches!(outcome, Outcome::Failure(_)).then(evidence),
         outcome,
         version: Some("7".into()),
         finished_at: at(4),

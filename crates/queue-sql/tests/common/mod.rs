@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use self::folder::{beside, payload_files};
 
 const RESULT_TTL: Duration = Duration::from_secs(100);
+const LETTER_TTL: Duration = Duration::from_secs(1_000);
 const TOMBSTONE_TTL: Duration = Duration::from_secs(300);
 
 /// Stores in folders that go with the harness.
@@ -50,6 +51,7 @@ impl SqliteHarness {
             durability: self.durability,
             max_inline_bytes: self.max_inline_bytes,
             result_ttl: RESULT_TTL,
+            letter_ttl: LETTER_TTL,
             tombstone_ttl: TOMBSTONE_TTL,
             ..SqliteOptions::at(self.path())
         };
@@ -78,6 +80,10 @@ impl Harness for SqliteHarness {
 
     fn result_ttl(&self) -> Duration {
         RESULT_TTL
+    }
+
+    fn letter_ttl(&self) -> Duration {
+        LETTER_TTL
     }
 
     fn tombstone_ttl(&self) -> Duration {

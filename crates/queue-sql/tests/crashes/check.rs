@@ -67,6 +67,7 @@ impl<'a> Image<'a> {
                 },
                 version: None,
                 finished_at: at(0),
+                evidence: None,
             };
             assert_eq!(
                 store.finish(vec![late]).await.unwrap(),

@@ -229,6 +229,7 @@ impl Life {
                 outcome,
                 version: None,
                 finished_at,
+                evidence: None,
             });
         }
         let finished = self.store.finish(completions).await.unwrap();

@@ -209,6 +209,7 @@ impl<'a> Life<'a> {
             outcome: Outcome::Success(Payload::Json(vec![b'2'; bytes].into())),
             version: None,
             finished_at: at(3),
+            evidence: None,
         };
         let finished = self
             .ask(&[lease.id], async |store| {

@@ -103,6 +103,7 @@ impl House {
             outcome,
             version: None,
             finished_at: Timestamp::from_micros(3),
+            evidence: None,
         };
         self.store.finish(vec![completion]).await.unwrap()[0]
     }

@@ -71,6 +71,9 @@ impl Harness for Shared {
     fn result_ttl(&self) -> Duration {
         self.0.result_ttl()
     }
+    fn letter_ttl(&self) -> Duration {
+        self.0.letter_ttl()
+    }
     fn tombstone_ttl(&self) -> Duration {
         self.0.tombstone_ttl()
     }
@@ -155,6 +158,7 @@ async fn end_all_and_purge(store: &SqliteStore) {
             outcome: Outcome::Success(lease.payload),
             version: None,
             finished_at: Timestamp::now(),
+            evidence: None,
         });
         store.finish(ends.collect()).await.unwrap();
     }

@@ -225,6 +225,7 @@ async fn work_until_killed(database: &Path) {
                         outcome: Outcome::Success(lease.payload.clone()),
                         version: None,
                         finished_at: Timestamp::now(),
+                        evidence: None,
                     })
                     .collect();
                 let answers = store.finish(completions).await.unwrap();

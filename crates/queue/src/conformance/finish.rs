@@ -112,6 +112,7 @@ pub(super) async fn only_the_holder_of_the_lease_ends_a_task(world: World) {
         },
         version: None,
         finished_at: at(5),
+        evidence: None,
     };
     assert_eq!(
         world.finish(claim(0)).await,

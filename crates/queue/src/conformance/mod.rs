@@ -1,6 +1,6 @@
 //! One suite for every implementation of the ports.
 //!
-//! The promises above [`Broker`](crate::Broker) and [`ResultStore`](crate::ResultStore) are only worth what checks
+//! The promises above the traits of this crate are only worth what checks
 //! them. [`conformance_suite!`](crate::conformance_suite) turns the one table below into a test per case, so an
 //! implementation cannot forget one; a case that is not in the table does not compile without a warning.
 //!
@@ -28,6 +28,7 @@ mod finish;
 mod idempotency;
 mod later;
 mod lease;
+mod letters;
 mod model;
 mod order;
 mod random;
@@ -63,6 +64,9 @@ pub trait Harness: Send + Sync {
 
     /// How long the store keeps finished tasks.
     fn result_ttl(&self) -> Duration;
+
+    /// How long the store keeps dead letters: longer than finished tasks.
+    fn letter_ttl(&self) -> Duration;
 
     /// How long a purged id answers `Expired`.
     fn tombstone_ttl(&self) -> Duration;
@@ -206,6 +210,21 @@ table! { $
         a_probe_of_a_working_store_changes_nothing,
         what_a_client_has_queued_is_counted_through_every_operation,
         what_a_client_has_queued_is_counted_after_a_crash,
+    }
+    letters {
+        a_guilty_task_leaves_a_letter_with_its_evidence_and_its_input,
+        an_end_without_evidence_or_too_late_leaves_no_letter,
+        a_letter_and_its_input_survive_a_crash,
+        a_letter_outlives_its_task_for_its_own_time,
+        letters_are_listed_newest_first_page_by_page,
+        a_replay_is_a_new_task_that_says_what_it_replays,
+        of_many_replays_exactly_one_makes_a_task,
+        a_replayed_letter_answers_with_its_task_for_ever,
+        what_is_no_letter_is_not_replayed,
+        letters_are_thrown_away_by_id_by_model_and_by_age,
+        a_letter_thrown_away_leaves_its_replay,
+        what_a_letter_keeps_of_a_log_is_bounded,
+        a_discard_is_bounded_and_ends_with_zero,
     }
     close {
         a_closed_store_answers_closed,

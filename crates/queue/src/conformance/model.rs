@@ -56,6 +56,7 @@ impl Model {
             priority: new.priority,
             metadata: new.metadata.clone(),
             version: None,
+            replay_of: None,
             outcome: None,
         };
         self.tasks.push(Known {

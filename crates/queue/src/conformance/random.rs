@@ -216,6 +216,7 @@ impl Life {
                 outcome,
                 version,
                 finished_at: self.now,
+                evidence: None,
             }));
         }
         let wanted: Vec<_> = completions

@@ -254,6 +254,7 @@ pub(super) fn ended(lease: &Lease, outcome: Outcome, finished_at: Timestamp) -> 
         outcome,
         version: Some("3".into()),
         finished_at,
+        evidence: None,
     }
 }
 

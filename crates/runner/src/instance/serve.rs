@@ -38,6 +38,7 @@ enum Step {
     Died,
     BatchLate,
     StopLate,
+    LookAtMemory,
     StopOrder,
     Look,
     Kill,
@@ -75,6 +76,7 @@ impl Instance<'_> {
                 Phase::Draining => [order, self.leave_by].into_iter().flatten().min(),
                 Phase::Terminating(until) => Some(until),
             };
+            let look = (!self.flights.none_sent()).then(|| self.resident.next_look());
             let takes_jobs = self.flights.waiting.len() < SLOTS;
             let step = tokio::select! {
                 frame = self.channel.next() => Step::Frame(frame),
@@ -82,6 +84,7 @@ impl Instance<'_> {
                 () = self.process.died() => Step::Died,
                 () = at(batch_late) => Step::BatchLate,
                 () = at(stop_late) => Step::StopLate,
+                () = at(look) => Step::LookAtMemory,
                 // Fails only without a sender, and `shared` holds it.
                 _ = stop.changed() => Step::StopOrder,
                 () = at(self.wear.look_at()) => Step::Look,
@@ -104,6 +107,7 @@ impl Instance<'_> {
                 Step::Died => return Err(Finish::Died),
                 Step::BatchLate => self.on_late(limit).await?,
                 Step::StopLate => self.on_stop_late()?,
+                Step::LookAtMemory => self.resident.look(),
                 Step::StopOrder => {}
                 Step::Kill => return Err(Finish::Kill(DownReason::Stopped)),
             }

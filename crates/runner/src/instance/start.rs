@@ -14,6 +14,7 @@ use crate::channel::{Channel, Frame};
 use crate::launch::launch;
 use crate::layout::{Regions, SLOTS};
 use crate::logs::Logs;
+use crate::memory::Resident;
 use crate::place::{LifeId, Place};
 use crate::pool::Shared;
 use crate::port::{DownReason, PoolEvent};
@@ -91,6 +92,7 @@ pub(super) async fn start<'a>(
         id,
         tell,
         logs: Logs::start(&config.name, place.id, started.stdout, started.stderr),
+        resident: Resident::of(started.process.pid()),
         process: started.process,
         channel,
         flights: Flights::new(slab.is_some()),
@@ -169,6 +171,7 @@ impl Instance<'_> {
             () = stopping(self.shared) => return Err(Finish::Kill(DownReason::Stopped)),
         };
         self.ready_since = Some(Instant::now());
+        self.resident.look();
         self.shared.note_ready();
         self.jobs = Some(opened.jobs);
         self.tell.send_replace(News::Up);

@@ -74,7 +74,8 @@ async fn a_killed_instance_blames_the_first_job_only_and_ends_all_before_it_is_d
             end,
             JobEnd::Lost {
                 reason: DownReason::Exited(3),
-                suspect: blame
+                suspect: blame,
+                scene: None,
             }
         );
     }

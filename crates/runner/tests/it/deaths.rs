@@ -148,7 +148,7 @@ async fn what_lies_behind_the_last_answer_of_a_lost_device_is_not_blamed() {
     assert_eq!(batch, broken);
     let (batch, end, _) = it.ended().await;
     assert_eq!(batch, behind);
-    let JobEnd::Lost { reason, suspect } = end else {
+    let JobEnd::Lost { reason, suspect, .. } = end else {
         panic!("{end:?}")
     };
     assert_eq!((reason, suspect), (DownReason::Exited(75), false));
@@ -221,6 +221,61 @@ async fn each_misbehaviour_in_a_batch_has_its_reason() {
         assert!(expected(&it.down().await), "{order}");
         assert!(!is_alive(pid), "{order}");
         it.up().await;
+        stop(it).await;
+    }
+}
+
+#[tokio::test]
+async fn a_death_leaves_its_last_lines_and_the_memory_it_had() {
+    for (order, reason) in [
+        (
+            r#"{"do":"exit","status":3,"say":"about to leave"}"#,
+            DownReason::Exited(3),
+        ),
+        (
+            r#"{"do":"hang","say":"about to leave"}"#,
+            DownReason::Hung(Duration::from_secs(1)),
+        ),
+    ] {
+        let mut it = Fixture::new(|dir| {
+            let mut config = object_model(dir);
+            config.limits.timeout = Duration::from_secs(1);
+            config
+        });
+        it.up().await;
+        it.order(order);
+        it.order("2");
+        let (_, end, _) = it.ended().await;
+        let JobEnd::Lost {
+            reason: why,
+            suspect: true,
+            scene: Some(scene),
+        } = end
+        else {
+            panic!("{end:?}")
+        };
+        assert_eq!(why, reason);
+        assert_eq!(
+            scene.last_lines.last().map(String::as_str),
+            Some("about to leave")
+        );
+        // A Python that does nothing has some megabytes.
+        assert!(
+            scene.resident_bytes.is_some_and(|bytes| bytes > 1 << 20),
+            "{scene:?}"
+        );
+        let (_, end, _) = it.ended().await;
+        assert!(
+            matches!(
+                end,
+                JobEnd::Lost {
+                    suspect: false,
+                    scene: None,
+                    ..
+                }
+            ),
+            "{end:?}"
+        );
         stop(it).await;
     }
 }

@@ -56,6 +56,7 @@ async fn past_the_grace_jobs_are_lost_without_blame() {
     let lost = JobEnd::Lost {
         reason: DownReason::Stopped,
         suspect: false,
+        scene: None,
     };
     assert_eq!(ends(&events), [&lost, &lost]);
 }
@@ -115,7 +116,8 @@ async fn killing_does_not_wait_for_jobs() {
         end,
         JobEnd::Lost {
             reason: DownReason::Stopped,
-            suspect: false
+            suspect: false,
+            scene: None,
         }
     );
     assert_eq!(it.down().await, DownReason::Stopped);
@@ -134,6 +136,7 @@ async fn a_crash_while_stopping_is_still_a_crash_for_its_job() {
         JobEnd::Lost {
             reason: DownReason::Exited(9),
             suspect: true,
+            ..
         },
     ] = ends(&events)[..]
     else {

@@ -224,7 +224,11 @@ impl Fixture {
             let (ended, end, _) = self.ended().await;
             assert_eq!(ended, *batch);
             match &end {
-                JobEnd::Lost { reason, suspect } if why(reason) && *suspect == (i == 0) => {}
+                JobEnd::Lost {
+                    reason,
+                    suspect,
+                    scene,
+                } if scene.is_some() == *suspect && why(reason) && *suspect == (i == 0) => {}
                 other => panic!("batch {i} of {}: {other:?}", batches.len()),
             }
         }

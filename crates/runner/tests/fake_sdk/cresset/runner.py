@@ -116,6 +116,8 @@ def answer_objects(seq, slot, results, batch=None):
 def do(order, seq, batch):
     """Follows an order; gives the item's result, if it gets that far."""
     what = order["do"]
+    if "say" in order:
+        print(order["say"], flush=True)
     if what == "exit":
         os._exit(order["status"])
     if what == "signal":

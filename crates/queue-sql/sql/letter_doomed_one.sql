@@ -1,0 +1,1 @@
+SELECT seq, coalesce(length, length(bytes)), file FROM letters WHERE id = ?1;

@@ -1,0 +1,1 @@
+SELECT kind, bytes, file, length, checksum FROM letters WHERE id = ?1;

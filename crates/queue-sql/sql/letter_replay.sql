@@ -1,0 +1,1 @@
+UPDATE letters SET replayed_as = ?2 WHERE seq = ?1;

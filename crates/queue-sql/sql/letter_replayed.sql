@@ -1,0 +1,1 @@
+SELECT seq, replayed_as FROM letters WHERE id = ?1;
