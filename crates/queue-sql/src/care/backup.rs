@@ -110,17 +110,11 @@ fn take(database: &Path, draft: &Path) -> Result<Taken, CareError> {
     let copy = draft.join(DATABASE);
     let mut files = Gathering::new(folder_of(database), folder_of(&copy));
     // What is lost by now may only be purged by now; the moment will tell.
-    if Snapshot::take(database)?.schema()? >= FILES_SINCE {
-        files.walk(&crate::connect::reader(database)?)?;
-    }
+    files.walk(&crate::connect::reader(database)?)?;
     for _ in 0..MOMENTS_MAX {
         let snapshot = Snapshot::take(database)?;
         let (at, schema) = (Timestamp::now(), snapshot.schema()?);
-        let walk = if schema >= FILES_SINCE {
-            files.walk(snapshot.conn())?
-        } else {
-            Walk::default()
-        };
+        let walk = files.walk(snapshot.conn())?;
         if is_overtaken(database, &walk)? {
             continue;
         }
@@ -141,9 +135,6 @@ fn take(database: &Path, draft: &Path) -> Result<Taken, CareError> {
         ),
     ))
 }
-
-/// The first schema that names files.
-pub(super) const FILES_SINCE: u32 = 5;
 
 /// True when something is missing only because its task has been purged since the moment of the walk.
 fn is_overtaken(database: &Path, walk: &Walk) -> Result<bool, StoreError> {

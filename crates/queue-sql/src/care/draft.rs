@@ -80,16 +80,16 @@ impl Draft {
     }
 
     /// Everything in it is on stable storage: from now on it is there under this name.
+    ///
+    /// The mark goes after the rename: until then whoever dies leaves a draft that the next one knows for its own, and after it
+    /// a whole folder with an empty file too many.
     pub(super) fn finish(mut self, dest: &Path) -> Result<(), CareError> {
-        let mark = self.path.join(MARK);
-        fs::remove_file(&mark).map_err(CareError::io("cannot remove", &mark))?;
         sync_folder(&self.path)?;
-        if let Err(error) = rename_new(&self.path, dest) {
-            // So that the next one knows it for a draft.
-            let _unmarked = File::create(&mark);
-            return Err(CareError::io("cannot rename the finished draft to", dest)(error));
-        }
+        rename_new(&self.path, dest).map_err(CareError::io("cannot rename the finished draft to", dest))?;
         self.finished = true;
+        let mark = dest.join(MARK);
+        fs::remove_file(&mark).map_err(CareError::io("cannot remove", &mark))?;
+        sync_folder(dest)?;
         sync_folder(parent_of(dest))?;
         Ok(())
     }
@@ -164,4 +164,32 @@ pub(super) fn write_new(path: &Path, mut from: impl Read) -> Result<u64, CareErr
         Ok(bytes)
     };
     write().map_err(CareError::io("cannot write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_that_was_left_at_any_point_before_its_last_name_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, dest) = (dir.path().join("b.partial"), dir.path().join("b"));
+        let mut left = Draft::begin(path.clone()).unwrap();
+        fs::write(path.join("tasks.db"), "whole").unwrap();
+        left.keep();
+        drop(left);
+        let again = Draft::begin(path.clone()).unwrap();
+        assert!(!path.join("tasks.db").exists());
+        fs::write(path.join("tasks.db"), "whole").unwrap();
+        // Something came in its way: it is still a draft of ours.
+        fs::create_dir(&dest).unwrap();
+        fs::write(dest.join("x"), "").unwrap();
+        assert_eq!(again.finish(&dest).unwrap_err().kind, CareErrorKind::InTheWay);
+        fs::remove_dir_all(&dest).unwrap();
+        let last = Draft::begin(path.clone()).unwrap();
+        assert!(Draft::begin(path.clone()).is_err_and(|error| error.kind == CareErrorKind::Busy));
+        last.finish(&dest).unwrap();
+        assert!(!path.exists());
+        assert_eq!(fs::read_dir(&dest).unwrap().count(), 0, "the mark is gone");
+    }
 }

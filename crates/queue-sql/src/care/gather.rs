@@ -11,14 +11,25 @@ use super::draft::write_new;
 use super::error::CareError;
 use crate::error::StoreError;
 use crate::files::{FileName, FileRef, read_file, shard_name, sync_folder};
+use crate::schema;
 
 /// References read at a time: a running server's log is held no longer than that takes.
 const CHUNK: i64 = 1_000;
 
-const CHUNKS: [&str; 3] = [
-    "SELECT seq, file, length, checksum FROM inputs WHERE file IS NOT NULL AND seq > ?1 ORDER BY seq LIMIT ?2",
-    "SELECT seq, file, length, checksum FROM outcomes WHERE file IS NOT NULL AND seq > ?1 ORDER BY seq LIMIT ?2",
-    "SELECT seq, file, length, checksum FROM letters WHERE file IS NOT NULL AND seq > ?1 ORDER BY seq LIMIT ?2",
+/// Which tables name files, and since which schema.
+const CHUNKS: [(u32, &str); 3] = [
+    (
+        5,
+        "SELECT seq, file, length, checksum FROM inputs WHERE file IS NOT NULL AND seq > ?1 ORDER BY seq LIMIT ?2",
+    ),
+    (
+        5,
+        "SELECT seq, file, length, checksum FROM outcomes WHERE file IS NOT NULL AND seq > ?1 ORDER BY seq LIMIT ?2",
+    ),
+    (
+        7,
+        "SELECT seq, file, length, checksum FROM letters WHERE file IS NOT NULL AND seq > ?1 ORDER BY seq LIMIT ?2",
+    ),
 ];
 
 /// Files on their way from a payload folder to another.
@@ -54,7 +65,8 @@ impl Gathering {
     /// Copies what the rows name and is not here yet.
     pub(super) fn walk(&mut self, conn: &Connection) -> Result<Walk, CareError> {
         let mut walk = Walk::default();
-        for sql in CHUNKS {
+        let schema = schema::known(conn)?;
+        for (_, sql) in CHUNKS.into_iter().filter(|(since, _)| *since <= schema) {
             let mut after = i64::MIN;
             loop {
                 let chunk = read_chunk(conn, sql, after)?;

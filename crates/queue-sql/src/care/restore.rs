@@ -121,20 +121,18 @@ fn copy_in(backup: &Path, manifest: &Manifest, draft: &Path) -> Result<(), CareE
     }
     let mut files = Gathering::new(folder_of(&from), folder_of(&to));
     let snapshot = Snapshot::of_own(&to)?;
-    if snapshot.schema()? >= super::backup::FILES_SINCE {
-        let walk = files.walk(snapshot.conn())?;
-        let is_new = |name: String| !manifest.lacking.contains(&name);
-        if let Some((_, why)) = walk.lost.iter().find(|(name, _)| is_new(name.to_string())) {
-            return Err(damaged(why.to_string()));
-        }
-        if (walk.files, walk.bytes) != (manifest.files, manifest.file_bytes) {
-            return Err(damaged(format!(
-                "it has {} payload files with {} bytes, its manifest says {} with {}",
-                walk.files, walk.bytes, manifest.files, manifest.file_bytes
-            )));
-        }
-        files.end(&walk)?;
+    let walk = files.walk(snapshot.conn())?;
+    let is_new = |name: String| !manifest.lacking.contains(&name);
+    if let Some((_, why)) = walk.lost.iter().find(|(name, _)| is_new(name.to_string())) {
+        return Err(damaged(why.to_string()));
     }
+    if (walk.files, walk.bytes) != (manifest.files, manifest.file_bytes) {
+        return Err(damaged(format!(
+            "it has {} payload files with {} bytes, its manifest says {} with {}",
+            walk.files, walk.bytes, manifest.files, manifest.file_bytes
+        )));
+    }
+    files.end(&walk)?;
     let manifest = backup.join(MANIFEST);
     let text = fs::read(&manifest).map_err(CareError::io("cannot read", &manifest))?;
     write_new(&draft.join(MANIFEST), &text[..])?;

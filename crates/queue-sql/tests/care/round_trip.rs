@@ -72,6 +72,48 @@ async fn a_store_that_is_replaced_is_kept_whole() {
         .await;
 }
 
+/// The schema that the program before this one left, with a task in it: whoever upgrades makes a backup first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_of_an_earlier_program_is_backed_up_as_it_is() {
+    let scripts = [
+        include_str!("../../sql/migrations/0001_tasks.sql"),
+        include_str!("../../sql/migrations/0002_idempotency.sql"),
+        include_str!("../../sql/migrations/0003_turn.sql"),
+        include_str!("../../sql/migrations/0004_time_and_ends.sql"),
+        include_str!("../../sql/migrations/0005_files.sql"),
+    ];
+    for version in [4, 5] {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("tasks.db");
+        let conn = rusqlite::Connection::open(&database).unwrap();
+        scripts[..version]
+            .iter()
+            .for_each(|script| conn.execute_batch(script).unwrap());
+        let id = TaskId::fresh();
+        let insert = "INSERT INTO tasks (id, model, state, priority, weight, attempts, created_at)
+            VALUES (?1, 'digits', 0, 0, 1, 0, 1)";
+        conn.execute(insert, [id.as_bytes()]).unwrap();
+        conn.execute_batch(&format!(
+            "INSERT INTO inputs (seq, kind, bytes) VALUES (1, 0, x'31');
+            PRAGMA application_id = {}; PRAGMA user_version = {version}",
+            0x4352_5354
+        ))
+        .unwrap();
+        conn.close().unwrap();
+        assert!(check(&database).is_sound());
+        let made = care::backup(&database, &dir.path().join("backup")).unwrap();
+        assert_eq!(
+            (made.manifest.schema as usize, made.manifest.tasks.open),
+            (version, 1)
+        );
+        let (restored, _) = restore(&dir.path().join("backup"), &dir.path().join("elsewhere"));
+        let store = open(&restored);
+        assert!(matches!(store.fetch(id).await.unwrap(), Lookup::Found(_)));
+        store.close().await.unwrap();
+        assert!(check(&restored).is_sound());
+    }
+}
+
 /// What was answered, by the workers of a busy store.
 #[derive(Default)]
 struct Answered {
