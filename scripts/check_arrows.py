@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"runner", "batch", "queue", "config", "task"},
     "gateway": {"engine", "config", "task"},
     "loadgen": set(),
+    "fuzz-targets": {"gateway", "runner", "queue-sql", "config", "task"},
 }
 """Crate, without the prefix -> the crates of ours that it may use. The binary may use all of them."""
 

@@ -155,12 +155,21 @@ def banned(packages: list[Package], deny: list[dict[str, str]]) -> list[str]:
     ]
 
 
+def _elsewhere(path: Path) -> list[Path]:
+    """The files that a source names by `#[path]`."""
+    named = re.findall(r'#\[path = "([^"]+)"\]', path.read_text())
+    return [file for name in named if (file := path.parent / name).is_file()]
+
+
 def unused(ours: list[Package]) -> list[str]:
     """Dependencies of ours whose name stands nowhere in the crate's code: a word search, so it can only miss some."""
     found: list[str] = []
     for package in ours:
         folder = Path(package["manifest_path"]).parent
-        code = "\n".join(path.read_text() for path in folder.rglob("*.rs"))
+        files = list(folder.rglob("*.rs"))
+        # Modules that lie elsewhere are the crate's code too.
+        files += [found for path in files for found in _elsewhere(path)]
+        code = "\n".join(path.read_text() for path in files)
         for dependency in package["dependencies"]:
             name: str = (dependency["rename"] or dependency["name"]).replace("-", "_")
             if not re.search(rf"\b{name}\b", code):

@@ -17,6 +17,9 @@ mod duration;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
 mod fixture;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod idempotency;
 mod json_out;

@@ -71,6 +71,24 @@ pub(crate) async fn receive(
     Ok((order, held))
 }
 
+/// As [`receive`], of a body that is here already.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn of_parts(
+    headers: &axum::http::HeaderMap,
+    uri: &axum::http::Uri,
+    body: &Bytes,
+    config: &ModelConfig,
+    form: Form,
+) -> Result<Order, Problem> {
+    let media = Media::of_body(headers)?;
+    if media == Media::Json {
+        query::none_with_json(uri, form.parameters())?;
+        binary::none(headers)?;
+        return parse(body, config, form);
+    }
+    binary::head(media, headers, uri, config, form)?.order(body)
+}
+
 /// Understands a whole body.
 pub(crate) fn parse(body: &Bytes, config: &ModelConfig, form: Form) -> Result<Order, Problem> {
     match at_once::read(body, config, form) {

@@ -32,3 +32,14 @@ pub use self::manifest::{Manifest, TaskCounts};
 pub use self::report::{Finding, Report, Severity};
 pub use self::restore::{Permissions, Restored, restore};
 pub(crate) use self::swap::refuse_half_restored;
+
+/// The documents that a restore reads, as a disk may give them back: for `fuzzing`.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_foreign(text: &[u8]) {
+    let read: Result<Manifest, _> = serde_json::from_slice(text);
+    if let Ok(manifest) = read {
+        let again = serde_json::to_vec(&manifest).expect("what was read can be written");
+        assert_eq!(serde_json::from_slice::<Manifest>(&again).ok(), Some(manifest));
+    }
+    drop(serde_json::from_slice::<swap::Swap>(text));
+}

@@ -32,6 +32,9 @@ mod depth;
 mod ends;
 mod error;
 mod files;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod idempotency;
 mod inbox;

@@ -8,6 +8,9 @@ mod batch;
 mod channel;
 mod check;
 pub mod env;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod instance;
 mod launch;
 mod layout;

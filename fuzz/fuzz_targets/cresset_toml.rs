@@ -1,0 +1,7 @@
+//! `cresset_toml`: see `fuzz/targets`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| cresset_fuzz_targets::cresset_toml(data));
