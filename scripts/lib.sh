@@ -29,11 +29,20 @@ need_python() {
       "On Debian or Ubuntu: apt install python3-venv"
 }
 
-# step NAME COMMAND...: runs it, and says how long it took. Ends the script when it fails.
+# step NAME COMMAND...: runs it, and says how long it took. Ends the script when it fails; a function fails at its first command
+# that does. Not `"$@" || die`: bash ignores `set -e` in whatever stands before `||`, in a function's inside as well, so that
+# only its last command would count.
 step() {
-  local name="$1" started=$SECONDS
+  local name="$1" started=$SECONDS status
   shift
   say "== $name"
-  "$@" || die "$name failed ($((SECONDS - started)) s): $*"
+  set +e
+  (
+    set -e
+    "$@"
+  )
+  status=$?
+  set -e
+  [ "$status" -eq 0 ] || die "$name failed ($((SECONDS - started)) s): $*"
   say "== $name: $((SECONDS - started)) s"
 }

@@ -9,7 +9,7 @@ need_python
 
 rust_tests() {
   if command -v cargo-nextest >/dev/null; then
-    cargo nextest run --workspace --all-features --locked
+    cargo nextest run --workspace --all-features --locked --no-fail-fast
     cargo test --workspace --all-features --locked --doc --quiet
   else
     cargo test --workspace --all-features --locked
