@@ -78,10 +78,11 @@ impl<T> Inbox<T> {
         sender.as_ref().ok_or(Closed)?.send(item).map_err(|_| Closed)
     }
 
-    /// Takes no more; what is queued is still worked off.
+    /// Takes no more; what is queued is still worked off. Closed first, and then those are woken who wait for a place: they
+    /// ask at once whether it was closed, or its thread died.
     pub(crate) fn close(&self) {
-        self.places.close();
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.places.close();
     }
 
     /// True after [`Self::close`]; a thread that ended by itself does not make it so.
@@ -153,6 +154,34 @@ mod tests {
         assert!(matches!(outlet.recv(), Received::Nudge));
         assert!(matches!(outlet.recv(), Received::End));
         assert!(inbox.send(3).await.is_err());
+    }
+
+    /// Looks, when it is woken, at what whoever is woken would see.
+    struct Looks {
+        inbox: Arc<Inbox<i32>>,
+        saw: Mutex<Vec<bool>>,
+    }
+
+    impl std::task::Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            self.saw.lock().unwrap().push(self.inbox.is_closed());
+        }
+    }
+
+    #[test]
+    fn who_waited_for_a_place_finds_it_closed() {
+        let (inbox, _outlet) = inbox(0);
+        let looks = Arc::new(Looks {
+            inbox: Arc::new(inbox),
+            saw: Mutex::default(),
+        });
+        let waker = std::task::Waker::from(Arc::clone(&looks));
+        let mut waiting = Box::pin(looks.inbox.send(1));
+        let mut poll = || waiting.as_mut().poll(&mut std::task::Context::from_waker(&waker));
+        assert!(poll().is_pending());
+        looks.inbox.close();
+        assert_eq!(*looks.saw.lock().unwrap(), [true]);
+        assert!(matches!(poll(), std::task::Poll::Ready(Err(Closed))));
     }
 
     #[tokio::test]
