@@ -10,7 +10,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 
-use crate::{cancel, health, models, pages, predict, schema, submit, tasks};
+use crate::{cancel, dead, health, models, pages, predict, schema, submit, tasks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,12 @@ use crate::{cancel, health, models, pages, predict, schema, submit, tasks};
         tasks::task,
         tasks::result,
         cancel::cancel,
+        dead::list,
+        dead::one,
+        dead::input,
+        dead::replay,
+        dead::purge,
+        dead::purge_all,
         models::list,
         models::one,
         health::live,
@@ -36,6 +42,7 @@ use crate::{cancel, health, models, pages, predict, schema, submit, tasks};
     components(schemas(schema::Problem)),
     tags(
         (name = "tasks", description = "Submit, follow, fetch; or predict at once"),
+        (name = "dead letters", description = "Inputs that took their process down"),
         (name = "models", description = "What is served"),
         (name = "health", description = "Probes"),
         (name = "server", description = "What describes the server itself")
@@ -67,9 +74,9 @@ const FAILURES: [Code; 6] = [
 /// The problems that an operation may give.
 pub(crate) fn problems(operation: &str) -> Vec<Code> {
     use Code::{
-        BadQuery, ClientLimit, ExpiredTask, IdempotencyKeyReused, Internal, ModelUnavailable, NotAcceptable,
-        Overloaded, PredictTimeout, QueueFull, Revoked, ServerFull, ShuttingDown, StoreUnavailable,
-        UnknownModel, UnknownTask,
+        BadQuery, BodyTooLarge, ClientLimit, ExpiredTask, IdempotencyKeyReused, Internal, InvalidInput,
+        ModelUnavailable, NotAcceptable, Overloaded, PredictTimeout, QueueFull, Revoked, ServerFull,
+        ShuttingDown, StoreUnavailable, UnknownLetter, UnknownModel, UnknownTask,
     };
     let task = [
         BadQuery,
@@ -79,22 +86,27 @@ pub(crate) fn problems(operation: &str) -> Vec<Code> {
         StoreUnavailable,
         ShuttingDown,
     ];
+    let letter = [UnknownLetter, BadQuery, ClientLimit, StoreUnavailable, Internal];
+    let accepting = [
+        UnknownModel,
+        QueueFull,
+        ClientLimit,
+        ServerFull,
+        ModelUnavailable,
+        ShuttingDown,
+        StoreUnavailable,
+        Internal,
+    ];
     match operation {
-        "submitTask" => [
-            &BODY[..],
-            &[
-                IdempotencyKeyReused,
-                UnknownModel,
-                QueueFull,
-                ClientLimit,
-                ServerFull,
-                ModelUnavailable,
-                ShuttingDown,
-                StoreUnavailable,
-                Internal,
-            ],
+        "submitTask" => [&BODY[..], &[IdempotencyKeyReused], &accepting].concat(),
+        "replayDead" => [
+            &[BadQuery, UnknownLetter, InvalidInput, BodyTooLarge],
+            &accepting[..],
         ]
         .concat(),
+        "listDead" | "purgeAllDead" => letter[1..].to_vec(),
+        "getDead" | "purgeDead" => letter.to_vec(),
+        "getDeadInput" => [&letter[..], &[NotAcceptable]].concat(),
         "predict" => {
             let own = [
                 NotAcceptable,
@@ -146,7 +158,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
 
 /// The operations of a path; every method that a route of ours has.
 pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post]
+    [&mut item.get, &mut item.post, &mut item.delete]
         .into_iter()
         .filter_map(Option::as_mut)
 }

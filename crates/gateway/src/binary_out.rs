@@ -1,4 +1,4 @@
-//! A result as the bytes of its tensors, for callers whose `Accept` asks for that.
+//! A result, or an input given back, as the bytes of its tensors, for callers whose `Accept` asks for that.
 //!
 //! Refused, never turned into something else: a caller that reads bytes must not be given JSON unless it accepts both.
 
@@ -7,10 +7,10 @@ use bytes::Bytes;
 use cresset_config::{ModelConfig, ModelKind};
 use cresset_task::{Code, DType, ModelName, Payload, Tensor, TensorSet, npy, safetensors};
 
+use crate::answer::typed;
 use crate::app::App;
 use crate::media::{Accepted, DTYPE, MODEL, Media, SHAPE, VERSION, sizes};
 use crate::problem::{Answer, Problem};
-use crate::router::typed;
 
 /// Who made a result.
 pub(crate) struct Maker<'a> {
@@ -31,12 +31,12 @@ pub(crate) enum Choice<'p> {
 }
 
 impl<'p> Choice<'p> {
-    /// The result in this form, or why it has none.
+    /// The tensors in this form, or why they have none.
     fn of(media: Media, set: &'p TensorSet) -> Result<Self, String> {
         let one = match set.0.as_slice() {
             [(_, tensor)] => Ok(tensor),
             several => Err(format!(
-                "the result has {} tensors, and such an answer is one",
+                "this has {} tensors, and such an answer is one",
                 several.len()
             )),
         };
@@ -58,12 +58,12 @@ impl<'p> Choice<'p> {
 }
 
 /// The form of the answer, when that form is bytes; `None` for JSON.
-pub(crate) fn choose<'p>(accepted: &Accepted, result: &'p Payload) -> Result<Option<Choice<'p>>, Problem> {
+pub(crate) fn choose<'p>(accepted: &Accepted, payload: &'p Payload) -> Result<Option<Choice<'p>>, Problem> {
     let mut why = None;
     for media in accepted.in_order() {
-        let choice = match (media, result) {
+        let choice = match (media, payload) {
             (Media::Json, _) => return Ok(None),
-            (_, Payload::Json(_)) => Err("the result is JSON".into()),
+            (_, Payload::Json(_)) => Err("this is JSON".into()),
             (media, Payload::Tensors(set)) => Choice::of(media, set),
         };
         match choice {

@@ -3,13 +3,12 @@
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 
+use crate::answer::json;
 use crate::app::App;
 use crate::json_out::ObjectOut;
 use crate::path::TaskPath;
 use crate::problem::Answer;
-use crate::router::json;
-use crate::upload::Upload;
-use crate::{query, schema};
+use crate::{query, schema, upload};
 
 /// About the size of the answer.
 const ANSWER_BYTES: usize = 128;
@@ -28,10 +27,7 @@ const ANSWER_BYTES: usize = 128;
     responses((status = 200, description = "What became of it", body = schema::Cancelled))
 )]
 pub(crate) async fn cancel(State(app): State<App>, TaskPath(id): TaskPath, request: Request) -> Answer {
-    let (parts, body) = request.into_parts();
-    // A body means nothing here, and is read away.
-    drop(Upload::new(&app, &parts.headers, body));
-    query::none(&parts.uri)?;
+    query::none(&upload::bare(&app, request).uri)?;
     let cancellation = app.engine.cancel(id).await?;
     let mut answer = ObjectOut::new(ANSWER_BYTES);
     answer.plain("task_id", cancellation.id);

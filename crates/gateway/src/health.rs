@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use crate::answer::json;
 use crate::app::App;
-use crate::router::json;
 use crate::schema;
 
 /// The process lives.

@@ -1,18 +1,20 @@
 //! The HTTP door. Thin: parse, validate, ask the engine, answer.
 //!
 //! Life of a request: [`serve`] accepts a connection -> `observe` gives the request an id, a clock and a safety net ->
-//! a handler in `submit`, `predict`, `tasks`, `models`, `health` or `pages` reads it into typed values (`upload`,
+//! a handler in `submit`, `predict`, `tasks`, `dead`, `models`, `health` or `pages` reads it into typed values (`upload`,
 //! `order`, `query`) and asks the [`Engine`](cresset_engine::Engine) -> the answer is written, or a `problem`.
 //!
 //! What it must not do: touch a broker or a model process, keep state between requests, decide anything about a task,
 //! log a payload. Every error a caller can see is a [`cresset_task::Code`]; no status of an error is written by hand.
 
+mod answer;
 mod api_document;
 mod app;
 mod binary_out;
 mod cancel;
 mod client;
 mod connection;
+mod dead;
 mod duration;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
@@ -23,6 +25,7 @@ pub mod fuzzing;
 mod health;
 mod idempotency;
 mod json_out;
+mod letter_json;
 mod media;
 mod models;
 mod nearest;
@@ -31,6 +34,7 @@ mod options;
 mod order;
 mod pages;
 mod path;
+mod payload_out;
 mod predict;
 mod problem;
 mod query;

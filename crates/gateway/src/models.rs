@@ -3,10 +3,10 @@
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 
+use crate::answer::json;
 use crate::app::App;
 use crate::path::ModelPath;
 use crate::problem::Answer;
-use crate::router::json;
 use crate::schema::{Model, Models};
 use crate::{query, schema};
 

@@ -7,9 +7,9 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 
+use crate::answer::{JSON, json, typed};
 use crate::app::App;
 use crate::problem::ERRORS_PAGE;
-use crate::router::{JSON, json, typed};
 use crate::{api_document, reference, schema};
 
 const OPENMETRICS: HeaderValue =

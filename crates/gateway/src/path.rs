@@ -12,8 +12,11 @@ use crate::query::cut;
 /// The `{model}` of a path, as text: the engine knows which names there are.
 pub(crate) struct ModelPath(pub(crate) String);
 
-/// The `{id}` of a path.
+/// The `{id}` of a task's path.
 pub(crate) struct TaskPath(pub(crate) TaskId);
+
+/// The `{id}` of a dead letter's path: that of its task.
+pub(crate) struct LetterPath(pub(crate) TaskId);
 
 /// A name that no model can have is told as one that none has.
 impl<S: Send + Sync> FromRequestParts<S> for ModelPath {
@@ -31,21 +34,29 @@ impl<S: Send + Sync> FromRequestParts<S> for ModelPath {
     }
 }
 
-/// Text that cannot be an id is told as an id that nobody has, with what an id looks like.
 impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text = segment(parts, state)
-            .await
-            .unwrap_or_else(|_| "(not UTF-8)".into());
-        text.parse().map(Self).map_err(|error| {
-            Problem::new(
-                Code::UnknownTask,
-                format!("`{}` is not a task id: {error}", cut(&text)),
-            )
-        })
+        id(parts, state, Code::UnknownTask).await.map(Self)
     }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for LetterPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        id(parts, state, Code::UnknownLetter).await.map(Self)
+    }
+}
+
+/// Text that cannot be an id is told as an id that nobody has, with what an id looks like.
+async fn id<S: Send + Sync>(parts: &mut Parts, state: &S, unknown: Code) -> Result<TaskId, Problem> {
+    let text = segment(parts, state)
+        .await
+        .unwrap_or_else(|_| "(not UTF-8)".into());
+    text.parse()
+        .map_err(|error| Problem::new(unknown, format!("`{}` is not a task id: {error}", cut(&text))))
 }
 
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, PathRejection> {

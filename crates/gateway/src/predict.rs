@@ -4,6 +4,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use cresset_engine::{Client, Prediction};
 
+use crate::answer::json;
 use crate::app::App;
 use crate::binary_out::Maker;
 use crate::json_out::ObjectOut;
@@ -11,7 +12,6 @@ use crate::media::Accepted;
 use crate::order::{self, Form, Order};
 use crate::path::ModelPath;
 use crate::problem::Answer;
-use crate::router::json;
 use crate::task_json::{json_weight, write_payload};
 use crate::upload::Upload;
 use crate::{binary_out, schema};

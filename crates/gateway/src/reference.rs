@@ -126,7 +126,7 @@ pub fn http() -> String {
     page.push_str(BYTES);
     let document = api_document::document();
     for (path, item) in &document.paths.paths {
-        for (method, operation) in [("GET", &item.get), ("POST", &item.post)] {
+        for (method, operation) in [("GET", &item.get), ("POST", &item.post), ("DELETE", &item.delete)] {
             if let Some(operation) = operation {
                 describe(&mut page, method, path, operation);
             }

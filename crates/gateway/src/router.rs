@@ -1,19 +1,14 @@
 //! Which path and method goes where.
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::routing::{get, post};
 use cresset_task::Code;
 
 use crate::app::App;
 use crate::problem::{Answer, ERRORS_PAGE, Problem};
-use crate::upload::Upload;
-use crate::{cancel, health, models, observe, pages, predict, query, submit, tasks};
-
-/// The media type of answers.
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+use crate::upload;
+use crate::{cancel, dead, health, models, observe, pages, predict, query, submit, tasks};
 
 /// Every route, with the one layer around them. `openapi` describes them; a test holds the two together.
 pub(crate) fn router(app: App) -> Router {
@@ -23,6 +18,10 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/tasks/{id}", get(tasks::task))
         .route("/v1/tasks/{id}/result", get(tasks::result))
         .route("/v1/tasks/{id}/cancel", post(cancel::cancel))
+        .route("/v1/dead", get(dead::list).delete(dead::purge_all))
+        .route("/v1/dead/{id}", get(dead::one).delete(dead::purge))
+        .route("/v1/dead/{id}/input", get(dead::input))
+        .route("/v1/dead/{id}/replay", post(dead::replay))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::one))
         .route("/health/live", get(health::live))
@@ -41,8 +40,7 @@ pub(crate) fn router(app: App) -> Router {
 }
 
 async fn unknown_route(State(app): State<App>, request: Request) -> Answer {
-    let (parts, body) = request.into_parts();
-    drop(Upload::new(&app, &parts.headers, body));
+    let parts = upload::bare(&app, request);
     let path = query::cut(parts.uri.path());
     Err(Problem::new(
         Code::UnknownRoute,
@@ -52,31 +50,10 @@ async fn unknown_route(State(app): State<App>, request: Request) -> Answer {
 
 /// The router adds the `Allow` header.
 async fn method_not_allowed(State(app): State<App>, request: Request) -> Answer {
-    let (parts, body) = request.into_parts();
-    drop(Upload::new(&app, &parts.headers, body));
+    let parts = upload::bare(&app, request);
     let (method, path) = (query::cut(parts.method.as_str()), query::cut(parts.uri.path()));
     Err(Problem::new(
         Code::MethodNotAllowed,
         format!("`{path}` does not take {method}; `Allow` lists what it takes"),
     ))
-}
-
-/// A JSON answer.
-pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
-    typed(status, JSON, body)
-}
-
-/// An answer of this media type.
-pub(crate) fn typed(status: StatusCode, media: HeaderValue, body: impl Into<Body>) -> Response<Body> {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, media);
-    response
-}
-
-/// The same answer with one more header. `value` is made of ids and names, which are all plain ASCII.
-pub(crate) fn with_header(mut response: Response<Body>, name: HeaderName, value: String) -> Response<Body> {
-    let value = HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).expect("ids are header values");
-    response.headers_mut().insert(name, value);
-    response
 }

@@ -4,15 +4,17 @@
 //! hand in `task_json` and `predict`; their types here are for the document, and tests read the real bytes into them
 //! with unknown members denied, so neither can drift from the other.
 
+mod letter;
 mod model;
 mod problem;
 mod server;
 mod task;
 
+pub(crate) use letter::{Letter, Letters, Purged, ReplayedLetter};
 pub(crate) use model::{Model, Models};
 pub(crate) use problem::{Bound, FieldError, Position, Problem, TaskError};
 pub(crate) use server::{Health, Links, Live, Root};
 pub(crate) use task::{
-    Accepted, AnyJson, Cancelled, Elements, NpyFile, PredictBody, Predicted, SafetensorsFile, SubmitBody,
-    Task,
+    Accepted, AnyJson, Cancelled, Elements, NpyFile, PredictBody, Predicted, SafetensorsFile, Status,
+    SubmitBody, Task,
 };

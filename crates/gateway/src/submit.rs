@@ -4,13 +4,13 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use cresset_engine::{Client, Submission};
 
+use crate::answer::{json, with_header};
 use crate::app::App;
 use crate::idempotency::{self, IDEMPOTENCY_REPLAYED};
 use crate::json_out::ObjectOut;
 use crate::order::{self, Form, Order};
 use crate::path::ModelPath;
 use crate::problem::Answer;
-use crate::router::{json, with_header};
 use crate::schema;
 use crate::upload::Upload;
 

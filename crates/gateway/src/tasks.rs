@@ -3,15 +3,14 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use cresset_engine::TaskView;
-use cresset_task::{Code, Outcome, Payload, TaskId, TaskRecord};
+use cresset_task::{Code, Outcome, TaskId};
 
+use crate::answer::json;
 use crate::app::App;
 use crate::binary_out::Maker;
-use crate::media::Accepted;
 use crate::path::TaskPath;
 use crate::problem::{Answer, Problem};
-use crate::router::{JSON, json, typed};
-use crate::{binary_out, query, schema, task_json};
+use crate::{payload_out, query, schema, task_json};
 
 /// How a task stands.
 ///
@@ -76,35 +75,16 @@ pub(crate) async fn result(
     let mut view = look(&app, id, &uri).await?;
     match view.record.outcome.take() {
         None => answer(&app, StatusCode::ACCEPTED, view).await,
-        Some(Outcome::Success(payload)) => success(&app, &headers, payload, &view.record).await,
+        Some(Outcome::Success(payload)) => {
+            let maker = Maker {
+                model: &view.record.model,
+                version: view.record.version.as_deref().unwrap_or_default(),
+            };
+            payload_out::answer(&app, &headers, payload, maker).await
+        }
         Some(Outcome::Failure(failure)) => Err(Problem::failed(failure)),
         Some(Outcome::Revoked { reason }) => Err(Problem::new(Code::Revoked, reason)),
     }
-}
-
-/// The result in the form that the caller accepts.
-async fn success(app: &App, headers: &HeaderMap, payload: Payload, record: &TaskRecord) -> Answer {
-    let maker = Maker {
-        model: &record.model,
-        version: record.version.as_deref().unwrap_or_default(),
-    };
-    if let Some(choice) = binary_out::choose(&Accepted::of(headers), &payload)? {
-        return binary_out::answer(app, choice, maker).await;
-    }
-    let mut response = match payload {
-        Payload::Json(text) => typed(StatusCode::OK, JSON, text),
-        Payload::Tensors(_) => {
-            let weight = task_json::json_weight(&payload);
-            let write = move || {
-                let mut out = Vec::with_capacity(weight);
-                task_json::write_payload(&payload, &mut out);
-                out
-            };
-            json(StatusCode::OK, app.codec(weight, write).await?)
-        }
-    };
-    binary_out::sign(response.headers_mut(), &maker);
-    Ok(response)
 }
 
 /// The task now, or once it has ended when the caller waits.

@@ -18,6 +18,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use cresset_task::Code;
@@ -59,6 +61,13 @@ pub(crate) struct Received {
     pub(crate) bytes: Bytes,
     /// Its share of the bytes held.
     pub(crate) held: Held,
+}
+
+/// The head of a request whose body means nothing: it is read away.
+pub(crate) fn bare(app: &App, request: Request) -> Parts {
+    let (parts, body) = request.into_parts();
+    drop(Upload::new(app, &parts.headers, body));
+    parts
 }
 
 impl Upload {

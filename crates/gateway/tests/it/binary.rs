@@ -250,7 +250,7 @@ async fn what_has_no_such_form_is_not_acceptable() {
     let pair = r#"{"input": {"scale": 0.5, "pixels": [[1, 2], [3, 4]]}}"#;
     for (model, accept, body, says) in [
         ("echo", ACCEPT_RAW, r#"{"input": 1}"#, "model `echo` answers JSON"),
-        ("pair", ACCEPT_NPY, pair, "the result has 2 tensors"),
+        ("pair", ACCEPT_NPY, pair, "this has 2 tensors"),
         (
             "brain",
             ACCEPT_NPY,

@@ -10,7 +10,7 @@ use cresset_engine::{Engine, EngineOptions};
 use cresset_gateway::GatewayOptions;
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_runner::testing::{FakePool, Held};
-use cresset_runner::{ItemEnd, JobEnd};
+use cresset_runner::{DownReason, ItemEnd, JobEnd, Scene};
 use cresset_task::{Code, Failure, Payload, Stage};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -85,13 +85,9 @@ impl House {
         }
     }
 
-    /// Serves a model whose items end at once, as `end` says.
+    /// Serves a model whose items end at once, as `end` says; anything with "poison" in it takes its process down.
     pub(crate) fn automatic(&self, config: ModelConfig) -> Arc<FakePool> {
-        self.serve(config, |events| {
-            FakePool::automatic(1, 2, events, |items| {
-                JobEnd::Items(items.into_iter().map(end).collect())
-            })
-        })
+        self.serve(config, |events| FakePool::automatic(1, 2, events, ends))
     }
 
     /// Serves a model whose jobs the test ends.
@@ -142,6 +138,20 @@ impl House {
         answer.header("location").unwrap().to_owned()
     }
 
+    /// Submits poison and waits for its end; gives the id.
+    pub(crate) async fn poisoned(&self, model: &str) -> String {
+        let body = r#"{"input": "poison", "priority": 7, "metadata": {"a": [1]}}"#;
+        let path = self.submitted(model, body).await;
+        let task = self.get(&format!("{path}?wait=20s")).await.json();
+        assert_eq!(task["error"]["code"], "instance_died", "{task}");
+        task["task_id"].as_str().unwrap().to_owned()
+    }
+
+    /// A request without a body, on a connection of its own.
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.caller().await.ask(&format!("DELETE {path}"), &[], "").await
+    }
+
     /// Stops the door, then the engine.
     pub(crate) async fn close(self) {
         self.stop.cancel();
@@ -151,6 +161,22 @@ impl House {
             .unwrap()
             .unwrap();
         self.engine.stop(LONG).await;
+    }
+}
+
+fn ends(items: Vec<Payload>) -> JobEnd {
+    let poison =
+        |item: &Payload| matches!(item, Payload::Json(text) if text.windows(6).any(|w| w == b"poison"));
+    if !items.iter().any(poison) {
+        return JobEnd::Items(items.into_iter().map(end).collect());
+    }
+    JobEnd::Lost {
+        reason: DownReason::Signal(11),
+        suspect: true,
+        scene: Some(Box::new(Scene {
+            resident_bytes: Some(3 << 30),
+            last_lines: vec!["about to crash".into()],
+        })),
     }
 }
 

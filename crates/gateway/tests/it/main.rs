@@ -3,6 +3,7 @@
 
 mod binary;
 mod clients;
+mod dead;
 mod fixture;
 mod happy;
 mod house;

@@ -77,6 +77,7 @@ async fn real_answers_fit_the_schemas() {
         .submitted("echo", r#"{"input": 1, "metadata": {"a": [1]}}"#)
         .await;
     let failed = house.submitted("echo", r#"{"input": {"raise": "no"}}"#).await;
+    let letter = format!("/v1/dead/{}", house.poisoned("echo").await);
     let cases = [
         (
             "/v1/models/{model}/tasks",
@@ -125,6 +126,16 @@ async fn real_answers_fit_the_schemas() {
             "post",
             house.post(&format!("{path}/cancel"), "").await,
         ),
+        ("/v1/dead", "get", house.get("/v1/dead?limit=1").await),
+        ("/v1/dead/{id}", "get", house.get(&letter).await),
+        (
+            "/v1/dead/{id}/replay",
+            "post",
+            house.post(&format!("{letter}/replay"), "").await,
+        ),
+        ("/v1/dead/{id}", "delete", house.delete(&letter).await),
+        ("/v1/dead/{id}", "get", house.get(&letter).await),
+        ("/v1/dead", "delete", house.delete("/v1/dead?all=true").await),
         ("/v1/models", "get", house.get("/v1/models").await),
         ("/v1/models/{model}", "get", house.get("/v1/models/echo").await),
         ("/v1/models/{model}", "get", house.get("/v1/models/ech").await),
@@ -149,7 +160,7 @@ async fn every_path_of_the_document_is_a_route_with_exactly_its_methods() {
         let path = path.replace("{model}", "m").replace("{id}", "i");
         let mut caller = house.caller().await;
         caller
-            .send(format!("DELETE {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
+            .send(format!("PATCH {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
             .await;
         let answer = caller.answer().await;
         assert_eq!(answer.code(), "method_not_allowed", "{path}");

@@ -1,0 +1,32 @@
+//! A whole payload as an answer: a task's result, a dead letter's input.
+
+use axum::http::{HeaderMap, StatusCode};
+use cresset_task::Payload;
+
+use crate::answer::{JSON, json, typed};
+use crate::app::App;
+use crate::binary_out::{self, Maker};
+use crate::media::Accepted;
+use crate::problem::Answer;
+use crate::task_json;
+
+/// The payload in the form that the caller accepts.
+pub(crate) async fn answer(app: &App, headers: &HeaderMap, payload: Payload, maker: Maker<'_>) -> Answer {
+    if let Some(choice) = binary_out::choose(&Accepted::of(headers), &payload)? {
+        return binary_out::answer(app, choice, maker).await;
+    }
+    let mut response = match payload {
+        Payload::Json(text) => typed(StatusCode::OK, JSON, text),
+        Payload::Tensors(_) => {
+            let weight = task_json::json_weight(&payload);
+            let write = move || {
+                let mut out = Vec::with_capacity(weight);
+                task_json::write_payload(&payload, &mut out);
+                out
+            };
+            json(StatusCode::OK, app.codec(weight, write).await?)
+        }
+    };
+    binary_out::sign(response.headers_mut(), &maker);
+    Ok(response)
+}
