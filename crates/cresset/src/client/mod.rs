@@ -4,6 +4,7 @@
 //! A call is made once and its end is typed ([`CallError`]); whether to try again is the caller's decision, because only
 //! the caller knows whether asking twice could make two tasks.
 
+mod dead;
 mod error;
 mod target;
 mod wait;
@@ -15,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use cresset_task::TaskId;
 use reqwest::{Method, Response, header};
 
+pub(crate) use dead::Letter;
 pub(crate) use error::CallError;
 #[cfg(test)]
 pub(crate) use error::Problem;

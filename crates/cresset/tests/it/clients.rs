@@ -222,3 +222,18 @@ fn a_submit_says_when_to_start_and_when_to_give_up() {
         ]
     );
 }
+
+#[test]
+fn purging_dead_letters_needs_to_be_told_which() {
+    let vague = run(&["dead", "purge"]);
+    assert_eq!(vague.exit, 64, "{vague}");
+    assert!(
+        vague
+            .stderr
+            .contains("<ID|--model <MODEL>|--before <WHEN>|--all>"),
+        "{vague}"
+    );
+    let both = run(&["dead", "purge", "--all", "--model", "digits"]);
+    assert_eq!(both.exit, 64, "{both}");
+    assert!(both.stderr.contains("cannot be used with"), "{both}");
+}
