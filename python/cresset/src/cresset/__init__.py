@@ -61,11 +61,13 @@ if TYPE_CHECKING:
         TaskRevoked,
         TaskTimeout,
         Unavailable,
+        UnknownLetter,
         UnknownModel,
         UnknownTask,
     )
     from cresset.records import (
         Cancellation,
+        DeadLetter,
         Health,
         InstanceInfo,
         ModelHealth,
@@ -87,6 +89,7 @@ __all__ = [
     "Client",
     "ConnectionFailed",
     "CressetError",
+    "DeadLetter",
     "ExpiredTask",
     "FieldError",
     "Health",
@@ -118,6 +121,7 @@ __all__ = [
     "TaskTimeout",
     "TensorSpec",
     "Unavailable",
+    "UnknownLetter",
     "UnknownModel",
     "UnknownTask",
     "__version__",
@@ -128,6 +132,7 @@ _CLIENT: Final = frozenset(("AsyncClient", "AsyncTaskHandle", "Client", "Retries
 _RECORDS: Final = frozenset(
     (
         "Cancellation",
+        "DeadLetter",
         "Health",
         "InstanceInfo",
         "ModelHealth",

@@ -9,6 +9,7 @@ CressetError
 │   ├── BodyTooLarge         body_too_large
 │   ├── UnknownModel         unknown_model: .detail gives the nearest name
 │   ├── UnknownTask          unknown_task: no such task was ever accepted
+│   ├── UnknownLetter        unknown_letter: no such dead letter, or not any more
 │   ├── ExpiredTask          expired_task: it ended longer ago than results are kept
 │   ├── Unavailable          nothing was accepted; the same request may pass later (also request_timeout)
 │   │   ├── QueueFull        queue_full
@@ -64,6 +65,7 @@ __all__ = [
     "TaskRevoked",
     "TaskTimeout",
     "Unavailable",
+    "UnknownLetter",
     "UnknownModel",
     "UnknownTask",
 ]
@@ -143,6 +145,10 @@ class UnknownModel(ApiError):
 
 class UnknownTask(ApiError):
     """No task with this id was ever accepted."""
+
+
+class UnknownLetter(ApiError):
+    """There is no such dead letter: its task took no process down, or the letter has expired or was thrown away."""
 
 
 class ExpiredTask(ApiError):
@@ -254,6 +260,7 @@ _BY_CODE: Final[dict[str, type[ApiError]]] = {
     "body_too_large": BodyTooLarge,
     "unknown_model": UnknownModel,
     "unknown_task": UnknownTask,
+    "unknown_letter": UnknownLetter,
     "expired_task": ExpiredTask,
     "queue_full": QueueFull,
     "overloaded": Overloaded,

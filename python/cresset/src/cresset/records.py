@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cancellation",
+    "DeadLetter",
     "Health",
     "InstanceInfo",
     "ModelHealth",
@@ -104,6 +105,65 @@ class Cancellation:
             KeyError: it is none.
         """
         return cls(id=value["task_id"], status=value["status"], when=value["cancelled"])
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """An input that took its model's process down, and what is known of how. The input itself is fetched apart."""
+
+    id: str
+    """Its id: that of its task."""
+    model: str
+    """The model that the input was for."""
+    version: str | None
+    """The model version that died of it."""
+    created_at: datetime
+    """When the task was accepted."""
+    died_at: datetime
+    """When the input was found guilty."""
+    cause: str
+    """The kind of death: `exit`, `signal`, `out_of_memory`, `hung`, `protocol`."""
+    reason: str
+    """The same in words."""
+    tried: int
+    """How often the input was in a batch whose process died."""
+    resident_bytes: int | None
+    """Memory of the process, in bytes, when it was last looked at before its death."""
+    log: tuple[str, ...] | None
+    """The last lines that the process printed, oldest first, at most 40; only from servers that show tracebacks."""
+    priority: int
+    """Of the task; a replay keeps it."""
+    input_bytes: int
+    """Bytes of the input as it is stored."""
+    replayed_as: str | None
+    """The id of the task that was made of it, once it has been replayed."""
+    metadata: dict[str, Any] | None
+    """Of the task; a replay keeps it."""
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> DeadLetter:
+        """Read it from the answer to `GET /v1/dead/{id}`.
+
+        Raises:
+            KeyError, ValueError: it is none.
+        """
+        log = value.get("log")
+        return cls(
+            id=value["task_id"],
+            model=value["model"],
+            version=value.get("version"),
+            created_at=_times.from_text(value["created_at"]),
+            died_at=_times.from_text(value["died_at"]),
+            cause=value["cause"],
+            reason=value["reason"],
+            tried=value["tried"],
+            resident_bytes=value.get("resident_bytes"),
+            log=None if log is None else tuple(log),
+            priority=value.get("priority", 0),
+            input_bytes=value["input_bytes"],
+            replayed_as=value.get("replayed_as"),
+            metadata=value.get("metadata"),
+        )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ means; `_sync` and `_async` only carry it out, so the two clients cannot differ.
 | module | does |
 | --- | --- |
 | `_core` | the steps of every call, as generators of effects |
+| `_dead` | the same for dead letters, with their faces |
 | `_messages` | requests made, answers read |
 | `_options` | timeouts, times, retries and idempotency keys, checked |
 | `_inputs` | arrays and tensors as bytes |

@@ -12,6 +12,7 @@ import httpx
 from cresset._version import USER_AGENT
 from cresset.client import _pools
 from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
+from cresset.client._dead import AsyncDeadLetters
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,6 +57,11 @@ class AsyncClient:
         self._pools = _pools.Pools(
             lambda limits: httpx.AsyncClient(**options, limits=limits, transport=transport), spread=transport is None
         )
+
+    @property
+    def dead(self) -> AsyncDeadLetters[AsyncTaskHandle]:
+        """The dead letters of the server: inputs that took their model's process down."""
+        return AsyncDeadLetters(self._run, self._core, lambda task_id: AsyncTaskHandle(self._run, self._core, task_id))
 
     async def submit(
         self,

@@ -126,12 +126,12 @@ class Core:
 
     def status(self, task_id: str) -> Flow[TaskStatus]:
         """Ask how a task stands."""
-        response = yield from self._exchange(messages.task(task_id))
+        response = yield from self.exchange(messages.task(task_id))
         return messages.read(response, TaskStatus.of)
 
     def cancel(self, task_id: str) -> Flow[Cancellation]:
         """Cancel a task."""
-        response = yield from self._exchange(messages.cancel(task_id))
+        response = yield from self.exchange(messages.cancel(task_id))
         return messages.read(response, Cancellation.of)
 
     def result(self, task_id: str, timeout: Seconds | None, as_: ArrayKind | None) -> Flow[Any]:
@@ -219,12 +219,12 @@ class Core:
 
     def models(self) -> Flow[list[ModelInfo]]:
         """List the models."""
-        response = yield from self._exchange(messages.models())
+        response = yield from self.exchange(messages.models())
         return messages.read(response, lambda answer: [ModelInfo.of(one) for one in answer["models"]])
 
     def model(self, name: str) -> Flow[ModelInfo]:
         """Describe a model."""
-        response = yield from self._exchange(messages.model(name))
+        response = yield from self.exchange(messages.model(name))
         return messages.read(response, ModelInfo.of)
 
     def health(self) -> Flow[Health]:
@@ -241,7 +241,7 @@ class Core:
     def _poll(self, request: Request, step: float, left: float | None, deadline: float | None) -> Flow[Response]:
         patience = step + (self.timeout if left is None else min(self.timeout, left - step + _GRACE_S))
         return (
-            yield from self._exchange(
+            yield from self.exchange(
                 request,
                 read_timeout=patience,
                 queue_timeout=None if left is None else left + _GRACE_S,
@@ -252,12 +252,12 @@ class Core:
     def _send(self, model: str, value: Any, order: Order, read_timeout: float) -> Flow[Response]:
         """Send an input: arrays as bytes where the model declares such tensors, everything else as JSON."""
         if not _inputs.has_any(value):
-            return (yield from self._exchange(order.with_json(value), read_timeout=read_timeout))
+            return (yield from self.exchange(order.with_json(value), read_timeout=read_timeout))
         known = self._inputs.get(model)
         inputs = (yield from self._declared(model)) if known is None else known
         request = _with_arrays(order, value, inputs)
         try:
-            return (yield from self._exchange(request, read_timeout=read_timeout))
+            return (yield from self.exchange(request, read_timeout=read_timeout))
         except (BadRequest, InvalidInput):
             # The model may be declared otherwise by now; nothing was accepted. What was asked for just now is right.
             if known is None:
@@ -265,14 +265,14 @@ class Core:
             inputs = yield from self._declared(model)
             if inputs == known:
                 raise
-        return (yield from self._exchange(_with_arrays(order, value, inputs), read_timeout=read_timeout))
+        return (yield from self.exchange(_with_arrays(order, value, inputs), read_timeout=read_timeout))
 
     def _declared(self, model: str) -> Flow[tuple[TensorSpec, ...]]:
         info = yield from self.model(model)
         _keep(self._inputs, model, info.inputs)
         return info.inputs
 
-    def _exchange(
+    def exchange(
         self,
         request: Request,
         *,

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from cresset._json import NotJsonError, encode
 from cresset.client import _options, _safetensors
@@ -147,6 +147,38 @@ def _waiting(task_id: str, rest: str, wait: float | None, headers: Mapping[str, 
     return Request("GET", _task_path(task_id, rest + query), is_wait=bool(wait), headers=headers or {})
 
 
+def letters(model: str | None, limit: int, after: str | None) -> Request:
+    """Make `GET /v1/dead`."""
+    return Request("GET", "/v1/dead" + _query(model=model, limit=str(limit), after=after))
+
+
+def letter(task_id: str) -> Request:
+    """Make `GET /v1/dead/{id}`."""
+    return Request("GET", _letter_path(task_id, ""))
+
+
+def letter_input(task_id: str, *, as_bytes: bool) -> Request:
+    """Make `GET /v1/dead/{id}/input`."""
+    headers = {"accept": _BYTES_OR_JSON} if as_bytes else {}
+    return Request("GET", _letter_path(task_id, "/input"), headers=headers)
+
+
+def replay(task_id: str) -> Request:
+    """Make `POST /v1/dead/{id}/replay`."""
+    return Request("POST", _letter_path(task_id, "/replay"))
+
+
+def purge_letter(task_id: str) -> Request:
+    """Make `DELETE /v1/dead/{id}`."""
+    return Request("DELETE", _letter_path(task_id, ""))
+
+
+def purge_letters(model: str | None, before: str | None) -> Request:
+    """Make `DELETE /v1/dead`: all there are when nothing is said."""
+    all_ = "true" if model is None and before is None else None
+    return Request("DELETE", "/v1/dead" + _query(model=model, before=before, all=all_))
+
+
 def models() -> Request:
     """Make `GET /v1/models`."""
     return Request("GET", "/v1/models")
@@ -267,6 +299,15 @@ def _json(value: Any, name: str) -> bytes:
 
 def _task_path(task_id: str, rest: str) -> str:
     return f"/v1/tasks/{_segment(task_id, 'task id')}{rest}"
+
+
+def _letter_path(task_id: str, rest: str) -> str:
+    return f"/v1/dead/{_segment(task_id, 'task id')}{rest}"
+
+
+def _query(**values: str | None) -> str:
+    given = {name: value for name, value in values.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""
 
 
 def _model_path(name: str, rest: str) -> str:

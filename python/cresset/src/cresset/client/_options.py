@@ -72,6 +72,16 @@ def end(expires: datetime | Seconds | None) -> tuple[str, str] | None:
     return "expires", text
 
 
+def past(before: datetime | Seconds) -> str:
+    """Check an instant, or an age; gives its text.
+
+    Raises:
+        TypeError: it is of another type.
+        ValueError: the datetime is naive, or the age is negative or too long.
+    """
+    return _instant(before, "before") if isinstance(before, datetime) else _span(before, "before")
+
+
 def idempotency_key(value: str | None) -> str:
     """Check the caller's key, or make one; gives the header's value, in the quotes that its standard asks for.
 

@@ -13,6 +13,7 @@ import httpx
 from cresset._version import USER_AGENT
 from cresset.client import _pools
 from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
+from cresset.client._dead import DeadLetters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
@@ -79,6 +80,11 @@ class Client:
         self._pools = _pools.Pools(
             lambda limits: httpx.Client(**options, limits=limits, transport=transport), spread=transport is None
         )
+
+    @property
+    def dead(self) -> DeadLetters[TaskHandle]:
+        """The dead letters of the server: inputs that took their model's process down."""
+        return DeadLetters(self._run, self._core, lambda task_id: TaskHandle(self._run, self._core, task_id))
 
     def submit(
         self,
