@@ -62,18 +62,21 @@ class Process:
         self.lives += 1
 
     def wait_open(self) -> bool:
-        """Waits until it takes connections; false when it ended instead."""
+        """Waits until it answers; false when it ended instead. It takes connections before it has opened its store."""
         limit = time.monotonic() + LONG
         while time.monotonic() < limit:
             if not self.is_alive():
                 return False
-            try:
-                socket.create_connection(self.address, timeout=1).close()
-            except OSError:
-                time.sleep(0.01)
-            else:
+            if self._answers():
                 return True
+            time.sleep(0.01)
         raise TimeoutError("the server neither listened nor ended")
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(self.address, timeout=1) as connection:
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: faults\r\nconnection: close\r\n\r\n")
+            return connection.recv(1) != b""
+        return False
 
     @property
     def pid(self) -> int:

@@ -91,6 +91,7 @@ impl Janitor {
 
     /// Removes what no task names, with the chores that come in meanwhile in between.
     fn sweep(&self, files: &Files) -> Next {
+        files.remove_probe();
         let mut sweep = Sweep::default();
         for shard in 0..=SHARD_LAST {
             match self.sweep_folder(files, shard, &mut sweep) {

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -56,7 +56,7 @@ impl Files {
     pub(crate) async fn probe(self: &Arc<Self>) -> Result<(), StoreError> {
         let files = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            let path = beside(&files.folder, ".probe");
+            let path = files.probe_path();
             let probed = File::create(&path)
                 .map_err(StoreError::io("cannot create the probe", &path))
                 .and_then(|mut file| files.fill(&mut file, &path, &[0; PROBE_BYTES]));
@@ -70,6 +70,21 @@ impl Files {
         })
         .await
         .map_err(|e| blocking_failed(e, "the disk was not probed"))?
+    }
+
+    /// Removes what a process that died within a probe left.
+    pub(super) fn remove_probe(&self) {
+        let path = self.probe_path();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!(%error, path = %path.display(), "cannot remove the probe of an earlier process");
+            }
+            _ => {}
+        }
+    }
+
+    fn probe_path(&self) -> PathBuf {
+        beside(&self.folder, ".probe")
     }
 
     fn fill(&self, file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {

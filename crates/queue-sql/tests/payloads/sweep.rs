@@ -32,7 +32,8 @@ async fn a_start_removes_what_no_task_names_and_nothing_else() {
         format!("{id}.in.00000000000000ff-1"),
         format!("{id}.out.00000000000000ff-2"),
     ];
-    let orphans = orphans.map(|name| shard.join(name));
+    let mut orphans = orphans.map(|name| shard.join(name)).to_vec();
+    orphans.push(beside(&house.path, ".payloads.probe"));
     let foreign = [
         shard.join("notes.txt"),
         shard.join(format!("{}.in.00000000000000ff-3", TaskId::from_bytes([1; 16]))),
