@@ -146,6 +146,8 @@ pub struct ModelView {
 pub struct Health {
     /// Every model ready, the store writable, and not stopping.
     pub ready: bool,
+    /// The whole in a word.
+    pub state: ServerState,
     /// Told to stop.
     pub stopping: bool,
     /// Why the store cannot be written, if so.
@@ -159,10 +161,41 @@ pub struct Health {
 pub struct ModelHealth {
     /// Its name.
     pub name: ModelName,
-    /// Its state.
+    /// Its state; `Degraded` also when it makes no progress, or some of its processes are down.
     pub state: PoolState,
-    /// Why it is not ready, in words.
+    /// It serves, and as it should but for processes that are being started again.
+    pub ready: bool,
+    /// What is wrong, in words.
     pub reason: Option<String>,
+}
+
+/// The whole server in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerState {
+    /// No model has been up yet, and none has failed.
+    Starting,
+    /// All is well.
+    Ready,
+    /// Something is served, but not everything, or not as it should be.
+    Degraded,
+    /// Nothing is served.
+    Down,
+    /// Told to stop.
+    Stopping,
+}
+
+impl ServerState {
+    /// The name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Stopping => "stopping",
+        }
+    }
 }
 
 /// What the engine refuses, and why. [`EngineError::code`] is what a caller sees.

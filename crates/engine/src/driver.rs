@@ -188,6 +188,7 @@ impl Driver {
         let items: Vec<Payload> = entries.iter().map(|e| e.item.payload.clone()).collect();
         match self.served.executor.run(instance, Job { batch, items }) {
             Ok(()) => {
+                self.served.progress.moved();
                 self.served.running.fetch_add(entries.len(), Ordering::Relaxed);
                 let flight = Flight {
                     instance,
@@ -251,6 +252,7 @@ impl Driver {
             return;
         };
         debug_assert_eq!(flight.instance, instance);
+        self.served.progress.moved();
         self.served
             .running
             .fetch_sub(flight.entries.len(), Ordering::Relaxed);

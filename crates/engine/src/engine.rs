@@ -6,18 +6,19 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use cresset_config::{Admission, ModelConfig};
 use cresset_queue::{Backend, Lookup};
-use cresset_runner::{Executor, PoolEvent, PoolState};
+use cresset_runner::{Executor, PoolEvent};
 use cresset_task::{ModelName, Payload, State, TaskId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admissions, Client};
-use crate::api::{EngineError, Health, ModelView, Prediction, TaskView};
+use crate::api::{EngineError, ModelView, Prediction, TaskView};
 use crate::driver::Driver;
 use crate::expiry;
 use crate::item::{Item, Origin, check_fit};
 use crate::metrics::Metrics;
+use crate::progress;
 use crate::retention;
 use crate::served::{Models, Served};
 use crate::shared::Shared;
@@ -71,6 +72,7 @@ impl Engine {
         let models = Arc::new(ArcSwap::<Models>::default());
         tracker.spawn(store_watch::run(Arc::clone(&shared)));
         tracker.spawn(expiry::run(Arc::clone(&shared), Arc::clone(&models)));
+        tracker.spawn(progress::run(Arc::clone(&shared), Arc::clone(&models)));
         let inner = Inner {
             shared,
             metrics: Metrics::new(),
@@ -212,27 +214,6 @@ impl Engine {
             .collect()
     }
 
-    /// How things stand.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        let models: Vec<_> = self
-            .inner
-            .models
-            .load()
-            .values()
-            .map(|served| served.health())
-            .collect();
-        let stopping = self.inner.shared.draining.is_cancelled();
-        let store = self.inner.shared.store.trouble();
-        let ready = !stopping && store.is_none() && models.iter().all(|m| m.state == PoolState::Ready);
-        Health {
-            ready,
-            stopping,
-            store,
-            models,
-        }
-    }
-
     /// Where the doors count their requests.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
@@ -252,6 +233,7 @@ impl Engine {
                 .metrics
                 .queue_bytes
                 .set(i64::try_from(depth.bytes).unwrap_or(i64::MAX));
+            served.metrics.ready.set(i64::from(served.health().ready));
             served
                 .metrics
                 .running

@@ -10,12 +10,14 @@ mod driver;
 mod ends;
 mod engine;
 mod expiry;
+mod health;
 mod hint;
 mod idempotency;
 mod item;
 mod letters;
 mod measure;
 pub mod metrics;
+mod progress;
 mod rate;
 mod recorder;
 mod retention;
@@ -32,8 +34,8 @@ mod waiters;
 
 pub use admission::{Bound, Client, Unit};
 pub use api::{
-    Accepted, Cancellation, EngineError, Health, ModelHealth, ModelView, Prediction, Replay, Stopped,
-    Submission, TaskView,
+    Accepted, Cancellation, EngineError, Health, ModelHealth, ModelView, Prediction, Replay, ServerState,
+    Stopped, Submission, TaskView,
 };
 /// How a submit is named, for the doors that take names.
 pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};

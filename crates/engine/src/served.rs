@@ -13,9 +13,10 @@ use cresset_task::ModelName;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::admission::{Coming, Done, Drain, Pace, What};
-use crate::api::{EngineError, ModelHealth, RETRY_SOON};
+use crate::api::{EngineError, RETRY_SOON};
 use crate::item::Item;
 use crate::metrics::ModelMetrics;
+use crate::progress::Progress;
 use crate::rate::Rate;
 use crate::revocations::Revocations;
 
@@ -46,6 +47,8 @@ pub(crate) struct Served {
     pub(crate) waiting_bytes: Arc<AtomicU64>,
     /// When the driver last began to work or came to rest, in nanoseconds of the engine's clock.
     pub(crate) turned: AtomicU64,
+    /// Whether anything moves.
+    pub(crate) progress: Progress,
     pulse: Mutex<Pulse>,
 }
 
@@ -78,6 +81,7 @@ impl Served {
             coming: Coming::default(),
             waiting_bytes: Arc::default(),
             turned: AtomicU64::new(0),
+            progress: Progress::default(),
             pulse: Mutex::default(),
         };
         (served, outbox)
@@ -153,16 +157,6 @@ impl Served {
             EngineError::PredictTimeout { limit }
         } else {
             self.unavailable_because(reason(&status))
-        }
-    }
-
-    pub(crate) fn health(&self) -> ModelHealth {
-        let status = self.executor.status();
-        let reason = (status.state != PoolState::Ready).then(|| reason(&status));
-        ModelHealth {
-            name: self.config.name.clone(),
-            state: status.state,
-            reason,
         }
     }
 }

@@ -218,7 +218,8 @@ fn state_of(facts: &Facts) -> PoolState {
             looping: false,
             ..
         } => PoolState::Ready,
-        Facts { ever_up: true, .. } => PoolState::Degraded,
+        Facts { any_up: true, .. } => PoolState::Degraded,
+        Facts { ever_up: true, .. } => PoolState::Down,
         Facts { failed: true, .. } => PoolState::Failed,
         _ => PoolState::Starting,
     }
@@ -247,7 +248,8 @@ mod tests {
         assert_eq!(state([0, 1, 1, 0, 0]), "ready");
         assert_eq!(state([0, 1, 1, 0, 1]), "ready", "though something died earlier");
         assert_eq!(state([0, 1, 1, 1, 1]), "degraded", "the breaker is open");
-        assert_eq!(state([0, 0, 1, 0, 1]), "degraded", "nothing is up");
+        assert_eq!(state([0, 0, 1, 0, 1]), "down", "nothing is up");
+        assert_eq!(state([0, 0, 1, 1, 1]), "down", "nor will be soon");
         assert_eq!(state([1, 0, 1, 1, 1]), "stopped");
     }
 }

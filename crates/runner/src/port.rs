@@ -281,9 +281,10 @@ pub enum PoolState {
     Starting,
     /// At least one instance takes batches and the crash-loop breaker is closed.
     Ready,
-    /// The crash-loop breaker is open (too many deaths in a short time), though an instance may be up; or no
-    /// instance is up though one was before.
+    /// An instance is up, but the crash-loop breaker is open: too many deaths in a short time.
     Degraded,
+    /// No instance is up, though one was before.
+    Down,
     /// No instance has ever been ready, and starting failed at least once.
     Failed,
     /// Stopped for good.
@@ -298,6 +299,7 @@ impl PoolState {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Degraded => "degraded",
+            Self::Down => "down",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
         }

@@ -328,7 +328,8 @@ impl Executor for FakePool {
         let state = match (any_up, ever_up) {
             _ if inner.stopped => PoolState::Stopped,
             (true, _) if !inner.degraded => PoolState::Ready,
-            (true, _) | (false, true) => PoolState::Degraded,
+            (true, _) => PoolState::Degraded,
+            (false, true) => PoolState::Down,
             (false, false) if inner.last_failure.is_some() => PoolState::Failed,
             (false, false) => PoolState::Starting,
         };

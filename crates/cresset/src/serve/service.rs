@@ -10,7 +10,7 @@
 use std::net::TcpListener as StdListener;
 use std::time::Duration;
 
-use cresset_engine::{Engine, PoolState};
+use cresset_engine::Engine;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
@@ -86,11 +86,7 @@ pub(super) fn stopping() {
 fn status(engine: &Engine) -> String {
     let health = engine.health();
     let (ready, all) = (
-        health
-            .models
-            .iter()
-            .filter(|m| m.state == PoolState::Ready)
-            .count(),
+        health.models.iter().filter(|m| m.ready).count(),
         health.models.len(),
     );
     match health.store {

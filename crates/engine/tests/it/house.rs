@@ -70,6 +70,11 @@ impl House {
         Self::build(config, |events| FakePool::by_hand(1, 2, events))
     }
 
+    /// With several instances, whose jobs the test ends.
+    pub(crate) fn several(config: ModelConfig, instances: u32) -> Self {
+        Self::build(config, |events| FakePool::by_hand(instances, 2, events))
+    }
+
     fn build(config: ModelConfig, pool: impl FnOnce(mpsc::Sender<PoolEvent>) -> Arc<FakePool>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::start(Arc::new(store(dir.path())), &EngineOptions::default());

@@ -9,6 +9,7 @@
 mod admission;
 mod batching;
 mod faults;
+mod health;
 mod house;
 mod idempotency;
 mod letters;

@@ -28,7 +28,7 @@ pub(crate) struct Model {
     /// `tensor` (declares its inputs) or `object` (takes any JSON).
     #[schema(example = "tensor")]
     pub(crate) kind: &'static str,
-    /// `starting`, `ready`, `degraded`, `failed` or `stopped`.
+    /// `starting`, `ready`, `degraded`, `down`, `failed` or `stopped`.
     #[schema(example = "ready")]
     pub(crate) state: &'static str,
     /// Why an instance last went down, if one has.

@@ -17,6 +17,10 @@ pub(crate) struct Live {
 pub(crate) struct Health {
     /// Every model is ready, tasks can be stored, and the server is not stopping.
     pub(crate) ready: bool,
+    /// In a word: `starting`, `ready`, `degraded` (something is served, but not everything, or not as it should be), `down`
+    /// (nothing is), or `stopping`.
+    #[schema(example = "ready")]
+    pub(crate) state: &'static str,
     /// It has been told to stop.
     pub(crate) stopping: bool,
     /// Why tasks cannot be stored, if so.
@@ -31,10 +35,13 @@ pub(crate) struct Health {
 pub(crate) struct ModelHealth {
     /// Its name.
     pub(crate) name: String,
-    /// `starting`, `ready`, `degraded`, `failed` or `stopped`.
+    /// `starting`; `ready`; `degraded`: it serves, but its processes keep dying, some of them are down, or it makes no progress;
+    /// `down`: it served before; `failed`: it never came up; or `stopped`.
     #[schema(example = "ready")]
     pub(crate) state: String,
-    /// Why it is not ready.
+    /// It counts as ready: also when it is degraded only because a process of several is being started again.
+    pub(crate) ready: bool,
+    /// What is wrong with it, if anything is.
     #[schema(required)]
     pub(crate) reason: Option<String>,
 }
@@ -45,10 +52,12 @@ impl Health {
         let model = |m: &cresset_engine::ModelHealth| ModelHealth {
             name: m.name.to_string(),
             state: m.state.name().into(),
+            ready: m.ready,
             reason: m.reason.clone(),
         };
         Self {
             ready: health.ready,
+            state: health.state.name(),
             stopping: health.stopping,
             store: health.store.clone(),
             models: health.models.iter().map(model).collect(),

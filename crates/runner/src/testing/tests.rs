@@ -86,7 +86,7 @@ async fn a_killed_instance_blames_the_first_job_only_and_ends_all_before_it_is_d
             ..
         })
     ));
-    assert_eq!(pool.status().state, PoolState::Degraded);
+    assert_eq!(pool.status().state, PoolState::Down);
     pool.up(InstanceId(1));
     assert!(matches!(seen.recv().await, Some(PoolEvent::Up { .. })));
     pool.run(InstanceId(1), job(4)).unwrap();

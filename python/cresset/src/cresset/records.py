@@ -271,7 +271,7 @@ class ModelInfo:
     kind: str
     """`tensor` (declares its inputs) or `object` (takes any JSON)."""
     state: str
-    """`starting`, `ready`, `degraded`, `failed` or `stopped`."""
+    """`starting`, `ready`, `degraded`, `down`, `failed` or `stopped`."""
     last_failure: str | None
     """Why an instance last went down, if one has."""
     inputs: tuple[TensorSpec, ...]
@@ -336,9 +336,11 @@ class ModelHealth:
 
     name: str
     state: str
-    """`starting`, `ready`, `degraded`, `failed` or `stopped`."""
+    """`starting`, `ready`, `degraded`, `down`, `failed` or `stopped`."""
     reason: str | None
-    """Why it is not ready."""
+    """What is wrong with it, if anything is."""
+    ready: bool = False
+    """It counts as ready: also when it is degraded only because a process of several is being started again."""
 
 
 @dataclass(frozen=True)
@@ -352,6 +354,9 @@ class Health:
     store: str | None
     """Why tasks cannot be stored, if so."""
     models: tuple[ModelHealth, ...]
+    """Each model."""
+    state: str = ""
+    """In a word: `starting`, `ready`, `degraded`, `down` or `stopping`."""
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> Health:
@@ -364,7 +369,11 @@ class Health:
             ready=bool(value["ready"]),
             stopping=bool(value.get("stopping", False)),
             store=value.get("store"),
-            models=tuple(ModelHealth(one["name"], one["state"], one.get("reason")) for one in value.get("models", ())),
+            models=tuple(
+                ModelHealth(one["name"], one["state"], one.get("reason"), one.get("ready", one["state"] == "ready"))
+                for one in value.get("models", ())
+            ),
+            state=str(value.get("state", "")),
         )
 
 

@@ -1,0 +1,118 @@
+//! What the health report says, of each model and of the whole: made of the states of processes, of progress, and of the
+//! store. It changes nothing.
+
+use cresset_runner::{InstanceState, PoolState, PoolStatus};
+
+use crate::api::{Health, ModelHealth, ServerState};
+use crate::engine::Engine;
+use crate::served::{Served, reason};
+
+impl Engine {
+    /// How things stand.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let shared = &self.inner.shared;
+        let models: Vec<_> = self.inner.models.load().values().map(|s| s.health()).collect();
+        let stopping = shared.draining.is_cancelled();
+        let store = shared.store.trouble();
+        let ready = !stopping && store.is_none() && models.iter().all(|model| model.ready);
+        Health {
+            ready,
+            state: state_of(stopping, store.is_some(), &models),
+            stopping,
+            store,
+            models,
+        }
+    }
+}
+
+/// The whole, from its parts.
+fn state_of(stopping: bool, store_refuses: bool, models: &[ModelHealth]) -> ServerState {
+    let all = |state: PoolState| models.iter().all(|model| model.state == state);
+    let serves = |model: &ModelHealth| matches!(model.state, PoolState::Ready | PoolState::Degraded);
+    if stopping {
+        ServerState::Stopping
+    } else if !store_refuses && all(PoolState::Ready) {
+        ServerState::Ready
+    } else if models.iter().any(serves) {
+        ServerState::Degraded
+    } else if !models.is_empty() && all(PoolState::Starting) {
+        ServerState::Starting
+    } else {
+        ServerState::Down
+    }
+}
+
+impl Served {
+    /// How the model stands.
+    pub(crate) fn health(&self) -> ModelHealth {
+        let status = self.executor.status();
+        let (state, ready, reason) = match status.state {
+            PoolState::Ready => match (self.progress.stalled(), missing(&status)) {
+                (Some(stalled), _) => (PoolState::Degraded, false, Some(stalled)),
+                // What is left serves, if more slowly.
+                (None, Some(missing)) => (PoolState::Degraded, true, Some(missing)),
+                (None, None) => (PoolState::Ready, true, None),
+            },
+            state => (state, false, Some(reason(&status))),
+        };
+        ModelHealth {
+            name: self.config.name.clone(),
+            state,
+            ready,
+            reason,
+        }
+    }
+}
+
+/// Of instances that were up, or should be, and are not: how many, and why one of them is not.
+fn missing(status: &PoolStatus) -> Option<String> {
+    let is_missing = |state: &InstanceState, restarts: u64| match state {
+        InstanceState::Waiting { .. } => true,
+        // The first start of one is no fault.
+        InstanceState::Starting => restarts > 0,
+        InstanceState::Ready | InstanceState::Stopped => false,
+    };
+    let all = status.instances.len();
+    let missing = status
+        .instances
+        .iter()
+        .filter(|i| is_missing(&i.state, i.restarts));
+    let count = missing.count();
+    let why = status.last_failure.as_ref().filter(|_| count > 0)?;
+    Some(format!("{count} of {all} processes are down: the last one {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(state: PoolState) -> ModelHealth {
+        ModelHealth {
+            name: "m".parse().unwrap(),
+            state,
+            ready: state == PoolState::Ready,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn the_whole_is_ready_degraded_starting_or_down() {
+        use PoolState::{Degraded, Down, Failed, Ready, Starting};
+        let state = |states: &[PoolState]| {
+            let models: Vec<_> = states.iter().copied().map(model).collect();
+            state_of(false, false, &models).name()
+        };
+        assert_eq!(state(&[]), "ready");
+        assert_eq!(state(&[Ready, Ready]), "ready");
+        assert_eq!(state(&[Ready, Down]), "degraded");
+        assert_eq!(state(&[Degraded]), "degraded");
+        assert_eq!(state(&[Ready, Starting]), "degraded");
+        assert_eq!(state(&[Starting, Starting]), "starting");
+        assert_eq!(state(&[Down, Failed]), "down");
+        assert_eq!(state(&[Starting, Failed]), "down");
+        assert_eq!(state_of(false, true, &[model(Ready)]).name(), "degraded");
+        assert_eq!(state_of(false, true, &[]).name(), "down");
+        assert_eq!(state_of(true, false, &[model(Ready)]).name(), "stopping");
+    }
+}
