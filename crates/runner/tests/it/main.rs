@@ -3,6 +3,7 @@
 mod batches;
 mod deaths;
 mod environments;
+mod hostile;
 mod package;
 mod recycling;
 mod stops;

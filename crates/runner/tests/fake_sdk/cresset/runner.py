@@ -2,7 +2,7 @@
 
 How it starts is told by the variable FAKE_START, and for the n-th process of a model folder by FAKE_STARTS, JSON from n
 to such a word. What it does with a batch is told by the batch: an item of an object model may be `{"do": ...}`; a
-tensor model follows FAKE_TENSOR. Without being told anything it answers a batch with its input.
+tensor model follows FAKE_TENSOR, and in the first process of its folder FAKE_HOSTILE (see `hostile`). Without being told anything it answers a batch with its input.
 """
 
 import json
@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 HEADER = struct.Struct("<IBBHQIIII")
@@ -223,8 +224,6 @@ def run_tensors(fields, body, slab, layout):
             dims = [*dims, 1]
         if how == "nan":
             raw = struct.pack("<f", float("nan")) + raw[4:]
-        if how == "outside":
-            offset = 0
         out += struct.pack("<BBHI", dtype, len(dims), 0, 0) + struct.pack(f"<{len(dims)}q", *dims)
         out += struct.pack("<QQ", offset, len(raw))
         if inline:
@@ -241,6 +240,45 @@ def run_tensors(fields, body, slab, layout):
     send(DONE, out + data, flags=flags, n_tensors=count, seq=seq, slot=slot, batch=batch)
 
 
+def hostile(recipe, fields, body, slab, layout):
+    """Answers a batch of one tensor with what FAKE_HOSTILE changes of the right answer: parts of the header, of the one
+    descriptor, bytes behind the body (`tail`), how much of it is sent at all (`cut`), and what is done beside it."""
+    _, _, _, _, seq, slot, batch, _, _ = fields
+    region = layout["slots"][slot]
+    if recipe.pop("scribble", False):
+        threading.Thread(target=scribble, args=(slab,), daemon=True).start()
+    if recipe.get("truncate"):
+        try:
+            os.ftruncate(SLAB_FD, 0)
+            os._exit(9)
+        except PermissionError:
+            pass
+    tensor = {"dtype": 8, "rank": 2, "pad": 0, "dims": [batch, 2], "offset": region["output_offset"], "nbytes": 8 * batch}
+    tensor.update(recipe.get("tensor", {}))
+    out = struct.pack("<BBHI", tensor["dtype"], tensor["rank"], tensor["pad"], 0)
+    out += struct.pack(f"<{len(tensor['dims'])}q", *tensor["dims"])
+    out += struct.pack("<QQ", tensor["offset"], tensor["nbytes"])
+    out = bytes.fromhex(recipe.get("head", "")) + out + bytes.fromhex(recipe.get("tail", ""))
+    out = bytes.fromhex(recipe["body"]) if "body" in recipe else out
+    frame = {"kind": DONE, "flags": 0, "n_tensors": 1, "seq": seq, "slot": slot, "batch": batch, "reserved": 0}
+    frame.update(recipe.get("frame", {}))
+    frame["seq"] += recipe.get("seq_plus", 0)
+    head = HEADER.pack(
+        frame.get("len", len(out)), frame["kind"], frame["flags"], frame["n_tensors"], frame["seq"], frame["slot"],
+        frame["batch"], 0, frame["reserved"],
+    )
+    whole = (head + out) * recipe.get("times", 1)
+    sock.sendall(whole[: recipe.get("cut", len(whole))])
+    if "sleep" in recipe:
+        time.sleep(recipe["sleep"])
+
+
+def scribble(slab):
+    while True:
+        for byte in range(256):
+            slab[:] = bytes([byte]) * len(slab)
+
+
 def map_slab(fds, layout):
     slab = mmap.mmap(fds[0], layout["size"])
     os.close(fds[0])
@@ -251,13 +289,18 @@ fields, body, fds = receive()
 hello = json.loads(body)
 OBJECTS = hello["model"]["kind"] == "object"
 layout = hello["slab"]
+SLAB_FD = os.dup(fds[0]) if fds else None
 slab = map_slab(fds, layout) if fds else None
-HOW = json.loads(os.environ.get("FAKE_STARTS", "{}")).get(str(count_start()), os.environ.get("FAKE_START", ""))
+START = count_start()
+HOW = json.loads(os.environ.get("FAKE_STARTS", "{}")).get(str(START), os.environ.get("FAKE_START", ""))
+HOSTILE = json.loads(os.environ.get("FAKE_HOSTILE", "null")) if START == 1 else None
 begin(HOW)
 while True:
     fields, body, fds = receive()
     kind = fields[1]
-    if kind == RUN:
+    if kind == RUN and HOSTILE is not None:
+        hostile(HOSTILE, fields, body, slab, layout)
+    elif kind == RUN:
         run_tensors(fields, body, slab, layout)
     elif kind == RUN_OBJECTS:
         run_objects(fields, body)
