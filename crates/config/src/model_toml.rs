@@ -8,7 +8,7 @@ use crate::field::{Given, Key, Refusal, quote, take_text};
 use crate::mistake::Mistake;
 use crate::model::ModelConfig;
 use crate::model_checks::{check_batch_bytes, check_entry, check_group_by_size, environment, model_name};
-use crate::model_keys::{Draft, MODEL_KEYS};
+use crate::model_keys::{Draft, model_keys};
 use crate::model_tensors::read_tensors;
 use crate::report::Report;
 use crate::walk::{self, Node};
@@ -39,7 +39,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
     };
     let base = Path::new("");
     let seen = walk::read_root(
-        MODEL_KEYS.iter(),
+        model_keys(),
         root.get_ref(),
         &mut draft,
         base,

@@ -1,7 +1,7 @@
 //! The reference pages `docs/reference/config.md` and `docs/reference/model-toml.md`, from the tables of keys.
 
 use crate::field::Key;
-use crate::model_keys::{Draft, MODEL_KEYS};
+use crate::model_keys::{Draft, model_keys};
 use crate::settings::{OTHER_VARIABLES, SETTINGS};
 use crate::tensor_keys::{TENSOR_KEYS, TensorDraft};
 
@@ -64,7 +64,7 @@ pub fn model_reference_markdown() -> String {
     );
     let mut table = "";
     let defaults = Draft::default();
-    for key in MODEL_KEYS {
+    for key in model_keys() {
         if key.table() != table {
             table = key.table();
             out.push_str(&format!("## `[{table}]`\n\n"));

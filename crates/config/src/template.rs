@@ -5,7 +5,7 @@
 
 use crate::field::Key;
 use crate::model::ModelKind;
-use crate::model_keys::{Draft, MODEL_KEYS};
+use crate::model_keys::{Draft, model_keys};
 use crate::server::ServerConfig;
 use crate::settings::SETTINGS;
 
@@ -38,7 +38,7 @@ pub fn default_model_toml(kind: ModelKind) -> String {
         "# Describes the model in this folder. Every value after a `#` is the default, or an example where there is none;\n# remove the `#` to change it.\n\n",
     );
     let defaults = Draft::default();
-    let (top, tables): (Vec<_>, Vec<_>) = MODEL_KEYS.iter().partition(|key| key.table().is_empty());
+    let (top, tables): (Vec<_>, Vec<_>) = model_keys().partition(|key| key.table().is_empty());
     let (tensors, top): (Vec<_>, Vec<_>) = top
         .into_iter()
         .partition(|key| matches!(key.path, "inputs" | "outputs"));

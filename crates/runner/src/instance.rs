@@ -4,6 +4,7 @@
 //! whatever ends the instance, its jobs end first, each once. When to start another is not decided here.
 
 mod flight;
+mod hand_over;
 mod serve;
 mod start;
 mod wear;

@@ -1,30 +1,21 @@
 //! While it is ready: jobs in, answers out, and the reasons to end it.
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Duration;
 
-use cresset_config::ModelKind;
-use cresset_task::{BatchId, Code, Failure};
 use rustix::process::Signal;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::flight::{Load, Planned};
+use super::hand_over::off_thread;
 use super::{Finish, Instance, News, Phase};
-use crate::batch::{Stack, frame, json_frame, object_frame, seal};
+use crate::batch::frame;
 use crate::channel::{ChannelError, Frame};
 use crate::check::{self, Slot};
-use crate::layout::{Regions, SLOTS};
+use crate::layout::SLOTS;
 use crate::place::Given;
 use crate::port::{DownReason, JobEnd, RecycleReason, Timing};
-use crate::slab::Slab;
-use crate::wire::{Header, Kind, Resize, Returns, WireFailure, decode_answer, decode_answers};
+use crate::wire::{Header, Kind, Returns, WireFailure, decode_answer, decode_answers};
 
-/// More bytes than this are copied off the runtime's threads, which have other things to do; handing work over costs
-/// about as much as copying this much.
-const COPY_HERE_MAX: u64 = 1 << 20;
 /// How long an instance that was told to shut down has for it, where no stop of the whole pool says so: it may write
 /// caches or close connections.
 const LEAVE_WAIT: Duration = Duration::from_secs(10);
@@ -206,178 +197,6 @@ impl Instance<'_> {
             .fold(0_u64, |sum, t| sum.saturating_add(t.nbytes));
         let work = move || check::tensors(&config.outputs, answer, &slot, batch);
         off_thread(bytes, work).await.map_err(Finish::protocol)
-    }
-
-    /// Sends what can be sent, in order.
-    async fn send_waiting(&mut self) {
-        loop {
-            if self.flights.head.is_none() {
-                let Some(given) = self.flights.waiting.pop_front() else {
-                    return;
-                };
-                self.plan(given).await;
-                continue;
-            }
-            let Some((slot, seq)) = self.flights.next_slot() else {
-                return;
-            };
-            let room = self.regions.input;
-            let Some(planned) = self.flights.head.take() else {
-                return;
-            };
-            match &planned.load {
-                Load::Tensors(stack) if stack.needed > room && !self.flights.none_sent() => {
-                    // A larger slab is needed, and the instance still works in this one.
-                    self.flights.head = Some(planned);
-                    return;
-                }
-                Load::Tensors(stack) if stack.needed > room => {
-                    if let Err(e) = self.grow(stack.needed).await {
-                        let why = format!("{} bytes of shared memory could not be made: {e}", stack.needed);
-                        self.end_early(planned.batch, planned.credit, internal(why)).await;
-                        continue;
-                    }
-                }
-                _ => {}
-            }
-            self.send(planned, slot, seq).await;
-        }
-    }
-
-    /// Looks a job through and puts it at the head of the line, or refuses it.
-    async fn plan(&mut self, given: Given) {
-        let Given { job, credit } = given;
-        let config = &self.shared.config;
-        if job.items.is_empty() {
-            return self.end_early(job.batch, credit, JobEnd::Items(Vec::new())).await;
-        }
-        let items = job.items.len() as u32;
-        let load = match config.kind() {
-            ModelKind::Tensor => Stack::plan(&config.inputs, job.items).map(Load::Tensors),
-            ModelKind::Object => {
-                let bytes = job.items.iter().map(|item| item.weight() as u64).sum();
-                off_thread(bytes, move || object_frame(&job.items))
-                    .await
-                    .map(Load::Objects)
-            }
-        };
-        match load {
-            Ok(load) => {
-                self.flights.head = Some(Planned {
-                    batch: job.batch,
-                    items,
-                    load,
-                    credit,
-                })
-            }
-            Err(unfit) => {
-                self.end_early(job.batch, credit, JobEnd::Raised(unfit.failure()))
-                    .await
-            }
-        }
-    }
-
-    /// Ends a job that was never sent.
-    async fn end_early(&self, batch: BatchId, credit: OwnedSemaphorePermit, end: JobEnd) {
-        drop(credit);
-        self.announce(batch, end, Timing::default()).await;
-    }
-
-    async fn send(&mut self, planned: Planned, slot: u32, seq: u64) {
-        let Planned {
-            batch,
-            items,
-            load,
-            credit,
-        } = planned;
-        let config = self.shared.config.clone();
-        let deadline_ms = u32::try_from(config.limits.timeout.as_millis()).unwrap_or(0);
-        let header = Header {
-            seq,
-            batch: items,
-            deadline_ms,
-            ..Header::plain(Kind::RunObjects, 0)
-        };
-        let run = match (load, self.slab.clone()) {
-            (Load::Objects(frame), _) => Ok(seal(frame, header)),
-            (Load::Tensors(_), None) => Err("tensors for an object model".to_owned()),
-            (Load::Tensors(stack), Some(slab)) => {
-                let (n_tensors, bytes) = (stack.tensors(), stack.needed);
-                let fill = move || match slab.info().slots.get(slot as usize) {
-                    Some(info) => stack
-                        .fill(&config.inputs, &slab, *info)
-                        .map_err(|e| e.to_string()),
-                    None => Err(format!("there is no slot {slot}")),
-                };
-                off_thread(bytes, fill).await.map(|body| {
-                    let body_len = body.len() as u32;
-                    frame(
-                        &Header {
-                            kind: Kind::Run,
-                            slot,
-                            n_tensors,
-                            body_len,
-                            ..header
-                        },
-                        &body,
-                    )
-                })
-            }
-        };
-        match run {
-            Ok(run) => {
-                self.flights.sent(batch, items, credit);
-                self.channel.push(run, None);
-            }
-            Err(why) => self.end_early(batch, credit, internal(why)).await,
-        }
-    }
-
-    /// Makes a larger slab and tells the instance. Only while no batch is sent.
-    async fn grow(&mut self, needed: u64) -> io::Result<()> {
-        let regions = self.regions.grown_for(needed).ok_or(io::ErrorKind::OutOfMemory)?;
-        let (slab, memfd) = make_slab(regions).await?;
-        let resize = json_frame(Kind::Resize, &Resize { slab: slab.info() })?;
-        self.channel.push(resize, Some(memfd));
-        tracing::debug!(model = %self.shared.config.name, instance = %self.place.id, bytes = slab.info().size,
-            "an instance got a larger slab");
-        self.regions = regions;
-        self.slab = Some(Arc::new(slab));
-        Ok(())
-    }
-}
-
-/// A failure that is our own fault.
-fn internal(message: String) -> JobEnd {
-    let (code, type_) = (Code::Internal, "Internal".to_owned());
-    JobEnd::Raised(Failure {
-        code,
-        type_,
-        message,
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    })
-}
-
-/// Makes a slab off the runtime's threads: the kernel clears and maps its pages.
-pub(super) async fn make_slab(regions: Regions) -> io::Result<(Slab, OwnedFd)> {
-    let slab = regions.slab();
-    off_thread(u64::MAX, move || Slab::create(slab)).await
-}
-
-/// Does work that touches so many bytes, elsewhere if they are many.
-async fn off_thread<T: Send + 'static>(bytes: u64, work: impl FnOnce() -> T + Send + 'static) -> T {
-    if bytes <= COPY_HERE_MAX {
-        return work();
-    }
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(e) => match e.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down and drops us next.
-            Err(_) => std::future::pending().await,
-        },
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn start<'a>(
     let (slab, memfd) = match config.kind() {
         ModelKind::Object => (None, None),
         ModelKind::Tensor => {
-            let (slab, memfd) = super::serve::make_slab(regions).await.map_err(|e| {
+            let (slab, memfd) = super::hand_over::make_slab(regions).await.map_err(|e| {
                 format!(
                     "{} bytes of shared memory could not be made: {e}",
                     regions.slab().size

@@ -1,0 +1,145 @@
+//! `[instances]`, `[limits]` and `[retry]`: its processes, what they may take, and what is done when they fail.
+
+use std::time::Duration;
+
+use super::{Draft, TIMEOUT_MAX, TIMEOUT_MIN, key, words};
+use crate::field::{Field, Key};
+
+/// In the order of the template.
+pub(super) const KEYS: &[Key<Draft>] = &[
+    key(
+        "instances.count",
+        int!(instances.count, 1, 256),
+        "Processes for each device; each holds one copy of the model.",
+    ),
+    words(
+        key(
+            "instances.devices",
+            Field::ByHand("array of `\"cpu\"`, `\"cuda\"`, `\"cuda:N\"`, `\"mps\"`"),
+            "The devices to run on.",
+        ),
+        r#"`["cpu"]`"#,
+        r#"["cpu"]"#,
+    ),
+    words(
+        key(
+            "instances.threads",
+            Field::Int {
+                min: 1,
+                max: 1024,
+                get: |m| m.instances.threads.map(|n| n as u64),
+                set: |m, n| m.instances.threads = Some(n as usize),
+            },
+            "Compute threads of each process.",
+        ),
+        "the cores, divided by all CPU instances served, at least 1",
+        "1",
+    ),
+    words(
+        key(
+            "instances.max_tasks",
+            Field::Int {
+                min: 1,
+                max: 1 << 50,
+                get: |m| m.instances.max_tasks,
+                set: |m, n| m.instances.max_tasks = Some(n),
+            },
+            "Items that a process serves before it is replaced. The replacement is loaded and warm before the old one \
+             stops, and the old one finishes what it has.",
+        ),
+        "not bounded",
+        "100000",
+    ),
+    words(
+        key(
+            "instances.max_memory",
+            Field::Bytes {
+                min: 1 << 20,
+                max: 1 << 50,
+                get: |m| m.instances.max_memory,
+                set: |m, n| m.instances.max_memory = Some(n),
+            },
+            "Resident memory at which a process is replaced in the same way. It serves on while its replacement loads: \
+             leave room for two. A process that is over it when it has just been loaded is left alone, and the log says so.",
+        ),
+        "not bounded",
+        r#""4GiB""#,
+    ),
+    key(
+        "limits.timeout",
+        duration!(limits.timeout, TIMEOUT_MIN, TIMEOUT_MAX),
+        "One batch may run this long before its process is killed.",
+    ),
+    key(
+        "limits.start_timeout",
+        duration!(limits.start_timeout, TIMEOUT_MIN, TIMEOUT_MAX),
+        "Import, load and warm-up may take this long.",
+    ),
+    key(
+        "limits.predict_timeout",
+        duration!(limits.predict_timeout, TIMEOUT_MIN, TIMEOUT_MAX),
+        "A synchronous prediction answers within this.",
+    ),
+    key(
+        "limits.max_queue",
+        int!(limits.max_queue, 1, 1_000_000_000),
+        "Queued tasks at most; more are refused with 429.",
+    ),
+    key(
+        "limits.max_queue_bytes",
+        bytes!(limits.max_queue_bytes, 1, 1 << 50),
+        "Bytes of queued inputs at most; more are refused with 429.",
+    ),
+    key(
+        "limits.max_waiting",
+        int!(limits.max_waiting, 1, 1_000_000),
+        "Synchronous predictions waiting at most; more are refused with 429.",
+    ),
+    words(
+        key(
+            "limits.max_waiting_bytes",
+            Field::Bytes {
+                min: 1,
+                max: 1 << 50,
+                get: |m| m.limits.max_waiting_bytes.map(|n| n as u64),
+                set: |m, n| m.limits.max_waiting_bytes = Some(n as usize),
+            },
+            "Bytes of the inputs of waiting synchronous predictions at most; more are refused with 429.",
+        ),
+        "not bounded: what the server holds of all bodies together",
+        r#""256MiB""#,
+    ),
+    key(
+        "limits.max_attempts",
+        int!(limits.max_attempts, 1, 1000),
+        "How often a task that kills or hangs its process is tried. A SIGKILL from outside says little of the task: \
+         five times as often.",
+    ),
+    key(
+        "retry.max_retries",
+        int!(retry.max_retries, 0, 1000),
+        "How often a task whose input made the model raise is tried again, where `retry.on` or the model's own \
+         `cresset.Retry` says so. Predictions are not.",
+    ),
+    key(
+        "retry.delay",
+        duration!(retry.delay, Duration::ZERO, TIMEOUT_MAX),
+        "The wait before the first retry; each further one is twice as long. Each is spread by a fifth either way.",
+    ),
+    key(
+        "retry.max_delay",
+        duration!(retry.max_delay, Duration::ZERO, TIMEOUT_MAX),
+        "The longest wait between two tries.",
+    ),
+    words(
+        key(
+            "retry.on",
+            Field::ByHand(
+                "array of exceptions' classes in quotes, as `error.type` names them; `\"*\"` is any",
+            ),
+            "The exceptions that are tried again. `cresset.Reject` is never.",
+        ),
+        "none: only what the model asks for by raising `cresset.Retry`",
+        r#"["TimeoutError", "requests.exceptions.ConnectionError"]"#,
+    ),
+];
