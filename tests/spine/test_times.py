@@ -92,7 +92,7 @@ def test_a_task_is_cancelled_during_its_run_and_the_model_goes_on(held: Server, 
     with cresset.Client(held.url) as client:
         handle, after = client.submit("held", str(first)), client.submit("held", str(second))
         with running(first):
-            assert handle.cancel() == cresset.Cancellation(handle.id, "REVOKED", "during")
+            assert handle.cancel() == cresset.Cancellation(handle.id, "REVOKED", "during", timedelta(seconds=30))
             assert cancelled(handle.wait(timeout=LONG))  # while it still computes
         with running(second):  # so the first has ended, and said what it found
             pass

@@ -183,6 +183,9 @@ pub struct ModelLimits {
     pub start_timeout: Duration,
     /// A synchronous prediction answers within this. Default 30 s.
     pub predict_timeout: Duration,
+    /// A batch may run on this long after a task of it was cancelled before its process is killed. `None`: as long as it
+    /// likes. Default 30 s.
+    pub cancel_grace: Option<Duration>,
     /// Queued tasks at most. Default 100,000.
     pub max_queue: u64,
     /// Bytes of queued inputs at most. Default 1 GiB.
@@ -201,6 +204,7 @@ impl Default for ModelLimits {
             timeout: Duration::from_secs(60),
             start_timeout: Duration::from_secs(300),
             predict_timeout: Duration::from_secs(30),
+            cancel_grace: Some(Duration::from_secs(30)),
             max_queue: 100_000,
             max_queue_bytes: 1 << 30,
             max_waiting: 1024,

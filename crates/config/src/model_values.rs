@@ -1,6 +1,7 @@
 //! The values of `model.toml` that have a grammar of their own: names, versions, entries, element types.
 
 use std::path::{Component, Path};
+use std::time::Duration;
 
 use cresset_task::{DType, ModelName};
 
@@ -9,6 +10,7 @@ use crate::model::Entry;
 use crate::model_keys::Draft;
 use crate::suggest::nearest;
 use crate::tensor_keys::TensorDraft;
+use crate::units::{parse_duration, show_duration};
 
 /// The longest version text: it appears in every result.
 const VERSION_MAX: usize = 64;
@@ -113,6 +115,33 @@ fn is_identifier(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c == '_' || c.is_alphabetic())
         && chars.all(|c| c == '_' || c.is_alphanumeric())
+}
+
+/// What `limits.cancel_grace` takes.
+pub(crate) const CANCEL_GRACE_FORM: &str = "a duration up to 1d in quotes, such as \"30s\", or \"none\"";
+/// What is killed a day later was as good as left alone.
+const CANCEL_GRACE_MAX: Duration = Duration::from_secs(86_400);
+/// No grace ends.
+const NO_KILL: &str = "none";
+
+pub(crate) fn set_cancel_grace(slot: &mut Option<Duration>, text: &str) -> Result<(), Refusal> {
+    *slot = match text {
+        NO_KILL => None,
+        text => match parse_duration(text).filter(|grace| *grace <= CANCEL_GRACE_MAX) {
+            Some(grace) => Some(grace),
+            None => {
+                return Err(Refusal::new(format!(
+                    "must be {CANCEL_GRACE_FORM}, is {}",
+                    quote(text)
+                )));
+            }
+        },
+    };
+    Ok(())
+}
+
+pub(crate) fn show_cancel_grace(grace: Option<Duration>) -> String {
+    grace.map_or_else(|| NO_KILL.into(), show_duration)
 }
 
 pub(crate) fn set_path(slot: &mut Option<String>, text: &str) -> Result<(), Refusal> {

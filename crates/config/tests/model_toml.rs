@@ -95,6 +95,7 @@ fn every_key_reaches_its_field() {
         timeout = "1.5s"
         start_timeout = "1h"
         predict_timeout = "250ms"
+        cancel_grace = "1500ms"
         max_queue = 7
         max_queue_bytes = "2GB"
         max_waiting = 9
@@ -155,11 +156,25 @@ fn every_key_reaches_its_field() {
         (limits.max_queue_bytes, limits.max_waiting, limits.max_attempts),
         (2_000_000_000, 9, 1)
     );
-    assert_eq!(limits.max_waiting_bytes, Some(3 << 10));
+    assert_eq!(
+        (limits.max_waiting_bytes, limits.cancel_grace),
+        (Some(3 << 10), Some(Duration::from_millis(1500)))
+    );
     let requirements = Path::new("/srv/models/digits/requirements.txt");
     assert_eq!(model.environment.requirements.as_deref(), Some(requirements));
     assert_eq!(model.environment.python_version.as_deref(), Some("3.11"));
     assert_eq!(model.environment.variables["HF_HUB_OFFLINE"], "1");
+}
+
+#[test]
+fn a_cancelled_task_has_a_grace_or_none_ends_it() {
+    let grace = |text: &str| read(&format!("[limits]\ncancel_grace = {text}")).map(|m| m.limits.cancel_grace);
+    assert_eq!(grace("\"none\""), Ok(None));
+    assert_eq!(grace("\"0s\""), Ok(Some(Duration::ZERO)));
+    for bad in ["\"2d\"", "\"soon\"", "30", "\"\""] {
+        let said = lines(&grace(bad).unwrap_err());
+        assert!(said.contains("or \"none\", is"), "{said}");
+    }
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub struct Cancellation {
     pub state: State,
     /// When it was reached.
     pub stopped: Stopped,
+    /// How long its process has to let go of it before it is killed. `None` when it was not running, or is left to end.
+    pub grace: Option<Duration>,
 }
 
 /// When a cancellation reached its task.
@@ -84,7 +86,7 @@ pub struct Cancellation {
 pub enum Stopped {
     /// While it was queued: nothing of it runs.
     Before,
-    /// While a model process had it: it may still be computed, and its result is thrown away.
+    /// While it was leased, so that a model process may have it: that is told, and a result is thrown away.
     During,
     /// After its end: nothing changed.
     TooLate,

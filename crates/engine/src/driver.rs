@@ -25,6 +25,7 @@ use crate::verdict::judge;
 
 mod ends;
 mod leasing;
+mod unwanted;
 
 /// Predictions and events taken in before the policy is asked again, so that neither can starve the other.
 const INTAKE_MAX: usize = 256;
@@ -34,6 +35,8 @@ struct Flight {
     instance: InstanceId,
     load: Load,
     entries: Vec<Entry<Item>>,
+    /// All of it is wanted still.
+    is_whole: bool,
 }
 
 pub(crate) struct Driver {
@@ -194,6 +197,7 @@ impl Driver {
                     instance,
                     load,
                     entries,
+                    is_whole: true,
                 };
                 self.flights.insert(batch, flight);
             }
@@ -241,8 +245,10 @@ impl Driver {
     fn on_ended(&mut self, instance: InstanceId, batch: BatchId, end: JobEnd, timing: Timing) {
         let now = self.shared.now();
         let flight = self.flights.remove(&batch);
-        // Only what a whole batch took says anything: one that raised may have done so at once.
-        if let (Some(flight), JobEnd::Items(_), false) = (&flight, &end, timing.compute.is_zero()) {
+        // Only what a whole batch took says anything: one that raised, or that was not wanted whole, may have ended at once.
+        if let (Some(flight), JobEnd::Items(_), false) = (&flight, &end, timing.compute.is_zero())
+            && flight.is_whole
+        {
             self.batcher.observe(flight.load.work, timing.compute);
         }
         self.seats

@@ -66,6 +66,8 @@ pub(crate) struct Item {
     pub(crate) killed: u32,
     /// When it was last handed to an instance.
     pub(crate) sent: Option<Moment>,
+    /// Nobody wants its end any more, and whoever has it has been told so.
+    pub(crate) unwanted: bool,
     /// Why it was handed to an instance more than once; only of tasks.
     pub(crate) history: Vec<Redelivery>,
 }
@@ -79,6 +81,7 @@ impl Item {
             blame: 0,
             killed: 0,
             sent: None,
+            unwanted: false,
             history: Vec::new(),
         }
     }

@@ -1,5 +1,7 @@
 //! Cancelling a task: durable first, then told to whoever has it or waits for it.
 
+use std::time::Duration;
+
 use cresset_queue::Cancelled;
 use cresset_task::{ModelName, State, TaskId, Timestamp};
 
@@ -11,8 +13,8 @@ use crate::waiters::News;
 const REASON: &str = "it was cancelled";
 
 impl Engine {
-    /// Revokes a task that has not ended; final and durable when this returns. A task that a model process has at that
-    /// moment may still be computed; its result is thrown away.
+    /// Revokes a task that has not ended; final and durable when this returns. If a model process has the task at that moment
+    /// its code can see it, and the process is killed when it does not let go within the model's grace.
     pub async fn cancel(&self, id: TaskId) -> Result<Cancellation, EngineError> {
         let shared = &self.inner.shared;
         let cancelled = shared
@@ -20,26 +22,38 @@ impl Engine {
             .cancel(id, REASON, Timestamp::now())
             .await
             .inspect_err(|error| shared.store.failed(error))?;
-        let (state, stopped) = match cancelled {
-            Cancelled::Queued(model) => (self.revoked(id, &model, false), Stopped::Before),
-            Cancelled::Leased(model) => (self.revoked(id, &model, true), Stopped::During),
-            Cancelled::Ended(state) => (state, Stopped::TooLate),
+        let (state, stopped, grace) = match cancelled {
+            Cancelled::Queued(model) => {
+                self.revoked(id, &model, false);
+                (State::Revoked, Stopped::Before, None)
+            }
+            Cancelled::Leased(model) => {
+                let grace = self.revoked(id, &model, true);
+                (State::Revoked, Stopped::During, grace)
+            }
+            Cancelled::Ended(state) => (state, Stopped::TooLate, None),
             Cancelled::Expired => return Err(EngineError::ExpiredTask(id)),
             Cancelled::Unknown => return Err(EngineError::UnknownTask(id)),
         };
-        Ok(Cancellation { id, state, stopped })
+        Ok(Cancellation {
+            id,
+            state,
+            stopped,
+            grace,
+        })
     }
 
-    fn revoked(&self, id: TaskId, model: &ModelName, is_leased: bool) -> State {
+    /// Tells whom it concerns; gives the grace of the model.
+    fn revoked(&self, id: TaskId, model: &ModelName, is_leased: bool) -> Option<Duration> {
         self.inner.shared.waiters.wake(id, &News::Look);
         // A model that is no longer served may still have tasks.
-        if let Some(served) = self.inner.models.load().get(model) {
-            served.metrics.revoked();
-            if is_leased {
-                served.revocations.add(id);
-                served.wake.notify_one();
-            }
+        let models = self.inner.models.load();
+        let served = models.get(model)?;
+        served.metrics.revoked();
+        if is_leased {
+            served.revocations.add(id);
+            served.wake.notify_one();
         }
-        State::Revoked
+        served.config.limits.cancel_grace
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! A batch that raises, or takes its instance down, is run again in halves, until the item to blame stands alone and
 //! the others have succeeded. That costs about log2(n) extra runs for one bad item.
+//!
+//! Of an item that nobody wants any more nothing is to be recorded: it is dropped instead of run again. What others do
+//! because of it (a batch that is given up, a process that is killed) is not held against their batch mates.
 
 use cresset_batch::Entry;
 use cresset_runner::{DownReason, ItemEnd, JobEnd, Scene};
@@ -35,8 +38,23 @@ const SIGKILL: i32 = 9;
 /// Judges a job that held `entries`. An item that was alone in taking an instance down, and has been in
 /// `max_attempts` such batches, fails.
 pub(crate) fn judge(entries: Vec<Entry<Item>>, end: JobEnd, max_attempts: u32) -> Verdict {
+    let mut verdict = of_end(entries, end, max_attempts);
+    for group in &mut verdict.again {
+        group.retain(|entry| !entry.item.unwanted);
+    }
+    verdict.again.retain(|group| !group.is_empty());
+    verdict
+}
+
+fn of_end(entries: Vec<Entry<Item>>, end: JobEnd, max_attempts: u32) -> Verdict {
     match end {
-        JobEnd::Items(ends) if ends.len() == entries.len() => each(entries, ends),
+        JobEnd::Items(ends) if ends.len() == entries.len() => match skips_a_wanted_one(&entries, &ends) {
+            false => each(entries, ends),
+            true => raised(
+                entries,
+                &internal("the runner skipped an item that nobody had cancelled".into()),
+            ),
+        },
         JobEnd::Items(ends) => {
             let message = format!(
                 "the runner gave {} results for {} items",
@@ -46,7 +64,8 @@ pub(crate) fn judge(entries: Vec<Entry<Item>>, end: JobEnd, max_attempts: u32) -
             raised(entries, &internal(message))
         }
         JobEnd::Raised(failure) => raised(entries, &failure),
-        JobEnd::Lost { suspect: false, .. } => Verdict {
+        JobEnd::GivenUp(failure) if entries.iter().all(|e| !e.item.unwanted) => raised(entries, &failure),
+        JobEnd::GivenUp(_) | JobEnd::Lost { suspect: false, .. } => Verdict {
             resolved: Vec::new(),
             again: vec![entries],
         },
@@ -58,13 +77,19 @@ pub(crate) fn judge(entries: Vec<Entry<Item>>, end: JobEnd, max_attempts: u32) -
     }
 }
 
+fn skips_a_wanted_one(entries: &[Entry<Item>], ends: &[ItemEnd]) -> bool {
+    let mut both = entries.iter().zip(ends);
+    both.any(|(entry, end)| *end == ItemEnd::Skipped && !entry.item.unwanted)
+}
+
 fn each(entries: Vec<Entry<Item>>, ends: Vec<ItemEnd>) -> Verdict {
     let resolved = entries
         .into_iter()
         .zip(ends)
-        .map(|(entry, end)| match end {
-            ItemEnd::Done(output) => (entry.item, Resolution::Done(output)),
-            ItemEnd::Failed(failure) => (entry.item, Resolution::Failed(failure)),
+        .filter_map(|(entry, end)| match end {
+            ItemEnd::Done(output) => Some((entry.item, Resolution::Done(output))),
+            ItemEnd::Failed(failure) => Some((entry.item, Resolution::Failed(failure))),
+            ItemEnd::Skipped => None,
         })
         .collect();
     Verdict {
@@ -307,6 +332,73 @@ mod tests {
         );
         assert_eq!(sizes(&verdict), vec![4]);
         assert_eq!(verdict.again[0][0].item.blame, 0);
+    }
+
+    /// Five, of which the second and the last are not wanted.
+    fn some_unwanted() -> Vec<Entry<Item>> {
+        let mut five = entries(5);
+        five[1].item.unwanted = true;
+        five[4].item.unwanted = true;
+        five
+    }
+
+    #[test]
+    fn of_a_skipped_item_nothing_is_recorded() {
+        let done = || ItemEnd::Done(Payload::Json(Bytes::from_static(b"1")));
+        let ends = vec![done(), ItemEnd::Skipped, done(), done(), ItemEnd::Skipped];
+        let verdict = judge(some_unwanted(), JobEnd::Items(ends), 3);
+        assert_eq!((verdict.resolved.len(), verdict.again.len()), (3, 0));
+    }
+
+    #[test]
+    fn skipping_what_is_wanted_is_the_runners_fault() {
+        let ends = || JobEnd::Items(vec![ItemEnd::Skipped; 5]);
+        let verdict = judge(entries(5), ends(), 3);
+        assert_eq!((verdict.resolved.len(), sizes(&verdict)), (0, vec![2, 3]));
+        let alone = judge(entries(1), JobEnd::Items(vec![ItemEnd::Skipped]), 3);
+        assert!(matches!(&alone.resolved[0].1, Resolution::Failed(f) if f.code == Code::Internal));
+    }
+
+    #[test]
+    fn who_was_in_a_batch_that_was_given_up_runs_once_more_without_blame() {
+        let verdict = judge(some_unwanted(), JobEnd::GivenUp(boom()), 1);
+        assert_eq!((verdict.resolved.len(), sizes(&verdict)), (0, vec![3]));
+        let inputs =
+            |group: &[Entry<Item>]| -> Vec<_> { group.iter().map(|e| e.item.payload.clone()).collect() };
+        let five = inputs(&entries(5));
+        let wanted = [0, 2, 3].map(|n| five[n].clone());
+        assert_eq!(inputs(&verdict.again[0]), wanted);
+        assert_eq!(verdict.again[0][0].item.blame, 0);
+    }
+
+    #[test]
+    fn a_batch_that_is_given_up_for_nothing_has_raised() {
+        assert_eq!(sizes(&judge(entries(5), JobEnd::GivenUp(boom()), 3)), vec![2, 3]);
+        let alone = judge(entries(1), JobEnd::GivenUp(boom()), 3);
+        assert!(matches!(&alone.resolved[0].1, Resolution::Failed(f) if f.type_ == "ValueError"));
+    }
+
+    #[test]
+    fn what_nobody_wants_is_never_run_again() {
+        for end in [
+            JobEnd::Raised(boom()),
+            JobEnd::Lost {
+                reason: DownReason::Exited(3),
+                suspect: true,
+                scene: None,
+            },
+            JobEnd::Lost {
+                reason: DownReason::Cancelled(Duration::ZERO),
+                suspect: false,
+                scene: None,
+            },
+        ] {
+            let verdict = judge(some_unwanted(), end, 3);
+            assert_eq!(sizes(&verdict).iter().sum::<usize>(), 3);
+        }
+        let mut all = entries(2);
+        all.iter_mut().for_each(|entry| entry.item.unwanted = true);
+        assert!(judge(all, JobEnd::GivenUp(boom()), 3).again.is_empty());
     }
 
     #[test]

@@ -15,9 +15,9 @@ const ANSWER_BYTES: usize = 128;
 
 /// Cancel a task.
 ///
-/// Answers once the task is revoked on stable storage: it stays so, also across a crash. A queued task never runs. One that a
-/// model process has at that moment may still be computed, and its result is thrown away. One that has ended stays as it is.
-/// `cancelled` says which. Cancelling twice does no harm.
+/// Answers once the task is revoked on stable storage: it stays so, also across a crash. A queued task never runs. If a model
+/// process has it at that moment the model's code can see that, and stop; a process that does not let go within `grace_ms` is
+/// killed, and a result is thrown away. One that has ended stays as it is. `cancelled` says which. Cancelling twice does no harm.
 #[utoipa::path(
     post,
     path = "/v1/tasks/{id}/cancel",
@@ -33,5 +33,8 @@ pub(crate) async fn cancel(State(app): State<App>, TaskPath(id): TaskPath, reque
     answer.plain("task_id", cancellation.id);
     answer.plain("status", cancellation.state);
     answer.plain("cancelled", cancellation.stopped.name());
+    if let Some(grace) = cancellation.grace {
+        answer.value("grace_ms", &u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+    }
     Ok(json(StatusCode::OK, answer.end()))
 }

@@ -4,8 +4,9 @@ use bytes::{Bytes, BytesMut};
 use cresset_task::{Code, Failure, Payload, Shape, Tensor, TensorSet, TensorSpec};
 
 use crate::layout::{REGION_MAX, place};
+use crate::memfd::Outside;
 use crate::pad;
-use crate::slab::{OutOfSlab, Slab};
+use crate::slab::Slab;
 use crate::wire::{Descriptor, HEADER_LEN, Header, Kind, SlotInfo, encode_descriptors, encode_items};
 
 /// Rows are copied by this many threads at most: four saturate the memory of the machines that were measured.
@@ -118,7 +119,7 @@ impl Stack {
 
     /// Copies the items' rows into the slot's input region and gives the body of the RUN. Large batches are copied by
     /// several threads, where the machine has the cores for it.
-    pub(crate) fn fill(self, specs: &[TensorSpec], slab: &Slab, slot: SlotInfo) -> Result<Bytes, OutOfSlab> {
+    pub(crate) fn fill(self, specs: &[TensorSpec], slab: &Slab, slot: SlotInfo) -> Result<Bytes, Outside> {
         let threads = fillers(self.needed);
         self.fill_by(threads, specs, slab, slot)
     }
@@ -129,7 +130,7 @@ impl Stack {
         specs: &[TensorSpec],
         slab: &Slab,
         slot: SlotInfo,
-    ) -> Result<Bytes, OutOfSlab> {
+    ) -> Result<Bytes, Outside> {
         for tensor in &mut self.tensors {
             tensor.offset += slot.input_offset;
         }
@@ -184,7 +185,7 @@ fn copy_rows(
     items: &[TensorSet],
     from: usize,
     slab: &Slab,
-) -> Result<(), OutOfSlab> {
+) -> Result<(), Outside> {
     for (at, (tensor, spec)) in tensors.iter().zip(specs).enumerate() {
         let shape: Shape = tensor.dims.iter().skip(1).map(|d| *d as usize).collect();
         let row_len = (shape.iter().product::<usize>() * spec.dtype.size()) as u64;

@@ -19,6 +19,8 @@ use crate::wire::{HEADER_LEN, Header, WireError};
 const READ_CHUNK: usize = 64 * 1024;
 /// A body larger than the buffer grows in steps of this: a length that is only promised costs no memory.
 const BODY_STEP: usize = 1 << 20;
+/// Descriptors that go with one frame at most: HELLO has that of the slab and that of the board.
+const FDS_MAX: usize = 2;
 
 /// A whole frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub(crate) enum ChannelError {
 
 struct Outgoing {
     bytes: Bytes,
-    fd: Option<OwnedFd>,
+    fds: Vec<OwnedFd>,
 }
 
 /// A body that did not fit the read buffer.
@@ -77,8 +79,10 @@ impl Channel {
     }
 
     /// Queues a frame and writes what the socket takes at once; `next` writes the rest.
-    pub(crate) fn push(&mut self, frame: Bytes, fd: Option<OwnedFd>) {
-        self.outbox.push_back(Outgoing { bytes: frame, fd });
+    /// At most [`FDS_MAX`] descriptors go with it.
+    pub(crate) fn push(&mut self, frame: Bytes, fds: Vec<OwnedFd>) {
+        debug_assert!(fds.len() <= FDS_MAX);
+        self.outbox.push_back(Outgoing { bytes: frame, fds });
         self.write_now();
     }
 
@@ -145,7 +149,7 @@ impl Channel {
             match sent {
                 Ok(n) => {
                     front.bytes.advance(n);
-                    front.fd = None; // it went with the first byte
+                    front.fds.clear(); // they went with the first byte
                     if front.bytes.is_empty() {
                         self.outbox.pop_front();
                     }
@@ -212,11 +216,11 @@ fn read_buffer<'a>(inbox: &'a mut BytesMut, large: &'a mut Option<LargeBody>) ->
 }
 
 fn send(stream: &UnixStream, out: &Outgoing) -> rustix::io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = out.fd.as_ref().map(|fd| [fd.as_fd()]);
-    if let Some(fds) = &fds {
-        control.push(SendAncillaryMessage::ScmRights(fds));
+    let fds: Vec<_> = out.fds.iter().map(AsFd::as_fd).collect();
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&fds));
     }
     rustix::net::sendmsg(
         stream.as_fd(),
@@ -280,7 +284,7 @@ mod tests {
     async fn large_frames_in_both_directions_do_not_wait_for_each_other() {
         let (mut channel, mut theirs) = pair();
         let big = note(4 << 20);
-        channel.push(big.clone().into(), None);
+        channel.push(big.clone().into(), Vec::new());
         let echo = std::thread::spawn(move || {
             theirs.write_all(&note(4 << 20)).unwrap(); // writes all before it reads anything
             let mut got = vec![0; (4 << 20) + HEADER_LEN];
@@ -311,7 +315,7 @@ mod tests {
         let (mut channel, mut theirs) = pair();
         theirs.write_all(&note(9)).unwrap();
         drop(theirs);
-        channel.push(note(10).into(), None);
+        channel.push(note(10).into(), Vec::new());
         assert_eq!(channel.next().await.unwrap().body.len(), 9);
         assert!(matches!(channel.next().await, Err(ChannelError::Closed)));
     }
@@ -328,10 +332,10 @@ mod tests {
     #[tokio::test]
     async fn a_descriptor_travels_with_the_first_byte_of_its_frame() {
         let (mut channel, mut theirs) = pair();
-        channel.push(note(10).into(), None);
+        channel.push(note(10).into(), Vec::new());
         let file = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         rustix::io::write(&file, b"inside").unwrap();
-        channel.push(note(20).into(), Some(file));
+        channel.push(note(20).into(), vec![file]);
         let reader = std::thread::spawn(move || {
             theirs.read_exact(&mut [0; HEADER_LEN + 10]).unwrap();
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

@@ -88,6 +88,7 @@ pub(crate) fn tensors(
 /// Ends of the items of a batch that was answered with JSON values.
 pub(crate) fn objects(answers: Vec<ItemAnswer>) -> Result<JobEnd, BrokenRules> {
     let ends = answers.into_iter().map(|answer| match answer {
+        ItemAnswer::Skipped => Ok(ItemEnd::Skipped),
         ItemAnswer::Failure(text) => Ok(ItemEnd::Failed(
             WireFailure::decode(Kind::DoneObjects, &text)?.into_failure(),
         )),

@@ -36,9 +36,10 @@ pub fn frame(data: &[u8]) {
     }
 }
 
-fn text(answer: &ItemAnswer) -> &Bytes {
+fn text(answer: &ItemAnswer) -> &[u8] {
     match answer {
         ItemAnswer::Result(text) | ItemAnswer::Failure(text) => text,
+        ItemAnswer::Skipped => &[],
     }
 }
 

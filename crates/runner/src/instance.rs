@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::board::Board;
 use crate::channel::{Channel, ChannelError};
 use crate::layout::Regions;
 use crate::logs::Logs;
@@ -119,6 +120,7 @@ struct Instance<'a> {
     /// `None` for an object model.
     slab: Option<Arc<Slab>>,
     regions: Regions,
+    board: Arc<Board>,
     returns: Returns,
     /// The inside of the door; `None` before it is ready and after the last job has come through.
     jobs: Option<mpsc::Receiver<Given>>,
@@ -253,10 +255,10 @@ impl Instance<'_> {
         }
     }
 
-    /// Ends every job that is left. The one that was running is under suspicion, unless it was we who stopped it, or it
-    /// cannot have begun.
+    /// Ends every job that is left. The one that was running is under suspicion, unless it was we who ended the process, or
+    /// it cannot have begun.
     async fn lose_jobs(&mut self, reason: &DownReason) {
-        let blame = *reason != DownReason::Stopped && !self.is_leaving;
+        let blame = !reason.is_ours() && !self.is_leaving;
         for (batch, running) in self.flights.lose(self.jobs.take()) {
             let suspect = blame && running;
             let scene = match suspect {

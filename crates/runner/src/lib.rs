@@ -5,6 +5,7 @@
 
 mod backoff;
 mod batch;
+mod board;
 mod channel;
 mod check;
 pub mod env;
@@ -15,6 +16,7 @@ mod instance;
 mod launch;
 mod layout;
 mod logs;
+mod memfd;
 mod memory;
 mod oom;
 mod pad;
@@ -28,11 +30,12 @@ mod spawn;
 mod supervise;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod wanted;
 mod wire;
 
 pub use env::{EnvError, EnvInfo, EnvKey, EnvManager};
 pub use pool::{OnProgress, Pool, PoolOptions};
 pub use port::{
     DownReason, Executor, InstanceState, InstanceStatus, ItemEnd, Job, JobEnd, NotTaken, PoolEvent,
-    PoolState, PoolStatus, RecycleReason, Replacement, Scene, Timing,
+    PoolState, PoolStatus, RecycleReason, Replacement, Scene, Timing, Unwanted,
 };

@@ -6,20 +6,24 @@
 //! One life holds the place. While it is being replaced there is a second, which takes the place over in one step: the
 //! new door stands where the old one stood, and who comes with a job finds one or the other, never none.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
-use cresset_task::InstanceId;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use cresset_task::{BatchId, InstanceId};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::layout::SLOTS;
-use crate::port::{DownReason, InstanceState, InstanceStatus, Job, NotTaken, RecycleReason, Replacement};
+use crate::port::{
+    DownReason, InstanceState, InstanceStatus, Job, NotTaken, RecycleReason, Replacement, Unwanted,
+};
+use crate::wanted::Wanted;
 
 /// A job, and the right to have it in an instance. The credit is given back before the job's end is announced.
 #[derive(Debug)]
 pub(crate) struct Given {
     pub(crate) job: Job,
     pub(crate) credit: OwnedSemaphorePermit,
+    pub(crate) wanted: Arc<Wanted>,
 }
 
 /// One process after the other in a place; each has its own.
@@ -46,6 +50,9 @@ struct Inner {
     /// The newest life.
     last: LifeId,
     status: InstanceStatus,
+    /// The batches that went through the door and have not ended, whichever life has them: as many as the credits of two
+    /// lives, and some that have ended since the last one came.
+    given: Vec<(BatchId, Weak<Wanted>)>,
 }
 
 /// One place.
@@ -55,6 +62,8 @@ pub(crate) struct Place {
     inner: Mutex<Inner>,
     /// Rung when a life that was to take over has got the place without that.
     inherited: Notify,
+    /// Changes when a life must let go of a batch.
+    must_end: watch::Sender<()>,
 }
 
 impl Place {
@@ -78,8 +87,10 @@ impl Place {
                 holder: LifeId(0),
                 last: LifeId(0),
                 status,
+                given: Vec::new(),
             }),
             inherited: Notify::new(),
+            must_end: watch::Sender::new(()),
         }
     }
 
@@ -203,16 +214,38 @@ impl Place {
 
     /// Takes a job if there is a credit for it.
     pub(crate) fn take(&self, job: Job) -> Result<(), NotTaken> {
-        let inner = self.lock();
+        let mut inner = self.lock();
         let Some(door) = &inner.door else {
             return Err(NotTaken(job));
         };
         let Ok(credit) = door.credits.clone().try_acquire_owned() else {
             return Err(NotTaken(job));
         };
+        let wanted = Arc::new(Wanted::all(job.items.len()));
+        let entry = (job.batch, Arc::downgrade(&wanted));
         door.jobs
-            .try_send(Given { job, credit })
-            .map_err(|e| NotTaken(e.into_inner().job))
+            .try_send(Given { job, credit, wanted })
+            .map_err(|e| NotTaken(e.into_inner().job))?;
+        inner.given.retain(|(_, wanted)| wanted.strong_count() > 0);
+        inner.given.push(entry);
+        Ok(())
+    }
+
+    /// Nobody wants this item of a batch any more, whichever life has it.
+    pub(crate) fn cancel(&self, batch: BatchId, item: usize, why: Unwanted) {
+        let found = {
+            let inner = self.lock();
+            let given = inner.given.iter().find(|(given, _)| *given == batch);
+            given.and_then(|(_, wanted)| wanted.upgrade())
+        };
+        if found.is_some_and(|wanted| wanted.cancel(item, why)) {
+            self.must_end.send_replace(());
+        }
+    }
+
+    /// Changes when a life of this place must let go of a batch.
+    pub(crate) fn must_end(&self) -> watch::Receiver<()> {
+        self.must_end.subscribe()
     }
 }
 

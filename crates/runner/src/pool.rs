@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cresset_config::ModelConfig;
-use cresset_task::{InstanceId, ModelName};
+use cresset_task::{BatchId, InstanceId, ModelName};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,9 @@ use crate::backoff::Breaker;
 use crate::env::EnvManager;
 use crate::oom::OomWatch;
 use crate::place::Place;
-use crate::port::{DownReason, Executor, InstanceState, Job, NotTaken, PoolEvent, PoolState, PoolStatus};
+use crate::port::{
+    DownReason, Executor, InstanceState, Job, NotTaken, PoolEvent, PoolState, PoolStatus, Unwanted,
+};
 use crate::recycle::EXTRA_INSTANCES_MAX;
 use crate::supervise::supervise;
 
@@ -81,7 +83,11 @@ impl Shared {
         self.oom.forget();
     }
 
+    /// A death counts for the crash-loop breaker, unless it was us.
     pub(crate) fn note_death(&self, reason: &DownReason) {
+        if reason.is_ours() {
+            return;
+        }
         let now = Instant::now();
         let (was_open, is_open) = {
             let mut breaker = lock(&self.breaker);
@@ -166,6 +172,12 @@ impl Executor for Pool {
         match self.places.get(instance.0 as usize) {
             Some(place) => place.take(job),
             None => Err(NotTaken(job)),
+        }
+    }
+
+    fn cancel(&self, instance: InstanceId, batch: BatchId, item: usize, why: Unwanted) {
+        if let Some(place) = self.places.get(instance.0 as usize) {
+            place.cancel(batch, item, why);
         }
     }
 

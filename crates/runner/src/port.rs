@@ -26,6 +26,8 @@ pub enum ItemEnd {
     Done(Payload),
     /// It failed alone.
     Failed(Failure),
+    /// It was not wanted any more, and not run to its end: see [`Executor::cancel`].
+    Skipped,
 }
 
 /// What became of a job.
@@ -35,6 +37,9 @@ pub enum JobEnd {
     Items(Vec<ItemEnd>),
     /// The batch as a whole raised: which item is to blame is not known (unless there is only one).
     Raised(Failure),
+    /// The model gave the batch up because items of it are not wanted any more; what it raised to say so. Of the others
+    /// that says nothing.
+    GivenUp(Failure),
     /// The instance died or was killed before it answered.
     Lost {
         /// How it died.
@@ -44,6 +49,15 @@ pub enum JobEnd {
         /// What is known of the death; only of the suspect.
         scene: Option<Box<Scene>>,
     },
+}
+
+/// Why nobody waits for the end of an item any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwanted {
+    /// Its task was cancelled.
+    Cancelled,
+    /// Its caller has gone.
+    HungUp,
 }
 
 /// What an instance left when it died.
@@ -61,8 +75,13 @@ impl JobEnd {
     #[must_use]
     pub fn redelivery(&self) -> String {
         match self {
-            Self::Items(_) => "the runner gave a wrong number of results".into(),
+            Self::Items(_) => "the runner gave results that do not fit its batch".into(),
             Self::Raised(failure) => format!("its batch raised {} and is run again in parts", failure.type_),
+            Self::GivenUp(_) => "others of its batch were cancelled, and the model gave the batch up".into(),
+            Self::Lost {
+                reason: reason @ DownReason::Cancelled(_),
+                ..
+            } => format!("the model process {reason}"),
             Self::Lost {
                 reason,
                 suspect: true,
@@ -101,6 +120,9 @@ pub enum DownReason {
     OutOfMemory,
     /// A batch ran past `limits.timeout`; killed.
     Hung(Duration),
+    /// It did not let go of a cancelled task within `limits.cancel_grace`; killed. That says nothing against it, or against
+    /// anything that it had.
+    Cancelled(Duration),
     /// It broke the runner protocol; killed.
     Protocol(String),
     /// We stopped it.
@@ -119,9 +141,18 @@ impl DownReason {
             Self::Signal(_) => "signal",
             Self::OutOfMemory => "out_of_memory",
             Self::Hung(_) => "hung",
+            Self::Cancelled(_) => "cancelled",
             Self::Protocol(_) => "protocol",
             Self::Stopped => "stopped",
         }
+    }
+}
+
+impl DownReason {
+    /// It ended because we wanted it to, and nothing is wrong with it.
+    #[must_use]
+    pub const fn is_ours(&self) -> bool {
+        matches!(self, Self::Stopped | Self::Cancelled(_))
     }
 }
 
@@ -138,6 +169,12 @@ impl fmt::Display for DownReason {
             Self::Signal(number) => write!(f, "was ended by signal {number}"),
             Self::OutOfMemory => f.write_str("was killed for lack of memory"),
             Self::Hung(limit) => write!(f, "did not finish a batch within {limit:?} and was killed"),
+            Self::Cancelled(grace) => {
+                write!(
+                    f,
+                    "did not let go of a cancelled task within {grace:?} and was killed"
+                )
+            }
             Self::Protocol(what) => write!(f, "broke the runner protocol: {what}"),
             Self::Stopped => f.write_str("was stopped"),
         }
@@ -327,6 +364,14 @@ pub trait Executor: Send + Sync {
     /// Hands a job to an instance. Never blocks. The end comes as [`PoolEvent::Ended`]; if the instance has gone in the
     /// meantime, that is `Lost` and not to blame.
     fn run(&self, instance: InstanceId, job: Job) -> Result<(), NotTaken>;
+
+    /// Nobody waits for this item of a batch any more; `item` counts from 0, in the order of [`Job::items`]. Never blocks, and
+    /// does nothing if the batch has ended. The model can see it, and the item's end may be [`ItemEnd::Skipped`] from now on.
+    ///
+    /// After a cancelled task, or when no item of the batch is wanted, the instance has `limits.cancel_grace` to be done with
+    /// the batch, counted from when it runs; then it is killed, and its jobs are `Lost` for [`DownReason::Cancelled`] with
+    /// none of them to blame.
+    fn cancel(&self, instance: InstanceId, batch: BatchId, item: usize, why: Unwanted);
 
     /// How things stand. Cheap.
     fn status(&self) -> PoolStatus;

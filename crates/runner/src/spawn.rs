@@ -88,7 +88,7 @@ pub(crate) async fn spawn(launch: Launch) -> Result<Started, SpawnError> {
     let pidfd = pidfd_open(guarded.pid(), PidfdFlags::NONBLOCK).map_err(io::Error::from)?;
     #[expect(
         deprecated,
-        reason = "its successor is the same behind an unsafe contract that an OwnedFd always keeps, and slab.rs is to be \
+        reason = "its successor is the same behind an unsafe contract that an OwnedFd always keeps, and memfd.rs is to be \
                   the only module with unsafe"
     )]
     let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE)?;

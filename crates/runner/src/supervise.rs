@@ -80,6 +80,9 @@ impl<'a> Supervisor<'a> {
     }
 
     pub(crate) fn backoff_after(&mut self, life: &Life) -> Duration {
+        if life.reason.is_ours() {
+            return Duration::ZERO;
+        }
         self.backoff.after_death(life.ready_for, rand::random())
     }
 
@@ -141,6 +144,11 @@ async fn one_life(shared: &Shared, place: &Place, id: LifeId, tell: watch::Sende
 /// Tells the operator of a death.
 pub(crate) fn report(shared: &Shared, place: &Place, life: &Life, delay: Duration) {
     let (model, instance) = (&shared.config.name, place.id);
+    if let DownReason::Cancelled(_) = life.reason {
+        tracing::warn!(%model, %instance, reason = life.reason.label(), why = %life.reason, ready_for = ?life.ready_for,
+            "an instance was killed for a cancelled task; a model that asks cresset.current().cancelled could have stopped");
+        return;
+    }
     let skip = life.last_lines.len().saturating_sub(REPORT_LINES);
     let last_lines = life.last_lines[skip..].join("\n");
     let traceback = match &life.reason {

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::port::{
     DownReason, Executor, InstanceState, InstanceStatus, Job, JobEnd, NotTaken, PoolEvent, PoolState,
-    PoolStatus, RecycleReason, Timing,
+    PoolStatus, RecycleReason, Timing, Unwanted,
 };
 
 /// What an automatic pool does with the items of a job.
@@ -49,6 +49,7 @@ struct Inner {
     degraded: bool,
     stopped: bool,
     taken: usize,
+    cancelled: Vec<(BatchId, usize, Unwanted)>,
 }
 
 /// An [`Executor`] without processes. Instances are 0, 1, ...; they start down: call [`FakePool::up`] or
@@ -113,6 +114,7 @@ impl FakePool {
                 degraded: false,
                 stopped: false,
                 taken: 0,
+                cancelled: Vec::new(),
             }),
             changed: Notify::new(),
             outbox,
@@ -172,7 +174,7 @@ impl FakePool {
         for (behind, job) in std::mem::take(&mut place.held).into_iter().enumerate() {
             let end = JobEnd::Lost {
                 reason: reason.clone(),
-                suspect: blame_first && behind == 0,
+                suspect: blame_first && behind == 0 && !reason.is_ours(),
                 scene: None,
             };
             self.emit(PoolEvent::Ended {
@@ -183,7 +185,7 @@ impl FakePool {
             });
         }
         inner.unseen.retain(|held| held.instance != instance);
-        if reason != DownReason::Stopped {
+        if !reason.is_ours() {
             inner.last_failure = Some(reason.clone());
         }
         self.emit(PoolEvent::Down { instance, reason });
@@ -212,6 +214,12 @@ impl FakePool {
     #[must_use]
     pub fn taken(&self) -> usize {
         self.lock().taken
+    }
+
+    /// What `cancel` was told of items of jobs that are held, in order.
+    #[must_use]
+    pub fn cancelled(&self) -> Vec<(BatchId, usize, Unwanted)> {
+        self.lock().cancelled.clone()
     }
 
     /// The jobs an instance of a by-hand pool holds, oldest first.
@@ -296,6 +304,22 @@ impl Executor for FakePool {
         drop(inner);
         self.changed.notify_waiters();
         Ok(())
+    }
+
+    fn cancel(&self, instance: InstanceId, batch: BatchId, item: usize, why: Unwanted) {
+        let mut inner = self.lock();
+        let place = inner.places.get(&instance);
+        let held = place.is_some_and(|place| {
+            place
+                .held
+                .iter()
+                .any(|job| job.batch == batch && item < job.items.len())
+        });
+        if held {
+            inner.cancelled.push((batch, item, why));
+            drop(inner);
+            self.changed.notify_waiters();
+        }
     }
 
     fn status(&self) -> PoolStatus {

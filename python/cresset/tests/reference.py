@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import fcntl
 import json
 import mmap
 import os
@@ -18,7 +19,10 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SRC = Path(__file__).parent.parent / "src"
 KINDS = [
@@ -52,6 +56,7 @@ DTYPES = [
     ("uint32", "I"),
     ("uint64", "Q"),
 ]
+SKIPPED = 2
 PAGE = 4096
 ANSWER_TIMEOUT_S = 60.0
 
@@ -89,6 +94,39 @@ def tensor_spec(name: str, dtype: str, *shape: int) -> dict[str, Any]:
     return {"name": name, "dtype": dtype, "shape": list(shape), "allow_non_finite": False}
 
 
+def sealed_memory(name: str, size: int) -> tuple[int, mmap.mmap]:
+    """A memfd of a fixed size, and a mapping of it."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    add_seals, shrink_grow_seal = 1033, 0x2 | 0x4 | 0x1
+    fcntl.fcntl(fd, add_seals, shrink_grow_seal)
+    return fd, mmap.mmap(fd, size)
+
+
+class Board:
+    """A byte for each of 64 items in each of two slots."""
+
+    SLOT_LEN = 64
+
+    def __init__(self) -> None:
+        self.fd, self._memory = sealed_memory("board", 2 * self.SLOT_LEN)
+
+    def close(self) -> None:
+        os.close(self.fd)
+        self._memory.close()
+
+    def json(self) -> dict[str, Any]:
+        slots = [{"offset": number * self.SLOT_LEN, "len": self.SLOT_LEN} for number in range(2)]
+        return {"size": 2 * self.SLOT_LEN, "slots": slots}
+
+    def clear(self, slot: int) -> None:
+        self._memory[slot * self.SLOT_LEN : (slot + 1) * self.SLOT_LEN] = bytes(self.SLOT_LEN)
+
+    def cancel(self, *items: int, slot: int = 0) -> None:
+        for item in items:
+            self._memory[slot * self.SLOT_LEN + item] = 1
+
+
 class Slab:
     """A sealed memfd with two slots."""
 
@@ -96,13 +134,7 @@ class Slab:
         self.input_len, self.output_len = input_len, output_len
         self.slot_len = input_len + output_len
         self.size = 2 * self.slot_len
-        self.fd = os.memfd_create("slab", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self.fd, self.size)
-        import fcntl
-
-        add_seals, shrink_grow_seal = 1033, 0x2 | 0x4 | 0x1
-        fcntl.fcntl(self.fd, add_seals, shrink_grow_seal)
-        self.memory = mmap.mmap(self.fd, self.size)
+        self.fd, self.memory = sealed_memory("slab", self.size)
 
     def close(self) -> None:
         os.close(self.fd)
@@ -129,6 +161,7 @@ class Child:
     def __init__(self, folder: Path, *, env: dict[str, str] | None = None, parent_pid: int | None = None) -> None:
         self.folder = folder
         self.slab: Slab | None = None
+        self.board = Board()
         self._buffer = b""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock = ours
@@ -169,7 +202,7 @@ class Child:
         threads: int = 1,
         allow_pickle: bool = False,
         copy_inputs: bool = False,
-        protocol: int = 1,
+        protocol: int = 2,
     ) -> None:
         if inputs and slab is None:
             slab = Slab()
@@ -191,8 +224,10 @@ class Child:
             },
             "instance": {"id": 0, "device": device, "threads": threads},
             "slab": slab.json() if slab else None,
+            "board": self.board.json(),
         }
-        self.send("HELLO", json.dumps(message).encode(), fd=slab.fd if slab else None)
+        fds = [slab.fd, self.board.fd] if slab else [self.board.fd]
+        self.send("HELLO", json.dumps(message).encode(), fds=fds)
 
     def ready(self, **hello: Any) -> Answer:
         """Say HELLO and expect READY."""
@@ -209,7 +244,7 @@ class Child:
         assert self.wait() == 1
         return answer.json
 
-    def send(self, kind: str, body: bytes = b"", *, fd: int | None = None, **fields: int) -> None:
+    def send(self, kind: str, body: bytes = b"", *, fds: Sequence[int] = (), **fields: int) -> None:
         head = struct.pack(
             "<IBBHQIIII",
             len(body),
@@ -222,21 +257,23 @@ class Child:
             fields.get("deadline_ms", 0),
             0,
         )
-        self.send_raw(head + body, fd=fd)
+        self.send_raw(head + body, fds=fds)
 
-    def send_raw(self, frame: bytes, *, fd: int | None = None) -> None:
-        ancillary = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+    def send_raw(self, frame: bytes, *, fds: Sequence[int] = ()) -> None:
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.sock.sendmsg([frame], ancillary)
         if sent < len(frame):  # an empty send would fail when the child has already answered by exiting
             self.sock.sendall(frame[sent:])
 
-    def run(self, *tensors: Tensor, seq: int = 1, slot: int = 0) -> Answer:
+    def run(self, *tensors: Tensor, seq: int = 1, slot: int = 0, cancelled: Sequence[int] = ()) -> Answer:
         """Send a RUN and wait for what comes back."""
-        self.send_run(*tensors, seq=seq, slot=slot)
+        self.send_run(*tensors, seq=seq, slot=slot, cancelled=cancelled)
         return self.receive()
 
-    def send_run(self, *tensors: Tensor, seq: int = 1, slot: int = 0) -> None:
+    def send_run(self, *tensors: Tensor, seq: int = 1, slot: int = 0, cancelled: Sequence[int] = ()) -> None:
         assert self.slab is not None
+        self.board.clear(slot)
+        self.board.cancel(*cancelled, slot=slot)
         at = slot * self.slab.slot_len
         body = b""
         for tensor in tensors:
@@ -249,15 +286,17 @@ class Child:
             at = (at + len(raw) + 63) // 64 * 64
         self.send("RUN", body, n_tensors=len(tensors), seq=seq, slot=slot, batch=tensors[0].shape[0], deadline_ms=60000)
 
-    def run_objects(self, *items: Any, seq: int = 1) -> Answer:
+    def run_objects(self, *items: Any, seq: int = 1, slot: int = 0, cancelled: Sequence[int] = ()) -> Answer:
         """Send a RUN_OBJECTS with these values and wait for what comes back."""
-        self.send_objects(*items, seq=seq)
+        self.send_objects(*items, seq=seq, slot=slot, cancelled=cancelled)
         return self.receive()
 
-    def send_objects(self, *items: Any, seq: int = 1) -> None:
+    def send_objects(self, *items: Any, seq: int = 1, slot: int = 0, cancelled: Sequence[int] = ()) -> None:
+        self.board.clear(slot)
+        self.board.cancel(*cancelled, slot=slot)
         texts = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in items]
         body = b"".join(struct.pack("<I", len(text)) for text in texts) + b"".join(texts)
-        self.send("RUN_OBJECTS", body, seq=seq, batch=len(items))
+        self.send("RUN_OBJECTS", body, seq=seq, slot=slot, batch=len(items))
 
     def receive(self) -> Answer:
         head = self._exactly(32)
@@ -353,6 +392,7 @@ class Child:
             if stream is not None:
                 stream.close()
         self.process.wait(timeout=ANSWER_TIMEOUT_S)
+        self.board.close()
         if self.slab is not None:
             self.slab.close()
 
@@ -363,7 +403,9 @@ def _decode_statuses(body: bytes, batch: int) -> list[tuple[int, Any]]:
     items: list[tuple[int, Any]] = []
     for status, zero8, zero16, length in heads:
         assert (zero8, zero16) == (0, 0)
-        items.append((status, json.loads(body[at : at + length], parse_constant=_no_constants)))
+        text = body[at : at + length]
+        assert (status == SKIPPED) == (text == b"")
+        items.append((status, json.loads(text, parse_constant=_no_constants) if text else None))
         at += length
     assert at == len(body)
     return items

@@ -102,12 +102,17 @@ with cresset.Client(timeout=timedelta(seconds=5), retries=cresset.Retries(attemp
     client.submit("m", [1], eta=soon, expires=timedelta(hours=1), idempotency_key="order-7")
     client.submit("m", [1], countdown=2.5, expires=soon)
     when: Literal["before", "during", "too_late"] = handle.cancel().when
+    grace: timedelta | None = handle.cancel().grace
     reasons: list[str] = [again.reason for again in status.history]
     results: Iterator[object] = client.map("m", [1, 2], in_flight=3)
 
 class Mine(cresset.Model):
     def load(self) -> None: ...
     def predict(self, batch: list[str]) -> list[str]:
+        now: cresset.Context = cresset.current()
+        if now.cancelled or any(now.cancelled_items):
+            raise cresset.Cancelled
+        now.raise_if_cancelled()
         return batch
 """
 

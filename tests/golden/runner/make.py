@@ -1,4 +1,4 @@
-"""Writes the golden messages of the runner protocol, version 1.
+"""Writes the golden messages of the runner protocol, version 2.
 
 Kept apart from both codecs on purpose: it packs every byte by hand from docs/reference/runner-protocol.md, so an error
 shared by the Rust and the Python side would show here. The files it writes are committed; a change in them is a change
@@ -21,7 +21,7 @@ DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat
           "uint32", "uint64"]
 SIZES = [1, 1, 1, 2, 4, 8, 2, 2, 4, 8, 2, 4, 8]
 TO_INSTANCE = {"HELLO", "RUN", "RUN_OBJECTS", "PING", "RESIZE", "SHUTDOWN"}
-INLINE, NAMED, LAST = 1, 2, 4
+INLINE, NAMED, LAST, CANCELLED = 1, 2, 4, 8
 
 
 def text(value):
@@ -92,23 +92,29 @@ SLAB = {"size": 24576, "slots": [
     {"input_offset": 0, "input_len": 8192, "output_offset": 8192, "output_len": 4096},
     {"input_offset": 12288, "input_len": 8192, "output_offset": 20480, "output_len": 4096}]}
 
-js("hello-tensor", "HELLO", "A tensor model with two slots; the slab memfd travels with the first byte.", {
-    "protocol": 1,
+def board(size):
+    return {"size": 2 * size, "slots": [{"offset": 0, "len": size}, {"offset": size, "len": size}]}
+
+
+js("hello-tensor", "HELLO", "A tensor model with two slots; the memfds of slab and board travel with the first byte.", {
+    "protocol": 2,
     "model": {"name": "digits", "version": "1", "dir": "/srv/models/digits", "entry": "model.py:Model", "kind": "tensor",
               "inputs": [PIXELS], "outputs": [LOGITS], "max_batch_size": 32, "allow_pickle": False, "copy_inputs": False},
     "instance": {"id": 0, "device": "cpu", "threads": 1},
-    "slab": SLAB})
-js("hello-object", "HELLO", "An object model: no inputs, no slab, no descriptor. The entry names a file only.", {
-    "protocol": 1,
+    "slab": SLAB,
+    "board": board(32)})
+js("hello-object", "HELLO", "An object model: no inputs, no slab; the board's memfd comes alone. The entry names a file only.", {
+    "protocol": 2,
     "model": {"name": "embed", "version": "2026-11", "dir": "/srv/modèles/embed", "entry": "model.py", "kind": "object",
               "inputs": [], "outputs": [], "max_batch_size": 64, "allow_pickle": True, "copy_inputs": True},
     "instance": {"id": 3, "device": "cuda:1", "threads": 4},
-    "slab": None})
+    "slab": None,
+    "board": board(64)})
 js("ready-tensor", "READY", "Warm; answers with tensors.", {
-    "protocol": 1, "pid": 4242, "runtime": "python 3.11.7, torch 2.15.0", "device": "cpu", "load_ms": 12.5,
+    "protocol": 2, "pid": 4242, "runtime": "python 3.11.7, torch 2.15.0", "device": "cpu", "load_ms": 12.5,
     "warmup_ms": 3.1, "returns": "tensor"})
 js("ready-object", "READY", "Warm; answers with JSON values. No torch in this one.", {
-    "protocol": 1, "pid": 4243, "runtime": "python 3.12.1", "device": "cuda:1", "load_ms": 0.25, "warmup_ms": 0.5,
+    "protocol": 2, "pid": 4243, "runtime": "python 3.12.1", "device": "cuda:1", "load_ms": 0.25, "warmup_ms": 0.5,
     "returns": "object"})
 js("failed-import", "FAILED", "Importing the entry raised; the hint says what to do.", {
     "stage": "import", "type": "ModuleNotFoundError", "message": "No module named 'torchvision'",
@@ -126,9 +132,9 @@ tensors("run-scalars", "RUN", "Items that are scalars: only the batch dimension.
         seq=7, slot=0, batch=4, deadline_ms=4294967295)
 ITEMS = ['{"text":"naïve"}', "[1,2.5,null]", '""']
 RAW = [i.encode() for i in ITEMS]
-write("run-objects", "RUN_OBJECTS", "Three JSON texts.",
+write("run-objects", "RUN_OBJECTS", "Three JSON texts; the slot is one of the board.",
       b"".join(struct.pack("<I", len(r)) for r in RAW) + b"".join(RAW), {"items": ITEMS},
-      seq=3, batch=3, deadline_ms=1000)
+      seq=3, slot=1, batch=3, deadline_ms=1000)
 tensors("done-slab", "DONE", "One output in slot 1's output region.", [tensor("float32", [2, 10], 20480)],
         seq=2, slot=1, batch=2)
 tensors("done-two-outputs", "DONE", "Two outputs in slot 0's output region, aligned.",
@@ -146,7 +152,10 @@ ENDS = [{"status": 0, "json": {"label": "sept", "p": 0.75}}, {"status": 1, "json
 RAW = [text(e["json"]) for e in ENDS]
 write("done-objects", "DONE_OBJECTS", "A result, a failure of one item, and a null result, answering RUN_OBJECTS.",
       b"".join(struct.pack("<BBHI", e["status"], 0, 0, len(r)) for e, r in zip(ENDS, RAW)) + b"".join(RAW), {"items": ENDS},
-      seq=3, batch=3)
+      seq=3, slot=1, batch=3)
+write("done-objects-skipped", "DONE_OBJECTS", "The first item was cancelled and not run to its end: no text.",
+      struct.pack("<BBHI", 2, 0, 0, 0) + struct.pack("<BBHI", 0, 0, 0, 1) + b"7",
+      {"items": [{"status": 2, "json": None}, {"status": 0, "json": 7}]}, seq=12, slot=0, batch=2)
 write("done-objects-of-run", "DONE_OBJECTS", "The answer to a RUN in slot 1 of a model that defines postprocess.",
       struct.pack("<BBHI", 0, 0, 0, 1) + b"7", {"items": [{"status": 0, "json": 7}]}, seq=9, slot=1, batch=1)
 js("error", "ERROR", "The batch as a whole raised.", {
@@ -159,6 +168,9 @@ js("error-bad-output", "ERROR", "What the model gave back is no output at all.",
 js("error-last", "ERROR", "The device is lost, and the process exits.", {
     "stage": "predict", "type": "AcceleratorError", "message": "CUDA error: device-side assert triggered",
     "traceback": None, "code": "model_error", "hint": None}, flags=LAST, seq=11, slot=1, batch=3)
+js("error-cancelled", "ERROR", "The model gave the batch up because items of it are cancelled.", {
+    "stage": "predict", "type": "Cancelled", "message": "the work was cancelled", "traceback": None,
+    "code": "model_error", "hint": None}, flags=CANCELLED, seq=13, slot=0, batch=2)
 write("ping", "PING", "Are you there.", b"", None)
 write("pong", "PONG", "Yes; between batches.", b"", None)
 js("resize", "RESIZE", "A larger slab; carries the new memfd.", {"slab": {"size": 1064960, "slots": [
@@ -214,7 +226,9 @@ bad("names-count", "DONE", "as many names as descriptors", names_block(["a", "b"
 bad("items-cut", "RUN_OBJECTS", "item lengths go past the body", struct.pack("<II", 1, 2) + b"11", seq=1, batch=2)
 bad("items-left-over", "RUN_OBJECTS", "bytes after the last item", struct.pack("<I", 1) + b"11", seq=1, batch=1)
 bad("items-missing-lengths", "RUN_OBJECTS", "fewer lengths than items", struct.pack("<I", 0), seq=1, batch=1000000)
-bad("status-unknown", "DONE_OBJECTS", "item status 2 is not known", struct.pack("<BBHI", 2, 0, 0, 1) + b"1", seq=1, batch=1)
+bad("status-unknown", "DONE_OBJECTS", "item status 3 is not known", struct.pack("<BBHI", 3, 0, 0, 1) + b"1", seq=1, batch=1)
+bad("skipped-with-text", "DONE_OBJECTS", "a skipped item has no text", struct.pack("<BBHI", 2, 0, 0, 1) + b"1", seq=1,
+    batch=1)
 bad("status-left-over", "DONE_OBJECTS", "bytes after the last item", struct.pack("<BBHI", 0, 0, 0, 1) + b"11", seq=1,
     batch=1)
 bad("not-json", "READY", "the body is JSON", b"{protocol: 1}")

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Draft, TIMEOUT_MAX, TIMEOUT_MIN, key, words};
 use crate::field::{Field, Key};
+use crate::model_values::{CANCEL_GRACE_FORM, set_cancel_grace, show_cancel_grace};
 
 /// In the order of the template.
 pub(super) const KEYS: &[Key<Draft>] = &[
@@ -79,6 +80,17 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         "limits.predict_timeout",
         duration!(limits.predict_timeout, TIMEOUT_MIN, TIMEOUT_MAX),
         "A synchronous prediction answers within this.",
+    ),
+    key(
+        "limits.cancel_grace",
+        Field::Text {
+            form: CANCEL_GRACE_FORM,
+            get: |m| Some(show_cancel_grace(m.limits.cancel_grace)),
+            set: |m, text| set_cancel_grace(&mut m.limits.cancel_grace, text),
+        },
+        "A batch may run on this long after a task of it was cancelled before its process is killed and what else it had \
+         runs again. A model that asks `cresset.current().cancelled` can stop by itself. `\"0s\"` kills at once, `\"none\"` \
+         never.",
     ),
     key(
         "limits.max_queue",

@@ -67,6 +67,9 @@ pub(crate) struct Cancelled {
     pub(crate) status: State,
     /// `before`, `during` or `too_late`.
     pub(crate) cancelled: String,
+    /// When its process is killed if it does not let go.
+    #[serde(default)]
+    pub(crate) grace_ms: Option<u64>,
 }
 
 /// A task.

@@ -1,5 +1,7 @@
 //! `cresset cancel`: revokes a task.
 
+use std::time::Duration;
+
 use clap::Args;
 use cresset_task::{State, TaskId};
 
@@ -10,7 +12,8 @@ use crate::out;
 
 /// Cancels a task: it is revoked for good when the command returns.
 ///
-/// A queued task never runs. One that a model process has at that moment may still be computed; its result is thrown away.
+/// A queued task never runs. If a model process has it at that moment its code can see that; a process that does not let go
+/// within the model's grace is killed, and a result is thrown away.
 /// One that has ended before stays as it is, and the command exits 1 unless it was revoked already.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -45,11 +48,15 @@ pub(crate) fn run(args: &CancelArgs) -> Result<Exit, Trouble> {
 
 fn words(cancelled: &Cancelled) -> String {
     let state = cancelled.status;
-    match cancelled.cancelled.as_str() {
-        "before" => format!("{state}, before it ran"),
-        "during" => format!("{state}, while it ran: its result is thrown away"),
-        "too_late" => format!("{state}, and was so before"),
-        other => format!("{state} ({other})"),
+    match (cancelled.cancelled.as_str(), cancelled.grace_ms) {
+        ("before", _) => format!("{state}, before it ran"),
+        ("during", None) => format!("{state}, while it ran: its result is thrown away"),
+        ("during", Some(ms)) => format!(
+            "{state}, while it ran: its process is killed in {:?} if it does not let go",
+            Duration::from_millis(ms)
+        ),
+        ("too_late", _) => format!("{state}, and was so before"),
+        (other, _) => format!("{state} ({other})"),
     }
 }
 
@@ -59,16 +66,19 @@ mod tests {
 
     #[test]
     fn each_end_of_a_cancellation_has_its_words() {
-        let words = |status, cancelled: &str| {
+        let graced = |status, cancelled: &str, grace_ms| {
             words(&Cancelled {
                 status,
                 cancelled: cancelled.into(),
+                grace_ms,
             })
         };
+        let words = |status, cancelled| graced(status, cancelled, None);
         insta::assert_snapshot!(
             [
                 words(State::Revoked, "before"),
                 words(State::Revoked, "during"),
+                graced(State::Revoked, "during", Some(30_000)),
                 words(State::Success, "too_late"),
                 words(State::Revoked, "some_newer_word"),
             ]

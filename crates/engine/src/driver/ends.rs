@@ -64,7 +64,7 @@ impl Driver {
         }
     }
 
-    /// Cancelled tasks leave before they run; what they took of an instance is not given back.
+    /// Cancelled tasks leave before they run; where they run already, that is told.
     pub(super) fn take_revocations(&mut self) {
         if self.flights.is_empty() && self.batcher.is_empty() && self.lease.is_none() {
             // Whatever is named here has ended meanwhile.
@@ -73,6 +73,7 @@ impl Driver {
         let cancelled = self.served.revocations.take();
         // They are looked for as those are whose callers have hung up.
         self.hung_up |= !cancelled.is_empty();
+        self.tell_cancelled(&cancelled);
         self.revoked.extend(cancelled);
     }
 
@@ -127,7 +128,7 @@ impl Driver {
     }
 
     /// Looks for items that nobody wants any more, because their callers have hung up or their tasks were cancelled, if there
-    /// are some; or says when it will.
+    /// are some; or says when it will. Those that wait leave; of those in flight their instance is told.
     pub(super) fn sweep(&mut self) -> Option<Moment> {
         if !self.hung_up {
             return None;
@@ -137,7 +138,9 @@ impl Driver {
             return Some(self.sweep_not_before);
         }
         self.hung_up = false;
-        let looked_at = u32::try_from(self.batcher.len()).unwrap_or(u32::MAX);
+        let in_flight: usize = self.flights.values().map(|flight| flight.entries.len()).sum();
+        let looked_at = u32::try_from(self.batcher.len() + in_flight).unwrap_or(u32::MAX);
+        self.tell_hung_up();
         let revoked = &self.revoked;
         let wanted = |item: &Item| item.is_wanted() && !item.is_among(revoked);
         drop(self.batcher.sweep(wanted));

@@ -39,6 +39,7 @@ pub(crate) fn config() -> ModelConfig {
             timeout: LONG,
             start_timeout: LONG,
             predict_timeout: LONG,
+            cancel_grace: Some(LONG),
             max_queue: 10_000,
             max_queue_bytes: 1 << 30,
             max_waiting: 1_024,

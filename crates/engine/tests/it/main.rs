@@ -8,6 +8,7 @@
 
 mod admission;
 mod batching;
+mod cancelling;
 mod faults;
 mod health;
 mod house;

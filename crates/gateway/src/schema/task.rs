@@ -138,6 +138,9 @@ pub(crate) struct Cancelled {
     pub(crate) status: Status,
     /// When it reached the task.
     pub(crate) cancelled: When,
+    /// Only with `during`: milliseconds until the model process is killed if it does not let go of the task, counted from when
+    /// it runs it. Absent when it is left to end.
+    pub(crate) grace_ms: Option<u64>,
 }
 
 /// When a cancellation reached its task.
@@ -146,7 +149,7 @@ pub(crate) struct Cancelled {
 pub(crate) enum When {
     /// While it was queued: nothing of it runs.
     Before,
-    /// While a model process had it: it may still be computed, and its result is thrown away.
+    /// While a model process had it, or was about to: that is told, and a result is thrown away.
     During,
     /// After its end: nothing changed.
     TooLate,

@@ -29,6 +29,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
             timeout: Duration::from_secs(20),
             start_timeout: Duration::from_secs(20),
             predict_timeout: Duration::from_secs(20),
+            cancel_grace: Some(Duration::from_secs(20)),
             max_queue: 10_000,
             max_queue_bytes: 1 << 30,
             max_waiting: 1_024,

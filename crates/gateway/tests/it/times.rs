@@ -24,6 +24,7 @@ async fn a_queued_task_is_cancelled_and_says_so() {
     );
     let again = house.post(&format!("{path}/cancel"), "").await.json();
     assert_eq!(again["cancelled"], "too_late");
+    assert_eq!((body.get("grace_ms"), again.get("grace_ms")), (None, None));
     house.close().await;
 }
 
@@ -40,6 +41,7 @@ async fn a_running_task_is_revoked_and_its_waiter_told_at_once() {
         .await;
     let cancelled = house.post(&format!("{path}/cancel"), "").await.json();
     assert_eq!(cancelled["cancelled"], "during");
+    assert_eq!(cancelled["grace_ms"], 20_000);
     assert_eq!(waiter.answer().await.json()["status"], "REVOKED");
     finish(&pool, &held, "2");
     assert_eq!(house.get(&path).await.json()["status"], "REVOKED");

@@ -1,6 +1,7 @@
 //! The jobs of one instance: waiting at the head of the line, sent, and the numbers they go by.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use crate::batch::Stack;
 use crate::layout::SLOTS;
 use crate::place::Given;
+use crate::wanted::Wanted;
 use crate::wire::Header;
 
 /// A job looked through, next to be sent.
@@ -19,6 +21,7 @@ pub(super) struct Planned {
     pub(super) items: u32,
     pub(super) load: Load,
     pub(super) credit: OwnedSemaphorePermit,
+    pub(super) wanted: Arc<Wanted>,
 }
 
 /// What is to be handed over.
@@ -33,9 +36,10 @@ pub(super) struct Flight {
     pub(super) batch: BatchId,
     pub(super) items: u32,
     pub(super) seq: u64,
-    /// For tensors the slab's slot. Objects take a place in line too, but none in the slab.
+    /// On the board, and for tensors in the slab.
     pub(super) slot: u32,
     pub(super) credit: OwnedSemaphorePermit,
+    wanted: Arc<Wanted>,
     /// Since when no other is before it.
     first_since: Option<Instant>,
 }
@@ -57,19 +61,16 @@ pub(super) struct Flights {
     sent: VecDeque<Flight>,
     free: Vec<u32>,
     last_seq: u64,
-    /// Batches are tensors and lie in the slab.
-    in_slab: bool,
 }
 
 impl Flights {
-    pub(super) fn new(in_slab: bool) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             waiting: VecDeque::with_capacity(SLOTS),
             head: None,
             sent: VecDeque::with_capacity(SLOTS),
             free: (0..SLOTS as u32).rev().collect(),
             last_seq: 0,
-            in_slab,
         }
     }
 
@@ -89,7 +90,13 @@ impl Flights {
     }
 
     /// A job has been sent in the slot and under the number that `next_slot` gave.
-    pub(super) fn sent(&mut self, batch: BatchId, items: u32, credit: OwnedSemaphorePermit) {
+    pub(super) fn sent(
+        &mut self,
+        batch: BatchId,
+        items: u32,
+        credit: OwnedSemaphorePermit,
+        wanted: Arc<Wanted>,
+    ) {
         let Some(slot) = self.free.pop() else { return };
         self.last_seq += 1;
         let first_since = self.sent.is_empty().then(Instant::now);
@@ -99,6 +106,7 @@ impl Flights {
             seq: self.last_seq,
             slot,
             credit,
+            wanted,
             first_since,
         });
     }
@@ -109,10 +117,9 @@ impl Flights {
         let Some(first) = self.sent.front() else {
             return Err(format!("a {name} though no batch was sent"));
         };
-        let slot = if self.in_slab { first.slot } else { 0 };
         let (is, want) = (
             (header.seq, header.slot, header.batch),
-            (first.seq, slot, first.items),
+            (first.seq, first.slot, first.items),
         );
         if is != want {
             return Err(format!(
@@ -125,6 +132,7 @@ impl Flights {
     /// The first job has been answered; its slot is free and the next one's time begins.
     pub(super) fn pop(&mut self) -> Option<Flight> {
         let first = self.sent.pop_front()?;
+        first.wanted.leave();
         self.free.push(first.slot);
         if let Some(next) = self.sent.front_mut() {
             next.first_since = Some(Instant::now());
@@ -136,6 +144,17 @@ impl Flights {
     pub(super) fn deadline(&self, limit: Duration) -> Option<Instant> {
         // A limit past the end of the clock is none.
         self.sent.front()?.first_since?.checked_add(limit)
+    }
+
+    /// When the first job will have had `grace` to be let go of, if it must be: from when that was asked, or from when it began
+    /// if that was later.
+    pub(super) fn grace_ends(&self, grace: Duration) -> Option<Instant> {
+        let first = self.sent.front()?;
+        first
+            .wanted
+            .must_end()?
+            .max(first.first_since?)
+            .checked_add(grace)
     }
 
     /// Takes all jobs out, and those still in the door, in order; true for the one that was running. Their credits are
@@ -155,5 +174,59 @@ impl Flights {
             }
         }
         lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::port::Unwanted;
+
+    const GRACE: Duration = Duration::from_secs(30);
+
+    async fn two_sent(flights: &mut Flights) -> [Arc<Wanted>; 2] {
+        let credits = Arc::new(Semaphore::new(2));
+        let both = [Arc::new(Wanted::all(2)), Arc::new(Wanted::all(2))];
+        for (batch, wanted) in both.iter().enumerate() {
+            let credit = credits.clone().acquire_owned().await.unwrap();
+            flights.sent(BatchId(batch as u64), 2, credit, wanted.clone());
+        }
+        both
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_grace_of_a_running_batch_begins_with_the_cancellation() {
+        let mut flights = Flights::new();
+        let [first, _] = two_sent(&mut flights).await;
+        tokio::time::advance(GRACE).await;
+        assert_eq!(flights.grace_ends(GRACE), None, "nothing is cancelled");
+        first.cancel(0, Unwanted::Cancelled);
+        let ends = Instant::now() + GRACE;
+        tokio::time::advance(GRACE / 2).await;
+        first.cancel(1, Unwanted::Cancelled);
+        assert_eq!(
+            flights.grace_ends(GRACE),
+            Some(ends),
+            "a second one gives no more time"
+        );
+        flights.pop();
+        assert_eq!(flights.grace_ends(GRACE), None, "the next one is wanted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_grace_of_a_batch_that_waits_begins_when_it_runs() {
+        let mut flights = Flights::new();
+        let [_, second] = two_sent(&mut flights).await;
+        second.cancel(1, Unwanted::Cancelled);
+        assert_eq!(
+            flights.grace_ends(GRACE),
+            None,
+            "the first is not to blame for it"
+        );
+        tokio::time::advance(GRACE * 2).await;
+        flights.pop();
+        assert_eq!(flights.grace_ends(GRACE), Some(Instant::now() + GRACE));
     }
 }

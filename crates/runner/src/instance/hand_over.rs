@@ -60,7 +60,7 @@ impl Instance<'_> {
 
     /// Looks a job through and puts it at the head of the line, or refuses it.
     async fn plan(&mut self, given: Given) {
-        let Given { job, credit } = given;
+        let Given { job, credit, wanted } = given;
         let config = &self.shared.config;
         if job.items.is_empty() {
             return self.end_early(job.batch, credit, JobEnd::Items(Vec::new())).await;
@@ -82,6 +82,7 @@ impl Instance<'_> {
                     items,
                     load,
                     credit,
+                    wanted,
                 })
             }
             Err(unfit) => {
@@ -103,11 +104,13 @@ impl Instance<'_> {
             items,
             load,
             credit,
+            wanted,
         } = planned;
         let config = self.shared.config.clone();
         let deadline_ms = u32::try_from(config.limits.timeout.as_millis()).unwrap_or(0);
         let header = Header {
             seq,
+            slot,
             batch: items,
             deadline_ms,
             ..Header::plain(Kind::RunObjects, 0)
@@ -128,7 +131,6 @@ impl Instance<'_> {
                     frame(
                         &Header {
                             kind: Kind::Run,
-                            slot,
                             n_tensors,
                             body_len,
                             ..header
@@ -140,8 +142,10 @@ impl Instance<'_> {
         };
         match run {
             Ok(run) => {
-                self.flights.sent(batch, items, credit);
-                self.channel.push(run, None);
+                // Who cancels from here on is seen on the board.
+                wanted.seat(&self.board, slot);
+                self.flights.sent(batch, items, credit, wanted);
+                self.channel.push(run, Vec::new());
             }
             Err(why) => self.end_early(batch, credit, internal(why)).await,
         }
@@ -152,7 +156,7 @@ impl Instance<'_> {
         let regions = self.regions.grown_for(needed).ok_or(io::ErrorKind::OutOfMemory)?;
         let (slab, memfd) = make_slab(regions).await?;
         let resize = json_frame(Kind::Resize, &Resize { slab: slab.info() })?;
-        self.channel.push(resize, Some(memfd));
+        self.channel.push(resize, vec![memfd]);
         tracing::debug!(model = %self.shared.config.name, instance = %self.place.id, bytes = slab.info().size,
             "an instance got a larger slab");
         self.regions = regions;

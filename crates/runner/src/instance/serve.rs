@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::flight::Flights;
 use super::hand_over::off_thread;
 use super::{Finish, Instance, News, Phase};
 use crate::batch::frame;
@@ -28,9 +29,11 @@ enum Step {
     Job(Option<Given>),
     Died,
     BatchLate,
+    GraceOver,
     StopLate,
     LookAtMemory,
     StopOrder,
+    MustEnd,
     Look,
     Kill,
 }
@@ -46,6 +49,8 @@ impl Instance<'_> {
 
     async fn serve_on(&mut self) -> Result<std::convert::Infallible, Finish> {
         let limit = self.shared.config.limits.timeout;
+        let grace = self.shared.config.limits.cancel_grace;
+        let mut must_end = self.place.must_end();
         let mut stop = self.shared.stop.subscribe();
         let mut told = false;
         loop {
@@ -58,10 +63,11 @@ impl Instance<'_> {
             let drained = self.phase != Phase::Serving && self.jobs.is_none() && self.flights.is_empty();
             if drained && !std::mem::replace(&mut told, true) {
                 self.channel
-                    .push(frame(&Header::plain(Kind::Shutdown, 0), &[]), None);
+                    .push(frame(&Header::plain(Kind::Shutdown, 0), &[]), Vec::new());
                 self.leave_by = Some(Instant::now() + LEAVE_WAIT);
             }
             let batch_late = self.flights.deadline(limit);
+            let grace_over = grace.and_then(|grace| self.flights.grace_ends(grace));
             let stop_late = match self.phase {
                 Phase::Serving => None,
                 Phase::Draining => [order, self.leave_by].into_iter().flatten().min(),
@@ -74,6 +80,9 @@ impl Instance<'_> {
                 given = next_job(&mut self.jobs), if takes_jobs => Step::Job(given),
                 () = self.process.died() => Step::Died,
                 () = at(batch_late) => Step::BatchLate,
+                () = at(grace_over) => Step::GraceOver,
+                // As `stop`; `place` holds the sender.
+                _ = must_end.changed() => Step::MustEnd,
                 () = at(stop_late) => Step::StopLate,
                 () = at(look) => Step::LookAtMemory,
                 // Fails only without a sender, and `shared` holds it.
@@ -96,22 +105,34 @@ impl Instance<'_> {
                     self.tell_worn(worn);
                 }
                 Step::Died => return Err(Finish::Died),
-                Step::BatchLate => self.on_late(limit).await?,
+                Step::BatchLate => {
+                    let ends = |flights: &Flights| flights.deadline(limit);
+                    self.on_late(ends, DownReason::Hung(limit)).await?;
+                }
+                Step::GraceOver => {
+                    let grace = grace.unwrap_or(Duration::MAX);
+                    let ends = |flights: &Flights| flights.grace_ends(grace);
+                    self.on_late(ends, DownReason::Cancelled(grace)).await?;
+                }
                 Step::StopLate => self.on_stop_late()?,
                 Step::LookAtMemory => self.resident.look(),
-                Step::StopOrder => {}
+                Step::StopOrder | Step::MustEnd => {}
                 Step::Kill => return Err(Finish::Kill(DownReason::Stopped)),
             }
         }
     }
 
-    /// The first batch is past its time, unless its answer is here and only unread.
-    async fn on_late(&mut self, limit: Duration) -> Result<(), Finish> {
+    /// The first batch is past a time that it had, unless its answer is here and only unread.
+    async fn on_late(
+        &mut self,
+        ends: impl Fn(&Flights) -> Option<Instant>,
+        reason: DownReason,
+    ) -> Result<(), Finish> {
         while let Some(frame) = self.channel.next_now()? {
             self.on_frame(frame).await?;
         }
-        match self.flights.deadline(limit) {
-            Some(deadline) if deadline <= Instant::now() => Err(Finish::Kill(DownReason::Hung(limit))),
+        match ends(&self.flights) {
+            Some(end) if end <= Instant::now() => Err(Finish::Kill(reason)),
             _ => Ok(()),
         }
     }
@@ -138,7 +159,12 @@ impl Instance<'_> {
             (Kind::Note, _) => return self.on_note(&body),
             (Kind::Error, _) => {
                 self.flights.answered_by(&header).map_err(Finish::protocol)?;
-                JobEnd::Raised(WireFailure::decode(header.kind, &body)?.into_failure())
+                let failure = WireFailure::decode(header.kind, &body)?.into_failure();
+                if header.is_cancelled() {
+                    JobEnd::GivenUp(failure)
+                } else {
+                    JobEnd::Raised(failure)
+                }
             }
             (Kind::Done, Returns::Tensor) => self.tensors(&header, body).await?,
             (Kind::DoneObjects, Returns::Object) => {

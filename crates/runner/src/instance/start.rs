@@ -10,6 +10,7 @@ use super::flight::Flights;
 use super::wear::Wear;
 use super::{Finish, Instance, News, Phase};
 use crate::batch::json_frame;
+use crate::board::Board;
 use crate::channel::{Channel, Frame};
 use crate::launch::launch;
 use crate::layout::{Regions, SLOTS};
@@ -45,6 +46,8 @@ pub(super) async fn start<'a>(
             (Some(Arc::new(slab)), Some(memfd))
         }
     };
+    let (board, board_fd) = Board::create(config.batching.max_batch_size)
+        .map_err(|e| format!("the shared memory for cancellations could not be made: {e}"))?;
     let threads = config.instances.threads.unwrap_or(shared.options.threads_default);
     let (mut channel, control) =
         Channel::pair().map_err(|e| format!("the control channel could not be made: {e}"))?;
@@ -84,8 +87,10 @@ pub(super) async fn start<'a>(
             threads,
         },
         slab: slab.as_ref().map(|s| s.info().clone()),
+        board: board.info().clone(),
     };
-    channel.push(json_frame(Kind::Hello, &hello).map_err(|e| e.to_string())?, memfd);
+    let fds = memfd.into_iter().chain([board_fd]).collect();
+    channel.push(json_frame(Kind::Hello, &hello).map_err(|e| e.to_string())?, fds);
     Ok(Instance {
         shared,
         place,
@@ -95,9 +100,10 @@ pub(super) async fn start<'a>(
         resident: Resident::of(started.process.pid()),
         process: started.process,
         channel,
-        flights: Flights::new(slab.is_some()),
+        flights: Flights::new(),
         slab,
         regions,
+        board: Arc::new(board),
         returns: Returns::Tensor,
         jobs: None,
         ready_since: None,

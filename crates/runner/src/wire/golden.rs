@@ -97,6 +97,17 @@ fn slab_of(slab: &Value) -> Option<SlabInfo> {
     })
 }
 
+fn board_of(board: &Value) -> BoardInfo {
+    let slots = board["slots"].as_array().unwrap().iter().map(|s| BoardSlot {
+        offset: number(&s["offset"]),
+        len: number(&s["len"]),
+    });
+    BoardInfo {
+        size: number(&board["size"]),
+        slots: slots.collect(),
+    }
+}
+
 /// The body that we write from the golden's decoded form; `None` for kinds that only instances write.
 fn our_body(kind: Kind, body: &Value) -> Option<Vec<u8>> {
     let json = &body["json"];
@@ -125,6 +136,7 @@ fn our_body(kind: Kind, body: &Value) -> Option<Vec<u8>> {
                     threads: number(&instance["threads"]) as usize,
                 },
                 slab: slab_of(&json["slab"]),
+                board: board_of(&json["board"]),
             };
             Some(serde_json::to_vec(&hello).unwrap())
         }
@@ -201,6 +213,7 @@ fn check_decoded(kind: Kind, header: &Header, raw: &[u8], body: &Value) {
                         assert_eq!(want["status"], 0);
                         assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), want["json"]);
                     }
+                    ItemAnswer::Skipped => assert_eq!(want["status"], 2),
                     ItemAnswer::Failure(text) => {
                         assert_eq!(want["status"], 1);
                         check_failure(WireFailure::decode(kind, &text).unwrap(), &want["json"]);

@@ -3,7 +3,7 @@
 use super::{BODY_MAX, JSON_BODY_MAX, WireError};
 
 /// The protocol version we speak.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 /// Bytes of a header.
 pub(crate) const HEADER_LEN: usize = 32;
 
@@ -13,6 +13,8 @@ pub(super) const FLAG_INLINE: u8 = 1;
 pub(super) const FLAG_NAMED: u8 = 2;
 /// ERROR: the process exits after it, and begins nothing that was or will be sent to it.
 const FLAG_LAST: u8 = 4;
+/// ERROR: the model gave the batch up because items of it are cancelled.
+const FLAG_CANCELLED: u8 = 8;
 
 macro_rules! kinds {
     ($($variant:ident = $code:literal, $name:literal;)*) => {
@@ -104,6 +106,11 @@ impl Header {
         self.flags & FLAG_LAST != 0
     }
 
+    /// True when the batch was given up because items of it are cancelled.
+    pub(crate) const fn is_cancelled(&self) -> bool {
+        self.flags & FLAG_CANCELLED != 0
+    }
+
     pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];
         out[0..4].copy_from_slice(&self.body_len.to_le_bytes());
@@ -139,7 +146,7 @@ impl Header {
         }
         let flags = match kind {
             Kind::Done => FLAG_INLINE | FLAG_NAMED,
-            Kind::Error => FLAG_LAST,
+            Kind::Error => FLAG_LAST | FLAG_CANCELLED,
             _ => 0,
         };
         if header.flags & !flags != 0 {
@@ -187,7 +194,7 @@ mod tests {
         fn nearly_right_headers_are_a_header_or_refused(mut bytes: [u8; HEADER_LEN], kind in 0_u8..16, small: bool) {
             bytes[4] = kind;
             bytes[28..].fill(0);
-            if small { bytes[5] &= 3; bytes[3] = 0; bytes[7] = 0; }
+            if small { bytes[5] &= 15; bytes[3] = 0; bytes[7] = 0; }
             if let Ok(header) = Header::decode(&bytes) {
                 prop_assert_eq!(header.encode(), bytes);
             }

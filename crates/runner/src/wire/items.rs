@@ -12,6 +12,8 @@ pub(crate) enum ItemAnswer {
     Result(Bytes),
     /// Should be a JSON failure.
     Failure(Bytes),
+    /// It was cancelled, and not run to its end.
+    Skipped,
 }
 
 /// The body of a RUN_OBJECTS appended to `out`, or `None` when it would be over the limit of a frame.
@@ -53,6 +55,8 @@ pub(crate) fn decode_answers(header: &Header, body: &Bytes) -> Result<Vec<ItemAn
         answers.push(match status {
             0 => ItemAnswer::Result(text),
             1 => ItemAnswer::Failure(text),
+            2 if text.is_empty() => ItemAnswer::Skipped,
+            2 => return Err(WireError::SkippedText(len)),
             other => return Err(WireError::Status(other)),
         });
     }
@@ -73,7 +77,7 @@ mod tests {
         ) {
             if tame {
                 for head in body.chunks_mut(8) {
-                    head[0] &= 1;
+                    head[0] &= 3;
                     head.iter_mut().skip(1).for_each(|b| *b = 0);
                 }
             }

@@ -19,6 +19,7 @@ pub(crate) struct Hello<'a> {
     pub(crate) model: ModelInfo<'a>,
     pub(crate) instance: InstanceInfo<'a>,
     pub(crate) slab: Option<SlabInfo>,
+    pub(crate) board: BoardInfo,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,6 +57,20 @@ pub(crate) struct SlotInfo {
     pub(crate) input_len: u64,
     pub(crate) output_offset: u64,
     pub(crate) output_len: u64,
+}
+
+/// The board as HELLO describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct BoardInfo {
+    pub(crate) size: u64,
+    pub(crate) slots: Vec<BoardSlot>,
+}
+
+/// One batch's place on the board: a byte for each item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct BoardSlot {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
 }
 
 /// Body of RESIZE.

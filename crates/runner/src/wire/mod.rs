@@ -15,7 +15,8 @@ mod golden;
 pub(crate) use header::{HEADER_LEN, Header, Kind, PROTOCOL};
 pub(crate) use items::{ItemAnswer, decode_answers, encode_items};
 pub(crate) use message::{
-    Hello, InstanceInfo, ModelInfo, Note, Ready, Resize, Returns, SlabInfo, SlotInfo, WireFailure,
+    BoardInfo, BoardSlot, Hello, InstanceInfo, ModelInfo, Note, Ready, Resize, Returns, SlabInfo, SlotInfo,
+    WireFailure,
 };
 pub(crate) use tensor::{ALIGN, Answer, Descriptor, decode_answer, encode_descriptors};
 
@@ -74,6 +75,8 @@ pub(crate) enum WireError {
     Utf8(&'static str),
     #[error("item status {0} is not known")]
     Status(u8),
+    #[error("a skipped item has a text of {0} bytes")]
+    SkippedText(usize),
     #[error("the JSON of a {0} frame: {1}")]
     Json(&'static str, String),
 }

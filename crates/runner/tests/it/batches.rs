@@ -14,7 +14,7 @@ fn done(end: &JobEnd) -> Vec<Payload> {
     ends.iter()
         .map(|end| match end {
             ItemEnd::Done(payload) => payload.clone(),
-            ItemEnd::Failed(failure) => panic!("{failure:?}"),
+            other => panic!("{other:?}"),
         })
         .collect()
 }
@@ -82,7 +82,7 @@ async fn items_fail_alone_and_batches_raise_whole() {
     let codes: Vec<_> = ends
         .iter()
         .map(|end| match end {
-            ItemEnd::Done(_) => None,
+            ItemEnd::Done(_) | ItemEnd::Skipped => None,
             ItemEnd::Failed(failure) => Some((
                 failure.code,
                 failure.type_.as_str(),

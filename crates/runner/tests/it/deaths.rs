@@ -82,7 +82,7 @@ async fn nonsense_and_other_versions_are_refused_at_the_start() {
     let DownReason::Protocol(what) = it.down().await else {
         panic!()
     };
-    assert_eq!(what, "it speaks version 2 of the protocol, we speak 1");
+    assert_eq!(what, "it speaks version 1 of the protocol, we speak 2");
     stop(it).await;
 }
 

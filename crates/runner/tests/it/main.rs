@@ -1,6 +1,7 @@
 //! The crate against real processes: fake instances in plain Python, and the real Python package.
 
 mod batches;
+mod cancelling;
 mod deaths;
 mod environments;
 mod hostile;

@@ -45,6 +45,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
             timeout: PATIENCE,
             start_timeout: PATIENCE,
             predict_timeout: PATIENCE,
+            cancel_grace: Some(PATIENCE),
             max_queue: 100,
             max_queue_bytes: 1 << 30,
             max_waiting: 100,

@@ -31,6 +31,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 from cresset._again import Reject, Retry
+from cresset._current import Cancelled, Context, current
 from cresset._model import Model
 from cresset._specs import TensorSpec
 from cresset._version import __version__
@@ -86,8 +87,10 @@ __all__ = [
     "BadRequest",
     "BodyTooLarge",
     "Cancellation",
+    "Cancelled",
     "Client",
     "ConnectionFailed",
+    "Context",
     "CressetError",
     "DeadLetter",
     "ExpiredTask",
@@ -125,9 +128,10 @@ __all__ = [
     "UnknownModel",
     "UnknownTask",
     "__version__",
+    "current",
 ]
 
-_EAGER: Final = frozenset(("Model", "Reject", "Retry", "TensorSpec", "__version__"))
+_EAGER: Final = frozenset(("Cancelled", "Context", "Model", "Reject", "Retry", "TensorSpec", "__version__", "current"))
 _CLIENT: Final = frozenset(("AsyncClient", "AsyncTaskHandle", "Client", "Retries", "TaskHandle"))
 _RECORDS: Final = frozenset(
     (

@@ -45,7 +45,8 @@ class Model:
     numpy scalars inside them are converted.
 
     What a method prints or logs goes to the server's log. What it raises becomes the failure of the tasks in hand, and
-    the instance goes on.
+    the instance goes on. Work that takes long may ask `cresset.current().cancelled` now and then whether anybody still
+    wants its result.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cresset import _times
@@ -91,20 +92,29 @@ class Cancellation:
     when: Literal["before", "during", "too_late"]
     """When it reached the task.
 
-    `before`: while it was queued, and nothing of it runs. `during`: while a model process had it; it may still be
-    computed, and its result is thrown away. `too_late`: after its end, and nothing changed. The last is also the answer
-    to a second cancellation, also where the client had to send one twice because the first answer was lost; `status`
-    is REVOKED then.
+    `before`: while it was queued, and nothing of it runs. `during`: while a model process had it, or was about to; its
+    code can see that, and a result is thrown away. `too_late`: after its end, and nothing changed. The last is also the
+    answer to a second cancellation, also where the client had to send one twice because the first answer was lost;
+    `status` is REVOKED then.
     """
+    grace: timedelta | None = None
+    """Only with `during`: how long the process has to let go of the task before it is killed. None: it is left to
+    end."""
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> Cancellation:
         """Read it from the answer to `POST /v1/tasks/{id}/cancel`.
 
         Raises:
-            KeyError: it is none.
+            KeyError, TypeError: it is none.
         """
-        return cls(id=value["task_id"], status=value["status"], when=value["cancelled"])
+        grace = value.get("grace_ms")
+        return cls(
+            id=value["task_id"],
+            status=value["status"],
+            when=value["cancelled"],
+            grace=None if grace is None else timedelta(milliseconds=grace),
+        )
 
 
 @dataclass(frozen=True)

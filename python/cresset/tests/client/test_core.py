@@ -65,10 +65,10 @@ def test_a_prediction_may_be_repeated_as_it_changes_nothing(clock: Clock):
 
 
 def test_cancel_is_sent_until_there_is_an_answer_and_says_when_it_came(clock: Clock):
-    told = {"task_id": "t1", "status": "REVOKED", "cancelled": "during"}
+    told = {"task_id": "t1", "status": "REVOKED", "cancelled": "during", "grace_ms": 1500}
     driver = Driver(clock, Lost("broke"), problem("store_unavailable", 503, retry_after="0"), answer(told))
     cancellation = driver.run(core().cancel("t 1"))
-    assert cancellation == cresset.Cancellation("t1", "REVOKED", "during")
+    assert cancellation == cresset.Cancellation("t1", "REVOKED", "during", timedelta(seconds=1.5))
     assert [(sent.request.method, sent.request.path) for sent in driver.sent] == [
         ("POST", "/v1/tasks/t%201/cancel")
     ] * 3

@@ -93,7 +93,7 @@ def test_a_task_is_cancelled_before_its_run_during_it_or_too_late():
         assert during.status().status == "STARTED"
         before = client.submit("double", 1)
         assert before.cancel() == cresset.Cancellation(before.id, "REVOKED", "before")
-        assert client.cancel(during.id) == cresset.Cancellation(during.id, "REVOKED", "during")
+        assert client.cancel(during.id) == cresset.Cancellation(during.id, "REVOKED", "during", timedelta(seconds=30))
         assert during.cancel() == cresset.Cancellation(during.id, "REVOKED", "too_late")
         assert mock.run_pending() == 0
         for handle, attempts in ((before, 0), (during, 1)):

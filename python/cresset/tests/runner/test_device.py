@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cresset._current import Marks
 from cresset.runner import _wire as wire
 from cresset.runner._device import Carrier, CudaCarrier, carrier
 from cresset.runner._discover import Served
@@ -143,7 +144,7 @@ class House:
         monkeypatch.setattr("cresset.runner._tensors.import_torch", lambda: self.torch)
         x = tensor_spec("x", "float32", 2)
         message = {
-            "protocol": 1,
+            "protocol": 2,
             "model": {
                 "name": "toy",
                 "version": "7",
@@ -158,6 +159,7 @@ class House:
             },
             "instance": {"id": 0, "device": "cuda:0", "threads": 1},
             "slab": self.slab.json(),
+            "board": {"size": 128, "slots": [{"offset": 0, "len": 64}, {"offset": 64, "len": 64}]},
         }
 
         def watched(batch: Any) -> Any:
@@ -176,7 +178,7 @@ class House:
         place = wire.Descriptor(wire.DTYPE_NAMES.index("float32"), (1, 2), base, 8)
         body = wire.pack_descriptors([place])
         header = wire.Header(len(body), wire.RUN, 0, 1, 1, slot, 1, 0)
-        _, parts = self.runner.run(header, memoryview(body))
+        _, parts = self.runner.run(header, memoryview(body), Marks(bytes(header.batch)))
         (answer,) = wire.unpack_descriptors(memoryview(b"".join(parts)), 1)
         return list(struct.unpack_from("<2f", self.slab.memory, answer.offset))
 

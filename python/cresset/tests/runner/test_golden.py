@@ -42,6 +42,10 @@ def descriptors(body: dict[str, Any]) -> list[wire.Descriptor]:
     ]
 
 
+def text_of(item: dict[str, Any]) -> bytes:
+    return b"" if item["status"] == wire.STATUS_SKIPPED else wire.pack_json(item["json"])
+
+
 def write(frame: dict[str, Any]) -> bytes:
     """Make the message from its description, with the functions that the child uses."""
     body = frame["body"]
@@ -54,7 +58,7 @@ def write(frame: dict[str, Any]) -> bytes:
         names = wire.pack_names(body["names"]) if "names" in body else b""
         raw = names + wire.pack_descriptors(descriptors(body)) + bytes.fromhex(body.get("inline_hex", ""))
     else:
-        raw = wire.pack_statuses([(item["status"], wire.pack_json(item["json"])) for item in body["items"]])
+        raw = wire.pack_statuses([(item["status"], text_of(item)) for item in body["items"]])
     fields = {key: frame["header"][key] for key in ("flags", "n_tensors", "seq", "slot", "batch", "deadline_ms")}
     return wire.pack_header(kind, len(raw), **fields) + raw
 
@@ -111,6 +115,9 @@ def test_we_read_exactly_this(frame: dict[str, Any]):
             model["allow_pickle"],
             model["copy_inputs"],
         )
+        board = body["json"]["board"]
+        assert value.board.size == board["size"]
+        assert [vars(slot) for slot in value.board.slots] == board["slots"]
         instance = body["json"]["instance"]
         assert (value.instance, value.device, value.threads) == (
             instance["id"],

@@ -36,7 +36,7 @@ def test_an_object_model_answers_each_item_in_order(start: Start):
                 return {"shout": output + self.mark}
     """)
     ready = child.ready()
-    assert ready.json["protocol"] == 1
+    assert ready.json["protocol"] == 2
     assert ready.json["pid"] == child.process.pid
     assert ready.json["returns"] == "object"
     assert ready.json["device"] == "cpu"

@@ -107,7 +107,7 @@ def test_resize_gives_a_larger_slab_while_old_tensors_live(start: Start):
     old = child.slab
     assert old is not None
     child.slab = Slab(input_len=1 << 20, output_len=1 << 20)
-    child.send("RESIZE", json.dumps({"slab": child.slab.json()}).encode(), fd=child.slab.fd)
+    child.send("RESIZE", json.dumps({"slab": child.slab.json()}).encode(), fds=[child.slab.fd])
     old.close()
     big = Tensor("float32", (1, 100_000), [1.0] * 100_000)
     answer = child.run(big, slot=1)
@@ -121,7 +121,7 @@ def test_resize_gives_a_larger_slab_while_old_tensors_live(start: Start):
     [
         ({"n_tensors": 0}, "bytes lie after the last tensor descriptor"),
         ({"batch": 3}, "in a batch of 3"),
-        ({"slot": 9}, "slot 9 does not exist"),
+        ({"slot": 9}, "no place for 1 items in slot 9"),
         ({"slot": 1}, "lies outside its slot"),
     ],
 )
@@ -131,6 +131,6 @@ def test_a_run_that_does_not_fit_the_slab_is_a_protocol_error(change: dict[str, 
     child = start(IDENTITY)
     child.ready(inputs=X, outputs=Y)
     body = struct.pack("<BBHIqqQQ", 8, 2, 0, 0, 1, 2, 0, 8)
-    child.send("RUN", body, **{"n_tensors": 1, "batch": 1, "seq": 1, **change})
+    child.send("RUN", body, fds=(), **{"n_tensors": 1, "batch": 1, "seq": 1, **change})
     assert child.wait() == 70
     assert text in child.logs()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cresset._current import Marks
 from cresset.runner import _wire as wire
 from cresset.runner._discover import Served
 from cresset.runner._failure import OutputError
@@ -193,7 +194,7 @@ def in_process(predict: Callable[[Any], Any], outputs: list[dict[str, Any]]) -> 
     """Make a `TensorRunner` in this process, where torch has been imported once for all cases."""
     slab = Slab()
     message = {
-        "protocol": 1,
+        "protocol": 2,
         "model": {
             "name": "toy",
             "version": "7",
@@ -208,6 +209,7 @@ def in_process(predict: Callable[[Any], Any], outputs: list[dict[str, Any]]) -> 
         },
         "instance": {"id": 0, "device": "cpu", "threads": 1},
         "slab": slab.json(),
+        "board": {"size": 128, "slots": [{"offset": 0, "len": 64}, {"offset": 64, "len": 64}]},
     }
     hello = read_hello(json.dumps(message).encode())
     runner = TensorRunner(hello, os.dup(slab.fd), Served(predict), lambda _: None)
@@ -218,7 +220,7 @@ def in_process(predict: Callable[[Any], Any], outputs: list[dict[str, Any]]) -> 
         place = wire.Descriptor(wire.DTYPE_NAMES.index(tensor.dtype), tensor.shape, 0, len(raw))
         body = wire.pack_descriptors([place])
         header = wire.Header(len(body), wire.RUN, 0, 1, 1, 0, tensor.shape[0], 0)
-        return runner.run(header, memoryview(body))
+        return runner.run(header, memoryview(body), Marks(bytes(header.batch)))
 
     return run
 

@@ -21,6 +21,7 @@ HELLO, READY, FAILED, RUN, RUN_OBJECTS, DONE, DONE_OBJECTS, ERROR, PING, PONG, R
 SIZES = [1, 1, 1, 2, 4, 8, 2, 2, 4, 8, 2, 4, 8]
 INLINE, NAMED = 1, 2
 
+SKIPPED = object()
 LEAKED = []
 
 sock = socket.socket(fileno=3)
@@ -37,7 +38,7 @@ def read(n):
 
 
 def receive():
-    head, fds, _, _ = socket.recv_fds(sock, HEADER.size, 1)
+    head, fds, _, _ = socket.recv_fds(sock, HEADER.size, 2)
     if not head:
         os._exit(0)
     if len(head) < HEADER.size:
@@ -94,7 +95,7 @@ def begin(how):
         for i in range(200):
             send_json(NOTE, {"level": "warning", "message": f"note {i}"})
     ready = {
-        "protocol": 2 if how == "version" else 1,
+        "protocol": 1 if how == "version" else 2,
         "pid": os.getpid(),
         "runtime": "fake 1.0",
         "device": "cpu",
@@ -108,13 +109,16 @@ def begin(how):
 
 
 def answer_objects(seq, slot, results, batch=None):
-    """Each result is a JSON text, or a failure as a dict."""
-    texts = [(1, json.dumps(r).encode()) if isinstance(r, dict) else (0, r.encode()) for r in results]
+    """Each result is a JSON text, a failure as a dict, or nothing: skipped."""
+    texts = [
+        (2, b"") if r is SKIPPED else (1, json.dumps(r).encode()) if isinstance(r, dict) else (0, r.encode())
+        for r in results
+    ]
     body = b"".join(struct.pack("<BBHI", status, 0, 0, len(text)) for status, text in texts)
     send(DONE_OBJECTS, body + b"".join(text for _, text in texts), seq=seq, slot=slot, batch=batch or len(results))
 
 
-def do(order, seq, batch):
+def do(order, seq, slot, batch):
     """Follows an order; gives the item's result, if it gets that far."""
     what = order["do"]
     if "say" in order:
@@ -131,10 +135,10 @@ def do(order, seq, batch):
         sock.sendall(b"\xff" * 64)
         time.sleep(600)
     if what == "too_long":
-        sock.sendall(HEADER.pack((1 << 30) + 1, DONE_OBJECTS, 0, 0, seq, 0, batch, 0, 0))
+        sock.sendall(HEADER.pack((1 << 30) + 1, DONE_OBJECTS, 0, 0, seq, slot, batch, 0, 0))
         time.sleep(600)
     if what == "wrong_seq":
-        answer_objects(seq + 1, 0, ["1"] * batch)
+        answer_objects(seq + 1, slot, ["1"] * batch)
         time.sleep(600)
     if what == "wrong_kind":
         send(PONG)
@@ -146,23 +150,34 @@ def do(order, seq, batch):
         sock.close()
         os._exit(5)
     if what == "half_frame":
-        sock.sendall(HEADER.pack(100, DONE_OBJECTS, 0, 0, seq, 0, batch, 0, 0) + b"half")
+        sock.sendall(HEADER.pack(100, DONE_OBJECTS, 0, 0, seq, slot, batch, 0, 0) + b"half")
         os._exit(6)
     if what == "grandchild":
         leave_grandchild()
         os._exit(7)
     if what == "answer_then_die":
         leave_grandchild()
-        answer_objects(seq, 0, ['"last words"'] * batch)
+        answer_objects(seq, slot, ['"last words"'] * batch)
         os._exit(8)
     if what == "last":
         # What follows stays in the socket, unread.
         time.sleep(order["seconds"])
         body = json.dumps(failure("predict", "RuntimeError", "CUDA error")).encode()
-        sock.sendall(HEADER.pack(len(body), ERROR, 4, 0, seq, 0, batch, 0, 0) + body)
+        sock.sendall(HEADER.pack(len(body), ERROR, 4, 0, seq, slot, batch, 0, 0) + body)
         os._exit(75)
     if what == "raise":
-        send_json(ERROR, failure("predict", "ValueError", "bad batch"), seq=seq, batch=batch)
+        send_json(ERROR, failure("predict", "ValueError", "bad batch"), seq=seq, slot=slot, batch=batch)
+        return None
+    if what == "until_marked":
+        open("running", "w").close()
+        while not any(marks(slot, batch)):
+            time.sleep(0.001)
+    if what in ("marks", "until_marked"):
+        return json.dumps(list(marks(slot, batch)))
+    if what == "skip":
+        return SKIPPED
+    if what == "give_up":
+        send_json(ERROR, failure("predict", "Cancelled", "given up"), flags=8, seq=seq, slot=slot, batch=batch)
         return None
     if what == "fail":
         return failure("preprocess", "KeyError", "'text'")
@@ -184,7 +199,7 @@ def do(order, seq, batch):
 
 
 def run_objects(fields, body):
-    _, _, _, _, seq, _, batch, deadline_ms, _ = fields
+    _, _, _, _, seq, slot, batch, deadline_ms, _ = fields
     lengths = struct.unpack_from(f"<{batch}I", body)
     at, results = 4 * batch, []
     for length in lengths:
@@ -192,13 +207,13 @@ def run_objects(fields, body):
         at += length
         value = json.loads(text)
         if isinstance(value, dict) and "do" in value:
-            result = do(value, seq, batch)
+            result = do(value, seq, slot, batch)
             if result is None:
                 return
             results.append(result)
         else:
             results.append(text)
-    answer_objects(seq, 0, results)
+    answer_objects(seq, slot, results)
 
 
 def run_tensors(fields, body, slab, layout):
@@ -279,18 +294,24 @@ def scribble(slab):
             slab[:] = bytes([byte]) * len(slab)
 
 
-def map_slab(fds, layout):
-    slab = mmap.mmap(fds[0], layout["size"])
-    os.close(fds[0])
-    return slab
+def marks(slot, batch):
+    at = hello["board"]["slots"][slot]["offset"]
+    return board[at : at + batch]
+
+
+def map_memory(fd, layout):
+    memory = mmap.mmap(fd, layout["size"])
+    os.close(fd)
+    return memory
 
 
 fields, body, fds = receive()
 hello = json.loads(body)
 OBJECTS = hello["model"]["kind"] == "object"
 layout = hello["slab"]
+board = map_memory(fds.pop(), hello["board"])
 SLAB_FD = os.dup(fds[0]) if fds else None
-slab = map_slab(fds, layout) if fds else None
+slab = map_memory(fds.pop(), layout) if fds else None
 START = count_start()
 HOW = json.loads(os.environ.get("FAKE_STARTS", "{}")).get(str(START), os.environ.get("FAKE_START", ""))
 HOSTILE = json.loads(os.environ.get("FAKE_HOSTILE", "null")) if START == 1 else None
@@ -307,7 +328,7 @@ while True:
     elif kind == RESIZE:
         layout = json.loads(body)["slab"]
         slab.close()
-        slab = map_slab(fds, layout)
+        slab = map_memory(fds[0], layout)
     elif kind == SHUTDOWN:
         if HOW == "ignore_term":
             time.sleep(600)

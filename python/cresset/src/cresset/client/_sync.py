@@ -367,7 +367,8 @@ class TaskHandle:
         """Cancel the task: it ends as REVOKED, unless it has ended before.
 
         When this returns, the end is on stable storage and survives any crash; `wait` and `result`, here and elsewhere,
-        have been told. A process that computes the task at that moment may compute it to the end, for nothing.
+        have been told. If a process computes the task at that moment the model's code can see that
+        (`cresset.current()`); one that does not let go within the grace is killed.
 
         Returns:
             Whether it reached the task before it ran, while it ran, or too late. Being too late is no error.

@@ -17,6 +17,7 @@ Map:
 | `_start`, `_discover`, `_weights` | from a folder to something that can be called |
 | `_torch` | what is done with torch beside batches |
 | `_slab`, `_device`, `_tensors`, `_outputs` | batches of tensor models |
+| `_board` | which items are cancelled, while they run |
 | `_objects`, `_items`, `_jsonable` | batches of object models, and JSON results |
 | `_failure` | what goes wrong, in words |
 """

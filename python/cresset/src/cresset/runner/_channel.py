@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _BUFFER_LEN: Final = 64 * 1024
 """Holds any RUN and most RUN_OBJECTS; a larger frame gets a buffer of its own, dropped after it."""
 _MAX_FDS: Final = 4
-"""Room for descriptors in one read. The protocol sends one; more are seen, closed and refused."""
+"""Room for descriptors in one read. The protocol sends two at most; more are seen, closed and refused."""
 _ANCILLARY_LEN: Final = socket.CMSG_SPACE(_MAX_FDS * array.array("i").itemsize)
 _CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0x40000000)
 _MAX_IOVECS: Final = 64
@@ -32,8 +32,8 @@ class Frame(NamedTuple):
 
     header: wire.Header
     body: memoryview
-    fd: int | None
-    """The descriptor that came with it; the receiver closes it."""
+    fds: tuple[int, ...]
+    """The descriptors that came with it, in order; the receiver closes them."""
 
 
 class Channel:
@@ -63,7 +63,7 @@ class Channel:
             return None
         body_at = self._start + wire.HEADER_LEN
         self._start = body_at + header.body_len
-        return Frame(header, self._view[body_at : self._start], self._take_fd(header.kind))
+        return Frame(header, self._view[body_at : self._start], self._take_fds(header.kind))
 
     def send(self, header: bytes, *parts: bytes | bytearray | memoryview) -> None:
         """Send one frame whole.
@@ -122,17 +122,21 @@ class Channel:
             self._buffer = self._home
             self._view = memoryview(self._buffer)
 
-    def _take_fd(self, kind: int) -> int | None:
+    def _take_fds(self, kind: int) -> tuple[int, ...]:
         if not self._fds:
-            return None
+            return ()
         # A descriptor arrives with the first byte of its frame, so one that is here while a frame of another kind is
         # being handed out belongs to a later frame in the buffer.
         if kind not in (wire.HELLO, wire.RESIZE):
             if self._start == self._end:
                 self._drop_fds()
                 raise wire.ProtocolError(f"{wire.kind_name(kind)} came with a file descriptor")
-            return None
-        return self._fds.pop(0)
+            return ()
+        # HELLO is the first frame, and the server sends no other before it is answered: all that is here is its own.
+        count = len(self._fds) if kind == wire.HELLO else 1
+        taken = tuple(self._fds[:count])
+        del self._fds[:count]
+        return taken
 
     def _drop_fds(self) -> None:
         for fd in self._fds:

@@ -13,6 +13,7 @@ import traceback
 from typing import Any, Final, Literal
 
 from cresset._again import Reject, Retry
+from cresset._current import Cancelled
 
 Stage = Literal["import", "load", "warmup", "preprocess", "predict", "postprocess", "output"]
 Code = Literal["model_error", "bad_output", "non_finite_output"]
@@ -112,6 +113,8 @@ def message_of(error: BaseException) -> str:
     """Give the text of an exception; one whose `__str__` raises has none."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{os.path.basename(error.filename)}, line {error.lineno}: {error.msg}"
+    if isinstance(error, Cancelled):
+        return "the model raised cresset.Cancelled, and nothing that it was running had been cancelled"
     if isinstance(error, SystemExit):
         return f"the model called exit({'' if error.code is None else repr(error.code)})"
     try:

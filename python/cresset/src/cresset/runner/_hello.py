@@ -29,6 +29,22 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class BoardSlot:
+    """One batch's place on the board: a byte for each item."""
+
+    offset: int
+    len: int
+
+
+@dataclass(frozen=True)
+class BoardLayout:
+    """How the board is divided."""
+
+    size: int
+    slots: tuple[BoardSlot, ...]
+
+
+@dataclass(frozen=True)
 class Hello:
     """What the server wants of this process."""
 
@@ -46,6 +62,7 @@ class Hello:
     device: str
     threads: int
     layout: Layout | None
+    board: BoardLayout
 
 
 def read_hello(body: bytes | memoryview) -> Hello:
@@ -78,6 +95,7 @@ def read_hello(body: bytes | memoryview) -> Hello:
             device=str(instance["device"]),
             threads=max(1, int(instance["threads"])),
             layout=None if message["slab"] is None else _layout(message["slab"]),
+            board=_board(message["board"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise wire.ProtocolError(f"HELLO is malformed: {type(error).__name__}: {error}") from None
@@ -102,6 +120,15 @@ def _spec(spec: dict[str, Any]) -> TensorSpec:
     if spec["dtype"] not in wire.DTYPE_NAMES:
         raise ValueError(f"unknown dtype {spec['dtype']!r}")
     return TensorSpec(str(spec["name"]), str(spec["dtype"]), tuple(int(dim) for dim in spec["shape"]))
+
+
+def _board(board: dict[str, Any]) -> BoardLayout:
+    size = int(board["size"])
+    slots = tuple(BoardSlot(int(slot["offset"]), int(slot["len"])) for slot in board["slots"])
+    for slot in slots:
+        if not 0 <= slot.offset <= slot.offset + slot.len <= size:
+            raise ValueError(f"a slot lies outside the board of {size} bytes")
+    return BoardLayout(size, slots)
 
 
 def _layout(slab: dict[str, Any]) -> Layout:

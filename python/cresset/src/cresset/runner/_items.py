@@ -5,35 +5,56 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cresset._current import Cancelled, Context, enter
 from cresset.runner import _failure, _wire as wire
 from cresset.runner._jsonable import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cresset._current import Marks
+
 
 @dataclass
 class ItemEnd:
-    """What has become of an item so far: a value, or a failure."""
+    """What has become of an item so far: a value, a failure, or nothing, as it was cancelled."""
 
     value: Any = None
     failure: dict[str, Any] | None = None
+    is_skipped: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it goes on."""
+        return self.failure is None and not self.is_skipped
 
 
-def attempt(stage: _failure.Stage, function: Callable[[Any], Any], argument: Any) -> ItemEnd:
-    """Call the author's per-item function; what it raises is the item's failure."""
+def attempt(stage: _failure.Stage, function: Callable[[Any], Any], argument: Any, marks: Marks, index: int) -> ItemEnd:
+    """Call the author's per-item function for an item that is not cancelled; what it raises is the item's failure."""
+    if marks.flags[index]:
+        return ItemEnd(is_skipped=True)
+    enter(Context(marks, (index,)))
     try:
         return ItemEnd(value=function(argument))
     except BaseException as error:  # noqa: BLE001  # exit() in the author's code must not stop the others' items
+        if isinstance(error, Cancelled) and marks.flags[index]:
+            return ItemEnd(is_skipped=True)
         return ItemEnd(failure=_failure.of_exception(stage, error))
 
 
-def finish_items(ends: list[ItemEnd], postprocess: Callable[[Any], Any] | None) -> list[tuple[int, bytes]]:
+def finish_items(
+    ends: list[ItemEnd], postprocess: Callable[[Any], Any] | None, marks: Marks
+) -> list[tuple[int, bytes]]:
     """Postprocess and encode every item that has not failed; gives (status, JSON text) pairs in order."""
     finished: list[tuple[int, bytes]] = []
-    for end in ends:
-        if end.failure is None and postprocess is not None:
-            end = attempt("postprocess", postprocess, end.value)  # noqa: PLW2901  # one item's way, step by step
+    for index, end in enumerate(ends):
+        if end.failure is None and marks.flags[index]:
+            end.is_skipped = True
+        if end.is_good and postprocess is not None:
+            end = attempt("postprocess", postprocess, end.value, marks, index)  # noqa: PLW2901  # one item's way, step by step
+        if end.is_skipped:
+            finished.append((wire.STATUS_SKIPPED, b""))
+            continue
         if end.failure is None:
             try:
                 finished.append((wire.STATUS_RESULT, to_json(end.value)))

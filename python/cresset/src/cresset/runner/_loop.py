@@ -16,12 +16,15 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from cresset._current import Cancelled, enter
 from cresset.runner import _failure, _process, _start, _torch, _wire as wire
+from cresset.runner._board import Board
 from cresset.runner._hello import Hello, read_hello, read_resize
 from cresset.runner._objects import ObjectRunner
 from cresset.runner._tensors import TensorRunner
 
 if TYPE_CHECKING:
+    from cresset._current import Marks
     from cresset.runner._channel import Channel, Frame
 
 
@@ -33,6 +36,7 @@ class Instance:
         self._stop = stop
         self._tensors: TensorRunner | None = None
         self._objects: ObjectRunner | None = None
+        self._board: Board | None = None
         self._modes = ExitStack()
         self._in_inference_mode = False
 
@@ -50,9 +54,13 @@ class Instance:
         if frame.header.kind != wire.HELLO:
             raise wire.ProtocolError(f"{wire.kind_name(frame.header.kind)} came before HELLO")
         hello = read_hello(frame.body)
-        if hello.is_tensor != (frame.fd is not None):
-            raise wire.ProtocolError("the slab's descriptor must come with the HELLO of a tensor model, and no other")
-        if not self._bring_up(hello, frame.fd):
+        if len(frame.fds) != 1 + hello.is_tensor:
+            raise wire.ProtocolError(
+                f"{len(frame.fds)} descriptors came with HELLO: a tensor model's carries the slab's and the board's, "
+                "an object model's the board's"
+            )
+        self._board = Board(hello.board, frame.fds[-1])
+        if not self._bring_up(hello, frame.fds[0] if hello.is_tensor else None):
             return _process.EXIT_FAILED
         # What is loaded stays for good: the collector need not look at it again.
         gc.collect()
@@ -107,8 +115,8 @@ class Instance:
                     return _process.EXIT_DEVICE_LOST
             elif kind == wire.PING:
                 self._channel.send(wire.pack_header(wire.PONG))
-            elif kind == wire.RESIZE and self._tensors is not None and frame.fd is not None:
-                self._tensors.resize(read_resize(frame.body), frame.fd)
+            elif kind == wire.RESIZE and self._tensors is not None and frame.fds:
+                self._tensors.resize(read_resize(frame.body), frame.fds[0])
             elif kind == wire.SHUTDOWN:
                 break
             else:
@@ -121,21 +129,28 @@ class Instance:
         if not self._in_inference_mode and "torch" in sys.modules:
             self._modes.enter_context(_torch.inference_mode())
             self._in_inference_mode = True
+        assert self._board is not None  # made before READY
+        marks = self._board.marks(header)
         lost = False
         try:
-            head, parts = self._run(header, frame.body)
+            head, parts = self._run(header, frame.body, marks)
         except wire.ProtocolError:
             raise
         except BaseException as error:  # noqa: BLE001  # exit() and interrupts in the author's code fail the batch too
             lost = _failure.is_device_lost(error)
             body = wire.pack_json(_failure.of_exception("predict", error))
             flags = wire.FLAG_LAST if lost else 0
+            if isinstance(error, Cancelled) and marks.any():
+                flags |= wire.FLAG_CANCELLED
             head = wire.pack_header(
                 wire.ERROR, len(body), flags=flags, seq=header.seq, slot=header.slot, batch=header.batch
             )
             parts = (body,)
             if _failure.is_out_of_memory(error):
                 _free_device_memory()
+        finally:
+            enter(None)
+            marks.close()
         self._channel.send(head, *parts)
         if lost:
             sys.stderr.write(
@@ -143,11 +158,11 @@ class Instance:
             )
         return not lost
 
-    def _run(self, header: wire.Header, body: memoryview) -> tuple[bytes, tuple[bytes | bytearray, ...]]:
+    def _run(self, header: wire.Header, body: memoryview, marks: Marks) -> tuple[bytes, tuple[bytes | bytearray, ...]]:
         if header.kind == wire.RUN and self._tensors is not None:
-            return self._tensors.run(header, body)
+            return self._tensors.run(header, body, marks)
         if header.kind == wire.RUN_OBJECTS and self._objects is not None:
-            return self._objects.run(header, body)
+            return self._objects.run(header, body, marks)
         raise wire.ProtocolError(f"{wire.kind_name(header.kind)} does not suit the model's kind")
 
     def _note(self, message: str) -> None:

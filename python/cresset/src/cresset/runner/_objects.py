@@ -1,7 +1,8 @@
 """Runs a batch of an object model: JSON payloads in, JSON values out.
 
 Items fail alone where they can: a payload that does not decode, a `preprocess` that raises, a result that is not JSON.
-Only what `predict` does to the batch as a whole fails the batch, and then the server splits it.
+Only what `predict` does to the batch as a whole fails the batch, and then the server splits it. Items that are
+cancelled are left out as soon as that is seen.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from cresset._current import Context, enter
 from cresset.runner import _wire as wire
 from cresset.runner._failure import OutputError, failure, message_of, type_name
 from cresset.runner._items import ItemEnd, attempt, finish_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from cresset._current import Marks
 
 
 class ObjectRunner:
@@ -30,7 +34,7 @@ class ObjectRunner:
         self._preprocess = preprocess
         self._postprocess = postprocess
 
-    def run(self, header: wire.Header, body: memoryview) -> tuple[bytes, tuple[bytes, ...]]:
+    def run(self, header: wire.Header, body: memoryview, marks: Marks) -> tuple[bytes, tuple[bytes, ...]]:
         """Run one batch; gives the answer's header and the parts of its body.
 
         Raises:
@@ -38,13 +42,17 @@ class ObjectRunner:
             OutputError: `predict` did not give one output for each item.
             BaseException: whatever `predict` raises.
         """
-        ends = [self._decode(text) for text in wire.unpack_items(body, header.batch)]
-        good = [end for end in ends if end.failure is None]
+        texts = wire.unpack_items(body, header.batch)
+        ends = [self._decode(text, marks, index) for index, text in enumerate(texts)]
+        for end, flag in zip(ends, marks.flags, strict=True):
+            end.is_skipped |= flag != 0 and end.failure is None
+        good = [index for index, end in enumerate(ends) if end.is_good]
         if good:
-            batch = [end.value for end in good]
-            for end, output in zip(good, _outputs(self._predict(batch), len(good)), strict=True):
-                end.value = output
-        finished = wire.pack_statuses(finish_items(ends, self._postprocess))
+            batch = [ends[index].value for index in good]
+            enter(Context(marks, None if len(good) == len(ends) else tuple(good)))
+            for index, output in zip(good, _outputs(self._predict(batch), len(good)), strict=True):
+                ends[index].value = output
+        finished = wire.pack_statuses(finish_items(ends, self._postprocess, marks))
         if len(finished) > wire.MAX_BODY_LEN:
             raise OutputError(
                 f"the results of this batch take {len(finished)} bytes of JSON, at most {wire.MAX_BODY_LEN} can be sent"
@@ -52,7 +60,9 @@ class ObjectRunner:
         head = wire.pack_header(wire.DONE_OBJECTS, len(finished), seq=header.seq, slot=header.slot, batch=header.batch)
         return head, (finished,)
 
-    def _decode(self, text: memoryview) -> ItemEnd:
+    def _decode(self, text: memoryview, marks: Marks, index: int) -> ItemEnd:
+        if marks.flags[index]:
+            return ItemEnd(is_skipped=True)
         try:
             payload = json.loads(str(text, "utf-8"))
         except (ValueError, RecursionError) as error:  # JSON, but more of it than Python takes: digits, nesting
@@ -60,7 +70,7 @@ class ObjectRunner:
             return ItemEnd(failure=failure("preprocess", type_name(error), message))
         if self._preprocess is None:
             return ItemEnd(value=payload)
-        return attempt("preprocess", self._preprocess, payload)
+        return attempt("preprocess", self._preprocess, payload, marks, index)
 
 
 def _outputs(result: Any, count: int) -> list[Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cresset._current import Cancelled, Context, enter
 from cresset.runner import _wire as wire
 from cresset.runner._device import carrier
 from cresset.runner._failure import OutputError
@@ -18,6 +19,7 @@ from cresset.runner._torch import import_torch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cresset._current import Marks
     from cresset.runner._discover import Served
     from cresset.runner._hello import Hello, Layout
 
@@ -52,12 +54,13 @@ class TensorRunner:
         if self._carrier is not None:
             self._carrier.release()
 
-    def run(self, header: wire.Header, body: memoryview) -> tuple[bytes, tuple[bytes | bytearray, ...]]:
+    def run(self, header: wire.Header, body: memoryview, marks: Marks) -> tuple[bytes, tuple[bytes | bytearray, ...]]:
         """Run one batch; gives the answer's header and the parts of its body.
 
         Raises:
             ProtocolError: the RUN does not fit the slab or the model.
             OutputError: what the model gave cannot be answered with.
+            Cancelled: every item is cancelled, before any of it was begun; or the model raised it.
             BaseException: whatever the model raises.
         """
         inputs = self._slab.inputs(header, body)
@@ -65,10 +68,13 @@ class TensorRunner:
             raise wire.ProtocolError(
                 f"a RUN has {len(inputs.tensors)} tensors, the model {len(self._input_names)} inputs"
             )
+        if marks.all():
+            raise Cancelled
+        enter(Context(marks))
         if self._carrier is not None:
             with self._carrier.turn(header.slot):
-                return self._compute(header, inputs.tensors)
-        answer = self._compute(header, inputs.tensors)
+                return self._compute(header, inputs.tensors, marks)
+        answer = self._compute(header, inputs.tensors, marks)
         if not self._copy and self._slab.is_kept(inputs):
             self._copy = True
             self._note(
@@ -78,14 +84,16 @@ class TensorRunner:
             )
         return answer
 
-    def _compute(self, header: wire.Header, tensors: tuple[Any, ...]) -> tuple[bytes, tuple[bytes | bytearray, ...]]:
+    def _compute(
+        self, header: wire.Header, tensors: tuple[Any, ...], marks: Marks
+    ) -> tuple[bytes, tuple[bytes | bytearray, ...]]:
         """Run `predict` and make the answer."""
         named = self._reader.named(self._predict(self._batch(tensors)), header.batch)
         if self._postprocess is None:
             return self._answer(header, named)
         items = self._items(named, header.batch)
         del named
-        ends = finish_items([ItemEnd(value=item) for item in items], self._postprocess)
+        ends = finish_items([ItemEnd(value=item) for item in items], self._postprocess, marks)
         body = wire.pack_statuses(ends)
         head = wire.pack_header(wire.DONE_OBJECTS, len(body), seq=header.seq, slot=header.slot, batch=header.batch)
         return head, (body,)

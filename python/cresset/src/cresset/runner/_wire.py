@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 
 HEADER: Final = struct.Struct("<IBBHQIIII")
 HEADER_LEN: Final = HEADER.size
@@ -61,6 +61,8 @@ FLAG_NAMED: Final = 2
 """DONE: the outputs' names come before the descriptors."""
 FLAG_LAST: Final = 4
 """ERROR: this process exits after it, and begins nothing that was sent to it since."""
+FLAG_CANCELLED: Final = 8
+"""ERROR: the batch was given up because items of it are cancelled."""
 
 TO_INSTANCE: Final = frozenset((HELLO, RUN, RUN_OBJECTS, PING, RESIZE, SHUTDOWN))
 _WITHOUT_BODY: Final = frozenset((PING, SHUTDOWN))
@@ -68,6 +70,8 @@ _WITH_BATCH: Final = frozenset((RUN, RUN_OBJECTS))
 
 STATUS_RESULT: Final = 0
 STATUS_FAILURE: Final = 1
+STATUS_SKIPPED: Final = 2
+"""Cancelled, and not run to its end; without a text."""
 
 DTYPE_NAMES: Final = (
     "bool",

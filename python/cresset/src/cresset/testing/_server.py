@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cresset.testing._tasks import Task
 
 _NO_DELAY: Final = Retries(base_delay=0.0)
+_CANCEL_GRACE_MS: Final = 30_000
+"""What a model has that does not say otherwise."""
 
 
 class MockServer:
@@ -184,11 +186,12 @@ class MockServer:
         self._catch_up()
         return answer
 
-    def _cancel(self, task: Task) -> dict[str, str]:
+    def _cancel(self, task: Task) -> dict[str, Any]:
         when = "too_late" if task.finished_at else "before" if task.status == "PENDING" else "during"
         if when != "too_late":
             self._revoke(task, "it was cancelled")
-        return {"task_id": task.id, "status": task.status, "cancelled": when}
+        grace = {"grace_ms": _CANCEL_GRACE_MS} if when == "during" else {}
+        return {"task_id": task.id, "status": task.status, "cancelled": when, **grace}
 
     def _catch_up(self) -> None:
         """Do what the time that has passed since the last call brings."""
