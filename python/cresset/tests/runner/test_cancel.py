@@ -152,6 +152,7 @@ def test_a_batch_that_is_given_up_says_so(start: Start):
     answer = child.receive()
     assert (answer.kind, answer.flags, answer.seq) == ("ERROR", ERROR_CANCELLED, 9)
     assert (answer.json["type"], answer.json["stage"]) == ("Cancelled", "predict")
+    assert (answer.json["message"], answer.json["hint"]) == ("the work was cancelled", None)
 
 
 def test_who_stops_though_nothing_is_cancelled_fails(start: Start):

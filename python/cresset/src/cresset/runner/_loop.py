@@ -138,10 +138,12 @@ class Instance:
             raise
         except BaseException as error:  # noqa: BLE001  # exit() and interrupts in the author's code fail the batch too
             lost = _failure.is_device_lost(error)
-            body = wire.pack_json(_failure.of_exception("predict", error))
+            failure = _failure.of_exception("predict", error)
             flags = wire.FLAG_LAST if lost else 0
             if isinstance(error, Cancelled) and marks.any():
+                failure |= {"message": "the work was cancelled", "hint": None}
                 flags |= wire.FLAG_CANCELLED
+            body = wire.pack_json(failure)
             head = wire.pack_header(
                 wire.ERROR, len(body), flags=flags, seq=header.seq, slot=header.slot, batch=header.batch
             )
