@@ -321,7 +321,8 @@ async fn time_behind_another_batch_does_not_count() {
         let (batch, end, timing) = it.ended().await;
         assert_eq!(batch, job);
         assert!(matches!(end, JobEnd::Items(_)), "{end:?}");
-        assert!((1600..3000).contains(&timing.compute.as_millis()), "{timing:?}");
+        // The second may have begun a little before the answer of the first was read.
+        assert!((1000..3000).contains(&timing.compute.as_millis()), "{timing:?}");
     }
     stop(it).await;
 }
