@@ -31,6 +31,8 @@ pub struct ModelConfig {
     pub limits: ModelLimits,
     /// When a task that failed is tried again.
     pub retry: Retry,
+    /// How its health is looked at.
+    pub health: HealthCheck,
     /// The interpreter.
     pub environment: Environment,
     /// A pickled module may be loaded: whoever wrote the weights may run code here.
@@ -235,6 +237,24 @@ impl Default for Retry {
             delay: Duration::from_secs(1),
             max_delay: Duration::from_secs(600),
             on: Vec::new(),
+        }
+    }
+}
+
+/// How a model's health is looked at, beside its processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The file with an input that it must be able to answer at any time, as JSON. Default none.
+    pub canary: Option<PathBuf>,
+    /// How often it is tried. Default 30 s.
+    pub interval: Duration,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            canary: None,
+            interval: Duration::from_secs(30),
         }
     }
 }

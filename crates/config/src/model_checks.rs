@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cresset_task::ModelName;
 
 use crate::field::{Refusal, quote};
-use crate::model::{Entry, Environment};
+use crate::model::{Entry, Environment, HealthCheck};
 use crate::model_keys::Draft;
 use crate::model_toml::{Folder, MODEL_TOML};
 use crate::model_values::{name_like, show_entry};
@@ -14,6 +14,7 @@ use crate::units::show_size;
 use crate::walk::Seen;
 
 const REQUIREMENTS: &str = "requirements.txt";
+const RELATIVE: &str = "a relative path is taken from the model folder";
 
 /// A batch that cannot hold one item would never run.
 pub(crate) fn check_batch_bytes(draft: &Draft, seen: &Seen, report: &mut Report<'_>) {
@@ -103,6 +104,36 @@ pub(crate) fn check_entry(draft: &Draft, seen: &Seen, folder: &dyn Folder, repor
     }
 }
 
+/// The path that a key gives, absolute; the file must be there.
+fn find(
+    key: &'static str,
+    given: &Option<String>,
+    hint: &str,
+    seen: &Seen,
+    folder: &dyn Folder,
+    report: &mut Report<'_>,
+) -> Option<PathBuf> {
+    let path = folder.dir().join(given.as_deref()?);
+    if !folder.is_file(&path) {
+        let refusal = Refusal::new(format!("no file {}", quote(&path.display().to_string())));
+        let span = seen.get(key).map_or(0..0, |sight| sight.span.clone());
+        report.add(span, key, refusal.hint(hint));
+    }
+    Some(path)
+}
+
+pub(crate) fn health(
+    draft: &Draft,
+    seen: &Seen,
+    folder: &dyn Folder,
+    report: &mut Report<'_>,
+) -> HealthCheck {
+    HealthCheck {
+        canary: find("health.canary", &draft.canary, RELATIVE, seen, folder, report),
+        ..draft.health.clone()
+    }
+}
+
 pub(crate) fn environment(
     draft: &mut Draft,
     seen: &Seen,
@@ -110,28 +141,13 @@ pub(crate) fn environment(
     report: &mut Report<'_>,
 ) -> Environment {
     const CLASH: &str = "a ready interpreter is used as it is, so this would have no effect";
-    let mut find = |key: &'static str, given: &Option<String>, hint: &str| -> Option<PathBuf> {
-        let path = folder.dir().join(given.as_deref()?);
-        if !folder.is_file(&path) {
-            let refusal = Refusal::new(format!("no file {}", quote(&path.display().to_string())));
-            report.add(
-                seen.get(key).map_or(0..0, |sight| sight.span.clone()),
-                key,
-                refusal.hint(hint),
-            );
-        }
-        Some(path)
-    };
+    let mut find = |key, given: &Option<String>, hint| find(key, given, hint, seen, folder, report);
     let python = find(
         "environment.python",
         &draft.python,
         "give the path of a Python interpreter, such as one in a venv's bin folder",
     );
-    let named = find(
-        "environment.requirements",
-        &draft.requirements,
-        "a relative path is taken from the model folder",
-    );
+    let named = find("environment.requirements", &draft.requirements, RELATIVE);
     if seen.contains_key("environment.python") {
         for key in ["environment.requirements", "environment.python_version"] {
             if let Some(sight) = seen.get(key) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cresset_task::{ModelName, TensorSpec};
 
 use crate::field::{Field, Key};
-use crate::model::{Batching, Entry, Instances, ModelLimits, Retry};
+use crate::model::{Batching, Entry, HealthCheck, Instances, ModelLimits, Retry};
 
 /// What has been read of a `model.toml`, before its parts are checked against each other and the folder.
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub(crate) struct Draft {
     pub(crate) instances: Instances,
     pub(crate) limits: ModelLimits,
     pub(crate) retry: Retry,
+    pub(crate) canary: Option<String>,
+    pub(crate) health: HealthCheck,
     pub(crate) python: Option<String>,
     pub(crate) requirements: Option<String>,
     pub(crate) python_version: Option<String>,

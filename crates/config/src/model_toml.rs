@@ -7,7 +7,9 @@ use std::path::Path;
 use crate::field::{Given, Key, Refusal, quote, take_text};
 use crate::mistake::Mistake;
 use crate::model::ModelConfig;
-use crate::model_checks::{check_batch_bytes, check_entry, check_group_by_size, environment, model_name};
+use crate::model_checks::{
+    check_batch_bytes, check_entry, check_group_by_size, environment, health, model_name,
+};
 use crate::model_keys::{Draft, model_keys};
 use crate::model_tensors::read_tensors;
 use crate::report::Report;
@@ -51,6 +53,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
     let name = model_name(&mut draft, &seen, folder, &mut report);
     check_entry(&draft, &seen, folder, &mut report);
     let environment = environment(&mut draft, &seen, folder, &mut report);
+    let health = health(&draft, &seen, folder, &mut report);
     match name {
         Some(name) if report.len() == 0 => Ok(ModelConfig {
             name,
@@ -64,6 +67,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
             instances: draft.instances,
             limits: draft.limits,
             retry: draft.retry,
+            health,
             environment,
             allow_pickle: draft.allow_pickle,
             copy_inputs: draft.copy_inputs,

@@ -48,8 +48,11 @@ impl Served {
     pub(crate) fn health(&self) -> ModelHealth {
         let status = self.executor.status();
         let (state, ready, reason) = match status.state {
-            PoolState::Ready => match (self.progress.stalled(), missing(&status)) {
-                (Some(stalled), _) => (PoolState::Degraded, false, Some(stalled)),
+            PoolState::Ready => match (
+                self.progress.stalled().or(self.canary.trouble()),
+                missing(&status),
+            ) {
+                (Some(trouble), _) => (PoolState::Degraded, false, Some(trouble)),
                 // What is left serves, if more slowly.
                 (None, Some(missing)) => (PoolState::Degraded, true, Some(missing)),
                 (None, None) => (PoolState::Ready, true, None),

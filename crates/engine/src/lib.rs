@@ -6,6 +6,7 @@
 mod admission;
 mod alarm;
 mod api;
+mod canary;
 mod driver;
 mod ends;
 mod engine;

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::admission::{Coming, Done, Drain, Pace, What};
 use crate::api::{EngineError, RETRY_SOON};
+use crate::canary::Canary;
 use crate::item::Item;
 use crate::metrics::ModelMetrics;
 use crate::progress::Progress;
@@ -47,6 +48,8 @@ pub(crate) struct Served {
     pub(crate) waiting_bytes: Arc<AtomicU64>,
     /// When the driver last began to work or came to rest, in nanoseconds of the engine's clock.
     pub(crate) turned: AtomicU64,
+    /// What its canary has found.
+    pub(crate) canary: Canary,
     /// Whether anything moves.
     pub(crate) progress: Progress,
     pulse: Mutex<Pulse>,
@@ -81,6 +84,7 @@ impl Served {
             coming: Coming::default(),
             waiting_bytes: Arc::default(),
             turned: AtomicU64::new(0),
+            canary: Canary::default(),
             progress: Progress::default(),
             pulse: Mutex::default(),
         };

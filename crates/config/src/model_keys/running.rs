@@ -1,10 +1,14 @@
-//! `[instances]`, `[limits]` and `[retry]`: its processes, what they may take, and what is done when they fail.
+//! `[instances]`, `[limits]`, `[retry]` and `[health]`: its processes, what they may take, what is done when they fail, and how
+//! they are looked at.
 
 use std::time::Duration;
 
 use super::{Draft, TIMEOUT_MAX, TIMEOUT_MIN, key, words};
 use crate::field::{Field, Key};
-use crate::model_values::{CANCEL_GRACE_FORM, set_cancel_grace, show_cancel_grace};
+use crate::model_values::{CANCEL_GRACE_FORM, set_cancel_grace, set_path, show_cancel_grace};
+
+/// A canary is for finding out, not for load.
+const CANARY_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// In the order of the template.
 pub(super) const KEYS: &[Key<Draft>] = &[
@@ -153,5 +157,24 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         ),
         "none: only what the model asks for by raising `cresset.Retry`",
         r#"["TimeoutError", "requests.exceptions.ConnectionError"]"#,
+    ),
+    words(
+        key(
+            "health.canary",
+            Field::Text {
+                form: "the path of a JSON file in quotes",
+                get: |m| m.canary.clone(),
+                set: |m, t| set_path(&mut m.canary, t),
+            },
+            "A file with one input, as callers send it, that the model must always be able to answer; a relative path is taken \
+             from the model folder. It is predicted again and again; while that fails the model is not ready.",
+        ),
+        "none",
+        r#""canary.json""#,
+    ),
+    key(
+        "health.interval",
+        duration!(health.interval, CANARY_INTERVAL_MIN, TIMEOUT_MAX),
+        "How often the canary is predicted.",
     ),
 ];

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::cli::settings::{FileArgs, SettingsArgs};
 use crate::exit::{Exit, Trouble};
 use crate::out::{self, Table};
+use crate::serve::canary;
 
 /// Checks the settings and the model folders, and reports every mistake at once.
 ///
@@ -70,6 +71,11 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Exit, Trouble> {
         if errors == 0 {
             out::raw(table(&look.models).as_bytes())?;
         }
+    }
+    if errors == 0 {
+        look.models
+            .iter()
+            .try_for_each(|model| canary::read(model).map(drop))?;
     }
     match errors {
         0 => Ok(Exit::OK),

@@ -9,6 +9,7 @@
 //! close the door (a door that was handed over is closed first: the next server has the callers). A second signal ends at
 //! once; the model processes die with us.
 
+pub(crate) mod canary;
 mod models;
 mod service;
 mod signals;

@@ -9,6 +9,7 @@ use cresset_runner::{Pool, PoolOptions, sdk};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::canary;
 use crate::exit::{Exit, Trouble};
 
 /// News of one model's processes on their way to the engine. The engine takes them in at once; this only has to hold
@@ -17,6 +18,8 @@ const EVENTS_MAX: usize = 256;
 
 /// Starts the instances of all models; returns at once, the engine hears when they are warm.
 pub(crate) fn start(config: &ServerConfig, models: Vec<ModelConfig>, engine: &Engine) -> Result<(), Trouble> {
+    // Before anything is started: a wrong one ends the start.
+    let canaries: Vec<_> = models.iter().map(canary::read).collect::<Result<_, _>>()?;
     let cache = &config.cache_dir;
     let sdk_dir = sdk::unpack(cache).map_err(|error| {
         Trouble::new(
@@ -34,7 +37,7 @@ pub(crate) fn start(config: &ServerConfig, models: Vec<ModelConfig>, engine: &En
         threads_default: threads_each(&models),
         on_progress: None,
     };
-    for model in models {
+    for (model, canary) in models.into_iter().zip(canaries) {
         let model = Arc::new(model);
         let (events, news) = mpsc::channel(EVENTS_MAX);
         let pool = Pool::start(
@@ -43,7 +46,13 @@ pub(crate) fn start(config: &ServerConfig, models: Vec<ModelConfig>, engine: &En
             events,
             CancellationToken::new(),
         );
-        engine.serve(model, pool, news);
+        engine.serve(Arc::clone(&model), pool, news);
+        if let Some(canary) = canary {
+            let watched = engine.watch(&model, canary);
+            watched.map_err(|error| {
+                Trouble::new(Exit::DATA, format!("the canary of `{}`: {error}", model.name))
+            })?;
+        }
     }
     Ok(())
 }

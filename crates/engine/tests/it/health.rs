@@ -1,12 +1,15 @@
 //! Health: which of its states a model is in, why, and whether that counts as ready.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use cresset_engine::{Health, ServerState};
-use cresset_runner::{DownReason, PoolState};
-use cresset_task::InstanceId;
+use cresset_runner::{DownReason, ItemEnd, JobEnd, PoolState};
+use cresset_task::{Code, DType, InstanceId, Payload, Tensor, TensorSet};
 
-use crate::house::{House, config, echo, until};
+use crate::house::{House, config, echo, failure, json, until};
 
 fn told(health: &Health) -> (ServerState, bool, PoolState, String) {
     let model = &health.models[0];
@@ -61,6 +64,46 @@ async fn a_crash_loop_degrades_and_is_not_ready() {
         (state, ready, model),
         (ServerState::Degraded, false, PoolState::Degraded)
     );
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_model_that_fails_its_canary_is_not_ready_until_it_answers_it_again() {
+    let mut config = config();
+    config.health.interval = Duration::from_millis(10);
+    let broken = Arc::new(AtomicBool::new(true));
+    let is_broken = Arc::clone(&broken);
+    let house = House::automatic(config.clone(), move |items| {
+        match is_broken.load(Ordering::SeqCst) {
+            true => JobEnd::Items(
+                items
+                    .iter()
+                    .map(|_| ItemEnd::Failed(failure("no weights")))
+                    .collect(),
+            ),
+            false => echo(items),
+        }
+    });
+    house.engine.watch(&config, json("1")).unwrap();
+    house.pool.all_up();
+    until(|| house.engine.health().state == ServerState::Degraded).await;
+    let why = "the canary failed: ValueError: no weights".to_owned();
+    assert_eq!(
+        told(&house.engine.health()),
+        (ServerState::Degraded, false, PoolState::Degraded, why)
+    );
+    broken.store(false, Ordering::SeqCst);
+    until(|| house.engine.health().state == ServerState::Ready).await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_canary_that_its_model_does_not_take_is_refused() {
+    let house = House::by_hand(config());
+    let tensor = Tensor::new(DType::Uint8, vec![1], Bytes::from_static(b"x")).unwrap();
+    let wrong = Payload::Tensors(TensorSet(vec![("x".into(), tensor)]));
+    let error = house.engine.watch(&config(), wrong).unwrap_err();
+    assert_eq!(error.code(), Code::InvalidInput);
     house.end().await;
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_config::{Batching, Entry, Environment, Instances, ModelConfig, ModelLimits, Retry};
+use cresset_config::{Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, Retry};
 use cresset_engine::{Accepted, Engine, EngineError, EngineOptions, Prediction, Submission};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_runner::testing::FakePool;
@@ -47,6 +47,7 @@ pub(crate) fn config() -> ModelConfig {
             max_attempts: 3,
         },
         retry: Retry::default(),
+        health: HealthCheck::default(),
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,

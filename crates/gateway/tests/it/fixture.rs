@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cresset_config::{Batching, Entry, Environment, Instances, ModelConfig, ModelLimits, Retry};
+use cresset_config::{Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, Retry};
 use cresset_task::{DType, TensorSpec};
 
 /// A model that takes any JSON.
@@ -37,6 +37,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
             max_attempts: 3,
         },
         retry: Retry::default(),
+        health: HealthCheck::default(),
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,

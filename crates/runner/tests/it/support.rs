@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_config::{Batching, Entry, Environment, Instances, ModelConfig, ModelLimits, Retry};
+use cresset_config::{Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, Retry};
 use cresset_runner::{
     DownReason, EnvManager, Executor, ItemEnd, Job, JobEnd, NotTaken, Pool, PoolEvent, PoolOptions, Timing,
 };
@@ -53,6 +53,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
             max_attempts: 3,
         },
         retry: Retry::default(),
+        health: HealthCheck::default(),
         environment: Environment {
             variables: BTreeMap::new(),
             ..Environment::default()

@@ -268,7 +268,14 @@ def hostile(recipe, fields, body, slab, layout):
             os._exit(9)
         except PermissionError:
             pass
-    tensor = {"dtype": 8, "rank": 2, "pad": 0, "dims": [batch, 2], "offset": region["output_offset"], "nbytes": 8 * batch}
+    tensor = {
+        "dtype": 8,
+        "rank": 2,
+        "pad": 0,
+        "dims": [batch, 2],
+        "offset": region["output_offset"],
+        "nbytes": 8 * batch,
+    }
     tensor.update(recipe.get("tensor", {}))
     out = struct.pack("<BBHI", tensor["dtype"], tensor["rank"], tensor["pad"], 0)
     out += struct.pack(f"<{len(tensor['dims'])}q", *tensor["dims"])
@@ -279,8 +286,15 @@ def hostile(recipe, fields, body, slab, layout):
     frame.update(recipe.get("frame", {}))
     frame["seq"] += recipe.get("seq_plus", 0)
     head = HEADER.pack(
-        frame.get("len", len(out)), frame["kind"], frame["flags"], frame["n_tensors"], frame["seq"], frame["slot"],
-        frame["batch"], 0, frame["reserved"],
+        frame.get("len", len(out)),
+        frame["kind"],
+        frame["flags"],
+        frame["n_tensors"],
+        frame["seq"],
+        frame["slot"],
+        frame["batch"],
+        0,
+        frame["reserved"],
     )
     whole = (head + out) * recipe.get("times", 1)
     sock.sendall(whole[: recipe.get("cut", len(whole))])
