@@ -2,7 +2,8 @@
 
 How it starts is told by the variable FAKE_START, and for the n-th process of a model folder by FAKE_STARTS, JSON from n
 to such a word. What it does with a batch is told by the batch: an item of an object model may be `{"do": ...}`; a
-tensor model follows FAKE_TENSOR, and in the first process of its folder FAKE_HOSTILE (see `hostile`). Without being told anything it answers a batch with its input.
+tensor model follows FAKE_TENSOR, and in the first process of its folder FAKE_HOSTILE (see `hostile`). Without being
+told anything it answers a batch with its input.
 """
 
 import json
@@ -255,7 +256,7 @@ def run_tensors(fields, body, slab, layout):
     send(DONE, out + data, flags=flags, n_tensors=count, seq=seq, slot=slot, batch=batch)
 
 
-def hostile(recipe, fields, body, slab, layout):
+def hostile(recipe, fields, slab, layout):
     """Answers a batch of one tensor with what FAKE_HOSTILE changes of the right answer: parts of the header, of the one
     descriptor, bytes behind the body (`tail`), how much of it is sent at all (`cut`), and what is done beside it."""
     _, _, _, _, seq, slot, batch, _, _ = fields
@@ -334,7 +335,7 @@ while True:
     fields, body, fds = receive()
     kind = fields[1]
     if kind == RUN and HOSTILE is not None:
-        hostile(HOSTILE, fields, body, slab, layout)
+        hostile(HOSTILE, fields, slab, layout)
     elif kind == RUN:
         run_tensors(fields, body, slab, layout)
     elif kind == RUN_OBJECTS:
