@@ -85,6 +85,26 @@ def test_a_model_that_does_not_look_is_killed_after_its_grace(serve: Serve, tmp_
     server.wait_log(lambda text: "killed for a cancelled task" in text, "why the instance was killed")
 
 
+def test_a_task_past_its_deadline_is_stopped_and_one_that_waits_is_not_begun(serve: Serve, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "models", "attentive", ATTENTIVE, "[batching]\nmax_batch_size = 1\n")
+    (folder / "go").touch()
+    server = serve(folder).wait_ready()
+    with cresset.Client(server.url) as client:
+        endless = client.submit("attentive", "endless", deadline=2)
+        begun(server, folder)
+        client.submit("attentive", 0)  # stands in the seat behind the endless one
+        server.wait(lambda c: c.get("/v1/models/attentive").json()["running"] == 2, "holding both")
+        waits = client.submit("attentive", 1, deadline=timedelta(milliseconds=200))
+        for handle, attempts, why in ((waits, 0, "it expired"), (endless, 1, "its deadline passed while it ran")):
+            task = handle.wait(LONG)
+            assert (task.status, task.attempts) == ("REVOKED", attempts)
+            assert task.error is not None
+            assert why in task.error.message
+            assert task.deadline_at == task.expires_at
+        server.wait(lambda _: (folder / "stopped").exists(), "told of the deadline")
+        assert client.submit("attentive", 2, deadline=LONG).result(LONG) == 1
+
+
 def test_a_model_sees_that_the_caller_of_a_prediction_has_hung_up(serve: Serve, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "models", "attentive", ATTENTIVE)
     (folder / "go").touch()

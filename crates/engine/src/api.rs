@@ -26,6 +26,8 @@ pub struct Submission {
     pub due_at: Option<Timestamp>,
     /// It does not start after this, but is revoked.
     pub expires_at: Option<Timestamp>,
+    /// It is revoked if it has not ended by this.
+    pub deadline_at: Option<Timestamp>,
     /// The caller's name for this submit: sent again under it, the same submit gives the same task.
     pub idempotency_key: Option<IdempotencyKey>,
     /// Whose request it is, if clients are told apart.

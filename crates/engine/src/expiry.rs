@@ -1,5 +1,5 @@
 //! Revokes tasks that expired before they could start, at the moment they do: also those of a model that is down, which
-//! nobody leases.
+//! nobody leases. And those that run past their deadline: they are stopped as cancelled ones are.
 //!
 //! The store holds the times. Here is only a guess of the next one, never later than it: the wall clock may jump, so it is
 //! compared again and again, and slept for by the monotonic clock.
@@ -79,10 +79,15 @@ async fn expire(shared: &Shared, models: &ArcSwap<Models>, now: Timestamp) -> bo
                 shared.expiries.next.fetch_min(next.as_micros(), Ordering::AcqRel);
             }
             let models = models.load();
-            for (id, model) in expiries.revoked {
+            let queued = expiries.revoked.into_iter().map(|task| (task, false));
+            let leased = expiries.stopped.into_iter().map(|task| (task, true));
+            for ((id, model), is_leased) in queued.chain(leased) {
                 shared.waiters.wake(id, &News::Look);
                 if let Some(served) = models.get(&model) {
                     served.metrics.revoked();
+                    if is_leased {
+                        served.stop(id);
+                    }
                 }
             }
             true

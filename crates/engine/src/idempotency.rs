@@ -26,6 +26,7 @@ pub(crate) fn named(key: IdempotencyKey, submission: &Submission) -> Idempotency
         // Often told as so long from now, and then another instant each time it is sent.
         due_at: _,
         expires_at: _,
+        deadline_at: _,
         idempotency_key: _,
         // The key is the model's, whoever sends it.
         client: _,
@@ -69,6 +70,7 @@ mod tests {
             metadata: metadata.map(|text| Bytes::from_static(text.as_bytes())),
             due_at: None,
             expires_at: None,
+            deadline_at: None,
             idempotency_key: None,
             client: None,
         }

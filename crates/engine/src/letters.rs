@@ -55,6 +55,7 @@ impl Engine {
             created_at,
             due_at: None,
             expires_at: None,
+            deadline_at: None,
             idempotency: None,
             client: client.map(|client| client.key().clone()),
         };

@@ -51,8 +51,7 @@ impl Engine {
         let served = models.get(model)?;
         served.metrics.revoked();
         if is_leased {
-            served.revocations.add(id);
-            served.wake.notify_one();
+            served.stop(id);
         }
         served.config.limits.cancel_grace
     }

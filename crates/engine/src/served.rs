@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use cresset_batch::Moment;
 use cresset_config::ModelConfig;
 use cresset_runner::{Executor, PoolState, PoolStatus};
-use cresset_task::ModelName;
+use cresset_task::{ModelName, TaskId};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::admission::{Coming, Done, Drain, Pace, What};
@@ -123,6 +123,12 @@ impl Served {
 
     pub(crate) fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
+    }
+
+    /// A leased task has been revoked: its driver takes it out of its hands, and stops it where it runs.
+    pub(crate) fn stop(&self, id: TaskId) {
+        self.revocations.add(id);
+        self.wake.notify_one();
     }
 
     /// Looks at the processes again; the driver calls it whenever one of them comes or goes. True when no instance has

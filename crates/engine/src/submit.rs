@@ -40,7 +40,8 @@ impl Engine {
             metadata: submission.metadata,
             created_at,
             due_at: submission.due_at,
-            expires_at: submission.expires_at,
+            expires_at: earlier(submission.expires_at, submission.deadline_at),
+            deadline_at: submission.deadline_at,
             idempotency,
             client: client.as_ref().map(|client| client.key().clone()),
         };
@@ -132,5 +133,13 @@ impl Engine {
                 "a known key was told as new",
             ))),
         }
+    }
+}
+
+/// A task is not begun after its deadline either.
+fn earlier(expires_at: Option<Timestamp>, deadline_at: Option<Timestamp>) -> Option<Timestamp> {
+    match (expires_at, deadline_at) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

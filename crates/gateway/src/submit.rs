@@ -23,12 +23,12 @@ const ANSWER_BYTES: usize = 256;
 /// `?wait=30s` to be answered as soon as it ends. A caller that hangs up before the answer may or may not have made a
 /// task; one that is not answered 202 knows no id.
 ///
-/// `eta` or `countdown` delays its start; with `expires` it is revoked if it has not started by then. Both are kept with the
-/// task, so a restart changes neither.
+/// `eta` or `countdown` delays its start; with `expires` it is revoked if it has not started by then, with `deadline` if it has
+/// not ended by then: one that runs is stopped as by a cancellation. All are kept with the task, so a restart changes none.
 ///
 /// With an `Idempotency-Key` it is safe to submit again: the same key and body give the same task, also when it has ended
 /// meanwhile or the server was restarted; `Idempotency-Replayed: true` says so. The same body is the same input (for an
-/// object model as it was written), priority and metadata; start and expiry stay those of the first. Each model has keys of its own, and a key is kept as long as
+/// object model as it was written), priority and metadata; start, expiry and deadline stay those of the first. Each model has keys of its own, and a key is kept as long as
 /// its task.
 ///
 /// A tensor model also takes its input as bytes: see "Tensors as bytes".
@@ -43,6 +43,7 @@ const ANSWER_BYTES: usize = 256;
         ("eta" = Option<String>, Query, description = "Binary bodies only: not before this instant", example = "2026-01-31T08:00:00Z"),
         ("countdown" = Option<String>, Query, description = "Binary bodies only: not before so long from now", example = "90s"),
         ("expires" = Option<String>, Query, description = "Binary bodies only: not after this instant, or so long from now", example = "10m"),
+        ("deadline" = Option<String>, Query, description = "Binary bodies only: ended by this instant, or within so long from now", example = "1h"),
         ("Cresset-Metadata" = Option<String>, Header, description = "A header, binary bodies only: a JSON object, given back with the task", example = "{\"batch\": 7}"),
         ("Cresset-Shape" = Option<String>, Header, description = "A header, bodies of one tensor only: the input's sizes", example = "1,8,8"),
         ("Cresset-Dtype" = Option<String>, Header, description = "A header, bodies of one tensor only: refused unless it is the declared type", example = "float32"),
@@ -86,6 +87,7 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
             metadata: options.metadata,
             due_at: options.due_at,
             expires_at: options.expires_at,
+            deadline_at: options.deadline_at,
             idempotency_key,
             client: parts.extensions.get::<Client>().cloned(),
         })

@@ -70,6 +70,7 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
         finished_at,
         due_at,
         expires_at,
+        deadline_at,
         attempts,
         retries,
         history,
@@ -97,6 +98,7 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
     task.value("retries", retries);
     task.plain_or_null("eta", *due_at);
     task.plain_or_null("expires_at", *expires_at);
+    task.plain_or_null("deadline_at", *deadline_at);
     write_history(history, task.raw("history"));
     task.plain_or_null("replay_of", *replay_of);
     task.value("priority", priority);

@@ -159,6 +159,7 @@ fn task(name: &str, payload: Payload) -> NewTask {
         turn: cresset_queue::Turn::of(Timestamp::now(), 0, std::time::Duration::ZERO),
         due_at: None,
         expires_at: None,
+        deadline_at: None,
         metadata: None,
         created_at: Timestamp::now(),
         idempotency: None,

@@ -127,6 +127,7 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
         task.due_at.map(Timestamp::as_micros),
         task.expires_at.map(Timestamp::as_micros),
         task.owner.client.as_ref().map(ClientKey::as_str),
+        task.deadline_at.map(Timestamp::as_micros),
     ])?;
     if inserted == 0 {
         return Ok(false);

@@ -19,6 +19,8 @@ const EXPIRED_MAX: i64 = 1_000;
 
 /// What the caller of an expired task reads.
 const EXPIRED: &str = "it expired before it could run";
+/// What the caller of a task reads that ran past its deadline.
+const OVERDUE: &str = "its deadline passed while it ran";
 
 pub(crate) fn finish(conn: &Connection, ending: &Ending) -> rusqlite::Result<Finished> {
     let held: Option<i64> = conn
@@ -157,17 +159,17 @@ pub(crate) fn cancel(
 /// Revokes one chunk of what has expired.
 pub(crate) fn expire(conn: &Connection, now: Timestamp, change: &mut Change) -> Result<Expiries, StoreError> {
     let mut expiries = Expiries::default();
-    for due in expired(conn, now).map_err(StoreError::sqlite("cannot look for expired tasks"))? {
-        let open = Open {
-            seq: due.seq,
-            owner: owner_of(&due.model, due.client.as_deref())?,
-            weight: due.weight,
-            is_delayed: due.is_delayed,
-        };
+    let cannot = StoreError::sqlite("cannot look for expired tasks");
+    for due in candidates(conn, queries::EXPIRE_CANDIDATES, now).map_err(cannot)? {
+        let (id, open) = due.open()?;
         revoke_queued(conn, &open, EXPIRED, now, change)?;
-        expiries
-            .revoked
-            .push((TaskId::from_bytes(due.id), open.owner.model));
+        expiries.revoked.push((id, open.owner.model));
+    }
+    let cannot = StoreError::sqlite("cannot look for tasks past their deadline");
+    for due in candidates(conn, queries::OVERDUE_CANDIDATES, now).map_err(cannot)? {
+        let (id, open) = due.open()?;
+        revoke(conn, &open, OVERDUE, now)?;
+        expiries.stopped.push((id, open.owner.model));
     }
     let next: Option<i64> = conn
         .prepare_cached(queries::NEXT_EXPIRY)
@@ -187,8 +189,20 @@ struct Due {
     client: Option<String>,
 }
 
-fn expired(conn: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Due>> {
-    let mut query = conn.prepare_cached(queries::EXPIRE_CANDIDATES)?;
+impl Due {
+    fn open(self) -> Result<(TaskId, Open), StoreError> {
+        let open = Open {
+            seq: self.seq,
+            owner: owner_of(&self.model, self.client.as_deref())?,
+            weight: self.weight,
+            is_delayed: self.is_delayed,
+        };
+        Ok((TaskId::from_bytes(self.id), open))
+    }
+}
+
+fn candidates(conn: &Connection, query: &str, now: Timestamp) -> rusqlite::Result<Vec<Due>> {
+    let mut query = conn.prepare_cached(query)?;
     let rows = query.query_map(params![now.as_micros(), EXPIRED_MAX], |row| {
         Ok(Due {
             seq: row.get(0)?,

@@ -239,6 +239,7 @@ mod tests {
             created_at: Timestamp::from_micros(1),
             due_at: None,
             expires_at: None,
+            deadline_at: None,
             metadata: None,
             input: Kept::Row(Stored {
                 kind: 0,

@@ -36,6 +36,7 @@ pub(crate) const OPEN_TASK: &str = include_str!("../sql/open_task.sql");
 pub(crate) const REVOKE_TASK: &str = include_str!("../sql/revoke_task.sql");
 pub(crate) const RETRY_TASK: &str = include_str!("../sql/retry_task.sql");
 pub(crate) const EXPIRE_CANDIDATES: &str = include_str!("../sql/expire_candidates.sql");
+pub(crate) const OVERDUE_CANDIDATES: &str = include_str!("../sql/overdue_candidates.sql");
 pub(crate) const NEXT_EXPIRY: &str = include_str!("../sql/next_expiry.sql");
 pub(crate) const HISTORY_ADD: &str = include_str!("../sql/history_add.sql");
 pub(crate) const HISTORY_TRIM: &str = include_str!("../sql/history_trim.sql");

@@ -111,6 +111,7 @@ struct Row {
     outcome: Option<Found>,
     due_at: Option<i64>,
     expires_at: Option<i64>,
+    deadline_at: Option<i64>,
     retries: u32,
     seq: i64,
     replay_of: Option<[u8; 16]>,
@@ -156,6 +157,7 @@ fn query_row(conn: &Connection, id: TaskId) -> rusqlite::Result<Option<Row>> {
                 retries: row.get(16)?,
                 seq: row.get(17)?,
                 replay_of: row.get(18)?,
+                deadline_at: row.get(19)?,
             })
         })
         .optional()
@@ -199,6 +201,7 @@ impl Row {
             finished_at: self.finished_at.map(Timestamp::from_micros),
             due_at: self.due_at.map(Timestamp::from_micros),
             expires_at: self.expires_at.map(Timestamp::from_micros),
+            deadline_at: self.deadline_at.map(Timestamp::from_micros),
             attempts: Attempt(self.attempts),
             retries: self.retries,
             history,

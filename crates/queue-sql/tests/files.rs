@@ -30,6 +30,7 @@ fn task() -> NewTask {
         created_at: Timestamp::from_micros(1),
         due_at: None,
         expires_at: None,
+        deadline_at: None,
         idempotency: None,
         client: None,
     }
@@ -305,6 +306,7 @@ async fn a_database_of_schema_1_opens() {
         finished_at: None,
         due_at: None,
         expires_at: None,
+        deadline_at: None,
         attempts: Attempt(0),
         retries: 0,
         history: Vec::new(),

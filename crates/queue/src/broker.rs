@@ -55,6 +55,8 @@ pub struct NewTask {
     pub due_at: Option<Timestamp>,
     /// It is not leased after this, but revoked; `None` is never.
     pub expires_at: Option<Timestamp>,
+    /// It is not held after this, but revoked; `None` is never. Where it is queued, `expires_at` decides.
+    pub deadline_at: Option<Timestamp>,
     /// How to recognise this submit when it is sent again; `None` when the caller gave it no key.
     pub idempotency: Option<Idempotency>,
     /// Whose it is, for [`Broker::client_load`]; `None` when clients are not told apart.

@@ -75,6 +75,7 @@ pub enum Lookup {
 ///   later completion, retry or release changes it, not across a crash either.
 /// - *What expired does not run.* `expire` revokes queued tasks whose `expires_at` has passed, a bounded chunk a call, those
 ///   that expired first first. A leased task does not expire. The ends it answers are on stable storage.
+/// - *A deadline ends a lease.* `expire` also revokes leased tasks whose `deadline_at` has passed, likewise.
 /// - *History is kept.* The reasons that `finish` and `retry` report, and the end of a process that held a lease, are shown
 ///   by `fetch`, the newest [`HISTORY_MAX`](cresset_task::HISTORY_MAX) of them.
 /// - *Read your writes.* After `submit`, `lease`, `release` or `finish` has returned, `fetch` shows it.

@@ -22,6 +22,9 @@ pub enum Cancelled {
 pub struct Expiries {
     /// Tasks that are `REVOKED` now.
     pub revoked: Vec<(TaskId, ModelName)>,
-    /// When the next one expires, of all models; in the past when there are more than one chunk takes.
+    /// Tasks that were leased, past their deadline, and are `REVOKED` now: they may still run, but whatever their holders
+    /// report is `Stale`.
+    pub stopped: Vec<(TaskId, ModelName)>,
+    /// When the next one expires or passes its deadline, of all models; in the past when there are more than one chunk takes.
     pub next: Option<Timestamp>,
 }

@@ -41,6 +41,8 @@ pub struct TaskRecord {
     pub due_at: Option<Timestamp>,
     /// After this it is revoked rather than started.
     pub expires_at: Option<Timestamp>,
+    /// After this it is revoked, wherever it is.
+    pub deadline_at: Option<Timestamp>,
     /// How often it was handed to an instance.
     pub attempts: Attempt,
     /// How often it failed and was tried again by the retry policy; other reasons to run again are not counted here.

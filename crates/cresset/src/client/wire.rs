@@ -25,6 +25,8 @@ pub(crate) struct SubmitBody<'a> {
     pub(crate) countdown: Option<Duration>,
     /// A time from now.
     pub(crate) expires: Option<Duration>,
+    /// A time from now.
+    pub(crate) deadline: Option<Duration>,
 }
 
 impl SubmitBody<'_> {
@@ -43,7 +45,12 @@ impl SubmitBody<'_> {
         if let Some(eta) = self.eta {
             body.push_str(&format!(",\"eta\":{}", serde_json::Value::from(eta)));
         }
-        for (key, value) in [("countdown", self.countdown), ("expires", self.expires)] {
+        let times = [
+            ("countdown", self.countdown),
+            ("expires", self.expires),
+            ("deadline", self.deadline),
+        ];
+        for (key, value) in times {
             if let Some(value) = value {
                 body.push_str(&format!(",\"{key}\":\"{}ms\"", value.as_millis()));
             }
@@ -92,6 +99,7 @@ pub(crate) struct Task {
     pub(crate) retries: Option<u32>,
     pub(crate) eta: Option<String>,
     pub(crate) expires_at: Option<String>,
+    pub(crate) deadline_at: Option<String>,
     #[serde(default)]
     pub(crate) history: Vec<Redelivery>,
     pub(crate) queue_position: Option<u64>,
@@ -281,13 +289,14 @@ mod tests {
             eta: Some("2026-01-31T08:00:00Z"),
             countdown: None,
             expires: Some(Duration::from_millis(1500)),
+            deadline: Some(Duration::from_secs(2)),
         }
         .render(input);
         assert_eq!(
             body,
             concat!(
                 r#"{"input":[1.10, 12345678901234567890123],"priority":-5,"metadata":{"user": 7},"#,
-                r#""eta":"2026-01-31T08:00:00Z","expires":"1500ms"}"#
+                r#""eta":"2026-01-31T08:00:00Z","expires":"1500ms","deadline":"2000ms"}"#
             )
         );
     }

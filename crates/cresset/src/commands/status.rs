@@ -82,6 +82,7 @@ fn overview(task: &Task) -> String {
     push("retries", task.retries.filter(|n| *n > 0).map(|n| n.to_string()));
     push("due", task.eta.clone());
     push("expires", task.expires_at.clone());
+    push("deadline", task.deadline_at.clone());
     push("created", task.created_at.clone());
     push("started", task.started_at.clone());
     push("finished", task.finished_at.clone());

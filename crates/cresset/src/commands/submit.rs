@@ -81,6 +81,9 @@ struct WhenArgs {
     /// Revoke it if it has not started within this time
     #[arg(long, value_name = "TIME", conflicts_with = "jsonl", value_parser = cli::duration)]
     expires: Option<Duration>,
+    /// Revoke it if it has not ended within this time; if it runs by then, it is stopped
+    #[arg(long, value_name = "TIME", conflicts_with = "jsonl", value_parser = cli::duration)]
+    deadline: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +140,7 @@ pub(crate) fn run(args: SubmitArgs) -> Result<Exit, Trouble> {
         eta: args.when.eta.as_deref(),
         countdown: args.when.countdown,
         expires: args.when.expires,
+        deadline: args.when.deadline,
     }
     .render(&input);
     cli::block_on(one(

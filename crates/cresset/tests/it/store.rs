@@ -87,6 +87,7 @@ async fn submit(store: &SqliteStore, bytes: usize) {
         created_at: Timestamp::now(),
         due_at: None,
         expires_at: None,
+        deadline_at: None,
         idempotency: None,
         client: None,
     };

@@ -140,6 +140,7 @@ pub(crate) fn submission(text: &str) -> Submission {
         metadata: None,
         due_at: None,
         expires_at: None,
+        deadline_at: None,
         idempotency_key: None,
         client: None,
     }

@@ -10,6 +10,7 @@ fn keyed(key: &str, text: &str) -> Submission {
     Submission {
         due_at: None,
         expires_at: None,
+        deadline_at: None,
         idempotency_key: Some(key.parse().unwrap()),
         ..submission(text)
     }

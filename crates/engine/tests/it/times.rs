@@ -5,10 +5,10 @@ use std::time::Duration;
 use cresset_config::{ModelConfig, Retry};
 use cresset_engine::{EngineError, Stopped, Submission};
 use cresset_queue::{Broker, Lookup, ResultStore};
-use cresset_runner::{DownReason, ItemEnd, JobEnd};
+use cresset_runner::{DownReason, ItemEnd, JobEnd, Unwanted};
 use cresset_task::{Outcome, State, TaskId, Timestamp};
 
-use crate::house::{House, LONG, config, echo, failure, store, submission, text};
+use crate::house::{House, LONG, config, echo, failure, store, submission, text, until};
 
 fn is_revoked(outcome: Option<&Outcome>, why: &str) -> bool {
     matches!(outcome, Some(Outcome::Revoked { reason }) if reason.contains(why))
@@ -67,6 +67,44 @@ async fn a_task_of_a_model_that_is_down_expires_and_its_waiter_is_told() {
         ended.outcome
     );
     assert_eq!(house.engine.model("echo").unwrap().depth.tasks, 0);
+    house.end().await;
+}
+
+fn within(millis: u64) -> Submission {
+    Submission {
+        deadline_at: Some(Timestamp::now().plus(Duration::from_millis(millis))),
+        ..submission("1")
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_runs_past_its_deadline_is_revoked_and_its_process_told() {
+    let house = House::by_hand(config());
+    house.pool.all_up();
+    let accepted = house.engine.submit(within(300)).await.unwrap();
+    let held = house.pool.next_job().await;
+    let ended = house.engine.wait(accepted.id, LONG).await.unwrap().record;
+    assert_eq!((ended.state, ended.attempts.0), (State::Revoked, 1));
+    assert!(
+        is_revoked(ended.outcome.as_ref(), "its deadline passed"),
+        "{ended:?}"
+    );
+    assert_eq!(
+        (ended.deadline_at, ended.expires_at),
+        (ended.expires_at, ended.deadline_at)
+    );
+    until(|| house.pool.cancelled() == [(held.batch, 0, Unwanted::Cancelled)]).await;
+    assert!(house.pool.finish(held.batch, echo(held.items)));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_task_is_not_begun_after_its_deadline() {
+    let house = House::by_hand(config());
+    let accepted = house.engine.submit(within(50)).await.unwrap();
+    let ended = house.engine.wait(accepted.id, LONG).await.unwrap().record;
+    assert_eq!((ended.state, ended.attempts.0), (State::Revoked, 0));
+    assert!(is_revoked(ended.outcome.as_ref(), "expired"), "{ended:?}");
     house.end().await;
 }
 

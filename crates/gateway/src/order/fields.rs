@@ -83,7 +83,7 @@ pub(super) fn countdown(raw: Raw<'_>) -> Result<Duration, String> {
 
 /// An instant, or how long from `now`. An instant that has passed is taken, and the task revoked: one who sends an earlier submit
 /// again must be told what became of it.
-pub(super) fn expires(raw: Raw<'_>, now: Timestamp) -> Result<Timestamp, String> {
+pub(super) fn end(raw: Raw<'_>, now: Timestamp) -> Result<Timestamp, String> {
     let after = duration_of(raw).filter(|after| !after.is_zero() && *after <= FURTHEST);
     let end = instant(raw).or_else(|| after.map(|after| now.plus(after)));
     end.ok_or_else(|| {

@@ -21,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) due_at: Option<Timestamp>,
     /// A task starts no later.
     pub(crate) expires_at: Option<Timestamp>,
+    /// A task ends no later.
+    pub(crate) deadline_at: Option<Timestamp>,
 }
 
 /// A value as the request has it.
@@ -36,7 +38,15 @@ impl Form {
     /// The keys that a JSON body may have beside `input`.
     pub(super) const fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Submit => &["input", "priority", "metadata", "eta", "countdown", "expires"],
+            Self::Submit => &[
+                "input",
+                "priority",
+                "metadata",
+                "eta",
+                "countdown",
+                "expires",
+                "deadline",
+            ],
             Self::Predict => &["input", "timeout"],
         }
     }
@@ -44,7 +54,7 @@ impl Form {
     /// The query parameters of a request with a binary body.
     pub(super) const fn parameters(self) -> &'static [&'static str] {
         match self {
-            Self::Submit => &["priority", "eta", "countdown", "expires"],
+            Self::Submit => &["priority", "eta", "countdown", "expires", "deadline"],
             Self::Predict => &["timeout"],
         }
     }
@@ -68,7 +78,8 @@ impl Options {
             }
             "eta" => self.due_at = Some(fields::eta(raw)?),
             "countdown" => self.due_at = Some(now.plus(fields::countdown(raw)?)),
-            "expires" => self.expires_at = Some(fields::expires(raw, now)?),
+            "expires" => self.expires_at = Some(fields::end(raw, now)?),
+            "deadline" => self.deadline_at = Some(fields::end(raw, now)?),
             _ => unreachable!("the forms hold the names above"),
         }
         Ok(())
@@ -76,12 +87,13 @@ impl Options {
 
     /// What no option shows alone: the wrong one, and why.
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
-        match (self.due_at, self.expires_at) {
-            (Some(due), Some(end)) if end <= due => Err((
-                "expires",
-                format!("is {end}, no later than its start at {due}: it would never run"),
-            )),
-            _ => Ok(()),
+        let Some(due) = self.due_at else { return Ok(()) };
+        for (name, end) in [("expires", self.expires_at), ("deadline", self.deadline_at)] {
+            if let Some(end) = end.filter(|end| *end <= due) {
+                let words = format!("is {end}, no later than its start at {due}: it would never run");
+                return Err((name, words));
+            }
         }
+        Ok(())
     }
 }

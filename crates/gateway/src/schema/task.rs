@@ -47,6 +47,8 @@ pub(crate) struct SubmitBody {
     pub(crate) countdown: Option<DurationText>,
     /// It does not start after this, but is revoked: an instant in RFC 3339, or so long from now.
     pub(crate) expires: Option<DurationText>,
+    /// It is revoked if it has not ended by this, likewise. One that runs is stopped as by a cancellation.
+    pub(crate) deadline: Option<DurationText>,
 }
 
 /// What is predicted.
@@ -189,9 +191,12 @@ pub(crate) struct Task {
     /// While it waits for its time, to start or to be tried again: when that is.
     #[schema(required, format = DateTime)]
     pub(crate) eta: Option<String>,
-    /// After this it does not start any more.
+    /// After this it does not start any more; its deadline is one, too.
     #[schema(required, format = DateTime)]
     pub(crate) expires_at: Option<String>,
+    /// It is revoked if it has not ended by this.
+    #[schema(required, format = DateTime)]
+    pub(crate) deadline_at: Option<String>,
     /// Why it ran more than once, oldest first, the newest 32.
     pub(crate) history: Vec<Redelivery>,
     /// The dead letter that this task is a replay of.

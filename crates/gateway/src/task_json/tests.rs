@@ -14,6 +14,7 @@ fn record(state: State, outcome: Option<Outcome>) -> TaskView {
         finished_at: outcome.is_some().then(|| at(2)),
         due_at: None,
         expires_at: (state == State::Pending).then(|| at(60)),
+        deadline_at: (state == State::Pending).then(|| at(90)),
         attempts: Attempt(u32::from(outcome.is_some())),
         retries: 0,
         history: Vec::new(),

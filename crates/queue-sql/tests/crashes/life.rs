@@ -169,6 +169,7 @@ impl Life {
                 created_at: at(self.second),
                 due_at: None,
                 expires_at: None,
+                deadline_at: None,
                 idempotency: None,
                 client: None,
             };

@@ -51,6 +51,7 @@ pub(crate) fn task(bytes: usize) -> NewTask {
         created_at: at(1),
         due_at: None,
         expires_at: None,
+        deadline_at: None,
         idempotency: None,
         client: None,
     }

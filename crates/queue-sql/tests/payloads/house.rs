@@ -32,6 +32,7 @@ pub(crate) fn task(bytes: usize) -> NewTask {
         turn: cresset_queue::Turn::of(Timestamp::now(), 0, std::time::Duration::ZERO),
         due_at: None,
         expires_at: None,
+        deadline_at: None,
         metadata: None,
         created_at: Timestamp::from_micros(1),
         idempotency: None,

@@ -47,6 +47,7 @@ fn task(bytes: usize) -> NewTask {
         created_at,
         due_at: None,
         expires_at: None,
+        deadline_at: None,
         idempotency: None,
         client: None,
     }

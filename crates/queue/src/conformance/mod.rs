@@ -186,6 +186,8 @@ table! { $
         of_a_cancellation_and_a_completion_exactly_one_wins,
         an_expired_task_is_never_leased,
         an_expired_task_is_revoked_when_asked_and_its_depth_goes,
+        a_leased_task_past_its_deadline_is_revoked_and_its_holder_is_stale,
+        a_deadline_is_for_what_is_held_and_survives_a_crash,
         a_leased_task_does_not_expire,
         expiries_are_bounded_and_tell_the_next,
     }

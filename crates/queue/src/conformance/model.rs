@@ -50,6 +50,7 @@ impl Model {
             finished_at: None,
             due_at: new.due_at,
             expires_at: new.expires_at,
+            deadline_at: new.deadline_at,
             attempts: Attempt(0),
             retries: 0,
             history: Vec::new(),
@@ -178,6 +179,19 @@ impl Model {
         }
         ended.sort();
         ended.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Revokes all that is held past its deadline; which they were.
+    pub(super) fn stop(&mut self, now: Timestamp) -> Vec<TaskId> {
+        let overdue = |known: &&mut Known| {
+            known.record.state == State::Started && known.record.deadline_at.is_some_and(|end| end <= now)
+        };
+        let mut stopped = Vec::new();
+        for known in self.tasks.iter_mut().filter(overdue) {
+            known.revoke("", now);
+            stopped.push(known.record.id);
+        }
+        stopped
     }
 
     /// Removes all that has expired; says how many.

@@ -107,6 +107,7 @@ impl Life {
             metadata: self.dice.chance(30).then(|| Bytes::from_static(b"{\"a\":1}")),
             due_at: (delays && self.dice.chance(15)).then(|| self.soon()),
             expires_at: self.dice.chance(15).then(|| self.soon()),
+            deadline_at: self.dice.chance(15).then(|| self.soon()),
             client: self.dice.chance(60).then(|| client(CLIENTS[self.dice.below(2)])),
             ..prioritised(MODELS[0], priority, step, self.now)
         }
@@ -262,10 +263,11 @@ impl Life {
     }
 
     async fn expire(&mut self) -> &'static str {
-        let mut revoked = Vec::new();
+        let (mut revoked, mut stopped) = (Vec::new(), Vec::new());
         loop {
             let expiries = self.world.store.expire(self.now).await.unwrap();
             revoked.extend(expiries.revoked.into_iter().map(|(id, _)| id));
+            stopped.extend(expiries.stopped.into_iter().map(|(id, _)| id));
             if expiries.next.is_none_or(|next| next > self.now) {
                 break;
             }
@@ -274,6 +276,10 @@ impl Life {
         revoked.sort();
         wanted.sort();
         assert_eq!(revoked, wanted);
+        let mut wanted = self.model.stop(self.now);
+        stopped.sort();
+        wanted.sort();
+        assert_eq!(stopped, wanted);
         "expire"
     }
 

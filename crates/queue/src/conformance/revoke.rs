@@ -4,7 +4,7 @@ use cresset_task::{Outcome, State, TaskId};
 use tokio::task::JoinSet;
 
 use super::world::{ALL, World, at, ids, queued, retrying, success, task};
-use crate::{Cancelled, Depth, Finished, Lookup, NewTask};
+use crate::{Cancelled, Depth, Expiries, Finished, Lookup, NewTask};
 
 fn expiring(micros: i64) -> NewTask {
     NewTask {
@@ -160,6 +160,50 @@ pub(super) async fn a_leased_task_does_not_expire(world: World) {
     assert_eq!((expiries.revoked.len(), expiries.next), (0, None));
     assert_eq!(world.finish(success(&lease, at(9_500))).await, Finished::Recorded);
     assert_eq!(world.record(id).await.state, State::Success);
+}
+
+fn with_deadline(micros: i64) -> NewTask {
+    NewTask {
+        deadline_at: Some(at(micros)),
+        ..task("digits")
+    }
+}
+
+pub(super) async fn a_leased_task_past_its_deadline_is_revoked_and_its_holder_is_stale(world: World) {
+    let id = world.submit(with_deadline(2_000)).await;
+    let later = world.submit(with_deadline(9_000)).await;
+    let leases = world.lease("digits", ALL).await;
+    let expiries = world.store.expire(at(1_999)).await.unwrap();
+    assert_eq!((expiries.stopped.len(), expiries.next), (0, Some(at(2_000))));
+    let expiries = world.store.expire(at(2_000)).await.unwrap();
+    assert_eq!(expiries.stopped, [(id, "digits".parse().unwrap())]);
+    assert_eq!((expiries.revoked.len(), expiries.next), (0, Some(at(9_000))));
+    assert_revoked(&world, id, "deadline").await;
+    assert_eq!(world.record(id).await.deadline_at, Some(at(2_000)));
+    assert_eq!(
+        world.finish(success(&leases[0], at(2_001))).await,
+        Finished::Stale
+    );
+    assert_eq!(
+        world.finish(success(&leases[1], at(2_001))).await,
+        Finished::Recorded
+    );
+    assert_eq!(world.record(later).await.state, State::Success);
+    assert_eq!(world.store.expire(at(9_000)).await.unwrap(), Expiries::default());
+    assert_eq!(world.depth("digits"), Depth::default());
+}
+
+pub(super) async fn a_deadline_is_for_what_is_held_and_survives_a_crash(world: World) {
+    let id = world.submit(with_deadline(2_000)).await;
+    world.lease_one("digits").await;
+    let world = world.crash().await;
+    assert_eq!(world.store.expire(at(5_000)).await.unwrap(), Expiries::default());
+    assert_eq!(world.depth("digits"), queued(1, 7));
+    assert_eq!(ids(&world.lease_at("digits", at(5_000)).await), [id]);
+    let expiries = world.store.expire(at(5_000)).await.unwrap();
+    assert_eq!(expiries.stopped, [(id, "digits".parse().unwrap())]);
+    let world = world.crash().await;
+    assert_revoked(&world, id, "deadline").await;
 }
 
 pub(super) async fn expiries_are_bounded_and_tell_the_next(world: World) {

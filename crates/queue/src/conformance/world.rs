@@ -176,6 +176,7 @@ pub(super) fn task(name: &str) -> NewTask {
         created_at: at(0),
         due_at: None,
         expires_at: None,
+        deadline_at: None,
         idempotency: None,
         client: None,
     }

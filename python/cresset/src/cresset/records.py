@@ -207,7 +207,7 @@ class TaskStatus:
     eta: datetime | None
     """While it waits for its time, to start or to be tried again: when that is."""
     expires_at: datetime | None
-    """After this it does not start any more."""
+    """After this it does not start any more; its deadline is one, too."""
     priority: int
     """-100 (last) to 100 (first)."""
     queue_position: int | None
@@ -216,6 +216,8 @@ class TaskStatus:
     """What was submitted with it."""
     raw: Mapping[str, Any] = field(repr=False, compare=False)
     """The whole answer, with whatever a later server adds."""
+    deadline_at: datetime | None = None
+    """It is revoked if it has not ended by this."""
 
     @property
     def is_final(self) -> bool:
@@ -249,6 +251,7 @@ class TaskStatus:
             queue_position=value.get("queue_position"),
             metadata=value.get("metadata"),
             raw=value,
+            deadline_at=_time_or_none(value.get("deadline_at")),
         )
 
 

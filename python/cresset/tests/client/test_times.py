@@ -61,6 +61,22 @@ def test_a_task_that_nobody_starts_in_time_is_revoked():
         assert (kept.result(), never.result()) == (2, 2)
 
 
+def test_a_deadline_is_for_what_waits_and_for_what_runs():
+    mock = server(run_at_submit=False)
+    with mock.client() as client:
+        ran = client.submit("double", 1, deadline=60)
+        mock.start_pending()
+        waits, kept = client.submit("double", 1, deadline=60), client.submit("double", 1, deadline=HOUR)
+        mock.advance(61)
+        for handle, why in ((ran, "its deadline passed while it ran"), (waits, "it expired before it could run")):
+            status = handle.status()
+            assert status.error is not None
+            assert (status.status, status.error.message) == ("REVOKED", why)
+        mock.run_pending()
+        assert kept.status().status == "SUCCESS"
+        assert kept.status().deadline_at is not None
+
+
 def test_a_delayed_task_starts_before_it_expires_however_far_the_clock_jumps():
     mock = server()
     with mock.client() as client:

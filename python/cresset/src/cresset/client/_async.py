@@ -73,6 +73,7 @@ class AsyncClient:
         eta: datetime | None = None,
         countdown: Seconds | None = None,
         expires: datetime | Seconds | None = None,
+        deadline: datetime | Seconds | None = None,
         idempotency_key: str | None = None,
     ) -> AsyncTaskHandle:
         """Submit a task; see `Client.submit`."""
@@ -84,6 +85,7 @@ class AsyncClient:
             eta=eta,
             countdown=countdown,
             expires=expires,
+            deadline=deadline,
             idempotency_key=idempotency_key,
         )
         return AsyncTaskHandle(self._run, self._core, await self._run(flow))

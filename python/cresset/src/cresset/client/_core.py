@@ -97,6 +97,7 @@ class Core:
         eta: datetime | None = None,
         countdown: Seconds | None = None,
         expires: datetime | Seconds | None = None,
+        deadline: datetime | Seconds | None = None,
         idempotency_key: str | None = None,
     ) -> Flow[str]:
         """Submit a task; gives its id."""
@@ -107,6 +108,7 @@ class Core:
             eta=eta,
             countdown=countdown,
             expires=expires,
+            deadline=deadline,
             idempotency_key=idempotency_key,
         )
         response = yield from self._send(model, value, order, self.timeout)

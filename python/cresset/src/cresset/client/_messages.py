@@ -94,6 +94,7 @@ def submit(
     eta: datetime | None = None,
     countdown: Seconds | None = None,
     expires: datetime | Seconds | None = None,
+    deadline: datetime | Seconds | None = None,
     idempotency_key: str | None = None,
 ) -> Order:
     """Make the order for `POST /v1/models/{model}/tasks`; with a fresh idempotency key where none is given."""
@@ -101,7 +102,8 @@ def submit(
         raise TypeError(f"priority must be an int, not {type(priority).__name__}")
     if abs(priority) > _PRIORITY_MAX:
         raise ValueError(f"priority must be from -100 (last) to 100 (first), not {priority}")
-    times = [time for time in (_options.start(eta, countdown), _options.end(expires)) if time is not None]
+    ends = (_options.end(expires, "expires"), _options.end(deadline, "deadline"))
+    times = [time for time in (_options.start(eta, countdown), *ends) if time is not None]
     options = b',"priority":%d' % priority if priority else b""
     options += b"".join(b',"%s":"%s"' % (name.encode(), text.encode()) for name, text in times)
     in_header: str | None = None

@@ -55,21 +55,21 @@ def start(eta: datetime | None, countdown: Seconds | None) -> tuple[str, str] | 
     return None if countdown is None else ("countdown", _span(countdown, "countdown"))
 
 
-def end(expires: datetime | Seconds | None) -> tuple[str, str] | None:
-    """Check when a task may start no more; gives the option's name and its text, `None` for never.
+def end(value: datetime | Seconds | None, name: str) -> tuple[str, str] | None:
+    """Check when a task may start no more, or must have ended; gives the option's name and its text, `None` for never.
 
     Raises:
         TypeError: it is of another type.
         ValueError: the datetime is naive, or the duration is not more than 0 or too long.
     """
-    if expires is None:
+    if value is None:
         return None
-    if isinstance(expires, datetime):
-        return "expires", _instant(expires, "expires")
-    text = _span(expires, "expires")
+    if isinstance(value, datetime):
+        return name, _instant(value, name)
+    text = _span(value, name)
     if text == "0ms":
-        raise ValueError("expires must be more than 0")
-    return "expires", text
+        raise ValueError(f"{name} must be more than 0")
+    return name, text
 
 
 def past(before: datetime | Seconds) -> str:

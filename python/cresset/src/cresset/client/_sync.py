@@ -96,6 +96,7 @@ class Client:
         eta: datetime | None = None,
         countdown: Seconds | None = None,
         expires: datetime | Seconds | None = None,
+        deadline: datetime | Seconds | None = None,
         idempotency_key: str | None = None,
     ) -> TaskHandle:
         """Submit a task. When this returns, the task is on stable storage and survives any crash.
@@ -116,9 +117,11 @@ class Client:
             expires: when it may start at the latest: an aware datetime, or how long after it is accepted, in seconds or
                 as a timedelta (more than 0, at most five years). A task that has not started by then is revoked, also
                 when its model is down. Default never.
+            deadline: when it must have ended, likewise. A task that has not by then is revoked; one that runs is
+                stopped as by `cancel`. Default never.
             idempotency_key: 1 to 255 visible ASCII characters, for this model alone. The task of an earlier submit
-                under it is given, also when it has ended; `eta`, `countdown` and `expires` stay those of that one. A
-                key is kept as long as its task. Default a fresh one for each call.
+                under it is given, also when it has ended; its times stay those of that one. A key is
+                kept as long as its task. Default a fresh one for each call.
 
         Returns:
             A handle with the task's id.
@@ -144,6 +147,7 @@ class Client:
             eta=eta,
             countdown=countdown,
             expires=expires,
+            deadline=deadline,
             idempotency_key=idempotency_key,
         )
         return TaskHandle(self._run, self._core, self._run(flow))

@@ -198,7 +198,8 @@ class MockServer:
         if self._run_at_submit:
             self._run_all(sorted(self._ready(), key=lambda task: task.due_at or task.created_at))
         for task in [task for task in self._waiting.values() if task.is_past(self._now())]:
-            self._revoke(task, "it expired before it could run")
+            ran = task.status == "STARTED"
+            self._revoke(task, "its deadline passed while it ran" if ran else "it expired before it could run")
 
     def _ready(self) -> list[Task]:
         now = self._now()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _DURATION: Final = re.compile(r"(\d+(?:\.\d*)?)(ms|s|m|h)?")
 _UNITS: Final = {"ms": 1e-3, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _KEYS: Final = {
-    "tasks": ("input", "priority", "metadata", "eta", "countdown", "expires"),
+    "tasks": ("input", "priority", "metadata", "eta", "countdown", "expires", "deadline"),
     "predict": ("input", "timeout"),
 }
 VERSION: Final = "1"
@@ -36,6 +36,7 @@ class Task:
     created_at: datetime
     due_at: datetime | None = None
     expires_at: datetime | None = None
+    deadline_at: datetime | None = None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     status: str = "PENDING"
     started_at: datetime | None = None
@@ -48,8 +49,10 @@ class Task:
         return self.due_at is None or self.due_at <= now
 
     def is_past(self, now: datetime) -> bool:
-        """Tell whether it must not start any more."""
-        return self.status == "PENDING" and self.expires_at is not None and self.expires_at <= now
+        """Tell whether it must not start any more, or must have ended."""
+        overdue = self.deadline_at is not None and self.deadline_at <= now
+        expired = self.status == "PENDING" and self.expires_at is not None and self.expires_at <= now
+        return self.finished_at is None and (overdue or expired)
 
     def start(self, now: datetime) -> None:
         """Hand it to an instance, if none has it yet."""
@@ -86,6 +89,7 @@ class Task:
             "retries": 0,
             "eta": _times.to_text(self.due_at) if waits and self.due_at else None,
             "expires_at": self.expires_at and _times.to_text(self.expires_at),
+            "deadline_at": self.deadline_at and _times.to_text(self.deadline_at),
             "history": [],
             "priority": self.priority,
             "queue_position": None,
@@ -103,13 +107,16 @@ def read(model: str, what: str, body: Mapping[str, Any], now: datetime) -> Task 
     if "input" not in body:
         wrong.append(("input", "is missing"))
     task = Task(model, body.get("input"), body.get("priority", 0), body.get("metadata"), now)
-    for name in ("eta", "countdown", "expires"):
+    for name in ("eta", "countdown", "expires", "deadline"):
         try:
             _set_time(task, name, body.get(name), now)
         except (ValueError, OverflowError) as error:  # noqa: PERF203  # each mistake is told
             wrong.append((name, str(error)))
-    if task.due_at and task.expires_at and task.expires_at <= task.due_at:
-        wrong.append(("expires", f"is no later than its start at {_times.to_text(task.due_at)}: it would never run"))
+    for name, end in (("expires", task.expires_at), ("deadline", task.deadline_at)):
+        if task.due_at and end and end <= task.due_at:
+            wrong.append((name, f"is no later than its start at {_times.to_text(task.due_at)}: it would never run"))
+    if task.deadline_at:
+        task.expires_at = min(task.expires_at or task.deadline_at, task.deadline_at)
     return wrong or task
 
 
@@ -118,6 +125,8 @@ def _set_time(task: Task, name: str, value: Any, now: datetime) -> None:
         return
     if name == "expires":
         task.expires_at = _end(value, now)
+    elif name == "deadline":
+        task.deadline_at = _end(value, now)
     elif task.due_at is not None:
         raise ValueError("is given with the other: a start is an `eta` or a `countdown`")
     else:
