@@ -20,6 +20,8 @@ const INLINE_BYTES: usize = 1_000;
 const RESULT_TTL: Duration = Duration::from_secs(10);
 /// Sizes of payloads: in rows, in rows of several pages, in files.
 const SIZES: [usize; 5] = [1, 40, 900, 1_001, 9_000];
+/// A life goes on until its log is as long as this: one in which next to nothing is submitted would prove next to nothing.
+const LOG_BYTES_MIN: usize = 60 * 4_120;
 /// A log shorter than this is not moved into the database by itself.
 const LOG_BYTES_MAX: usize = 900 * 4_120;
 
@@ -95,12 +97,12 @@ impl Recording {
             log_bytes: fs::metadata(beside(&path, "-wal")).map_or(0, |m| m.len() as usize),
         };
         let mut recorded = vec![look(&life, "start")];
-        for _ in 0..steps {
+        let mut log_bytes = 0;
+        while (recorded.len() <= steps || log_bytes < LOG_BYTES_MIN) && log_bytes <= LOG_BYTES_MAX {
             let what = life.step().await;
-            recorded.push(look(&life, what));
-            if recorded.last().is_some_and(|step| step.log_bytes > LOG_BYTES_MAX) {
-                break;
-            }
+            let step = look(&life, what);
+            log_bytes = step.log_bytes;
+            recorded.push(step);
         }
         let log = fs::read(beside(&path, "-wal")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), base, "everything is in the log");
