@@ -12,11 +12,9 @@ const DELAY_FIRST: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(30);
 /// The share by which a wait is spread, so that the instances of a machine do not all start at once.
 const JITTER: f64 = 0.2;
-/// An instance that was ready for this long is healthy: earlier deaths are forgotten.
-const HEALTHY_AFTER: Duration = Duration::from_secs(60);
-/// For each such time that it was ready, one earlier death is forgotten: what serves for a while between its deaths serves more
-/// when it is not made to wait.
-const FORGIVE_EVERY: Duration = Duration::from_secs(5);
+/// An instance that was ready for this long was no failed start: earlier deaths are forgotten, as by supervisor's `startsecs`.
+/// What serves for a while between its deaths serves more when it is not made to wait.
+const HEALTHY_AFTER: Duration = Duration::from_secs(5);
 
 /// So many deaths ...
 const BREAKER_DEATHS: usize = 5;
@@ -35,13 +33,9 @@ impl Backoff {
     ///
     /// The first death of an instance that was ready costs no wait: tasks wait for it, and most crashes are not loops.
     pub(crate) fn after_death(&mut self, ready_for: Option<Duration>, dice: f64) -> Duration {
-        let ready = ready_for.unwrap_or_default();
-        let forgiven = u32::try_from(ready.as_secs() / FORGIVE_EVERY.as_secs()).unwrap_or(u32::MAX);
-        self.deaths = if ready >= HEALTHY_AFTER {
-            0
-        } else {
-            self.deaths.saturating_sub(forgiven)
-        };
+        if ready_for.is_some_and(|t| t >= HEALTHY_AFTER) {
+            self.deaths = 0;
+        }
         let earlier = self.deaths;
         self.deaths = self.deaths.saturating_add(1);
         let doublings = match (earlier, ready_for) {
@@ -113,32 +107,19 @@ mod tests {
     }
 
     #[test]
-    fn a_healthy_minute_is_forgiveness() {
-        let mut backoff = Backoff::default();
-        (0..9).for_each(|_| {
-            backoff.after_death(None, EVEN);
-        });
-        assert_eq!(backoff.after_death(Some(HEALTHY_AFTER), EVEN), Duration::ZERO);
-    }
-
-    #[test]
     fn one_that_serves_for_a_while_between_its_deaths_is_not_made_to_wait() {
-        let waits = |ready: u64, lives: usize| {
+        let last_wait = |ready: u64| {
             let mut backoff = Backoff::default();
-            (0..lives).for_each(|_| {
-                backoff.after_death(Some(Duration::from_secs(ready)), EVEN);
-            });
-            backoff.after_death(Some(Duration::from_secs(ready)), EVEN)
+            let waits = (0..100).map(|_| backoff.after_death(Some(Duration::from_secs(ready)), EVEN));
+            waits.last()
         };
-        assert_eq!(waits(5, 100), Duration::ZERO);
-        assert_eq!(waits(20, 100), Duration::ZERO);
-        assert_eq!(waits(4, 100), DELAY_MAX, "a crash loop");
+        assert_eq!(last_wait(5), Some(Duration::ZERO));
+        assert_eq!(last_wait(4), Some(DELAY_MAX), "a crash loop");
         let mut looped = Backoff::default();
-        (0..5).for_each(|_| {
+        (0..9).for_each(|_| {
             looped.after_death(None, EVEN);
         });
-        let after = looped.after_death(Some(Duration::from_secs(15)), EVEN);
-        assert_eq!(after.as_millis(), 200, "three of five are forgotten");
+        assert_eq!(looped.after_death(Some(HEALTHY_AFTER), EVEN), Duration::ZERO);
     }
 
     proptest! {
