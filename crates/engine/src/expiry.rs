@@ -82,7 +82,7 @@ async fn expire(shared: &Shared, models: &ArcSwap<Models>, now: Timestamp) -> bo
             let queued = expiries.revoked.into_iter().map(|task| (task, false));
             let leased = expiries.stopped.into_iter().map(|task| (task, true));
             for ((id, model), is_leased) in queued.chain(leased) {
-                shared.waiters.wake(id, &News::Look);
+                shared.ended(id, &News::Look);
                 if let Some(served) = models.get(&model) {
                     served.metrics.revoked();
                     if is_leased {

@@ -11,6 +11,7 @@ mod driver;
 mod ends;
 mod engine;
 mod expiry;
+mod follow;
 mod health;
 mod hint;
 mod idempotency;
@@ -45,5 +46,6 @@ pub use cresset_queue::{LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, Let
 /// How processes stand, for those who show it: the doors know the engine, not the runner.
 pub use cresset_runner::{InstanceState, InstanceStatus, PoolState, PoolStatus, Replacement};
 pub use engine::{Engine, EngineOptions};
+pub use follow::Following;
 pub use hint::{MeanTime, hint};
 pub use metrics::Metrics;

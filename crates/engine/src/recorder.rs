@@ -48,9 +48,12 @@ pub(crate) async fn put_off(shared: Arc<Shared>, served: Arc<Served>, retries: V
     let Some(answers) = persist(&shared, || shared.backend.retry(retries.clone())).await else {
         return;
     };
-    for answer in answers {
+    for (retry, answer) in retries.iter().zip(answers) {
         match answer {
-            Finished::Recorded => served.metrics.retried(),
+            Finished::Recorded => {
+                served.metrics.retried();
+                shared.followers.moved(retry.id);
+            }
             Finished::Stale => served.metrics.stale(),
         }
     }
@@ -111,11 +114,14 @@ fn announce(shared: &Shared, served: &Served, end: End) {
         };
         shared.waiters.wake(id, &News::Ended(Arc::new(news)));
     }
+    shared.followers.moved(id);
 }
 
 /// Gives leases back. A store that refuses keeps them as leases of ours; they return to the queue when it is reopened.
 pub(crate) async fn release(shared: Arc<Shared>, leases: Vec<Release>) {
-    if let Err(error) = shared.backend.release(leases).await {
-        shared.store.failed(&error);
+    let ids: Vec<_> = leases.iter().map(|lease| lease.id).collect();
+    match shared.backend.release(leases).await {
+        Ok(_) => ids.into_iter().for_each(|id| shared.followers.moved(id)),
+        Err(error) => shared.store.failed(&error),
     }
 }

@@ -5,18 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cresset_batch::Moment;
 use cresset_queue::Backend;
-use cresset_task::BatchId;
+use cresset_task::{BatchId, TaskId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admissions;
 use crate::expiry::Expiring;
+use crate::follow::Followers;
 use crate::store_watch::StoreState;
-use crate::waiters::Waiters;
+use crate::waiters::{News, Waiters};
 
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) waiters: Waiters,
+    pub(crate) followers: Followers,
     pub(crate) expiries: Expiring,
     pub(crate) store: StoreState,
     pub(crate) admission: Admissions,
@@ -33,6 +35,7 @@ impl Shared {
         Self {
             backend,
             waiters: Waiters::default(),
+            followers: Followers::default(),
             expiries: Expiring::default(),
             store: StoreState::default(),
             admission,
@@ -41,6 +44,12 @@ impl Shared {
             started: Instant::now(),
             batches: AtomicU64::new(0),
         }
+    }
+
+    /// The store has the end of a task: whoever waits for it or follows it is told.
+    pub(crate) fn ended(&self, id: TaskId, news: &News) {
+        self.waiters.wake(id, news);
+        self.followers.moved(id);
     }
 
     /// The engine's monotonic clock.

@@ -10,7 +10,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 
-use crate::{cancel, dead, health, models, pages, predict, schema, submit, tasks};
+use crate::{cancel, dead, events, health, models, pages, predict, schema, submit, tasks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use crate::{cancel, dead, health, models, pages, predict, schema, submit, tasks}
         predict::predict,
         tasks::task,
         tasks::result,
+        events::follow,
         cancel::cancel,
         dead::list,
         dead::one,
@@ -121,6 +122,7 @@ pub(crate) fn problems(operation: &str) -> Vec<Code> {
             [&BODY[..], &own, &FAILURES].concat()
         }
         "getTask" => [&task[..], &[Internal]].concat(),
+        "followTask" => [&task[..], &[InvalidInput, Internal]].concat(),
         "cancelTask" => vec![
             BadQuery,
             ClientLimit,

@@ -16,6 +16,7 @@ mod client;
 mod connection;
 mod dead;
 mod duration;
+mod events;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
 mod fixture;

@@ -8,7 +8,7 @@ use cresset_task::Code;
 use crate::app::App;
 use crate::problem::{Answer, ERRORS_PAGE, Problem};
 use crate::upload;
-use crate::{cancel, dead, health, models, observe, pages, predict, query, submit, tasks};
+use crate::{cancel, dead, events, health, models, observe, pages, predict, query, submit, tasks};
 
 /// Every route, with the one layer around them. `openapi` describes them; a test holds the two together.
 pub(crate) fn router(app: App) -> Router {
@@ -17,6 +17,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/models/{model}/predict", post(predict::predict))
         .route("/v1/tasks/{id}", get(tasks::task))
         .route("/v1/tasks/{id}/result", get(tasks::result))
+        .route("/v1/tasks/{id}/events", get(events::follow))
         .route("/v1/tasks/{id}/cancel", post(cancel::cancel))
         .route("/v1/dead", get(dead::list).delete(dead::purge_all))
         .route("/v1/dead/{id}", get(dead::one).delete(dead::purge))

@@ -15,6 +15,6 @@ pub(crate) use model::{Model, Models};
 pub(crate) use problem::{Bound, FieldError, Position, Problem, TaskError};
 pub(crate) use server::{Health, Links, Live, Root};
 pub(crate) use task::{
-    Accepted, AnyJson, Cancelled, Elements, NpyFile, PredictBody, Predicted, SafetensorsFile, Status,
-    SubmitBody, Task,
+    Accepted, AnyJson, Cancelled, Elements, EventStream, NpyFile, PredictBody, Predicted, SafetensorsFile,
+    Status, SubmitBody, Task,
 };

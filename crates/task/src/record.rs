@@ -60,3 +60,21 @@ pub struct TaskRecord {
     /// Present exactly when `state` is terminal.
     pub outcome: Option<Outcome>,
 }
+
+/// How far a task has come: of two readings of one task the later one never has the smaller number, and one that shows another
+/// state, or another attempt, has a larger one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+impl TaskRecord {
+    /// How far it has come. Attempts only grow, and within one a task is started, then perhaps queued again, then perhaps ended.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        let stage = match self.state {
+            State::Started => 0,
+            State::Pending | State::Retry => 1,
+            State::Success | State::Failure | State::Revoked => 2,
+        };
+        Revision(3 * u64::from(self.attempts.0) + stage)
+    }
+}

@@ -104,6 +104,7 @@ impl Driver {
             retries,
         } in leases
         {
+            self.shared.followers.moved(id);
             let fit = check_fit(&payload, &self.served.config);
             let task = Leased {
                 id,

@@ -10,6 +10,7 @@ mod admission;
 mod batching;
 mod cancelling;
 mod faults;
+mod follow;
 mod health;
 mod house;
 mod idempotency;

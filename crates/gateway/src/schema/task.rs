@@ -28,6 +28,10 @@ pub(crate) struct NpyFile(Vec<u8>);
 #[schema(value_type = String, format = Binary)]
 pub(crate) struct SafetensorsFile(Vec<u8>);
 
+/// Server-sent events of the type `status`; the data of each is a `Task`.
+#[derive(Debug, ToSchema)]
+pub(crate) struct EventStream(String);
+
 /// What is submitted.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -4,6 +4,7 @@
 mod binary;
 mod clients;
 mod dead;
+mod events;
 mod fixture;
 mod happy;
 mod house;

@@ -126,6 +126,27 @@ impl Caller {
         self.stream.read_buf(&mut self.ahead).await.unwrap() > 0
     }
 
+    /// What comes up to and with this text.
+    pub(crate) async fn up_to(&mut self, text: &str) -> String {
+        let read = async {
+            loop {
+                let at = self.ahead.windows(text.len()).position(|w| w == text.as_bytes());
+                if let Some(at) = at {
+                    let came = self.ahead.drain(..at + text.len()).collect();
+                    return String::from_utf8(came).unwrap();
+                }
+                assert!(
+                    self.more().await,
+                    "closed before {text:?}: {:?}",
+                    String::from_utf8_lossy(&self.ahead)
+                );
+            }
+        };
+        tokio::time::timeout(LONG, read)
+            .await
+            .expect("it should have come")
+    }
+
     /// Everything up to the end of the connection.
     pub(crate) async fn rest(&mut self, all: &mut Vec<u8>) {
         tokio::time::timeout(LONG, self.stream.read_to_end(all))
