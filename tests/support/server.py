@@ -40,7 +40,9 @@ class Server:
     def __init__(self, models: Path, data_dir: Path, *flags: str, env: dict[str, str] | None = None) -> None:
         """Starts the program; `wait_listening` and `wait_ready` say when it can be used."""
         self.data_dir = data_dir
-        command = [str(program()), "serve", str(models), "--listen", "127.0.0.1:0", "--data-dir", str(data_dir)]
+        command = [str(program()), "serve", str(models), "--data-dir", str(data_dir)]
+        if "--listen" not in flags:
+            command += ["--listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(
             [*command, *flags],
             stderr=subprocess.PIPE,

@@ -7,19 +7,22 @@ means; `_sync` and `_async` only carry it out, so the two clients cannot differ.
 | --- | --- |
 | `_core` | the steps of every call, as generators of effects |
 | `_dead` | the same for dead letters, with their faces |
+| `_events` | following a task: what comes, and when to come back |
 | `_messages` | requests made, answers read |
 | `_options` | timeouts, times, retries and idempotency keys, checked |
 | `_inputs` | arrays and tensors as bytes |
 | `_arrays` | results as numpy arrays or torch tensors |
 | `_safetensors` | the form in which both travel |
-| `_sync`, `_async` | the clients and their handles |
+| `_sync`, `_async` | the clients |
+| `_handles` | tasks in the hands of callers |
 | `_pools` | the httpx clients behind them |
 """
 
 from __future__ import annotations
 
-from cresset.client._async import AsyncClient, AsyncTaskHandle
+from cresset.client._async import AsyncClient
+from cresset.client._handles import AsyncTaskHandle, TaskHandle
 from cresset.client._options import Retries
-from cresset.client._sync import Client, TaskHandle
+from cresset.client._sync import Client
 
 __all__ = ["AsyncClient", "AsyncTaskHandle", "Client", "Retries", "TaskHandle"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
@@ -13,6 +13,8 @@ from cresset._version import USER_AGENT
 from cresset.client import _pools
 from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
 from cresset.client._dead import AsyncDeadLetters
+from cresset.client._events import Follower
+from cresset.client._handles import AsyncTaskHandle
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -61,7 +63,7 @@ class AsyncClient:
     @property
     def dead(self) -> AsyncDeadLetters[AsyncTaskHandle]:
         """The dead letters of the server: inputs that took their model's process down."""
-        return AsyncDeadLetters(self._run, self._core, lambda task_id: AsyncTaskHandle(self._run, self._core, task_id))
+        return AsyncDeadLetters(self._run, self._core, self.task)
 
     async def submit(
         self,
@@ -88,7 +90,7 @@ class AsyncClient:
             deadline=deadline,
             idempotency_key=idempotency_key,
         )
-        return AsyncTaskHandle(self._run, self._core, await self._run(flow))
+        return self.task(await self._run(flow))
 
     async def predict(
         self,
@@ -103,7 +105,7 @@ class AsyncClient:
 
     def task(self, task_id: str) -> AsyncTaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""
-        return AsyncTaskHandle(self._run, self._core, task_id)
+        return AsyncTaskHandle(self._run, self._follow, self._core, task_id)
 
     async def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task by its id; see `TaskHandle.cancel`."""
@@ -197,39 +199,34 @@ class AsyncClient:
             raise _pools.lost(error, self._base_url) from error
         return _pools.received(response)
 
-
-class AsyncTaskHandle:
-    """A task at the server. Cheap: it holds the id and the client."""
-
-    def __init__(self, run: Callable[[Flow[Any]], Awaitable[Any]], core: Core, task_id: str) -> None:
-        self._run = run
-        self._core = core
-        self.id: Final = task_id
-        """The task's id; it can be stored and given to `AsyncClient.task` or `Client.task` later."""
-
-    async def status(self) -> TaskStatus:
-        """Ask how the task stands; see `TaskHandle.status`."""
-        return await self._run(self._core.status(self.id))
-
-    async def wait(self, timeout: Seconds | None = None) -> TaskStatus:  # raises TaskTimeout
-        """Wait for the task's end, however it ends; see `TaskHandle.wait`."""
-        return await self._run(self._core.wait(self.id, timeout))
-
-    async def result(
+    async def _follow(
         self,
-        timeout: Seconds | None = None,  # raises TaskTimeout
-        *,
-        as_: ArrayKind | None = None,
-    ) -> Any:
-        """Wait for the task's result; see `TaskHandle.result`."""
-        return await self._run(self._core.result(self.id, timeout, as_))
-
-    async def cancel(self) -> Cancellation:
-        """Cancel the task; see `TaskHandle.cancel`."""
-        return await self._run(self._core.cancel(self.id))
-
-    def __repr__(self) -> str:
-        return f"AsyncTaskHandle({self.id!r})"
+        task_id: str,
+        timeout: Seconds | None,  # raises TaskTimeout
+    ) -> AsyncGenerator[TaskStatus, None]:
+        """Follow a task, coming back for as long as it takes."""
+        follower = Follower(task_id, timeout, self._core.retries)
+        while not follower.done:
+            request, silence = follower.request()
+            limits = _pools.timeouts(Send(request, silence, silence), self._core.timeout)
+            headers = dict(request.headers)
+            try:
+                with self._pools.turn(is_wait=request.is_wait) as http:
+                    async with http.stream(request.method, request.path, headers=headers, timeout=limits) as response:
+                        if follower.is_stream(response.status_code):
+                            async for piece in response.aiter_bytes():
+                                for state in follower.feed(piece):
+                                    yield state
+                                if follower.done or follower.is_short_of_time():
+                                    break
+                            pause = follower.pause()
+                        else:
+                            await response.aread()
+                            pause = follower.refused(_pools.received(response))
+            except httpx.HTTPError as error:
+                pause = follower.lost(_pools.lost(error, self._base_url))
+            if not follower.done:
+                await asyncio.sleep(pause)
 
 
 async def _pipeline(

@@ -139,6 +139,12 @@ def result(task_id: str, wait: float | None = None) -> Request:
     return _waiting(task_id, "/result", wait, {"accept": _BYTES_OR_JSON})
 
 
+def events(task_id: str, last_event_id: str | None) -> Request:
+    """Make `GET /v1/tasks/{id}/events`, for what is newer than that event."""
+    headers = {"accept": "text/event-stream", **({"last-event-id": last_event_id} if last_event_id else {})}
+    return Request("GET", _task_path(task_id, "/events"), is_wait=True, headers=headers)
+
+
 def cancel(task_id: str) -> Request:
     """Make `POST /v1/tasks/{id}/cancel`."""
     return Request("POST", _task_path(task_id, "/cancel"))

@@ -14,6 +14,8 @@ from cresset._version import USER_AGENT
 from cresset.client import _pools
 from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
 from cresset.client._dead import DeadLetters
+from cresset.client._events import Follower
+from cresset.client._handles import TaskHandle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
@@ -84,7 +86,7 @@ class Client:
     @property
     def dead(self) -> DeadLetters[TaskHandle]:
         """The dead letters of the server: inputs that took their model's process down."""
-        return DeadLetters(self._run, self._core, lambda task_id: TaskHandle(self._run, self._core, task_id))
+        return DeadLetters(self._run, self._core, self.task)
 
     def submit(
         self,
@@ -150,7 +152,7 @@ class Client:
             deadline=deadline,
             idempotency_key=idempotency_key,
         )
-        return TaskHandle(self._run, self._core, self._run(flow))
+        return self.task(self._run(flow))
 
     def predict(
         self,
@@ -183,7 +185,7 @@ class Client:
 
     def task(self, task_id: str) -> TaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""
-        return TaskHandle(self._run, self._core, task_id)
+        return TaskHandle(self._run, self._follow, self._core, task_id)
 
     def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task by its id; see `TaskHandle.cancel`."""
@@ -314,77 +316,34 @@ class Client:
             raise _pools.lost(error, self._base_url) from error
         return _pools.received(response)
 
+    def _follow(self, task_id: str, timeout: Seconds | None) -> Generator[TaskStatus, None, None]:
+        """Follow a task, coming back for as long as it takes."""
+        follower = Follower(task_id, timeout, self._core.retries)
+        while not follower.done:
+            pause = yield from self._stream(follower)
+            if not follower.done:
+                time.sleep(pause)
 
-class TaskHandle:
-    """A task at the server. Cheap: it holds the id and the client. Thread-safe."""
-
-    def __init__(self, run: Callable[[Flow[Any]], Any], core: Core, task_id: str) -> None:
-        self._run = run
-        self._core = core
-        self.id: Final = task_id
-        """The task's id; it can be stored and given to `Client.task` in another process."""
-
-    def status(self) -> TaskStatus:
-        """Ask how the task stands.
-
-        Raises:
-            UnknownTask: there is no such task.
-            ExpiredTask: it ended longer ago than results are kept.
-            ConnectionFailed: the server could not be reached.
-        """
-        return self._run(self._core.status(self.id))
-
-    def wait(self, timeout: Seconds | None = None) -> TaskStatus:
-        """Wait for the task's end, however it ends.
-
-        Args:
-            timeout: how long, in seconds or as a timedelta; 0 asks once. Default no limit.
-
-        Returns:
-            The task, ended.
-
-        Raises:
-            TaskTimeout: it has not ended in that time.
-            UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
-        """
-        return self._run(self._core.wait(self.id, timeout))
-
-    def result(self, timeout: Seconds | None = None, *, as_: ArrayKind | None = None) -> Any:
-        """Wait for the task's result. Waits at the server: the answer comes as soon as there is one.
-
-        Args:
-            timeout: how long, in seconds or as a timedelta; 0 asks once. Default no limit.
-            as_: as in `Client.predict`.
-
-        Returns:
-            What the model gave: a nested list or array (one output), a dict by output name, or any JSON value.
-
-        Raises:
-            TaskFailed: the task failed; `.task` and `.error` say how.
-            TaskRevoked: the task was cancelled, or expired before it could run.
-            TaskTimeout: it has not ended in that time; it goes on.
-            UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
-        """
-        return self._run(self._core.result(self.id, timeout, as_))
-
-    def cancel(self) -> Cancellation:
-        """Cancel the task: it ends as REVOKED, unless it has ended before.
-
-        When this returns, the end is on stable storage and survives any crash; `wait` and `result`, here and elsewhere,
-        have been told. If a process computes the task at that moment the model's code can see that
-        (`cresset.current()`); one that does not let go within the grace is killed.
-
-        Returns:
-            Whether it reached the task before it ran, while it ran, or too late. Being too late is no error.
-
-        Raises:
-            UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
-            StoreUnavailable: the server cannot write now, and still could not after all retries.
-        """
-        return self._run(self._core.cancel(self.id))
-
-    def __repr__(self) -> str:
-        return f"TaskHandle({self.id!r})"
+    def _stream(self, follower: Follower) -> Generator[TaskStatus, None, float]:
+        """Read one stream of events; gives the pause before the next one."""
+        request, silence = follower.request()
+        timeout = _pools.timeouts(Send(request, silence, silence), self._core.timeout)
+        headers = dict(request.headers)
+        try:
+            with (
+                self._pools.turn(is_wait=request.is_wait) as http,
+                http.stream(request.method, request.path, headers=headers, timeout=timeout) as response,
+            ):
+                if not follower.is_stream(response.status_code):
+                    response.read()
+                    return follower.refused(_pools.received(response))
+                for piece in response.iter_bytes():
+                    yield from follower.feed(piece)
+                    if follower.done or follower.is_short_of_time():
+                        return 0.0
+        except httpx.HTTPError as error:
+            return follower.lost(_pools.lost(error, self._base_url))
+        return follower.pause()
 
 
 def _pipeline(

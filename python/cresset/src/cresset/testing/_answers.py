@@ -50,6 +50,10 @@ STATUS_OF_CODE: Final = {
 }
 
 
+_COME_BACK_MS: Final = 10
+"""Who follows a task that has not ended comes back after this."""
+
+
 def as_json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> httpx.Response:
     """Answer with JSON."""
     return httpx.Response(status, json=value, headers=headers)
@@ -61,6 +65,16 @@ def accepted(task: Task, now: datetime, *, replayed: bool) -> httpx.Response:
     body = {key: shown[key] for key in ("task_id", "model", "status", "created_at")} | {"durable": True}
     headers = {"location": f"/v1/tasks/{task.id}"}
     return as_json(202, body, headers | {"idempotency-replayed": "true"} if replayed else headers)
+
+
+def events(task: Task, now: datetime, last_event_id: str | None) -> httpx.Response:
+    """Answer who follows a task: with its state if that is new; the stream ends, and who wants more comes back."""
+    is_new = last_event_id is None or int(last_event_id) < task.revision()
+    if task.finished_at and not is_new:
+        return httpx.Response(204)
+    event = f"id: {task.revision()}\nevent: status\ndata: {json.dumps(task.shown(now))}\n\n" if is_new else ""
+    content = f"retry: {_COME_BACK_MS}\n\n{event}".encode()
+    return httpx.Response(200, content=content, headers={"content-type": "text/event-stream"})
 
 
 def result(task: Task, now: datetime) -> httpx.Response:

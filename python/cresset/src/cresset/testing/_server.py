@@ -135,6 +135,8 @@ class MockServer:
                     return answers.problem("unknown_task", f"no task {task_id}")
                 case ("GET", "v1", "tasks", task_id):
                     return answers.as_json(200, self._tasks[task_id].shown(self._now()))
+                case ("GET", "v1", "tasks", task_id, "events"):
+                    return answers.events(self._tasks[task_id], self._now(), request.headers.get("last-event-id"))
                 case ("GET", "v1", "tasks", task_id, "result"):
                     return answers.result(self._tasks[task_id], self._now())
                 case ("POST", "v1", "tasks", task_id, "cancel"):

@@ -1,0 +1,160 @@
+"""A task in the hands of a caller: the blocking and the asyncio face of it. Calls are in `_core` and `_events`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+
+    from cresset.client._core import ArrayKind, Core, Flow
+    from cresset.client._options import Seconds
+    from cresset.records import Cancellation, TaskStatus
+
+
+class TaskHandle:
+    """A task at the server. Cheap: it holds the id and the client. Thread-safe."""
+
+    def __init__(
+        self,
+        run: Callable[[Flow[Any]], Any],
+        follow: Callable[[str, Seconds | None], Generator[TaskStatus, None, None]],
+        core: Core,
+        task_id: str,
+    ) -> None:
+        self._run = run
+        self._follow = follow
+        self._core = core
+        self.id: Final = task_id
+        """The task's id; it can be stored and given to `Client.task` in another process."""
+
+    def status(self) -> TaskStatus:
+        """Ask how the task stands.
+
+        Raises:
+            UnknownTask: there is no such task.
+            ExpiredTask: it ended longer ago than results are kept.
+            ConnectionFailed: the server could not be reached.
+        """
+        return self._run(self._core.status(self.id))
+
+    def wait(self, timeout: Seconds | None = None) -> TaskStatus:
+        """Wait for the task's end, however it ends.
+
+        Args:
+            timeout: how long, in seconds or as a timedelta; 0 asks once. Default no limit.
+
+        Returns:
+            The task, ended.
+
+        Raises:
+            TaskTimeout: it has not ended in that time.
+            UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
+        """
+        return self._run(self._core.wait(self.id, timeout))
+
+    def result(self, timeout: Seconds | None = None, *, as_: ArrayKind | None = None) -> Any:
+        """Wait for the task's result. Waits at the server: the answer comes as soon as there is one.
+
+        Args:
+            timeout: how long, in seconds or as a timedelta; 0 asks once. Default no limit.
+            as_: as in `Client.predict`.
+
+        Returns:
+            What the model gave: a nested list or array (one output), a dict by output name, or any JSON value.
+
+        Raises:
+            TaskFailed: the task failed; `.task` and `.error` say how.
+            TaskRevoked: the task was cancelled, or expired before it could run.
+            TaskTimeout: it has not ended in that time; it goes on.
+            UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
+        """
+        return self._run(self._core.result(self.id, timeout, as_))
+
+    def events(self, timeout: Seconds | None = None) -> Generator[TaskStatus, None, None]:
+        """Follow the task: give it as it is, then each time that it has come to another state, up to its end.
+
+        The server sends the states as they come; a connection that breaks is made again, and nothing is shown twice. A
+        state that passes very quickly may be left out; the end never is.
+
+        Args:
+            timeout: how long until the end, in seconds or as a timedelta; 0 asks once. Default no limit.
+
+        Yields:
+            The task; the last one has ended.
+
+        Raises:
+            TaskTimeout: it has not ended in that time; it goes on.
+            UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
+        """
+        return self._follow(self.id, timeout)
+
+    def cancel(self) -> Cancellation:
+        """Cancel the task: it ends as REVOKED, unless it has ended before.
+
+        When this returns, the end is on stable storage and survives any crash; `wait` and `result`, here and elsewhere,
+        have been told. If a process computes the task at that moment the model's code can see that
+        (`cresset.current()`); one that does not let go within the grace is killed.
+
+        Returns:
+            Whether it reached the task before it ran, while it ran, or too late. Being too late is no error.
+
+        Raises:
+            UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
+            StoreUnavailable: the server cannot write now, and still could not after all retries.
+        """
+        return self._run(self._core.cancel(self.id))
+
+    def __repr__(self) -> str:
+        return f"TaskHandle({self.id!r})"
+
+
+class AsyncTaskHandle:
+    """A task at the server. Cheap: it holds the id and the client."""
+
+    def __init__(
+        self,
+        run: Callable[[Flow[Any]], Awaitable[Any]],
+        follow: Callable[[str, Seconds | None], AsyncGenerator[TaskStatus, None]],
+        core: Core,
+        task_id: str,
+    ) -> None:
+        self._run = run
+        self._follow = follow
+        self._core = core
+        self.id: Final = task_id
+        """The task's id; it can be stored and given to `AsyncClient.task` or `Client.task` later."""
+
+    async def status(self) -> TaskStatus:
+        """Ask how the task stands; see `TaskHandle.status`."""
+        return await self._run(self._core.status(self.id))
+
+    async def wait(self, timeout: Seconds | None = None) -> TaskStatus:  # raises TaskTimeout
+        """Wait for the task's end, however it ends; see `TaskHandle.wait`."""
+        return await self._run(self._core.wait(self.id, timeout))
+
+    async def result(
+        self,
+        timeout: Seconds | None = None,  # raises TaskTimeout
+        *,
+        as_: ArrayKind | None = None,
+    ) -> Any:
+        """Wait for the task's result; see `TaskHandle.result`."""
+        return await self._run(self._core.result(self.id, timeout, as_))
+
+    def events(
+        self,
+        timeout: Seconds | None = None,  # raises TaskTimeout
+    ) -> AsyncGenerator[TaskStatus, None]:
+        """Follow the task from state to state, up to its end; see `TaskHandle.events`.
+
+        Close the generator (`aclose`, or `contextlib.aclosing`) when leaving the loop early.
+        """
+        return self._follow(self.id, timeout)
+
+    async def cancel(self) -> Cancellation:
+        """Cancel the task; see `TaskHandle.cancel`."""
+        return await self._run(self._core.cancel(self.id))
+
+    def __repr__(self) -> str:
+        return f"AsyncTaskHandle({self.id!r})"
