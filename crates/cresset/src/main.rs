@@ -53,6 +53,7 @@ fn run(command: Command) -> Result<Exit, Trouble> {
         Command::Status(args) => commands::status::run(&args),
         Command::Result(args) => commands::result::run(&args),
         Command::Cancel(args) => commands::cancel::run(&args),
+        Command::Tasks(args) => commands::tasks::run(&args),
         Command::Dead(args) => commands::dead::run(&args),
         Command::Models(args) => commands::models::run(&args),
         Command::Completions(args) => commands::completions::run(&args),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use cresset_config::{Admission, ModelConfig};
-use cresset_queue::{Backend, Lookup};
+use cresset_queue::{Backend, Lookup, TaskPage, TaskQuery};
 use cresset_runner::{Executor, PoolEvent};
 use cresset_task::{ModelName, Payload, State, TaskId};
 use tokio::sync::{mpsc, oneshot};
@@ -165,6 +165,11 @@ impl Engine {
             record,
             queue_position,
         })
+    }
+
+    /// A page of the tasks, those accepted last first.
+    pub async fn tasks(&self, query: TaskQuery) -> Result<TaskPage, EngineError> {
+        Ok(self.inner.shared.backend.tasks(query).await?)
     }
 
     /// A task once it has ended, or as it is after `timeout` (or when the server is told to stop). A waiter is an entry

@@ -43,6 +43,8 @@ pub use api::{
 pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};
 /// How dead letters are asked for.
 pub use cresset_queue::{LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery};
+/// How tasks are asked for.
+pub use cresset_queue::{TASKS_MAX, TaskCursor, TaskPage, TaskQuery};
 /// How processes stand, for those who show it: the doors know the engine, not the runner.
 pub use cresset_runner::{InstanceState, InstanceStatus, PoolState, PoolStatus, Replacement};
 pub use engine::{Engine, EngineOptions};

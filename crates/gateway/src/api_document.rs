@@ -10,7 +10,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 
-use crate::{cancel, dead, events, health, models, pages, predict, schema, submit, tasks};
+use crate::{cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,6 +21,7 @@ use crate::{cancel, dead, events, health, models, pages, predict, schema, submit
     paths(
         submit::submit,
         predict::predict,
+        listing::list,
         tasks::task,
         tasks::result,
         events::follow,
@@ -105,7 +106,7 @@ pub(crate) fn problems(operation: &str) -> Vec<Code> {
             &accepting[..],
         ]
         .concat(),
-        "listDead" | "purgeAllDead" => letter[1..].to_vec(),
+        "listDead" | "listTasks" | "purgeAllDead" => letter[1..].to_vec(),
         "getDead" | "purgeDead" => letter.to_vec(),
         "getDeadInput" => [&letter[..], &[NotAcceptable]].concat(),
         "predict" => {

@@ -3,7 +3,7 @@
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use cresset_engine::{Client, LETTERS_MAX, LetterCursor, LetterFilter, LetterQuery};
-use cresset_task::{DeadLetter, ModelName, Timestamp};
+use cresset_task::{DeadLetter, Timestamp};
 
 use crate::answer::{json, with_header};
 use crate::app::App;
@@ -13,7 +13,7 @@ use crate::json_out::ObjectOut;
 use crate::path::LetterPath;
 use crate::problem::{Answer, Problem};
 use crate::query::{bad, cut};
-use crate::{duration, letter_json, payload_out, query, schema, upload};
+use crate::{duration, letter_json, list_query, payload_out, query, schema, upload};
 
 /// Letters on a page unless the caller says otherwise.
 const LIMIT_DEFAULT: usize = 20;
@@ -44,9 +44,9 @@ pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Answer {
     };
     for (name, value) in query::options(&uri, &["model", "limit", "after"])? {
         match name.as_str() {
-            "model" => asked.model = Some(model(&value)?),
-            "limit" => asked.limit = limit(&value)?,
-            _ => asked.after = Some(LetterCursor(number("after", &value)?)),
+            "model" => asked.model = Some(list_query::model(&value)?),
+            "limit" => asked.limit = list_query::limit(&value, LETTERS_MAX)?,
+            _ => asked.after = Some(LetterCursor(list_query::after(&value)?)),
         }
     }
     let page = app.engine.dead_letters(asked).await?;
@@ -192,7 +192,7 @@ pub(crate) async fn purge_all(State(app): State<App>, request: Request) -> Answe
     let mut all = false;
     for (name, value) in query::options(&uri, &["model", "before", "all"])? {
         match name.as_str() {
-            "model" => filter.model = Some(model(&value)?),
+            "model" => filter.model = Some(list_query::model(&value)?),
             "before" => filter.before = Some(before(&value, Timestamp::now())?),
             _ if value == "true" => all = true,
             _ => return Err(bad(format!("`all` is `{}`; it can only be true", cut(&value)))),
@@ -213,31 +213,6 @@ fn purged(count: u64) -> axum::response::Response {
     let mut answer = ObjectOut::new(ANSWER_BYTES);
     answer.value("purged", &count);
     json(StatusCode::OK, answer.end())
-}
-
-/// A name; whether such a model is served does not matter, as letters outlive their models.
-fn model(text: &str) -> Result<ModelName, Problem> {
-    text.parse()
-        .map_err(|error| bad(format!("`model` is `{}`: {error}", cut(text))))
-}
-
-fn limit(text: &str) -> Result<usize, Problem> {
-    match text.parse() {
-        Ok(limit @ 1..=LETTERS_MAX) => Ok(limit),
-        _ => Err(bad(format!(
-            "`limit` is `{}`; it must be a number from 1 to {LETTERS_MAX}",
-            cut(text)
-        ))),
-    }
-}
-
-fn number(name: &str, text: &str) -> Result<u64, Problem> {
-    text.parse().map_err(|_| {
-        let shown = cut(text);
-        bad(format!(
-            "`{name}` is `{shown}`; it must be the number that a page gave as `next`"
-        ))
-    })
 }
 
 /// An instant, or an age.

@@ -27,6 +27,8 @@ mod health;
 mod idempotency;
 mod json_out;
 mod letter_json;
+mod list_query;
+mod listing;
 mod media;
 mod models;
 mod nearest;

@@ -16,5 +16,5 @@ pub(crate) use problem::{Bound, FieldError, Position, Problem, TaskError};
 pub(crate) use server::{Health, Links, Live, Root};
 pub(crate) use task::{
     Accepted, AnyJson, Cancelled, Elements, EventStream, NpyFile, PredictBody, Predicted, SafetensorsFile,
-    Status, SubmitBody, Task,
+    Status, SubmitBody, Task, Tasks,
 };

@@ -40,6 +40,7 @@ mod idempotency;
 mod inbox;
 mod lease;
 mod letters;
+mod listing;
 mod lock;
 mod op;
 mod open;

@@ -53,5 +53,7 @@ pub(crate) const LETTER_DOOMED: &str = include_str!("../sql/letter_doomed.sql");
 pub(crate) const LETTER_DOOMED_ONE: &str = include_str!("../sql/letter_doomed_one.sql");
 pub(crate) const LETTER_REMOVE: &str = include_str!("../sql/letter_remove.sql");
 pub(crate) const REPLAY_MARK: &str = include_str!("../sql/replay_mark.sql");
+pub(crate) const LIST_TASKS: &str = include_str!("../sql/list_tasks.sql");
+pub(crate) const LIST_ENDS: &str = include_str!("../sql/list_ends.sql");
 pub(crate) const COUNT_QUEUED: &str = include_str!("../sql/count_queued.sql");
 pub(crate) const COUNT_CLIENTS: &str = include_str!("../sql/count_clients.sql");

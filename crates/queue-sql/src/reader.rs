@@ -1,8 +1,9 @@
-//! Reading threads: `fetch`, `position`, `recall` and what is asked of dead letters, each query one snapshot of what is committed.
+//! Reading threads: `fetch`, `position`, `recall`, the list of tasks and what is asked of dead letters, each query one snapshot of
+//! what is committed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cresset_queue::{Idempotency, Lookup, POSITION_MAX, QueueError, Submitted};
+use cresset_queue::{Idempotency, Lookup, POSITION_MAX, QueueError, Submitted, TaskPage, TaskQuery};
 use cresset_task::{Attempt, ModelName, Redelivery, TaskId, TaskRecord, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
@@ -13,6 +14,7 @@ use crate::files::{Files, Part};
 use crate::idempotency::recall;
 use crate::inbox::{Outlet, Received};
 use crate::letters::{self, LetterRead};
+use crate::listing;
 use crate::open::model_of;
 use crate::place::Found;
 use crate::queries;
@@ -32,6 +34,10 @@ pub(crate) enum Read {
         reply: oneshot::Sender<Result<Option<u64>, QueueError>>,
     },
     Letters(LetterRead),
+    Tasks {
+        query: TaskQuery,
+        reply: oneshot::Sender<Result<TaskPage, QueueError>>,
+    },
     Recall {
         model: ModelName,
         idempotency: Idempotency,
@@ -53,6 +59,9 @@ pub(crate) fn run(conn: &Connection, files: &Files, inbox: &Arc<Mutex<Outlet<Rea
                 let _gone = reply.send(position(conn, id).map_err(|e| e.into_queue("position")));
             }
             Received::Work(Read::Letters(read)) => letters::answer(conn, files, read),
+            Received::Work(Read::Tasks { query, reply }) => {
+                let _gone = reply.send(listing::page(conn, &query).map_err(|e| e.into_queue("tasks")));
+            }
             Received::Work(Read::Recall {
                 model,
                 idempotency,

@@ -1,6 +1,6 @@
-//! The ports of durable work: [`Broker`], where queued tasks live, [`ResultStore`], where states and results live, and
-//! [`DeadLetters`], where inputs are kept that took a model's process down. Their promises are written above the traits; [`conformance`] (feature `conformance`) holds every
-//! implementation to them.
+//! The ports of durable work: [`Broker`], where queued tasks live, [`ResultStore`], where states and results live,
+//! [`TaskList`], what tasks there are, and [`DeadLetters`], where inputs are kept that took a model's process down. Their promises
+//! are written above the traits; [`conformance`] (feature `conformance`) holds every implementation to them.
 //!
 //! A SQL engine is both at once ([`Capabilities::one_transaction`]): completing a task writes the result and leaves the
 //! queue in one transaction. This crate names no backend, and the engine sees backends only through it.
@@ -9,6 +9,7 @@ mod broker;
 mod error;
 mod idempotency;
 mod letters;
+mod listing;
 mod results;
 mod revoke;
 mod turn;
@@ -20,11 +21,12 @@ pub use broker::{Broker, Capabilities, Depth, Lease, LeaseRequest, Load, NewTask
 pub use error::{QueueError, QueueErrorKind};
 pub use idempotency::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, Submitted};
 pub use letters::{DeadLetters, LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery, Replayed};
+pub use listing::{TASKS_MAX, TaskCursor, TaskList, TaskPage, TaskQuery};
 pub use results::{Completion, Finished, Lookup, ResultStore, Retry};
 pub use revoke::{Cancelled, Expiries};
 pub use turn::Turn;
 
 /// One backend that is everything at once.
-pub trait Backend: Broker + ResultStore + DeadLetters {}
+pub trait Backend: Broker + ResultStore + TaskList + DeadLetters {}
 
-impl<T: Broker + ResultStore + DeadLetters> Backend for T {}
+impl<T: Broker + ResultStore + TaskList + DeadLetters> Backend for T {}

@@ -27,7 +27,7 @@ pub use letter::{DeadLetter, EVIDENCE_BYTES_MAX, EVIDENCE_LINES_MAX, Evidence};
 pub use name::ModelName;
 pub use outcome::{Again, Failure, Outcome, Stage};
 pub use payload::Payload;
-pub use record::{HISTORY_MAX, Redelivery, Revision, TaskRecord};
+pub use record::{HISTORY_MAX, Redelivery, Revision, TaskRecord, TaskSummary};
 pub use state::{IllegalMove, Move, State};
 pub use tensor::{Shape, Tensor, TensorSet, TensorSpec};
 pub use time::{BadTimestamp, Timestamp};

@@ -61,6 +61,24 @@ pub struct TaskRecord {
     pub outcome: Option<Outcome>,
 }
 
+/// A task in a list of them: what it is and where it stands, without its result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of `TaskRecord`")]
+pub struct TaskSummary {
+    pub id: TaskId,
+    pub model: ModelName,
+    pub version: Option<String>,
+    pub state: State,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    pub due_at: Option<Timestamp>,
+    pub attempts: Attempt,
+    pub retries: u32,
+    pub priority: i8,
+    pub metadata: Option<Bytes>,
+}
+
 /// How far a task has come: of two readings of one task the later one never has the smaller number, and one that shows another
 /// state, or another attempt, has a larger one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

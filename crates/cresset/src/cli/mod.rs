@@ -35,6 +35,7 @@ pub(crate) enum Command {
     Status(commands::status::StatusArgs),
     Result(commands::result::ResultArgs),
     Cancel(commands::cancel::CancelArgs),
+    Tasks(commands::tasks::TasksArgs),
     Dead(commands::dead::DeadArgs),
     Models(commands::models::ModelsArgs),
     Completions(commands::completions::CompletionsArgs),

@@ -7,6 +7,7 @@
 mod dead;
 mod error;
 mod target;
+mod tasks;
 mod wait;
 mod wire;
 
@@ -21,6 +22,7 @@ pub(crate) use error::CallError;
 #[cfg(test)]
 pub(crate) use error::Problem;
 pub(crate) use target::{DEFAULT_URL, Target};
+pub(crate) use tasks::{Listed, TaskFilter};
 pub(crate) use wait::{POLL, WaitEnd};
 pub(crate) use wire::{Accepted, Batching, Cancelled, Instance, Model, Models, SubmitBody, Task, Tensor};
 

@@ -9,7 +9,7 @@ use cresset_engine::{Engine, EngineOptions};
 use cresset_queue::{
     Broker, Cancelled, Capabilities, Completion, DeadLetters, Depth, Expiries, Finished, Idempotency, Lease,
     LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewTask, QueueError, QueueErrorKind,
-    Release, Replayed, ResultStore, Retry, Submitted,
+    Release, Replayed, ResultStore, Retry, Submitted, TaskList, TaskPage, TaskQuery,
 };
 use cresset_queue_sql::SqliteStore;
 use cresset_runner::testing::FakePool;
@@ -103,6 +103,13 @@ impl ResultStore for Moody {
     async fn purge(&self, now: Timestamp) -> Result<usize, QueueError> {
         self.write("purge")?;
         self.store.purge(now).await
+    }
+}
+
+#[async_trait]
+impl TaskList for Moody {
+    async fn tasks(&self, query: TaskQuery) -> Result<TaskPage, QueueError> {
+        self.store.tasks(query).await
     }
 }
 

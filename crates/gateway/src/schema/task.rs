@@ -122,6 +122,52 @@ pub(crate) enum Status {
     Revoked,
 }
 
+/// A task in a list.
+#[derive(Debug, ToSchema)]
+pub(crate) struct TaskSummary {
+    /// Its id, a UUID.
+    #[schema(format = "uuid")]
+    pub(crate) task_id: String,
+    /// Its model.
+    pub(crate) model: String,
+    /// The model version that ended it.
+    #[schema(required)]
+    pub(crate) version: Option<String>,
+    /// Where it is in its life.
+    pub(crate) status: Status,
+    /// When it was accepted.
+    #[schema(format = DateTime)]
+    pub(crate) created_at: String,
+    /// When it was last handed to an instance.
+    #[schema(required, format = DateTime)]
+    pub(crate) started_at: Option<String>,
+    /// When it ended.
+    #[schema(required, format = DateTime)]
+    pub(crate) finished_at: Option<String>,
+    /// While it waits for its time, to start or to be tried again: when that is.
+    #[schema(required, format = DateTime)]
+    pub(crate) eta: Option<String>,
+    /// As in `Task`.
+    pub(crate) attempts: u32,
+    /// As in `Task`.
+    pub(crate) retries: u32,
+    /// As submitted; 0 unless told.
+    pub(crate) priority: i8,
+    /// As submitted.
+    #[schema(required)]
+    pub(crate) metadata: Option<BTreeMap<String, Value>>,
+}
+
+/// A page of tasks.
+#[derive(Debug, ToSchema)]
+pub(crate) struct Tasks {
+    /// Those accepted last come first.
+    pub(crate) tasks: Vec<TaskSummary>,
+    /// Digits: `after` of the next page; null when this was the last.
+    #[schema(required)]
+    pub(crate) next: Option<String>,
+}
+
 /// Why a task ran once more.
 #[derive(Debug, ToSchema)]
 pub(crate) struct Redelivery {

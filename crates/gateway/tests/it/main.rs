@@ -10,6 +10,7 @@ mod happy;
 mod house;
 mod idempotency;
 mod limits;
+mod listing;
 mod reference;
 mod refusals;
 mod safetensors;

@@ -126,6 +126,7 @@ async fn real_answers_fit_the_schemas() {
             "post",
             house.post(&format!("{path}/cancel"), "").await,
         ),
+        ("/v1/tasks", "get", house.get("/v1/tasks?limit=1").await),
         ("/v1/dead", "get", house.get("/v1/dead?limit=1").await),
         ("/v1/dead/{id}", "get", house.get(&letter).await),
         (

@@ -29,6 +29,7 @@ mod idempotency;
 mod later;
 mod lease;
 mod letters;
+mod listing;
 mod model;
 mod order;
 mod random;
@@ -212,6 +213,11 @@ table! { $
         a_probe_of_a_working_store_changes_nothing,
         what_a_client_has_queued_is_counted_through_every_operation,
         what_a_client_has_queued_is_counted_after_a_crash,
+    }
+    listing {
+        tasks_are_listed_newest_first_page_by_page,
+        a_list_says_where_each_task_stands,
+        what_is_purged_is_no_longer_listed,
     }
     letters {
         a_guilty_task_leaves_a_letter_with_its_evidence_and_its_input,

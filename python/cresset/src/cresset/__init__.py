@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         TaskFailure,
         TaskState,
         TaskStatus,
+        TaskSummary,
     )
 
 __all__ = [
@@ -121,6 +122,7 @@ __all__ = [
     "TaskRevoked",
     "TaskState",
     "TaskStatus",
+    "TaskSummary",
     "TaskTimeout",
     "TensorSpec",
     "Unavailable",
@@ -145,6 +147,7 @@ _RECORDS: Final = frozenset(
         "TaskFailure",
         "TaskState",
         "TaskStatus",
+        "TaskSummary",
     )
 )
 

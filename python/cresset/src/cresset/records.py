@@ -24,6 +24,7 @@ __all__ = [
     "TaskFailure",
     "TaskState",
     "TaskStatus",
+    "TaskSummary",
     "TensorSpec",
 ]
 
@@ -172,6 +173,54 @@ class DeadLetter:
             priority=value.get("priority", 0),
             input_bytes=value["input_bytes"],
             replayed_as=value.get("replayed_as"),
+            metadata=value.get("metadata"),
+        )
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """A task in a list: what it is and where it stands, without its result. Its status has the rest."""
+
+    id: str
+    """Its id."""
+    model: str
+    """The model it is for."""
+    status: TaskState
+    """Where it is in its life."""
+    version: str | None
+    """The model version that ended it."""
+    created_at: datetime
+    """When it was accepted."""
+    started_at: datetime | None
+    """When it was last handed to an instance."""
+    finished_at: datetime | None
+    """When it ended."""
+    eta: datetime | None
+    """While it waits for its time, to start or to be tried again: when that is."""
+    attempts: int
+    """How often it was handed to an instance."""
+    retries: int
+    """How often it failed and was tried again by the model's retry policy."""
+    priority: int
+    """-100 (last) to 100 (first)."""
+    metadata: Mapping[str, Any] | None
+    """What was submitted with it."""
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> TaskSummary:
+        """Read it from the answer to `GET /v1/tasks`. Raises what `TaskStatus.of` does."""
+        return cls(
+            id=value["task_id"],
+            model=value["model"],
+            status=value["status"],
+            version=value.get("version"),
+            created_at=_times.from_text(value["created_at"]),
+            started_at=_time_or_none(value.get("started_at")),
+            finished_at=_time_or_none(value.get("finished_at")),
+            eta=_time_or_none(value.get("eta")),
+            attempts=int(value.get("attempts", 0)),
+            retries=int(value.get("retries", 0)),
+            priority=int(value.get("priority", 0)),
             metadata=value.get("metadata"),
         )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cresset.client._options import Retries, Seconds
-    from cresset.records import Cancellation, Health, ModelInfo, TaskStatus
+    from cresset.records import Cancellation, Health, ModelInfo, TaskState, TaskStatus, TaskSummary
 
 _T = TypeVar("_T")
 
@@ -106,6 +106,18 @@ class AsyncClient:
     def task(self, task_id: str) -> AsyncTaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""
         return AsyncTaskHandle(self._run, self._follow, self._core, task_id)
+
+    async def tasks(
+        self, model: str | None = None, *, status: TaskState | None = None
+    ) -> AsyncGenerator[TaskSummary, None]:
+        """List tasks, those accepted last first; see `Client.tasks`."""
+        after: str | None = None
+        while True:
+            page, after = await self._run(self._core.tasks(model, status, after))
+            for task in page:
+                yield task
+            if after is None:
+                return
 
     async def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task by its id; see `TaskHandle.cancel`."""

@@ -23,7 +23,7 @@ from cresset.errors import (
     TaskRevoked,
     TaskTimeout,
 )
-from cresset.records import Cancellation, Health, ModelInfo, TaskStatus
+from cresset.records import Cancellation, Health, ModelInfo, TaskState, TaskStatus, TaskSummary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,8 @@ _GRACE_S: Final = 2.0
 _PAUSE_MIN_S: Final = 0.05
 _PAUSE_MAX_S: Final = 1.0
 """Pauses between polls when the server answers them early, as it does while it stops."""
+_PAGE: Final = 100
+"""Tasks fetched at once: as many as a page has at most."""
 _DECLARATIONS_KEPT: Final = 256
 """Models whose inputs, and whose outputs, are remembered."""
 _ACCEPTED: Final = 202
@@ -130,6 +132,15 @@ class Core:
         """Ask how a task stands."""
         response = yield from self.exchange(messages.task(task_id))
         return messages.read(response, TaskStatus.of)
+
+    def tasks(
+        self, model: str | None, status: TaskState | None, after: str | None
+    ) -> Flow[tuple[list[TaskSummary], str | None]]:
+        """Ask for a page of the list of tasks, and for where the next one begins."""
+        response = yield from self.exchange(messages.tasks(model, status, _PAGE, after))
+        return messages.read(
+            response, lambda answer: ([TaskSummary.of(one) for one in answer["tasks"]], answer["next"])
+        )
 
     def cancel(self, task_id: str) -> Flow[Cancellation]:
         """Cancel a task."""

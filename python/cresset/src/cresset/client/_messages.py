@@ -139,6 +139,11 @@ def result(task_id: str, wait: float | None = None) -> Request:
     return _waiting(task_id, "/result", wait, {"accept": _BYTES_OR_JSON})
 
 
+def tasks(model: str | None, status: str | None, limit: int, after: str | None) -> Request:
+    """Make `GET /v1/tasks`."""
+    return Request("GET", "/v1/tasks" + _query(model=model, status=status, limit=str(limit), after=after))
+
+
 def events(task_id: str, last_event_id: str | None) -> Request:
     """Make `GET /v1/tasks/{id}/events`, for what is newer than that event."""
     headers = {"accept": "text/event-stream", **({"last-event-id": last_event_id} if last_event_id else {})}

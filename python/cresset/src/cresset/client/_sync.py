@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cresset.client._options import Retries, Seconds
-    from cresset.records import Cancellation, Health, ModelInfo, TaskStatus
+    from cresset.records import Cancellation, Health, ModelInfo, TaskState, TaskStatus, TaskSummary
 
 _T = TypeVar("_T")
 _THREADS_MAX: Final = 256
@@ -186,6 +186,24 @@ class Client:
     def task(self, task_id: str) -> TaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""
         return TaskHandle(self._run, self._follow, self._core, task_id)
+
+    def tasks(self, model: str | None = None, *, status: TaskState | None = None) -> Generator[TaskSummary, None, None]:
+        """List tasks, those accepted last first; fetched page by page while they are iterated.
+
+        Args:
+            model: of this model only.
+            status: in this state only, such as `"FAILURE"`. One that changes its state while the list is walked may be
+                missed, or be listed in its state of then.
+
+        Raises:
+            BadRequest, ConnectionFailed: while it is iterated.
+        """
+        after: str | None = None
+        while True:
+            page, after = self._run(self._core.tasks(model, status, after))
+            yield from page
+            if after is None:
+                return
 
     def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task by its id; see `TaskHandle.cancel`."""

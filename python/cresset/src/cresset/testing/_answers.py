@@ -10,7 +10,7 @@ import httpx
 from cresset.testing._tasks import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from cresset.testing._tasks import Task
@@ -50,6 +50,10 @@ STATUS_OF_CODE: Final = {
 }
 
 
+_IN_A_LIST: Final = (
+    *("task_id", "model", "version", "status", "created_at", "started_at", "finished_at", "eta"),
+    *("attempts", "retries", "priority", "metadata"),
+)
 _COME_BACK_MS: Final = 10
 """Who follows a task that has not ended comes back after this."""
 
@@ -65,6 +69,20 @@ def accepted(task: Task, now: datetime, *, replayed: bool) -> httpx.Response:
     body = {key: shown[key] for key in ("task_id", "model", "status", "created_at")} | {"durable": True}
     headers = {"location": f"/v1/tasks/{task.id}"}
     return as_json(202, body, headers | {"idempotency-replayed": "true"} if replayed else headers)
+
+
+def tasks(known: Sequence[Task], asked: Mapping[str, str], now: datetime) -> httpx.Response:
+    """Answer with a page of the list of tasks."""
+    end, limit = int(asked.get("after", len(known))), int(asked.get("limit", "20"))
+    found: list[dict[str, Any]] = []
+    for at in range(end - 1, -1, -1):
+        task = known[at]
+        if asked.get("model") in (None, task.model) and asked.get("status") in (None, task.status):
+            if len(found) == limit:
+                return as_json(200, {"tasks": found, "next": str(at + 1)})
+            shown = task.shown(now)
+            found.append({key: shown[key] for key in _IN_A_LIST})
+    return as_json(200, {"tasks": found, "next": None})
 
 
 def events(task: Task, now: datetime, last_event_id: str | None) -> httpx.Response:

@@ -131,16 +131,10 @@ class MockServer:
             match (request.method, *parts):
                 case ("POST", "v1", "models", name, "tasks" | "predict" as what):
                     return self._take(request, name, what)
-                case ("GET" | "POST", "v1", "tasks", task_id, *_) if task_id not in self._tasks:
-                    return answers.problem("unknown_task", f"no task {task_id}")
-                case ("GET", "v1", "tasks", task_id):
-                    return answers.as_json(200, self._tasks[task_id].shown(self._now()))
-                case ("GET", "v1", "tasks", task_id, "events"):
-                    return answers.events(self._tasks[task_id], self._now(), request.headers.get("last-event-id"))
-                case ("GET", "v1", "tasks", task_id, "result"):
-                    return answers.result(self._tasks[task_id], self._now())
-                case ("POST", "v1", "tasks", task_id, "cancel"):
-                    return answers.as_json(200, self._cancel(self._tasks[task_id]))
+                case ("GET" | "POST", "v1", "tasks", task_id, *what) if task_id:
+                    return self._about(request, task_id, what)
+                case ("GET", "v1", "tasks"):
+                    return answers.tasks(list(self._tasks.values()), request.url.params, self._now())
                 case ("GET", "v1", "models"):
                     return answers.as_json(200, {"models": [answers.model(name) for name in sorted(self._models)]})
                 case ("GET", "v1", "models", name):
@@ -149,7 +143,26 @@ class MockServer:
                     models = [{"name": name, "state": "ready", "reason": None} for name in sorted(self._models)]
                     return answers.as_json(200, {"ready": True, "stopping": False, "store": None, "models": models})
                 case _:
-                    return answers.problem("unknown_route", f"nothing at {request.method} {request.url.path}")
+                    return self._nothing_at(request)
+
+    def _about(self, request: httpx.Request, task_id: str, what: list[str]) -> httpx.Response:
+        task = self._tasks.get(task_id)
+        if task is None:
+            return answers.problem("unknown_task", f"no task {task_id}")
+        match (request.method, *what):
+            case ("GET",):
+                return answers.as_json(200, task.shown(self._now()))
+            case ("GET", "events"):
+                return answers.events(task, self._now(), request.headers.get("last-event-id"))
+            case ("GET", "result"):
+                return answers.result(task, self._now())
+            case ("POST", "cancel"):
+                return answers.as_json(200, self._cancel(task))
+            case _:
+                return self._nothing_at(request)
+
+    def _nothing_at(self, request: httpx.Request) -> httpx.Response:
+        return answers.problem("unknown_route", f"nothing at {request.method} {request.url.path}")
 
     def _take(self, request: httpx.Request, name: str, what: str) -> httpx.Response:
         if self._refusals:

@@ -1,0 +1,133 @@
+//! `cresset tasks`: a line for each task, those accepted last first.
+
+use clap::Args;
+use cresset_task::State;
+use serde_json::value::RawValue;
+
+use crate::cli::{self, ServerArgs};
+use crate::client::{Client, Listed, TaskFilter};
+use crate::exit::{Exit, Trouble};
+use crate::out::{self, Table};
+
+/// Tasks fetched at once: as many as a page has at most.
+const PAGE: usize = 100;
+
+/// Lists tasks, those accepted last first.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    cresset tasks\n  \
+    cresset tasks --model digits --status FAILURE\n  \
+    cresset tasks --status PENDING --limit 1000 --json | jq -r .task_id")]
+pub(crate) struct TasksArgs {
+    /// Of this model only
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// In this state only: PENDING, STARTED, RETRY, SUCCESS, FAILURE or REVOKED
+    #[arg(long, value_name = "STATUS", ignore_case = true, value_parser = state)]
+    status: Option<State>,
+    /// Show at most N tasks
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// Print each task as the server's JSON document, one a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+fn state(text: &str) -> Result<State, cresset_task::state::BadState> {
+    text.to_ascii_uppercase().parse()
+}
+
+pub(crate) fn run(args: &TasksArgs) -> Result<Exit, Trouble> {
+    let client = args.server.client()?;
+    let filter = TaskFilter {
+        model: args.model.as_deref(),
+        state: args.status,
+    };
+    cli::block_on(async {
+        let tasks = fetch(&client, &filter, args.limit).await?;
+        if tasks.is_empty() {
+            out::note("no such tasks");
+        } else if args.json {
+            tasks.iter().try_for_each(|task| out::line(task.get()))?;
+        } else {
+            let read = tasks.iter().map(|task| serde_json::from_str(task.get()));
+            let read: Vec<Listed> = read.collect::<Result<_, _>>().map_err(|error| {
+                let words = format!("a task is not what a Cresset server sends: {error}");
+                Trouble::new(Exit::SOFTWARE, words)
+            })?;
+            out::raw(table(&read).as_bytes())?;
+        }
+        Ok(Exit::OK)
+    })
+}
+
+/// The newest tasks as the server writes them, `limit` at most, page by page.
+async fn fetch(
+    client: &Client,
+    filter: &TaskFilter<'_>,
+    limit: usize,
+) -> Result<Vec<Box<RawValue>>, Trouble> {
+    let mut tasks = Vec::new();
+    let mut after = None;
+    loop {
+        let room = limit.saturating_sub(tasks.len());
+        if room == 0 {
+            return Ok(tasks);
+        }
+        let page = client.tasks(filter, room.min(PAGE), after.as_deref()).await;
+        let page = page.map_err(|error| error.trouble())?;
+        tasks.extend(page.tasks);
+        after = page.next;
+        if after.is_none() {
+            return Ok(tasks);
+        }
+    }
+}
+
+fn table(tasks: &[Listed]) -> String {
+    let mut table = Table::new(&["ID", "STATUS", "MODEL", ">ATTEMPTS", "ACCEPTED", "ENDED"]);
+    for task in tasks {
+        table.row([
+            task.task_id.to_string(),
+            task.status.clone(),
+            task.model.clone(),
+            task.attempts.map_or_else(|| "-".to_owned(), |n| n.to_string()),
+            task.created_at.clone(),
+            task.finished_at.clone().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_a_line() {
+        let task = |rest: &str| -> Listed {
+            let text = format!(
+                r#"{{"task_id":"019a2c3e-7b1f-7cc0-8000-2f6f8e1b5a10","model":"digits","version":"1",
+                "created_at":"2026-11-23T10:00:00.000000Z","attempts":1,{rest}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        insta::assert_snapshot!(table(&[
+            task(r#""status":"STARTED","finished_at":null"#),
+            task(r#""status":"SUCCESS","finished_at":"2026-11-23T10:00:09.000000Z""#),
+        ]));
+    }
+
+    #[test]
+    fn a_state_is_read_in_either_case() {
+        assert_eq!(state("failure").unwrap(), State::Failure);
+        assert!(
+            state("done")
+                .unwrap_err()
+                .to_string()
+                .contains("PENDING, STARTED")
+        );
+    }
+}
