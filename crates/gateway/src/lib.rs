@@ -39,6 +39,7 @@ mod pages;
 mod path;
 mod payload_out;
 mod predict;
+mod prefer;
 mod problem;
 mod query;
 pub mod reference;

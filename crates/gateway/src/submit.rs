@@ -2,7 +2,7 @@
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use cresset_engine::{Client, Submission};
+use cresset_engine::{Accepted, Client, Submission};
 
 use crate::answer::{json, with_header};
 use crate::app::App;
@@ -10,9 +10,10 @@ use crate::idempotency::{self, IDEMPOTENCY_REPLAYED};
 use crate::json_out::ObjectOut;
 use crate::order::{self, Form, Order};
 use crate::path::ModelPath;
+use crate::prefer::{self, PREFERENCE_APPLIED};
 use crate::problem::Answer;
-use crate::schema;
 use crate::upload::Upload;
+use crate::{schema, tasks};
 
 /// About the size of the answer.
 const ANSWER_BYTES: usize = 256;
@@ -30,6 +31,9 @@ const ANSWER_BYTES: usize = 256;
 /// meanwhile or the server was restarted; `Idempotency-Replayed: true` says so. The same body is the same input (for an
 /// object model as it was written), priority and metadata; start, expiry and deadline stay those of the first. Each model has keys of its own, and a key is kept as long as
 /// its task.
+///
+/// With `Prefer: wait=N` (RFC 7240) the answer waits up to N seconds, at most as long as a `?wait=` may be, for the task's end:
+/// it is 200 with the whole task then, and 202 when the task is still on its way.
 ///
 /// A tensor model also takes its input as bytes: see "Tensors as bytes".
 #[utoipa::path(
@@ -52,7 +56,8 @@ const ANSWER_BYTES: usize = 256;
             Header,
             description = "A header: the caller's name for this submit, 1 to 255 visible ASCII characters, bare or in double quotes",
             example = "8e03978e-40d5-43dd-bc93-6894a57f9324"
-        )
+        ),
+        ("Prefer" = Option<String>, Header, description = "A header: how many seconds the caller would wait for the end", example = "wait=10")
     ),
     request_body(content(
         (schema::SubmitBody = "application/json"),
@@ -60,20 +65,34 @@ const ANSWER_BYTES: usize = 256;
         (schema::NpyFile = "application/x-npy"),
         (schema::SafetensorsFile = "application/x-safetensors")
     )),
-    responses((
-        status = 202,
-        description = "Accepted and stored",
-        body = schema::Accepted,
-        headers(
-            ("location" = String, description = "The path of the task"),
-            ("idempotency-replayed" = Option<String>, description = "`true` when this was accepted before, under the same `Idempotency-Key`")
+    responses(
+        (
+            status = 202,
+            description = "Accepted and stored",
+            body = schema::Accepted,
+            headers(
+                ("location" = String, description = "The path of the task"),
+                ("idempotency-replayed" = Option<String>, description = "`true` when this was accepted before, under the same `Idempotency-Key`"),
+                ("preference-applied" = Option<String>, description = "`wait=N` when the end was waited for")
+            )
+        ),
+        (
+            status = 200,
+            description = "With `Prefer: wait=N`: accepted and stored, and it has ended in that time, one way or another",
+            body = schema::Task,
+            headers(
+                ("location" = String, description = "The path of the task"),
+                ("idempotency-replayed" = Option<String>, description = "As with 202"),
+                ("preference-applied" = String, description = "`wait=N`")
+            )
         )
-    ))
+    )
 )]
 pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let upload = Upload::new(&app, &parts.headers, body);
     let idempotency_key = idempotency::key(&parts.headers)?;
+    let wait = prefer::wait(&parts.headers, app.options.max_wait);
     let config = app.engine.declaration(&name)?;
     let model = config.name.clone();
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Submit).await?;
@@ -93,13 +112,17 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
         })
         .await?;
 
-    let mut answer = ObjectOut::new(ANSWER_BYTES);
-    answer.plain("task_id", accepted.id);
-    answer.plain("model", &accepted.model);
-    answer.plain("status", accepted.state);
-    answer.plain("created_at", accepted.created_at);
-    answer.value("durable", &accepted.durable);
-    let mut response = json(StatusCode::ACCEPTED, answer.end());
+    let ended = match wait {
+        Some(wait) => tasks::ended(&app, accepted.id, wait).await,
+        None => None,
+    };
+    let mut response = match ended {
+        Some(view) => tasks::answer(&app, StatusCode::OK, view).await?,
+        None => json(StatusCode::ACCEPTED, write(&accepted)),
+    };
+    if let Some(wait) = wait {
+        response = with_header(response, PREFERENCE_APPLIED, prefer::waited(wait));
+    }
     if accepted.replayed {
         response = with_header(response, IDEMPOTENCY_REPLAYED, "true".into());
     }
@@ -108,4 +131,14 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
         header::LOCATION,
         format!("/v1/tasks/{}", accepted.id),
     ))
+}
+
+fn write(accepted: &Accepted) -> Vec<u8> {
+    let mut answer = ObjectOut::new(ANSWER_BYTES);
+    answer.plain("task_id", accepted.id);
+    answer.plain("model", &accepted.model);
+    answer.plain("status", accepted.state);
+    answer.plain("created_at", accepted.created_at);
+    answer.value("durable", &accepted.durable);
+    answer.end()
 }

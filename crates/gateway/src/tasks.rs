@@ -1,5 +1,7 @@
 //! `GET /v1/tasks/{id}` and its raw result.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use cresset_engine::TaskView;
@@ -100,7 +102,24 @@ async fn look(app: &App, id: TaskId, uri: &Uri) -> Result<TaskView, Problem> {
     }
 }
 
-async fn answer(app: &App, status: StatusCode, view: TaskView) -> Answer {
+/// A task that has been accepted a moment ago, if it ends in this time. What goes wrong here does not make it less accepted.
+pub(crate) async fn ended(app: &App, id: TaskId, wait: Duration) -> Option<TaskView> {
+    // As above.
+    let waited = tokio::select! {
+        biased;
+        view = app.engine.wait(id, wait) => view,
+        () = app.stop.cancelled() => return None,
+    };
+    match waited {
+        Ok(view) => view.record.state.is_terminal().then_some(view),
+        Err(error) => {
+            tracing::debug!(%error, "the end of a task that was just accepted cannot be waited for");
+            None
+        }
+    }
+}
+
+pub(crate) async fn answer(app: &App, status: StatusCode, view: TaskView) -> Answer {
     let tracebacks = app.options.show_tracebacks;
     let body = app
         .codec(task_json::weight(&view), move || {

@@ -77,3 +77,69 @@ async fn a_stopping_server_answers_waiting_callers_early() {
     assert!(caller.is_closed().await);
     house.close().await;
 }
+
+#[tokio::test]
+async fn a_submit_may_wait_for_the_end() {
+    let house = House::open().await.with_echo().await;
+    house.by_hand(fixture::object("slow"));
+    let mut caller = house.caller().await;
+    let json = ("content-type", "application/json");
+    let line = "POST /v1/models/echo/tasks";
+    let headers = [
+        json,
+        ("prefer", "respond-async, wait=20"),
+        ("idempotency-key", "k"),
+    ];
+    for replayed in [None, Some("true")] {
+        let done = caller.ask(line, &headers, r#"{"input":7}"#).await;
+        assert_eq!(
+            (done.status, done.header("preference-applied")),
+            (200, Some("wait=20"))
+        );
+        assert_eq!(done.header("idempotency-replayed"), replayed);
+        let task = done.json();
+        assert_eq!((&task["status"], &task["result"]), (&"SUCCESS".into(), &7.into()));
+        assert_eq!(house.get(done.header("location").unwrap()).await.json(), task);
+    }
+    let failed = caller
+        .ask(line, &headers[..2], r#"{"input":{"raise":"no"}}"#)
+        .await;
+    assert_eq!(
+        (failed.status, failed.json()["status"].as_str()),
+        (200, Some("FAILURE"))
+    );
+    for (prefer, applied) in [("wait=0", Some("wait=0")), ("wait=soon", None)] {
+        let slow = "POST /v1/models/slow/tasks";
+        let accepted = caller
+            .ask(slow, &[json, ("prefer", prefer)], r#"{"input":1}"#)
+            .await;
+        assert_eq!(
+            (accepted.status, accepted.header("preference-applied")),
+            (202, applied)
+        );
+        assert_eq!(accepted.json()["status"], "PENDING");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_stopping_server_answers_a_submit_that_waits_with_what_it_has_accepted() {
+    let house = House::open().await;
+    house.by_hand(fixture::object("slow"));
+    let mut caller = house.caller().await;
+    let body = r#"{"input":1}"#;
+    let post = format!(
+        "POST /v1/models/slow/tasks HTTP/1.1\r\nhost: x\r\nprefer: wait=200\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    caller.send(post).await;
+    crate::house::until(|| house.engine.model("slow").unwrap().depth.tasks == 1).await;
+    house.stop.cancel();
+    let accepted = caller.answer().await;
+    assert_eq!(
+        (accepted.status, accepted.json()["status"].as_str()),
+        (202, Some("PENDING"))
+    );
+    house.close().await;
+}
