@@ -49,7 +49,7 @@ pub(crate) enum Field<T: 'static> {
     Duration {
         min: Duration,
         max: Duration,
-        get: fn(&T) -> Duration,
+        get: fn(&T) -> Option<Duration>,
         set: fn(&mut T, Duration),
     },
     Bytes {
@@ -186,7 +186,7 @@ impl<T> Key<T> {
             Field::Bool { get, .. } => Scalar::Bool(get(from)),
             Field::Int { get, .. } => Scalar::Int(get(from)?),
             Field::Number { get, .. } => Scalar::Number(get(from)),
-            Field::Duration { get, .. } => Scalar::Text(show_duration(get(from))),
+            Field::Duration { get, .. } => Scalar::Text(show_duration(get(from)?)),
             Field::Bytes { get, .. } => Scalar::Text(show_size(get(from)?)),
             Field::Path { get, .. } => Scalar::Text(get(from)?.display().to_string()),
             Field::Text { get, .. } => Scalar::Text(get(from)?),

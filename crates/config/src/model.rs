@@ -181,6 +181,8 @@ impl Default for Instances {
 pub struct ModelLimits {
     /// One batch may run this long before its process is killed. Default 60 s.
     pub timeout: Duration,
+    /// The model's code is told when a batch has run this long, and may end in order. Shorter than `timeout`. Default off.
+    pub soft_timeout: Option<Duration>,
     /// Import, load and warm-up may take this long. Default 5 min.
     pub start_timeout: Duration,
     /// A synchronous prediction answers within this. Default 30 s.
@@ -204,6 +206,7 @@ impl Default for ModelLimits {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(60),
+            soft_timeout: None,
             start_timeout: Duration::from_secs(300),
             predict_timeout: Duration::from_secs(30),
             cancel_grace: Some(Duration::from_secs(30)),

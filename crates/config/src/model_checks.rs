@@ -10,7 +10,7 @@ use crate::model_keys::Draft;
 use crate::model_toml::{Folder, MODEL_TOML};
 use crate::model_values::{name_like, show_entry};
 use crate::report::Report;
-use crate::units::show_size;
+use crate::units::{show_duration, show_size};
 use crate::walk::Seen;
 
 const REQUIREMENTS: &str = "requirements.txt";
@@ -37,6 +37,25 @@ pub(crate) fn check_batch_bytes(draft: &Draft, seen: &Seen, report: &mut Report<
             ),
             None => report.add_missing("batching.max_batch_bytes", Refusal::new(message)),
         }
+    }
+}
+
+/// A process that is killed first is told nothing.
+pub(crate) fn check_soft_timeout(draft: &Draft, seen: &Seen, report: &mut Report<'_>) {
+    const KEY: &str = "limits.soft_timeout";
+    let hard = draft.limits.timeout;
+    if let (Some(soft), Some(sight)) = (draft.limits.soft_timeout, seen.get(KEY))
+        && soft >= hard
+        && seen.get("limits.timeout").is_none_or(|sight| sight.taken)
+    {
+        let refusal = Refusal::new(format!(
+            "must be shorter than `limits.timeout`, which is {}, is {}",
+            show_duration(hard),
+            show_duration(soft)
+        ));
+        let hint =
+            "leave the time between them for the model's code to end in order, or raise `limits.timeout`";
+        report.add(sight.span.clone(), KEY, refusal.hint(hint));
     }
 }
 

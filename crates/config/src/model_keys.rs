@@ -49,7 +49,7 @@ macro_rules! bytes {
 }
 macro_rules! duration {
     ($($field:ident).+, $min:expr, $max:expr) => {
-        Field::Duration { min: $min, max: $max, get: |m| m.$($field).+, set: |m, d| m.$($field).+ = d }
+        Field::Duration { min: $min, max: $max, get: |m| Some(m.$($field).+), set: |m, d| m.$($field).+ = d }
     };
 }
 macro_rules! flag {

@@ -93,6 +93,7 @@ fn every_key_reaches_its_field() {
         max_memory = "2GiB"
         [limits]
         timeout = "1.5s"
+        soft_timeout = "1s"
         start_timeout = "1h"
         predict_timeout = "250ms"
         cancel_grace = "1500ms"
@@ -160,10 +161,42 @@ fn every_key_reaches_its_field() {
         (limits.max_waiting_bytes, limits.cancel_grace),
         (Some(3 << 10), Some(Duration::from_millis(1500)))
     );
+    assert_eq!(limits.soft_timeout, Some(Duration::from_secs(1)));
     let requirements = Path::new("/srv/models/digits/requirements.txt");
     assert_eq!(model.environment.requirements.as_deref(), Some(requirements));
     assert_eq!(model.environment.python_version.as_deref(), Some("3.11"));
     assert_eq!(model.environment.variables["HF_HUB_OFFLINE"], "1");
+}
+
+#[test]
+fn a_soft_timeout_comes_before_the_hard_one() {
+    let soft = |limits: &str| read(&format!("[limits]\n{limits}")).map(|m| m.limits.soft_timeout);
+    assert_eq!(soft(""), Ok(None));
+    assert_eq!(
+        soft("soft_timeout = \"10ms\""),
+        Ok(Some(Duration::from_millis(10)))
+    );
+    for (limits, line) in [
+        ("soft_timeout = \"60s\"", 2),
+        ("soft_timeout = \"2m\"", 2),
+        ("timeout = \"5s\"\nsoft_timeout = \"5s\"", 3),
+    ] {
+        let mistakes = soft(limits).unwrap_err();
+        let said = lines(&mistakes);
+        assert_eq!(mistakes.len(), 1, "{said}");
+        assert!(said.contains(&format!("digits/model.toml:{line}:")), "{said}");
+        assert!(
+            said.contains("limits.soft_timeout: must be shorter than `limits.timeout`, which is "),
+            "{said}"
+        );
+    }
+    let said = lines(&soft("soft_timeout = \"1ms\"").unwrap_err());
+    assert!(said.contains("must be 10ms to 1d, is 1ms"), "{said}");
+    let said = lines(&soft("soft_timeout = \"70s\"\ntimeout = \"soon\"").unwrap_err());
+    assert!(
+        !said.contains("must be shorter"),
+        "what was refused is not compared with: {said}"
+    );
 }
 
 #[test]

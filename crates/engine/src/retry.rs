@@ -12,8 +12,9 @@ const JITTER: f64 = 0.2;
 /// `dice` is uniform in 0..1. The wait doubles: `delay * 2^retries`, at most `max_delay`, spread by [`JITTER`] either way; a
 /// model that names a time gets that time.
 pub(crate) fn wait(policy: &Retry, retries: u32, failure: &Failure, dice: f64) -> Option<Duration> {
-    // Only what the model raised: a wrong shape or a dead process is no better in a minute.
-    if failure.code != Code::ModelError || retries >= policy.max_retries {
+    // Only what was raised in the model: a wrong shape or a dead process is no better in a minute.
+    let was_raised = matches!(failure.code, Code::ModelError | Code::SoftTimeout);
+    if !was_raised || retries >= policy.max_retries {
         return None;
     }
     match failure.again {
@@ -101,6 +102,17 @@ mod tests {
             (at(0.0), at(1.0)),
             (Duration::from_millis(800), Duration::from_millis(1200))
         );
+    }
+
+    #[test]
+    fn a_soft_timeout_is_raised_in_the_model_and_may_be_listed() {
+        let late = Failure {
+            code: Code::SoftTimeout,
+            ..raised("SoftTimeout", Again::Policy)
+        };
+        assert!(wait(&policy(&["SoftTimeout"]), 0, &late, 0.5).is_some());
+        assert!(wait(&policy(&["*"]), 0, &late, 0.5).is_some());
+        assert_eq!(wait(&policy(&["TimeoutError"]), 0, &late, 0.5), None);
     }
 
     #[test]

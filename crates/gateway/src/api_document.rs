@@ -64,11 +64,12 @@ const BODY: [Code; 7] = [
 ];
 
 /// How a task fails.
-const FAILURES: [Code; 6] = [
+const FAILURES: [Code; 7] = [
     Code::ModelError,
     Code::BadOutput,
     Code::NonFiniteOutput,
     Code::InstanceDied,
+    Code::SoftTimeout,
     Code::TimeLimit,
     Code::Internal,
 ];

@@ -150,6 +150,9 @@ codes! {
     InstanceDied = "instance_died", 500, 1, "The task kills its model process",
         "The process running the task exited or was killed, each time it was tried.",
         "`message` says how it died; the server's log has its last lines.";
+    SoftTimeout = "soft_timeout", 504, 1, "The task ran past its soft time limit",
+        "The task ran for `limits.soft_timeout`, and the model's code, which was told so, ended without a result.",
+        "Make the model faster, have it give what it has by then (`except cresset.SoftTimeout`), or raise `limits.soft_timeout` in model.toml.";
     TimeLimit = "time_limit", 504, 1, "The task ran past its time limit",
         "The batch holding the task did not finish within `limits.timeout`, each time it was tried.",
         "Make the model faster, or raise `limits.timeout` in model.toml.";

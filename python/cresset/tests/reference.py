@@ -202,6 +202,7 @@ class Child:
         threads: int = 1,
         allow_pickle: bool = False,
         copy_inputs: bool = False,
+        soft_timeout_ms: int | None = None,
         protocol: int = 2,
     ) -> None:
         if inputs and slab is None:
@@ -220,6 +221,7 @@ class Child:
                 "max_batch_size": 8,
                 "allow_pickle": allow_pickle,
                 "copy_inputs": copy_inputs,
+                "soft_timeout_ms": soft_timeout_ms,
                 "a key of a later version": None,
             },
             "instance": {"id": 0, "device": device, "threads": threads},

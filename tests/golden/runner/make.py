@@ -99,14 +99,16 @@ def board(size):
 js("hello-tensor", "HELLO", "A tensor model with two slots; the memfds of slab and board travel with the first byte.", {
     "protocol": 2,
     "model": {"name": "digits", "version": "1", "dir": "/srv/models/digits", "entry": "model.py:Model", "kind": "tensor",
-              "inputs": [PIXELS], "outputs": [LOGITS], "max_batch_size": 32, "allow_pickle": False, "copy_inputs": False},
+              "inputs": [PIXELS], "outputs": [LOGITS], "max_batch_size": 32, "allow_pickle": False, "copy_inputs": False,
+              "soft_timeout_ms": None},
     "instance": {"id": 0, "device": "cpu", "threads": 1},
     "slab": SLAB,
     "board": board(32)})
 js("hello-object", "HELLO", "An object model: no inputs, no slab; the board's memfd comes alone. The entry names a file only.", {
     "protocol": 2,
     "model": {"name": "embed", "version": "2026-11", "dir": "/srv/modèles/embed", "entry": "model.py", "kind": "object",
-              "inputs": [], "outputs": [], "max_batch_size": 64, "allow_pickle": True, "copy_inputs": True},
+              "inputs": [], "outputs": [], "max_batch_size": 64, "allow_pickle": True, "copy_inputs": True,
+              "soft_timeout_ms": 45000},
     "instance": {"id": 3, "device": "cuda:1", "threads": 4},
     "slab": None,
     "board": board(64)})
@@ -171,6 +173,9 @@ js("error-last", "ERROR", "The device is lost, and the process exits.", {
 js("error-cancelled", "ERROR", "The model gave the batch up because items of it are cancelled.", {
     "stage": "predict", "type": "Cancelled", "message": "the work was cancelled", "traceback": None,
     "code": "model_error", "hint": None}, flags=CANCELLED, seq=13, slot=0, batch=2)
+js("error-soft-timeout", "ERROR", "The model's code was interrupted at the soft time limit.", {
+    "stage": "postprocess", "type": "SoftTimeout", "message": "the batch had not ended after 45 s, the soft time limit",
+    "traceback": None, "code": "soft_timeout", "hint": "make the model faster"}, seq=14, slot=1, batch=4)
 write("ping", "PING", "Are you there.", b"", None)
 write("pong", "PONG", "Yes; between batches.", b"", None)
 js("resize", "RESIZE", "A larger slab; carries the new memfd.", {"slab": {"size": 1064960, "slots": [

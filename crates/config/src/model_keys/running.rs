@@ -9,6 +9,8 @@ use crate::model_values::{CANCEL_GRACE_FORM, set_cancel_grace, set_path, show_ca
 
 /// A canary is for finding out, not for load.
 const CANARY_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// A busy interpreter lets the thread that watches the clock in every 5 ms.
+const SOFT_TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
 /// In the order of the template.
 pub(super) const KEYS: &[Key<Draft>] = &[
@@ -74,6 +76,22 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         "limits.timeout",
         duration!(limits.timeout, TIMEOUT_MIN, TIMEOUT_MAX),
         "One batch may run this long before its process is killed.",
+    ),
+    words(
+        key(
+            "limits.soft_timeout",
+            Field::Duration {
+                min: SOFT_TIMEOUT_MIN,
+                max: TIMEOUT_MAX,
+                get: |m| m.limits.soft_timeout,
+                set: |m, limit| m.limits.soft_timeout = Some(limit),
+            },
+            "When a batch has run this long, `cresset.SoftTimeout` is raised in the model's code, once; code that catches it has \
+             until `limits.timeout` to end in order, and may give a result. Uncaught, the batch is run again in parts, and an \
+             input that takes so long alone fails with `soft_timeout`. `retry.on` may name `SoftTimeout`.",
+        ),
+        "none",
+        r#""45s""#,
     ),
     key(
         "limits.start_timeout",

@@ -31,7 +31,7 @@ macro_rules! maybe_bytes {
 }
 macro_rules! duration {
     ($($field:ident).+, $min:expr, $max:expr) => {
-        Field::Duration { min: $min, max: $max, get: |c| c.$($field).+, set: |c, d| c.$($field).+ = d }
+        Field::Duration { min: $min, max: $max, get: |c| Some(c.$($field).+), set: |c, d| c.$($field).+ = d }
     };
 }
 macro_rules! path {

@@ -37,6 +37,7 @@ pub(crate) fn config() -> ModelConfig {
         instances: Instances::default(),
         limits: ModelLimits {
             timeout: LONG,
+            soft_timeout: None,
             start_timeout: LONG,
             predict_timeout: LONG,
             cancel_grace: Some(LONG),

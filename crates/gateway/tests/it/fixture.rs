@@ -27,6 +27,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
         instances: Instances::default(),
         limits: ModelLimits {
             timeout: Duration::from_secs(20),
+            soft_timeout: None,
             start_timeout: Duration::from_secs(20),
             predict_timeout: Duration::from_secs(20),
             cancel_grace: Some(Duration::from_secs(20)),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -80,6 +81,7 @@ pub(super) async fn start<'a>(
             max_batch_size: config.batching.max_batch_size,
             allow_pickle: config.allow_pickle,
             copy_inputs: config.copy_inputs,
+            soft_timeout_ms: config.limits.soft_timeout.map(whole_millis),
         },
         instance: InstanceInfo {
             id: place.id.0,
@@ -113,6 +115,11 @@ pub(super) async fn start<'a>(
         is_leaving: false,
         notes: 0,
     })
+}
+
+/// Rounded up: less than a millisecond is not no time.
+fn whole_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 impl Instance<'_> {

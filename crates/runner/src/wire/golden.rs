@@ -129,6 +129,7 @@ fn our_body(kind: Kind, body: &Value) -> Option<Vec<u8>> {
                     max_batch_size: number(&model["max_batch_size"]) as usize,
                     allow_pickle: model["allow_pickle"].as_bool()?,
                     copy_inputs: model["copy_inputs"].as_bool()?,
+                    soft_timeout_ms: model["soft_timeout_ms"].as_u64(),
                 },
                 instance: InstanceInfo {
                     id: number(&instance["id"]) as u32,

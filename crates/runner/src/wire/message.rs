@@ -34,6 +34,7 @@ pub(crate) struct ModelInfo<'a> {
     pub(crate) max_batch_size: usize,
     pub(crate) allow_pickle: bool,
     pub(crate) copy_inputs: bool,
+    pub(crate) soft_timeout_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -140,6 +141,7 @@ enum FailureCode {
     ModelError,
     BadOutput,
     NonFiniteOutput,
+    SoftTimeout,
 }
 
 impl WireFailure {
@@ -154,6 +156,7 @@ impl WireFailure {
                 FailureCode::ModelError => Code::ModelError,
                 FailureCode::BadOutput => Code::BadOutput,
                 FailureCode::NonFiniteOutput => Code::NonFiniteOutput,
+                FailureCode::SoftTimeout => Code::SoftTimeout,
             },
             type_: cut_middle(self.type_, TYPE_MAX),
             message,

@@ -92,6 +92,38 @@ async fn a_python_model_answers_fails_raises_and_dies_item_by_item() {
 }
 
 #[tokio::test]
+async fn a_python_model_is_interrupted_at_its_soft_limit_and_goes_on() {
+    const SLOW: &str = r#"
+import time
+
+def predict(batch):
+    time.sleep(batch[0])
+    return batch
+"#;
+    let mut it = Fixture::with_sdk(package(), |dir| {
+        let mut config = shout(dir, SLOW);
+        config.limits.soft_timeout = Some(Duration::from_millis(100));
+        config
+    });
+    it.up().await;
+    let pid = it.pool.status().instances[0].pid;
+    for _ in 0..2 {
+        it.order("600");
+        let (_, end, _) = it.ended().await;
+        let JobEnd::Raised(failure) = end else {
+            panic!("{end:?}")
+        };
+        assert_eq!(
+            (failure.code, failure.stage, failure.type_.as_str()),
+            (Code::SoftTimeout, Some(Stage::Predict), "SoftTimeout")
+        );
+        assert_eq!(it.answer("0").await, "0");
+    }
+    assert_eq!(it.pool.status().instances[0].pid, pid, "it is the same process");
+    it.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
 async fn a_python_model_that_cannot_be_imported_says_why() {
     let mut it = Fixture::with_sdk(package(), |dir| shout(dir, "import surely_not_installed\n"));
     let DownReason::Start(failure) = it.down().await else {

@@ -43,6 +43,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
         instances: Instances::default(),
         limits: ModelLimits {
             timeout: PATIENCE,
+            soft_timeout: None,
             start_timeout: PATIENCE,
             predict_timeout: PATIENCE,
             cancel_grace: Some(PATIENCE),

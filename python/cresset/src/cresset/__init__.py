@@ -31,7 +31,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 from cresset._again import Reject, Retry
-from cresset._current import Cancelled, Context, current
+from cresset._current import Cancelled, Context, SoftTimeout, current
 from cresset._model import Model
 from cresset._specs import TensorSpec
 from cresset._version import __version__
@@ -114,6 +114,7 @@ __all__ = [
     "Retry",
     "ServerError",
     "ShuttingDown",
+    "SoftTimeout",
     "StoreUnavailable",
     "TaskError",
     "TaskFailed",
@@ -133,7 +134,9 @@ __all__ = [
     "current",
 ]
 
-_EAGER: Final = frozenset(("Cancelled", "Context", "Model", "Reject", "Retry", "TensorSpec", "__version__", "current"))
+_EAGER: Final = frozenset(
+    ("Cancelled", "Context", "Model", "Reject", "Retry", "SoftTimeout", "TensorSpec", "__version__", "current")
+)
 _CLIENT: Final = frozenset(("AsyncClient", "AsyncTaskHandle", "Client", "Retries", "TaskHandle"))
 _RECORDS: Final = frozenset(
     (

@@ -1,6 +1,11 @@
-"""What a model may ask while it runs a batch: does anybody still want the result? Nothing but the standard library."""
+"""What a model may ask while it runs a batch: does anybody still want the result, is its time over?
+
+Nothing but the standard library.
+"""
 
 from __future__ import annotations
+
+import time
 
 
 class Cancelled(BaseException):  # not an Exception: `except Exception` around a step of the work must not eat it
@@ -20,14 +25,50 @@ class Cancelled(BaseException):  # not an Exception: `except Exception` around a
         super().__init__(message)
 
 
+class SoftTimeout(BaseException):  # as Cancelled
+    """Raised in `preprocess`, `predict` or `postprocess` when a batch has run for `limits.soft_timeout` (model.toml).
+
+    Once for each batch, in the main thread, between two steps of Python: a call into C, such as a forward pass, returns
+    first. Whoever catches it has until `limits.timeout` to end in order, and may give a result, which counts:
+
+    ```python
+    def predict(self, batch):
+        found = [None] * len(batch)
+        try:
+            for step in range(1000):
+                found = self.improve(found, batch)
+        except cresset.SoftTimeout:
+            pass  # what there is by now
+        return found
+    ```
+
+    Uncaught, the batch is run again in parts, and an item that is alone in running out of time fails with
+    `soft_timeout`. `cresset.current().raise_if_timed_out()` raises it where a thread of the model's own asks.
+
+    Args:
+        message: for the log; nobody else reads it.
+    """
+
+    hint = "raise it only when the time is over, as cresset.current().raise_if_timed_out() does"
+
+    def __init__(self, message: str = "the batch has run past its soft time limit") -> None:
+        super().__init__(message)
+
+
 class Marks:
-    """For each item of a batch, whether it is cancelled. Made by the runner; models see it through `Context`."""
+    """Of a batch: which of its items are cancelled, and when its time is over.
 
-    __slots__ = ("flags",)
+    Made by the runner; models see it through `Context`.
+    """
 
-    def __init__(self, flags: memoryview | bytes) -> None:
+    __slots__ = ("_is_late", "flags", "until")
+
+    def __init__(self, flags: memoryview | bytes, until: float | None = None) -> None:
         self.flags = flags
         """A byte for each item; not 0 when it is cancelled. The server sets it while we look."""
+        self.until = until
+        """When the soft time limit is over, by the monotonic clock, if there is one."""
+        self._is_late: bool | None = None
 
     def any(self) -> bool:
         """Tell whether an item is cancelled."""
@@ -37,8 +78,15 @@ class Marks:
         """Tell whether every item is cancelled."""
         return 0 not in self.flags
 
+    def timed_out(self) -> bool:
+        """Tell whether the soft time limit is over."""
+        if self._is_late is not None:
+            return self._is_late
+        return self.until is not None and time.monotonic() >= self.until
+
     def close(self) -> None:
-        """Keep what is known: the memory is another batch's from now on."""
+        """Keep what is known: the memory is another batch's from now on, and so is the time."""
+        self._is_late = self.timed_out()
         self.flags = bytes(self.flags)
 
 
@@ -85,6 +133,20 @@ class Context:
         """
         if self.cancelled:
             raise Cancelled
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the batch has run for `limits.soft_timeout` (model.toml); never without one."""
+        return self._marks.timed_out()
+
+    def raise_if_timed_out(self) -> None:
+        """Stop here if the batch has run for `limits.soft_timeout`.
+
+        Raises:
+            SoftTimeout: `timed_out` is true.
+        """
+        if self.timed_out:
+            raise SoftTimeout
 
 
 _context: Context | None = None

@@ -46,7 +46,8 @@ class Model:
 
     What a method prints or logs goes to the server's log. What it raises becomes the failure of the tasks in hand, and
     the instance goes on. Work that takes long may ask `cresset.current().cancelled` now and then whether anybody still
-    wants its result.
+    wants its result. When a batch runs longer than `limits.soft_timeout` (model.toml), `cresset.SoftTimeout` is raised
+    in it.
     """
 
     name: str

@@ -276,6 +276,7 @@ _BY_CODE: Final[dict[str, type[ApiError]]] = {
     "bad_output": PredictFailed,
     "non_finite_output": PredictFailed,
     "instance_died": PredictFailed,
+    "soft_timeout": PredictFailed,
     "time_limit": PredictFailed,
     "internal": ServerError,
 }

@@ -20,6 +20,7 @@ from cresset.runner._device import Carrier, CudaCarrier, carrier
 from cresset.runner._discover import Served
 from cresset.runner._failure import is_device_lost
 from cresset.runner._hello import read_hello, read_resize
+from cresset.runner._soft import SoftLimit
 from cresset.runner._tensors import TensorRunner
 from reference import Slab, tensor_spec
 
@@ -167,7 +168,7 @@ class House:
             return predict(batch)
 
         hello = read_hello(json.dumps(message).encode())
-        self.runner = TensorRunner(hello, os.dup(self.slab.fd), Served(watched), self.notes.append)
+        self.runner = TensorRunner(hello, os.dup(self.slab.fd), Served(watched), SoftLimit(None), self.notes.append)
 
     def run(self, slot: int, *values: float) -> list[float]:
         """Run one item; gives what lies in the slab afterwards, as the server would read it."""

@@ -115,6 +115,8 @@ def test_we_read_exactly_this(frame: dict[str, Any]):
             model["allow_pickle"],
             model["copy_inputs"],
         )
+        soft_ms = model["soft_timeout_ms"]
+        assert value.soft_timeout == (None if soft_ms is None else soft_ms / 1000)
         board = body["json"]["board"]
         assert value.board.size == board["size"]
         assert [vars(slot) for slot in value.board.slots] == board["slots"]

@@ -13,6 +13,7 @@ from cresset.runner import _wire as wire
 from cresset.runner._discover import Served
 from cresset.runner._failure import OutputError
 from cresset.runner._hello import read_hello
+from cresset.runner._soft import SoftLimit
 from cresset.runner._tensors import TensorRunner
 from reference import DTYPES, Slab, Tensor, tensor_spec
 
@@ -212,7 +213,7 @@ def in_process(predict: Callable[[Any], Any], outputs: list[dict[str, Any]]) -> 
         "board": {"size": 128, "slots": [{"offset": 0, "len": 64}, {"offset": 64, "len": 64}]},
     }
     hello = read_hello(json.dumps(message).encode())
-    runner = TensorRunner(hello, os.dup(slab.fd), Served(predict), lambda _: None)
+    runner = TensorRunner(hello, os.dup(slab.fd), Served(predict), SoftLimit(None), lambda _: None)
 
     def run(tensor: Tensor) -> Any:
         raw = tensor.raw()

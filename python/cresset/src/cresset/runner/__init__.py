@@ -18,6 +18,7 @@ Map:
 | `_torch` | what is done with torch beside batches |
 | `_slab`, `_device`, `_tensors`, `_outputs` | batches of tensor models |
 | `_board` | which items are cancelled, while they run |
+| `_soft` | code that runs past its soft time limit |
 | `_objects`, `_items`, `_jsonable` | batches of object models, and JSON results |
 | `_failure` | what goes wrong, in words |
 """

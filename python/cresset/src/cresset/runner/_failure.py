@@ -13,10 +13,10 @@ import traceback
 from typing import Any, Final, Literal
 
 from cresset._again import Reject, Retry
-from cresset._current import Cancelled
+from cresset._current import Cancelled, SoftTimeout
 
 Stage = Literal["import", "load", "warmup", "preprocess", "predict", "postprocess", "output"]
-Code = Literal["model_error", "bad_output", "non_finite_output"]
+Code = Literal["model_error", "bad_output", "non_finite_output", "soft_timeout"]
 
 _MAX_TYPE_LEN: Final = 256
 _MAX_MESSAGE_LEN: Final = 8 * 1024
@@ -115,6 +115,8 @@ def message_of(error: BaseException) -> str:
         return f"{os.path.basename(error.filename)}, line {error.lineno}: {error.msg}"
     if isinstance(error, Cancelled):
         return "the model raised cresset.Cancelled, and nothing that it was running had been cancelled"
+    if isinstance(error, SoftTimeout):
+        return "the model raised cresset.SoftTimeout, and its time was not over"
     if isinstance(error, SystemExit):
         return f"the model called exit({'' if error.code is None else repr(error.code)})"
     try:

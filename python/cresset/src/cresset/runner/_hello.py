@@ -58,6 +58,7 @@ class Hello:
     max_batch_size: int
     allow_pickle: bool
     copy_inputs: bool
+    soft_timeout: float | None
     instance: int
     device: str
     threads: int
@@ -91,6 +92,7 @@ def read_hello(body: bytes | memoryview) -> Hello:
             max_batch_size=int(model["max_batch_size"]),
             allow_pickle=bool(model["allow_pickle"]),
             copy_inputs=bool(model["copy_inputs"]),
+            soft_timeout=_seconds(model.get("soft_timeout_ms")),
             instance=int(instance["id"]),
             device=str(instance["device"]),
             threads=max(1, int(instance["threads"])),
@@ -120,6 +122,14 @@ def _spec(spec: dict[str, Any]) -> TensorSpec:
     if spec["dtype"] not in wire.DTYPE_NAMES:
         raise ValueError(f"unknown dtype {spec['dtype']!r}")
     return TensorSpec(str(spec["name"]), str(spec["dtype"]), tuple(int(dim) for dim in spec["shape"]))
+
+
+def _seconds(ms: Any) -> float | None:
+    if ms is None:
+        return None
+    if not isinstance(ms, int) or ms <= 0:
+        raise ValueError(f"soft_timeout_ms is {ms!r}, not a number of milliseconds")
+    return ms / 1000
 
 
 def _board(board: dict[str, Any]) -> BoardLayout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cresset._current import Cancelled, Context, enter
+from cresset._current import Cancelled, Context, SoftTimeout, enter
 from cresset.runner import _failure, _wire as wire
 from cresset.runner._jsonable import to_json
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cresset._current import Marks
+    from cresset.runner._soft import SoftLimit
 
 
 @dataclass
@@ -29,29 +30,46 @@ class ItemEnd:
         return self.failure is None and not self.is_skipped
 
 
-def attempt(stage: _failure.Stage, function: Callable[[Any], Any], argument: Any, marks: Marks, index: int) -> ItemEnd:
-    """Call the author's per-item function for an item that is not cancelled; what it raises is the item's failure."""
+def attempt(  # noqa: PLR0917  # an item's whole surroundings
+    soft: SoftLimit,
+    stage: _failure.Stage,
+    function: Callable[[Any], Any],
+    argument: Any,
+    marks: Marks,
+    index: int,
+) -> ItemEnd:
+    """Call the author's per-item function for an item that is not cancelled; what it raises is the item's failure.
+
+    Raises:
+        SoftTimeout: the batch's time is over. Which item took it is not known: the one at hand may only be the last.
+    """
     if marks.flags[index]:
         return ItemEnd(is_skipped=True)
     enter(Context(marks, (index,)))
     try:
-        return ItemEnd(value=function(argument))
-    except BaseException as error:  # noqa: BLE001  # exit() in the author's code must not stop the others' items
+        return ItemEnd(value=soft.call(stage, function, argument))
+    except BaseException as error:  # exit() in the author's code must not stop the others' items
         if isinstance(error, Cancelled) and marks.flags[index]:
             return ItemEnd(is_skipped=True)
+        if isinstance(error, SoftTimeout) and marks.timed_out():
+            raise
         return ItemEnd(failure=_failure.of_exception(stage, error))
 
 
 def finish_items(
-    ends: list[ItemEnd], postprocess: Callable[[Any], Any] | None, marks: Marks
+    soft: SoftLimit, ends: list[ItemEnd], postprocess: Callable[[Any], Any] | None, marks: Marks
 ) -> list[tuple[int, bytes]]:
-    """Postprocess and encode every item that has not failed; gives (status, JSON text) pairs in order."""
+    """Postprocess and encode every item that has not failed; gives (status, JSON text) pairs in order.
+
+    Raises:
+        SoftTimeout: as `attempt`.
+    """
     finished: list[tuple[int, bytes]] = []
     for index, end in enumerate(ends):
         if end.failure is None and marks.flags[index]:
             end.is_skipped = True
         if end.is_good and postprocess is not None:
-            end = attempt("postprocess", postprocess, end.value, marks, index)  # noqa: PLW2901  # one item's way, step by step
+            end = attempt(soft, "postprocess", postprocess, end.value, marks, index)  # noqa: PLW2901  # one item's way, step by step
         if end.is_skipped:
             finished.append((wire.STATUS_SKIPPED, b""))
             continue

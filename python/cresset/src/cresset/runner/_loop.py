@@ -16,11 +16,12 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from cresset._current import Cancelled, enter
+from cresset._current import Cancelled, SoftTimeout, enter
 from cresset.runner import _failure, _process, _start, _torch, _wire as wire
 from cresset.runner._board import Board
 from cresset.runner._hello import Hello, read_hello, read_resize
 from cresset.runner._objects import ObjectRunner
+from cresset.runner._soft import SoftLimit
 from cresset.runner._tensors import TensorRunner
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Instance:
         self._tensors: TensorRunner | None = None
         self._objects: ObjectRunner | None = None
         self._board: Board | None = None
+        self._soft = SoftLimit(None)
         self._modes = ExitStack()
         self._in_inference_mode = False
 
@@ -76,10 +78,12 @@ class Instance:
         start = _start.Start(hello)
         try:
             served = start.run()
+            self._soft = SoftLimit(hello.soft_timeout)
             if fd is not None:
-                self._tensors = TensorRunner(hello, fd, served, self._note)
+                self._tensors = TensorRunner(hello, fd, served, self._soft, self._note)
             else:
-                self._objects = ObjectRunner(served.predict, served.preprocess, served.postprocess)
+                self._objects = ObjectRunner(served, self._soft)
+            self._soft.watch()
         except (_process.Stopping, wire.ProtocolError):
             raise
         except BaseException as error:  # noqa: BLE001  # SystemExit in the author's module is a failure of the model
@@ -131,6 +135,7 @@ class Instance:
             self._in_inference_mode = True
         assert self._board is not None  # made before READY
         marks = self._board.marks(header)
+        marks.until = self._soft.begin()
         lost = False
         try:
             head, parts = self._run(header, frame.body, marks)
@@ -140,6 +145,8 @@ class Instance:
             lost = _failure.is_device_lost(error)
             failure = _failure.of_exception("predict", error)
             flags = wire.FLAG_LAST if lost else 0
+            if isinstance(error, SoftTimeout) and marks.timed_out():
+                failure |= self._soft.failure()
             if isinstance(error, Cancelled) and marks.any():
                 failure |= {"message": "the work was cancelled", "hint": None}
                 flags |= wire.FLAG_CANCELLED
@@ -151,6 +158,7 @@ class Instance:
             if _failure.is_out_of_memory(error):
                 _free_device_memory()
         finally:
+            self._soft.end()
             enter(None)
             marks.close()
         self._channel.send(head, *parts)

@@ -16,23 +16,17 @@ from cresset.runner._failure import OutputError, failure, message_of, type_name
 from cresset.runner._items import ItemEnd, attempt, finish_items
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cresset._current import Marks
+    from cresset.runner._discover import Served
+    from cresset.runner._soft import SoftLimit
 
 
 class ObjectRunner:
     """Answers RUN_OBJECTS. One per process; main thread only."""
 
-    def __init__(
-        self,
-        predict: Callable[[Any], Any],
-        preprocess: Callable[[Any], Any] | None,
-        postprocess: Callable[[Any], Any] | None,
-    ) -> None:
-        self._predict = predict
-        self._preprocess = preprocess
-        self._postprocess = postprocess
+    def __init__(self, served: Served, soft: SoftLimit) -> None:
+        self._served = served
+        self._soft = soft
 
     def run(self, header: wire.Header, body: memoryview, marks: Marks) -> tuple[bytes, tuple[bytes, ...]]:
         """Run one batch; gives the answer's header and the parts of its body.
@@ -40,6 +34,7 @@ class ObjectRunner:
         Raises:
             ProtocolError: the body is not an item list.
             OutputError: `predict` did not give one output for each item.
+            SoftTimeout: the batch's time is over, whichever of the author's code ran.
             BaseException: whatever `predict` raises.
         """
         texts = wire.unpack_items(body, header.batch)
@@ -50,9 +45,10 @@ class ObjectRunner:
         if good:
             batch = [ends[index].value for index in good]
             enter(Context(marks, None if len(good) == len(ends) else tuple(good)))
-            for index, output in zip(good, _outputs(self._predict(batch), len(good)), strict=True):
+            outputs = _outputs(self._soft.call("predict", self._served.predict, batch), len(good))
+            for index, output in zip(good, outputs, strict=True):
                 ends[index].value = output
-        finished = wire.pack_statuses(finish_items(ends, self._postprocess, marks))
+        finished = wire.pack_statuses(finish_items(self._soft, ends, self._served.postprocess, marks))
         if len(finished) > wire.MAX_BODY_LEN:
             raise OutputError(
                 f"the results of this batch take {len(finished)} bytes of JSON, at most {wire.MAX_BODY_LEN} can be sent"
@@ -68,9 +64,9 @@ class ObjectRunner:
         except (ValueError, RecursionError) as error:  # JSON, but more of it than Python takes: digits, nesting
             message = f"the payload cannot be decoded: {message_of(error)}"
             return ItemEnd(failure=failure("preprocess", type_name(error), message))
-        if self._preprocess is None:
+        if self._served.preprocess is None:
             return ItemEnd(value=payload)
-        return attempt("preprocess", self._preprocess, payload, marks, index)
+        return attempt(self._soft, "preprocess", self._served.preprocess, payload, marks, index)
 
 
 def _outputs(result: Any, count: int) -> list[Any]:

@@ -22,15 +22,17 @@ if TYPE_CHECKING:
     from cresset._current import Marks
     from cresset.runner._discover import Served
     from cresset.runner._hello import Hello, Layout
+    from cresset.runner._soft import SoftLimit
 
 
 class TensorRunner:
     """Answers RUN. One per process; main thread only."""
 
-    def __init__(self, hello: Hello, fd: int, served: Served, note: Callable[[str], None]) -> None:
+    def __init__(self, hello: Hello, fd: int, served: Served, soft: SoftLimit, note: Callable[[str], None]) -> None:
         assert hello.layout is not None  # read_hello gives every tensor model one
         self._torch = import_torch()
         self._predict = served.predict
+        self._soft = soft
         self._postprocess = served.postprocess
         self._note = note
         self._slab = Slab(self._torch, hello.layout, fd)
@@ -61,6 +63,7 @@ class TensorRunner:
             ProtocolError: the RUN does not fit the slab or the model.
             OutputError: what the model gave cannot be answered with.
             Cancelled: every item is cancelled, before any of it was begun; or the model raised it.
+            SoftTimeout: the batch's time is over, whichever of the author's code ran.
             BaseException: whatever the model raises.
         """
         inputs = self._slab.inputs(header, body)
@@ -88,12 +91,12 @@ class TensorRunner:
         self, header: wire.Header, tensors: tuple[Any, ...], marks: Marks
     ) -> tuple[bytes, tuple[bytes | bytearray, ...]]:
         """Run `predict` and make the answer."""
-        named = self._reader.named(self._predict(self._batch(tensors)), header.batch)
+        named = self._reader.named(self._soft.call("predict", self._predict, self._batch(tensors)), header.batch)
         if self._postprocess is None:
             return self._answer(header, named)
         items = self._items(named, header.batch)
         del named
-        ends = finish_items([ItemEnd(value=item) for item in items], self._postprocess, marks)
+        ends = finish_items(self._soft, [ItemEnd(value=item) for item in items], self._postprocess, marks)
         body = wire.pack_statuses(ends)
         head = wire.pack_header(wire.DONE_OBJECTS, len(body), seq=header.seq, slot=header.slot, batch=header.batch)
         return head, (body,)

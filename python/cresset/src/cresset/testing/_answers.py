@@ -45,6 +45,7 @@ STATUS_OF_CODE: Final = {
     "bad_output": 500,
     "non_finite_output": 500,
     "instance_died": 500,
+    "soft_timeout": 504,
     "time_limit": 504,
     "revoked": 409,
 }
