@@ -162,6 +162,8 @@ pub struct Instances {
     pub max_tasks: Option<u64>,
     /// Resident bytes at which a process is replaced. Default not bounded.
     pub max_memory: Option<u64>,
+    /// All processes are stopped when there was no work for so long, and started when there is some. Default never.
+    pub idle_unload: Option<Duration>,
 }
 
 impl Default for Instances {
@@ -172,6 +174,7 @@ impl Default for Instances {
             threads: None,
             max_tasks: None,
             max_memory: None,
+            idle_unload: None,
         }
     }
 }

@@ -91,6 +91,7 @@ fn every_key_reaches_its_field() {
         threads = 3
         max_tasks = 100000
         max_memory = "2GiB"
+        idle_unload = "1.5h"
         [limits]
         timeout = "1.5s"
         soft_timeout = "1s"
@@ -144,6 +145,7 @@ fn every_key_reaches_its_field() {
         (model.instances.max_tasks, model.instances.max_memory),
         (Some(100_000), Some(2 << 30))
     );
+    assert_eq!(model.instances.idle_unload, Some(Duration::from_secs(5400)));
     let limits = &model.limits;
     assert_eq!(
         (limits.timeout, limits.start_timeout),

@@ -2,7 +2,7 @@
 //! up and answer nothing right are found by it: a device that computes nonsense, a model whose files have gone.
 //!
 //! It goes the way of any prediction, in the same batches. It says nothing of load: a model that is too busy to take it is
-//! neither well nor ill.
+//! neither well nor ill. Nor is it work: a model that has nothing else is unloaded in its time, and is not loaded for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,13 +61,17 @@ async fn run(engine: Engine, served: Arc<Served>, input: Payload) {
         }
         pause = served.config.health.interval;
         // The answer comes within the model's own limit for predictions, or is given up then.
-        let answer = engine
-            .predict(&served.config.name, input.clone(), None, None)
-            .await;
+        let answer = try_once(&engine, &served, input.clone()).await;
         if let Some(found) = judge(answer.err()) {
             tell(&served, found);
         }
     }
+}
+
+async fn try_once(engine: &Engine, served: &Served, input: Payload) -> Result<(), EngineError> {
+    served.check_available()?;
+    let place = engine.seat(served, input.weight(), None)?;
+    engine.answer(served, input, None, place, true).await.map(drop)
 }
 
 /// What an end of the prediction says of the model: that it is well (`Some(None)`), what is wrong, or nothing.
@@ -83,6 +87,13 @@ fn judge(error: Option<EngineError>) -> Option<Option<String>> {
         }
         // Full, stopping, down: others say so.
         Some(_) => None,
+    }
+}
+
+impl Served {
+    /// The process that the canary spoke of is gone.
+    pub(crate) fn forget_canary(&self) {
+        self.canary.0.store(None);
     }
 }
 

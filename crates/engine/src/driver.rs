@@ -13,6 +13,7 @@ use cresset_task::{BatchId, InstanceId, Payload, TaskId, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use self::idle::Idle;
 use self::leasing::{LeaseFuture, poll_lease};
 use crate::admission::{BusyClock, Done};
 use crate::alarm::Alarm;
@@ -24,6 +25,7 @@ use crate::shared::Shared;
 use crate::verdict::judge;
 
 mod ends;
+mod idle;
 mod leasing;
 mod unwanted;
 
@@ -55,6 +57,7 @@ pub(crate) struct Driver {
     /// Cancelled tasks that are, or were a moment ago, in our hands.
     revoked: HashSet<TaskId>,
     busy: BusyClock,
+    idle: Idle,
     draining: bool,
     abandoned: bool,
 }
@@ -77,6 +80,7 @@ impl Driver {
             records: JoinSet::new(),
             revoked: HashSet::new(),
             busy: BusyClock::default(),
+            idle: Idle::default(),
             draining: false,
             abandoned: false,
         }
@@ -104,7 +108,8 @@ impl Driver {
             let retry_lease = self.lease_retry_at();
             let delayed = self.look_at_delayed_at();
             let deadline = self.batcher.next_deadline();
-            let next = [until, retry_lease, sweep, delayed, deadline];
+            let idle = self.load_or_unload();
+            let next = [until, retry_lease, sweep, delayed, deadline, idle];
             alarm.set(next.into_iter().flatten().min().map(|at| shared.instant(at)));
             if self.draining && self.is_done() {
                 return;
@@ -131,9 +136,8 @@ impl Driver {
                 leased = poll_lease(&mut self.lease) => self.on_leased(leased),
                 () = served.hung_up.notified() => self.hung_up = true,
                 _ = inbox.recv_many(&mut intake, INTAKE_MAX) => {
-                    let now = shared.now();
                     for item in intake.drain(..).filter(Item::is_wanted) {
-                        self.batcher.push(self.measure.entry(item, &served.config.inputs, now));
+                        self.admit(item);
                     }
                     self.put_down();
                 }
@@ -214,6 +218,7 @@ impl Driver {
         match event {
             PoolEvent::Up { instance, slots } => {
                 self.seats.up(instance, slots);
+                self.note_work();
                 self.served.refresh();
             }
             PoolEvent::Ended {
@@ -224,8 +229,10 @@ impl Driver {
             } => self.on_ended(instance, batch, end, timing),
             PoolEvent::Down { instance, reason } => {
                 self.seats.down(instance);
-                if reason != DownReason::Stopped {
-                    self.served.metrics.went_down(&reason);
+                match reason {
+                    DownReason::Stopped => {}
+                    DownReason::Unloaded => self.served.metrics.unloaded(),
+                    _ => self.served.metrics.went_down(&reason),
                 }
                 if self.served.refresh() {
                     self.refuse_callers();
@@ -258,6 +265,9 @@ impl Driver {
             return;
         };
         debug_assert_eq!(flight.instance, instance);
+        if flight.entries.iter().any(|entry| entry.item.is_work()) {
+            self.note_work();
+        }
         self.served.progress.moved();
         self.served
             .running

@@ -6,13 +6,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use cresset_config::{Admission, ModelConfig};
 use cresset_queue::{Backend, Lookup, TaskPage, TaskQuery};
-use cresset_runner::{Executor, PoolEvent};
+use cresset_runner::{Executor, PoolEvent, PoolState};
 use cresset_task::{ModelName, Payload, State, TaskId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::{Admissions, Client};
+use crate::admission::{Admissions, Client, Place};
 use crate::api::{EngineError, ModelView, Prediction, TaskView};
 use crate::driver::Driver;
 use crate::expiry;
@@ -115,16 +115,28 @@ impl Engine {
         limit: Option<Duration>,
         client: Option<Client>,
     ) -> Result<Prediction, EngineError> {
-        let shared = &self.inner.shared;
         let served = self.open(model.as_str())?;
         served.check_available()?;
         check_fit(&input, &served.config).map_err(|why| invalid(&why))?;
         let place = self.seat(&served, input.weight(), client)?;
+        self.answer(&served, input, limit, place, false).await
+    }
+
+    /// The answer to a prediction that has its place.
+    pub(crate) async fn answer(
+        &self,
+        served: &Served,
+        input: Payload,
+        limit: Option<Duration>,
+        place: Place,
+        is_canary: bool,
+    ) -> Result<Prediction, EngineError> {
+        let shared = &self.inner.shared;
         let longest = served.config.limits.predict_timeout;
         let limit = limit.map_or(longest, |l| l.min(longest));
         let since = shared.now();
         // Before the channel: it is dropped after it, and so tells of a receiver that has gone.
-        let hang_up = HangUp(Some(&served));
+        let hang_up = HangUp(Some(served));
         let (reply, answer) = oneshot::channel();
         let item = Item::new(
             input,
@@ -132,6 +144,7 @@ impl Engine {
                 reply,
                 place,
                 since,
+                is_canary,
                 limit,
                 deadline: since.saturating_add(limit),
             },
@@ -238,7 +251,12 @@ impl Engine {
                 .metrics
                 .queue_bytes
                 .set(i64::try_from(depth.bytes).unwrap_or(i64::MAX));
-            served.metrics.ready.set(i64::from(served.health().ready));
+            let health = served.health();
+            served.metrics.ready.set(i64::from(health.ready));
+            served
+                .metrics
+                .loaded
+                .set(i64::from(health.state != PoolState::Unloaded));
             served
                 .metrics
                 .running

@@ -29,10 +29,11 @@ impl Engine {
 /// The whole, from its parts.
 fn state_of(stopping: bool, store_refuses: bool, models: &[ModelHealth]) -> ServerState {
     let all = |state: PoolState| models.iter().all(|model| model.state == state);
-    let serves = |model: &ModelHealth| matches!(model.state, PoolState::Ready | PoolState::Degraded);
+    let is_well = |model: &ModelHealth| is_well(model.state);
+    let serves = |model: &ModelHealth| is_well(model) || model.state == PoolState::Degraded;
     if stopping {
         ServerState::Stopping
-    } else if !store_refuses && all(PoolState::Ready) {
+    } else if !store_refuses && models.iter().all(is_well) {
         ServerState::Ready
     } else if models.iter().any(serves) {
         ServerState::Degraded
@@ -41,6 +42,11 @@ fn state_of(stopping: bool, store_refuses: bool, models: &[ModelHealth]) -> Serv
     } else {
         ServerState::Down
     }
+}
+
+/// It does what is asked of it: one that is unloaded, or being loaded for work, does it a little later.
+fn is_well(state: PoolState) -> bool {
+    matches!(state, PoolState::Ready | PoolState::Unloaded | PoolState::Loading)
 }
 
 impl Served {
@@ -57,7 +63,7 @@ impl Served {
                 (None, Some(missing)) => (PoolState::Degraded, true, Some(missing)),
                 (None, None) => (PoolState::Ready, true, None),
             },
-            state => (state, false, Some(reason(&status))),
+            state => (state, is_well(state), Some(reason(&status))),
         };
         ModelHealth {
             name: self.config.name.clone(),
@@ -74,7 +80,7 @@ fn missing(status: &PoolStatus) -> Option<String> {
         InstanceState::Waiting { .. } => true,
         // The first start of one is no fault.
         InstanceState::Starting => restarts > 0,
-        InstanceState::Ready | InstanceState::Stopped => false,
+        InstanceState::Ready | InstanceState::Unloaded | InstanceState::Stopped => false,
     };
     let all = status.instances.len();
     let missing = status
@@ -101,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_whole_is_ready_degraded_starting_or_down() {
-        use PoolState::{Degraded, Down, Failed, Ready, Starting};
+        use PoolState::{Degraded, Down, Failed, Loading, Ready, Starting, Unloaded};
         let state = |states: &[PoolState]| {
             let models: Vec<_> = states.iter().copied().map(model).collect();
             state_of(false, false, &models).name()
@@ -111,6 +117,9 @@ mod tests {
         assert_eq!(state(&[Ready, Down]), "degraded");
         assert_eq!(state(&[Degraded]), "degraded");
         assert_eq!(state(&[Ready, Starting]), "degraded");
+        assert_eq!(state(&[Unloaded, Loading]), "ready", "they take work");
+        assert_eq!(state(&[Ready, Unloaded]), "ready");
+        assert_eq!(state(&[Unloaded, Failed]), "degraded");
         assert_eq!(state(&[Starting, Starting]), "starting");
         assert_eq!(state(&[Down, Failed]), "down");
         assert_eq!(state(&[Starting, Failed]), "down");

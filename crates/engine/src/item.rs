@@ -24,6 +24,8 @@ pub(crate) enum Origin {
         place: Place,
         /// When the call arrived.
         since: Moment,
+        /// Of our own: it says nothing of whether the model is used.
+        is_canary: bool,
         /// How long it may take, and when that is over.
         limit: Duration,
         deadline: Moment,
@@ -92,6 +94,11 @@ impl Item {
             Origin::Caller { reply, .. } => !reply.is_closed(),
             Origin::Queue(_) => true,
         }
+    }
+
+    /// Whether anybody but us wants it.
+    pub(crate) fn is_work(&self) -> bool {
+        !matches!(self.origin, Origin::Caller { is_canary: true, .. })
     }
 
     /// Whether it is one of these tasks.

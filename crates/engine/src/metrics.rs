@@ -65,6 +65,7 @@ pub struct Metrics {
     restarts: Family<RestartLabel, Counter>,
     recycled: Family<RestartLabel, Counter>,
     not_replaced: Family<RestartLabel, Counter>,
+    unloaded: Family<ModelLabel, Counter>,
     redelivered: Family<ModelLabel, Counter>,
     stale: Family<ModelLabel, Counter>,
     dead_letters: Family<ModelLabel, Counter>,
@@ -72,6 +73,7 @@ pub struct Metrics {
     queue_bytes: Family<ModelLabel, Gauge>,
     running: Family<ModelLabel, Gauge>,
     ready: Family<ModelLabel, Gauge>,
+    loaded: Family<ModelLabel, Gauge>,
     uptime: Gauge<f64, AtomicU64>,
     batch_size: Family<ModelLabel, Histogram, fn() -> Histogram>,
     queue_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
@@ -90,6 +92,7 @@ pub struct ModelMetrics {
     revoked: Counter,
     predictions_ok: Counter,
     predictions_failed: Counter,
+    unloaded: Counter,
     redelivered: Counter,
     stale: Counter,
     dead_letters: Counter,
@@ -100,6 +103,7 @@ pub struct ModelMetrics {
     pub(crate) queue_bytes: Gauge,
     pub(crate) running: Gauge,
     pub(crate) ready: Gauge,
+    pub(crate) loaded: Gauge,
     batch_size: Histogram,
     queue_seconds: Histogram,
     compute_seconds: Histogram,
@@ -128,6 +132,7 @@ impl Metrics {
             restarts: Family::default(),
             recycled: Family::default(),
             not_replaced: Family::default(),
+            unloaded: Family::default(),
             redelivered: Family::default(),
             stale: Family::default(),
             dead_letters: Family::default(),
@@ -135,6 +140,7 @@ impl Metrics {
             queue_bytes: Family::default(),
             running: Family::default(),
             ready: Family::default(),
+            loaded: Family::default(),
             uptime: Gauge::default(),
             batch_size: Family::new_with_constructor(items),
             queue_seconds: Family::new_with_constructor(seconds),
@@ -193,6 +199,11 @@ impl Metrics {
             self.not_replaced.clone(),
         );
         r.register(
+            "instances_unloaded",
+            "Instances that were stopped as their model had no work for instances.idle_unload",
+            self.unloaded.clone(),
+        );
+        r.register(
             "redelivered_items",
             "Items run again after a batch raised or an instance died",
             self.redelivered.clone(),
@@ -210,7 +221,16 @@ impl Metrics {
         r.register("queue_depth", "Tasks queued", self.queue_depth.clone());
         r.register("queue_bytes", "Bytes of queued inputs", self.queue_bytes.clone());
         r.register("running_items", "Items in instances", self.running.clone());
-        r.register("model_ready", "1 when the model is ready", self.ready.clone());
+        r.register(
+            "model_ready",
+            "1 when the model is ready, also while it is unloaded and would be loaded for work",
+            self.ready.clone(),
+        );
+        r.register(
+            "model_loaded",
+            "0 while the model is unloaded as it has no work, else 1",
+            self.loaded.clone(),
+        );
         r.register(
             "uptime_seconds",
             "Time since the server started",
@@ -265,6 +285,7 @@ impl Metrics {
             revoked: task(State::Revoked),
             predictions_ok: prediction("SUCCESS"),
             predictions_failed: prediction("FAILURE"),
+            unloaded: self.unloaded.get_or_create(&label).clone(),
             redelivered: self.redelivered.get_or_create(&label).clone(),
             stale: self.stale.get_or_create(&label).clone(),
             dead_letters: self.dead_letters.get_or_create(&label).clone(),
@@ -275,6 +296,7 @@ impl Metrics {
             queue_bytes: self.queue_bytes.get_or_create(&label).clone(),
             running: self.running.get_or_create(&label).clone(),
             ready: self.ready.get_or_create(&label).clone(),
+            loaded: self.loaded.get_or_create(&label).clone(),
             batch_size: self.batch_size.get_or_create(&label).clone(),
             queue_seconds: self.queue_seconds.get_or_create(&label).clone(),
             compute_seconds: self.compute_seconds.get_or_create(&label).clone(),
@@ -392,6 +414,11 @@ impl ModelMetrics {
         self.not_replaced
             .get_or_create(&self.because(reason.label()))
             .inc();
+    }
+
+    /// An instance was stopped as there was no work.
+    pub(crate) fn unloaded(&self) {
+        self.unloaded.inc();
     }
 
     pub(crate) fn redelivered(&self, items: u64) {

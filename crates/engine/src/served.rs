@@ -135,9 +135,6 @@ impl Served {
     /// ever been ready and starting fails: whoever waits now should be told.
     pub(crate) fn refresh(&self) -> bool {
         let status = self.executor.status();
-        self.metrics
-            .ready
-            .set(i64::from(status.state == PoolState::Ready));
         let failed = status.state == PoolState::Failed;
         self.unavailable.store(failed.then(|| Arc::new(reason(&status))));
         failed
@@ -174,6 +171,10 @@ impl Served {
 /// In words, why a model is not ready.
 pub(crate) fn reason(status: &PoolStatus) -> String {
     match (&status.last_failure, status.state) {
+        (_, PoolState::Unloaded) => {
+            "it had no work and is unloaded; it is loaded again when there is some".into()
+        }
+        (_, PoolState::Loading) => "it was unloaded, as it had no work, and is being loaded again".into(),
         (Some(down), _) => format!("an instance {down}"),
         (None, PoolState::Starting) => "no instance is ready yet".into(),
         (None, state) => format!("the model is {}", state.name()),

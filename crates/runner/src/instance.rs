@@ -102,7 +102,7 @@ impl From<WireError> for Finish {
 enum Phase {
     /// It takes jobs.
     Serving,
-    /// A stop was ordered, or another has taken its place: it finishes the jobs it holds, is told to shut down, and exits.
+    /// A stop was ordered, there is no work, or another has taken its place: it finishes the jobs it holds, is told to shut down, and exits.
     Draining,
     /// It did not do so in time and was sent SIGTERM; at this time it is killed.
     Terminating(Instant),

@@ -107,6 +107,23 @@ impl Place {
         self.lock().status.enter(state);
     }
 
+    /// This life takes no more jobs, as there are none; if it holds the place, that is told from now on.
+    pub(crate) fn unloading(&self, life: LifeId) {
+        let mut inner = self.lock();
+        if inner.holder == life {
+            inner.status.enter(InstanceState::Unloaded);
+        }
+    }
+
+    /// No process is here, as there is no work for one.
+    pub(crate) fn unloaded(&self) {
+        let mut inner = self.lock();
+        if inner.status.state != InstanceState::Unloaded {
+            inner.status.enter(InstanceState::Unloaded);
+        }
+        inner.status.pid = None;
+    }
+
     /// A life begins in an empty place, and holds it.
     pub(crate) fn begin(&self) -> LifeId {
         let mut inner = self.lock();

@@ -53,12 +53,18 @@ pub(crate) struct Shared {
     pub(crate) events: mpsc::Sender<PoolEvent>,
     /// When a stop was ordered: until when jobs may be finished.
     pub(crate) stop: watch::Sender<Option<Instant>>,
+    /// False while there is no work for any process.
+    pub(crate) loaded: watch::Sender<bool>,
     /// Kill everything, now.
     pub(crate) kill: CancellationToken,
     pub(crate) oom: &'static OomWatch,
     /// One permit for each process beyond the configured ones.
     pub(crate) extra: Semaphore,
+    /// Since the start, or since there was work again after an unload: an instance was ready; one went down by itself; and which of
+    /// the two it is since.
     ever_ready: AtomicBool,
+    failed: AtomicBool,
+    reloaded: AtomicBool,
     breaker: Mutex<Breaker>,
     last_failure: Mutex<Option<DownReason>>,
 }
@@ -96,6 +102,7 @@ impl Shared {
             (was_open, breaker.is_open(now))
         };
         *lock(&self.last_failure) = Some(reason.clone());
+        self.failed.store(true, Ordering::Relaxed);
         if is_open && !was_open {
             tracing::error!(model = %self.config.name, "the model's instances keep dying, it counts as degraded");
         }
@@ -143,7 +150,10 @@ impl Pool {
             kill,
             oom: &OOM,
             extra: Semaphore::new(EXTRA_INSTANCES_MAX),
+            loaded: watch::Sender::new(true),
             ever_ready: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            reloaded: AtomicBool::new(false),
             breaker: Mutex::default(),
             last_failure: Mutex::default(),
         });
@@ -181,6 +191,26 @@ impl Executor for Pool {
         }
     }
 
+    fn unload(&self) {
+        self.shared
+            .loaded
+            .send_if_modified(|loaded| std::mem::replace(loaded, false));
+    }
+
+    fn load(&self) {
+        let shared = &self.shared;
+        shared.loaded.send_if_modified(|loaded| {
+            let was_loaded = std::mem::replace(loaded, true);
+            if !was_loaded {
+                // Before anybody can be ready for it.
+                shared.ever_ready.store(false, Ordering::Relaxed);
+                shared.failed.store(false, Ordering::Relaxed);
+                shared.reloaded.store(true, Ordering::Relaxed);
+            }
+            !was_loaded
+        });
+    }
+
     fn status(&self) -> PoolStatus {
         let instances: Vec<_> = self.places.iter().map(|p| p.status()).collect();
         let last_failure = lock(&self.shared.last_failure).clone();
@@ -190,7 +220,9 @@ impl Executor for Pool {
             any_up: instances.iter().any(|i| i.state == InstanceState::Ready),
             ever_up: self.shared.ever_ready.load(Ordering::Relaxed),
             looping: lock(&self.shared.breaker).is_open(Instant::now()),
-            failed: last_failure.is_some(),
+            unloaded: !*self.shared.loaded.borrow(),
+            failed: self.shared.failed.load(Ordering::Relaxed),
+            reloaded: self.shared.reloaded.load(Ordering::Relaxed),
         });
         PoolStatus {
             state,
@@ -220,6 +252,8 @@ struct Facts {
     ever_up: bool,
     looping: bool,
     failed: bool,
+    unloaded: bool,
+    reloaded: bool,
 }
 
 fn state_of(facts: &Facts) -> PoolState {
@@ -231,8 +265,10 @@ fn state_of(facts: &Facts) -> PoolState {
             ..
         } => PoolState::Ready,
         Facts { any_up: true, .. } => PoolState::Degraded,
+        Facts { unloaded: true, .. } => PoolState::Unloaded,
         Facts { ever_up: true, .. } => PoolState::Down,
         Facts { failed: true, .. } => PoolState::Failed,
+        Facts { reloaded: true, .. } => PoolState::Loading,
         _ => PoolState::Starting,
     }
 }
@@ -242,18 +278,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_state_of_a_model_follows_from_five_facts() {
-        let state = |facts: [u8; 5]| {
-            let [stopped, any_up, ever_up, looping, failed] = facts.map(|f| f == 1);
+    fn the_state_of_a_model_follows_from_seven_facts() {
+        let all = |facts: [u8; 7]| {
+            let [stopped, any_up, ever_up, looping, failed, unloaded, reloaded] = facts.map(|f| f == 1);
             state_of(&Facts {
                 stopped,
                 any_up,
                 ever_up,
                 looping,
                 failed,
+                unloaded,
+                reloaded,
             })
             .name()
         };
+        let state = |[a, b, c, d, e]: [u8; 5]| all([a, b, c, d, e, 0, 0]);
         assert_eq!(state([0, 0, 0, 0, 0]), "starting");
         assert_eq!(state([0, 0, 0, 0, 1]), "failed", "starting failed once");
         assert_eq!(state([0, 0, 0, 1, 1]), "failed", "and again and again");
@@ -263,5 +302,16 @@ mod tests {
         assert_eq!(state([0, 0, 1, 0, 1]), "down", "nothing is up");
         assert_eq!(state([0, 0, 1, 1, 1]), "down", "nor will be soon");
         assert_eq!(state([1, 0, 1, 1, 1]), "stopped");
+        assert_eq!(all([0, 1, 1, 0, 0, 1, 0]), "ready", "not all have left yet");
+        assert_eq!(all([0, 0, 1, 0, 0, 1, 0]), "unloaded");
+        assert_eq!(
+            all([0, 0, 1, 0, 1, 1, 1]),
+            "unloaded",
+            "though something died earlier"
+        );
+        assert_eq!(all([0, 0, 0, 0, 0, 0, 1]), "loading", "there is work again");
+        assert_eq!(all([0, 0, 0, 0, 1, 0, 1]), "failed", "and it does not come up");
+        assert_eq!(all([0, 0, 1, 0, 1, 0, 1]), "down", "it did, and died");
+        assert_eq!(all([1, 0, 1, 0, 0, 1, 1]), "stopped");
     }
 }

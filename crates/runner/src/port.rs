@@ -125,6 +125,8 @@ pub enum DownReason {
     Cancelled(Duration),
     /// It broke the runner protocol; killed.
     Protocol(String),
+    /// Its model had no work: it was stopped, and is started again when there is some. See [`Executor::unload`].
+    Unloaded,
     /// We stopped it.
     Stopped,
 }
@@ -143,6 +145,7 @@ impl DownReason {
             Self::Hung(_) => "hung",
             Self::Cancelled(_) => "cancelled",
             Self::Protocol(_) => "protocol",
+            Self::Unloaded => "unloaded",
             Self::Stopped => "stopped",
         }
     }
@@ -152,7 +155,7 @@ impl DownReason {
     /// It ended because we wanted it to, and nothing is wrong with it.
     #[must_use]
     pub const fn is_ours(&self) -> bool {
-        matches!(self, Self::Stopped | Self::Cancelled(_))
+        matches!(self, Self::Stopped | Self::Unloaded | Self::Cancelled(_))
     }
 }
 
@@ -176,6 +179,7 @@ impl fmt::Display for DownReason {
                 )
             }
             Self::Protocol(what) => write!(f, "broke the runner protocol: {what}"),
+            Self::Unloaded => f.write_str("was unloaded, as there was no work"),
             Self::Stopped => f.write_str("was stopped"),
         }
     }
@@ -271,6 +275,8 @@ pub enum InstanceState {
         /// How long the wait is, counted from when it went down.
         delay: Duration,
     },
+    /// It was stopped, or is just being stopped, as its model has no work; it is started again when there is some.
+    Unloaded,
     /// It has been stopped for good.
     Stopped,
 }
@@ -316,13 +322,17 @@ pub struct InstanceStatus {
 pub enum PoolState {
     /// No instance has been ready yet, and none has failed often enough to worry.
     Starting,
+    /// No instance is up, as there was no work for them; they are started when there is some.
+    Unloaded,
+    /// The same after that: there is work, and none is ready yet.
+    Loading,
     /// At least one instance takes batches and the crash-loop breaker is closed.
     Ready,
     /// An instance is up, but the crash-loop breaker is open: too many deaths in a short time.
     Degraded,
     /// No instance is up, though one was before.
     Down,
-    /// No instance has ever been ready, and starting failed at least once.
+    /// No instance has ever been ready, or none since the model was unloaded, and starting failed at least once.
     Failed,
     /// Stopped for good.
     Stopped,
@@ -334,6 +344,8 @@ impl PoolState {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::Unloaded => "unloaded",
+            Self::Loading => "loading",
             Self::Ready => "ready",
             Self::Degraded => "degraded",
             Self::Down => "down",
@@ -372,6 +384,14 @@ pub trait Executor: Send + Sync {
     /// the batch, counted from when it runs; then it is killed, and its jobs are `Lost` for [`DownReason::Cancelled`] with
     /// none of them to blame.
     fn cancel(&self, instance: InstanceId, batch: BatchId, item: usize, why: Unwanted);
+
+    /// There is no work: all instances finish what they hold, and are stopped. Their [`PoolEvent::Down`] says
+    /// [`DownReason::Unloaded`]. Never blocks. Idempotent; after a stop it does nothing.
+    fn unload(&self);
+
+    /// There is work again: undoes [`Executor::unload`], also while that is under way. What has been stopped is started again.
+    /// Never blocks. Idempotent.
+    fn load(&self);
 
     /// How things stand. Cheap.
     fn status(&self) -> PoolStatus;

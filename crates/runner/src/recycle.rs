@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::instance::{Life, News};
 use crate::port::{DownReason, PoolEvent, RecycleReason};
-use crate::supervise::{Living, Supervisor, report};
+use crate::supervise::{Living, Supervisor, loaded, report};
 
 /// Processes of one model at most beyond those that it is configured to have: a machine that has room for all its
 /// instances and one more can replace them all, one after the other.
@@ -35,6 +35,8 @@ enum Wait<'a> {
     Over(Outcome<'a>),
     /// It did not come up; the old one serves on.
     Failed(Life),
+    /// It was stopped, as the model is unloaded, and so will the old one be; unless it is loaded again before that.
+    Unloaded,
 }
 
 impl<'a> Supervisor<'a> {
@@ -68,6 +70,12 @@ impl<'a> Supervisor<'a> {
                 }
                 Wait::Over(outcome) => return outcome,
                 Wait::Failed(life) => life,
+                Wait::Unloaded => {
+                    tokio::select! {
+                        life = &mut old.end => return Outcome::Ended(life),
+                        () = loaded(self.shared) => continue,
+                    }
+                }
             };
             self.place.successor_failed(&failed.reason);
             let delay = tries.after_death(None, rand::random());
@@ -106,7 +114,7 @@ impl<'a> Supervisor<'a> {
             return Wait::TakenOver(next, old_life, next_life, permit);
         }
         match (old_life, next_life) {
-            (Some(life), _) if life.reason == DownReason::Stopped => {
+            (Some(life), _) if life.reason == DownReason::Stopped && self.shared.is_stopping() => {
                 // The pool stops, and so does the successor.
                 next.end.await;
                 Wait::Over(Outcome::Ended(life))
@@ -114,10 +122,18 @@ impl<'a> Supervisor<'a> {
             (Some(life), _) => {
                 // There is no second any more once the successor has the place, so the permit goes.
                 drop(permit);
-                self.backoff_after(&life);
-                self.died(life, Duration::ZERO).await;
+                if life.reason == DownReason::Stopped {
+                    // So will the successor be, unless the model is loaded again before it sees that.
+                    self.unloaded(&life).await;
+                } else {
+                    self.backoff_after(&life);
+                    self.died(life, Duration::ZERO).await;
+                }
                 self.place.inherit(next.id);
                 Wait::Over(Outcome::Goes(next))
+            }
+            (None, Some(life)) if life.reason == DownReason::Stopped && !self.shared.is_stopping() => {
+                Wait::Unloaded
             }
             (None, Some(life)) if life.reason == DownReason::Stopped => {
                 Wait::Over(Outcome::Ended((&mut old.end).await))

@@ -34,20 +34,25 @@ pub(crate) struct Living<'a> {
     pub(crate) news: watch::Receiver<News>,
 }
 
-/// Runs until the pool stops.
+/// Runs until the pool stops. While the pool is unloaded there is no process.
 pub(crate) async fn supervise(shared: Arc<Shared>, place: Arc<Place>) {
     let mut supervisor = Supervisor {
         shared: &shared,
         place: &place,
         backoff: Backoff::default(),
     };
-    let mut first = true;
-    while !shared.is_stopping() {
-        if !std::mem::take(&mut first) {
+    let mut is_restart = false;
+    while wanted(&shared, &place).await {
+        if std::mem::replace(&mut is_restart, true) {
             place.note_restart();
         }
         let living = supervisor.live(place.begin());
         let life = supervisor.see_through(living).await;
+        if life.reason == DownReason::Stopped && !shared.is_stopping() {
+            supervisor.unloaded(&life).await;
+            is_restart = false;
+            continue;
+        }
         if life.reason == DownReason::Stopped {
             place.enter(InstanceState::Stopped);
             shared
@@ -60,10 +65,9 @@ pub(crate) async fn supervise(shared: Arc<Shared>, place: Arc<Place>) {
         }
         let delay = supervisor.backoff_after(&life);
         supervisor.died(life, delay).await;
-        let stopped = stopping(&shared);
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
-            () = stopped => {}
+            () = leaving(&shared) => {}
         }
     }
     place.enter(InstanceState::Stopped);
@@ -84,6 +88,15 @@ impl<'a> Supervisor<'a> {
             return Duration::ZERO;
         }
         self.backoff.after_death(life.ready_for, rand::random())
+    }
+
+    /// Whoever held the place is gone, as there was no work.
+    pub(crate) async fn unloaded(&self, life: &Life) {
+        self.place.unloaded();
+        if life.ready_for.is_some() {
+            let (instance, reason) = (self.place.id, DownReason::Unloaded);
+            self.shared.emit(PoolEvent::Down { instance, reason }).await;
+        }
     }
 
     /// Whoever held the place is dead.
@@ -114,6 +127,34 @@ pub(crate) async fn stopping(shared: &Shared) {
     }
 }
 
+/// Resolves when processes are to end: the pool is told to stop, or to unload. Cancel-safe.
+pub(crate) async fn leaving(shared: &Shared) {
+    let mut loaded = shared.loaded.subscribe();
+    tokio::select! {
+        () = stopping(shared) => {}
+        // As `stop`.
+        _ = loaded.wait_for(|loaded| !loaded) => {}
+    }
+}
+
+/// Resolves when there is work for processes, or may be. Cancel-safe.
+pub(crate) async fn loaded(shared: &Shared) {
+    // As `stop`.
+    let _ = shared.loaded.subscribe().wait_for(|loaded| *loaded).await;
+}
+
+/// Waits until a process is wanted; false when none ever will be.
+async fn wanted(shared: &Shared, place: &Place) -> bool {
+    if !*shared.loaded.borrow() {
+        place.unloaded();
+    }
+    tokio::select! {
+        biased;
+        () = stopping(shared) => false,
+        () = loaded(shared) => true,
+    }
+}
+
 async fn one_life(shared: &Shared, place: &Place, id: LifeId, tell: watch::Sender<News>) -> Life {
     let never_ready = |reason| Life {
         reason,
@@ -129,7 +170,7 @@ async fn one_life(shared: &Shared, place: &Place, id: LifeId, tell: watch::Sende
     };
     let interpreter = tokio::select! {
         found = shared.options.env.interpreter(&shared.config, &progress) => found,
-        () = stopping(shared) => return never_ready(DownReason::Stopped),
+        () = leaving(shared) => return never_ready(DownReason::Stopped),
     };
     match interpreter {
         Ok(interpreter) => {

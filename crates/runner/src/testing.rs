@@ -47,6 +47,10 @@ struct Inner {
     unseen: VecDeque<Held>,
     last_failure: Option<DownReason>,
     degraded: bool,
+    /// What `unload` and `load` were last told, and how often they were.
+    loaded: bool,
+    unloads: usize,
+    loads: usize,
     stopped: bool,
     taken: usize,
     cancelled: Vec<(BatchId, usize, Unwanted)>,
@@ -112,6 +116,9 @@ impl FakePool {
                 unseen: VecDeque::new(),
                 last_failure: None,
                 degraded: false,
+                loaded: true,
+                unloads: 0,
+                loads: 0,
                 stopped: false,
                 taken: 0,
                 cancelled: Vec::new(),
@@ -189,6 +196,30 @@ impl FakePool {
             inner.last_failure = Some(reason.clone());
         }
         self.emit(PoolEvent::Down { instance, reason });
+    }
+
+    /// The processes end of a pool that was told to unload; it holds no job. Before that they are up, and take none.
+    pub fn unloaded(&self) {
+        let all: Vec<_> = self.lock().places.keys().copied().collect();
+        for instance in all {
+            let up = self.lock().places.get(&instance).is_some_and(|p| p.up);
+            if up {
+                self.take_down(instance, DownReason::Unloaded, false);
+            }
+        }
+        let mut inner = self.lock();
+        inner.last_failure = None;
+        inner.places.values_mut().for_each(|place| {
+            place.was_up = false;
+            place.last = None;
+        });
+    }
+
+    /// How often it was told to unload and to load, and did not know already.
+    #[must_use]
+    pub fn unloads_and_loads(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.unloads, inner.loads)
     }
 
     /// A fresh process has taken over the place of this instance. Its jobs are as they were.
@@ -279,7 +310,7 @@ impl Executor for FakePool {
         let Some(place) = inner_ref.places.get_mut(&instance) else {
             return Err(NotTaken(job));
         };
-        if !place.up || place.held.len() >= self.slots || inner_ref.stopped {
+        if !place.up || place.held.len() >= self.slots || inner_ref.stopped || !inner_ref.loaded {
             return Err(NotTaken(job));
         }
         inner_ref.taken += 1;
@@ -322,6 +353,18 @@ impl Executor for FakePool {
         }
     }
 
+    fn unload(&self) {
+        let mut inner = self.lock();
+        inner.unloads += usize::from(inner.loaded);
+        inner.loaded = false;
+    }
+
+    fn load(&self) {
+        let mut inner = self.lock();
+        inner.loads += usize::from(!inner.loaded);
+        inner.loaded = true;
+    }
+
     fn status(&self) -> PoolStatus {
         let inner = self.lock();
         let instances: Vec<_> = inner
@@ -333,6 +376,7 @@ impl Executor for FakePool {
                 pid: None,
                 state: match (&place.last, place.up) {
                     _ if inner.stopped => InstanceState::Stopped,
+                    _ if !inner.loaded => InstanceState::Unloaded,
                     (_, true) => InstanceState::Ready,
                     (Some(reason), false) => InstanceState::Waiting {
                         reason: reason.clone(),
@@ -351,10 +395,12 @@ impl Executor for FakePool {
         let ever_up = inner.places.values().any(|p| p.was_up);
         let state = match (any_up, ever_up) {
             _ if inner.stopped => PoolState::Stopped,
+            _ if !inner.loaded => PoolState::Unloaded,
             (true, _) if !inner.degraded => PoolState::Ready,
             (true, _) => PoolState::Degraded,
             (false, true) => PoolState::Down,
             (false, false) if inner.last_failure.is_some() => PoolState::Failed,
+            (false, false) if inner.loads > 0 => PoolState::Loading,
             (false, false) => PoolState::Starting,
         };
         PoolStatus {

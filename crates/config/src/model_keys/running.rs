@@ -9,6 +9,8 @@ use crate::model_values::{CANCEL_GRACE_FORM, set_cancel_grace, set_path, show_ca
 
 /// A canary is for finding out, not for load.
 const CANARY_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Below this it would load for each request.
+const IDLE_UNLOAD_MIN: Duration = Duration::from_secs(1);
 /// A busy interpreter lets the thread that watches the clock in every 5 ms.
 const SOFT_TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
@@ -71,6 +73,22 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         ),
         "not bounded",
         r#""4GiB""#,
+    ),
+    words(
+        key(
+            "instances.idle_unload",
+            Field::Duration {
+                min: IDLE_UNLOAD_MIN,
+                max: TIMEOUT_MAX,
+                get: |m| m.instances.idle_unload,
+                set: |m, idle| m.instances.idle_unload = Some(idle),
+            },
+            "When the model had no work for so long, all of its processes are stopped and their memory is free. The next task or \
+             prediction starts them again and waits until one is loaded, a prediction within `limits.predict_timeout`. \
+             Meanwhile the model counts as ready, and `health.canary` is not tried.",
+        ),
+        "never",
+        r#""10m""#,
     ),
     key(
         "limits.timeout",

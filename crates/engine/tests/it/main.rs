@@ -14,6 +14,7 @@ mod follow;
 mod health;
 mod house;
 mod idempotency;
+mod idle;
 mod letters;
 mod life;
 mod stopping;

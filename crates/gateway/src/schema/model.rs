@@ -28,7 +28,7 @@ pub(crate) struct Model {
     /// `tensor` (declares its inputs) or `object` (takes any JSON).
     #[schema(example = "tensor")]
     pub(crate) kind: &'static str,
-    /// `starting`, `ready`, `degraded`, `down`, `failed` or `stopped`.
+    /// `starting`, `ready`, `degraded`, `unloaded`, `loading`, `down`, `failed` or `stopped`.
     #[schema(example = "ready")]
     pub(crate) state: &'static str,
     /// Why an instance last went down, if one has.
@@ -109,7 +109,7 @@ pub(crate) struct Instance {
     /// Its process id, while there is a process.
     #[schema(required)]
     pub(crate) pid: Option<u32>,
-    /// `starting`, `ready`, `waiting` (to be started again) or `stopped`.
+    /// `starting`, `ready`, `waiting` (to be started again), `unloaded` (until there is work) or `stopped`.
     #[schema(example = "ready")]
     pub(crate) state: &'static str,
     /// Why it waits to be started again.
@@ -210,6 +210,7 @@ impl Instance {
             InstanceState::Starting => ("starting", None),
             InstanceState::Ready => ("ready", None),
             InstanceState::Waiting { reason, .. } => ("waiting", Some(reason.to_string())),
+            InstanceState::Unloaded => ("unloaded", None),
             InstanceState::Stopped => ("stopped", None),
         };
         let since = status.since.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -36,12 +36,13 @@ pub(crate) struct ModelHealth {
     /// Its name.
     pub(crate) name: String,
     /// `starting`; `ready`; `degraded`: it serves, but its processes keep dying, some of them are down, or it makes no progress;
-    /// `down`: it served before; `failed`: it never came up; or `stopped`.
+    /// `unloaded`: it had no work for `instances.idle_unload`, and its processes start when there is some, which it takes; `loading`: they
+    /// do; `down`: it served before; `failed`: it never came up; or `stopped`.
     #[schema(example = "ready")]
     pub(crate) state: String,
     /// It counts as ready: also when it is degraded only because a process of several is being started again.
     pub(crate) ready: bool,
-    /// What is wrong with it, if anything is.
+    /// What is wrong with it, if anything is; or why it has no process.
     #[schema(required)]
     pub(crate) reason: Option<String>,
 }

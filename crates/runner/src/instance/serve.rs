@@ -33,6 +33,7 @@ enum Step {
     StopLate,
     LookAtMemory,
     StopOrder,
+    Loaded,
     MustEnd,
     Look,
     Kill,
@@ -52,12 +53,19 @@ impl Instance<'_> {
         let grace = self.shared.config.limits.cancel_grace;
         let mut must_end = self.place.must_end();
         let mut stop = self.shared.stop.subscribe();
+        let mut loaded = self.shared.loaded.subscribe();
+        // From here on it is seen when the model is loaded anew, which forgets that somebody was ready.
+        self.shared.note_ready();
         let mut told = false;
         loop {
             let order = *stop.borrow_and_update();
-            if order.is_some() && self.phase == Phase::Serving {
+            let unload = !*loaded.borrow_and_update();
+            if (order.is_some() || unload) && self.phase == Phase::Serving {
                 self.phase = Phase::Draining;
                 self.place.close(self.id);
+                if unload {
+                    self.place.unloading(self.id);
+                }
             }
             self.send_waiting().await;
             let drained = self.phase != Phase::Serving && self.jobs.is_none() && self.flights.is_empty();
@@ -87,6 +95,8 @@ impl Instance<'_> {
                 () = at(look) => Step::LookAtMemory,
                 // Fails only without a sender, and `shared` holds it.
                 _ = stop.changed() => Step::StopOrder,
+                // As `stop`.
+                _ = loaded.changed() => Step::Loaded,
                 () = at(self.wear.look_at()) => Step::Look,
                 () = self.shared.kill.cancelled() => Step::Kill,
             };
@@ -116,7 +126,9 @@ impl Instance<'_> {
                 }
                 Step::StopLate => self.on_stop_late()?,
                 Step::LookAtMemory => self.resident.look(),
-                Step::StopOrder | Step::MustEnd => {}
+                // It was unloaded and loaded again before it saw that, and is up as before.
+                Step::Loaded if *loaded.borrow() && self.phase == Phase::Serving => self.shared.note_ready(),
+                Step::StopOrder | Step::Loaded | Step::MustEnd => {}
                 Step::Kill => return Err(Finish::Kill(DownReason::Stopped)),
             }
         }

@@ -21,7 +21,7 @@ use crate::place::{LifeId, Place};
 use crate::pool::Shared;
 use crate::port::{DownReason, PoolEvent};
 use crate::spawn::spawn;
-use crate::supervise::stopping;
+use crate::supervise::leaving;
 use crate::wire::{Hello, InstanceInfo, Kind, ModelInfo, PROTOCOL, Ready, Returns, WireFailure};
 use cresset_config::ModelKind;
 
@@ -123,7 +123,7 @@ fn whole_millis(time: Duration) -> u64 {
 }
 
 impl Instance<'_> {
-    /// Waits until it is warm, and opens the door. A stop meanwhile kills it: it holds nothing that could be lost.
+    /// Waits until it is warm, and opens the door. A stop or an unload meanwhile kills it: it holds nothing that could be lost.
     pub(super) async fn await_ready(&mut self) -> Result<(), Finish> {
         let limit = self.shared.config.limits.start_timeout;
         let late = tokio::time::sleep(limit);
@@ -133,7 +133,7 @@ impl Instance<'_> {
                 frame = self.channel.next() => frame?,
                 () = self.process.died() => return Err(Finish::Died),
                 () = &mut late => return Err(Finish::Kill(DownReason::StartTimeout(limit))),
-                () = stopping(self.shared) => return Err(Finish::Kill(DownReason::Stopped)),
+                () = leaving(self.shared) => return Err(Finish::Kill(DownReason::Stopped)),
             };
             if let Some(ready) = self.on_start_frame(&frame)? {
                 return self.come_up(ready).await;
@@ -181,11 +181,10 @@ impl Instance<'_> {
         let opened = tokio::select! {
             opened = self.place.open(self.id, pid, &ready.runtime) => opened,
             () = self.process.died() => return Err(Finish::Died),
-            () = stopping(self.shared) => return Err(Finish::Kill(DownReason::Stopped)),
+            () = leaving(self.shared) => return Err(Finish::Kill(DownReason::Stopped)),
         };
         self.ready_since = Some(Instant::now());
         self.resident.look();
-        self.shared.note_ready();
         self.jobs = Some(opened.jobs);
         self.tell.send_replace(News::Up);
         if !opened.took_over {

@@ -10,3 +10,4 @@ mod recycling;
 mod stops;
 mod support;
 mod surroundings;
+mod unloading;

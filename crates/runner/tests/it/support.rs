@@ -189,12 +189,15 @@ impl Fixture {
 
     /// Hands a batch of one order to an instance.
     pub(crate) fn order_to(&self, instance: InstanceId, order: &str) -> BatchId {
+        self.try_order_to(instance, order)
+            .expect("the instance has a slot")
+    }
+
+    /// The same, if it takes it.
+    pub(crate) fn try_order_to(&self, instance: InstanceId, order: &str) -> Result<BatchId, NotTaken> {
         let batch = BatchId(BATCH.fetch_add(1, Ordering::Relaxed));
         let items = vec![json(order)];
-        self.pool
-            .run(instance, Job { batch, items })
-            .expect("the instance has a slot");
-        batch
+        self.pool.run(instance, Job { batch, items }).map(|()| batch)
     }
 
     /// The next event is this job's end; why it was lost, if it was.

@@ -311,7 +311,7 @@ class InstanceInfo:
     id: int
     device: str
     state: str
-    """`starting`, `ready`, `waiting` (to be started again) or `stopped`."""
+    """`starting`, `ready`, `waiting` (to be started again), `unloaded` (until there is work) or `stopped`."""
     pid: int | None
     restarts: int
     """Starts after a death."""
@@ -333,7 +333,7 @@ class ModelInfo:
     kind: str
     """`tensor` (declares its inputs) or `object` (takes any JSON)."""
     state: str
-    """`starting`, `ready`, `degraded`, `down`, `failed` or `stopped`."""
+    """`starting`, `ready`, `degraded`, `unloaded`, `loading`, `down`, `failed` or `stopped`."""
     last_failure: str | None
     """Why an instance last went down, if one has."""
     inputs: tuple[TensorSpec, ...]
@@ -398,7 +398,7 @@ class ModelHealth:
 
     name: str
     state: str
-    """`starting`, `ready`, `degraded`, `down`, `failed` or `stopped`."""
+    """`starting`, `ready`, `degraded`, `unloaded`, `loading`, `down`, `failed` or `stopped`."""
     reason: str | None
     """What is wrong with it, if anything is."""
     ready: bool = False
