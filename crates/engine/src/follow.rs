@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use crate::api::{EngineError, TaskView};
 use crate::engine::Engine;
 use crate::shared::Shared;
+use crate::waiters::News;
 
 /// All followers of a server.
 #[derive(Debug, Default)]
@@ -87,24 +88,45 @@ impl Following {
     /// The task, as soon as it is in a state that has not been shown; `None` when it has ended, and that was shown, or when
     /// the server is told to stop. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Option<TaskView>, EngineError> {
-        let shared: &Shared = &self.engine.inner.shared;
+        let engine = self.engine.clone();
+        let shared: &Shared = &engine.inner.shared;
         while !self.ended {
-            let view = self.engine.task(self.id).await?;
-            let revision = view.record.revision();
-            self.ended = view.record.state.is_terminal();
-            if self.seen.is_none_or(|seen| seen < revision) {
-                self.seen = Some(revision);
+            let mut waiting = shared.waiters.register(self.id);
+            let mut view = engine.task(self.id).await?;
+            if self.is_news(&view) {
                 return Ok(Some(view));
             }
             if self.ended {
                 break;
             }
             tokio::select! {
+                biased;
+                // An end is told with what it is: thousands who follow one task need not read it each.
+                Ok(news) = &mut waiting.news => if let News::Ended(ended) = news
+                    && ended.follows(&view.record)
+                {
+                    ended.apply(&mut view.record);
+                    view.queue_position = None;
+                    if self.is_news(&view) {
+                        return Ok(Some(view));
+                    }
+                },
                 () = self.moved.notified() => {}
                 () = shared.draining.cancelled() => break,
             }
         }
         Ok(None)
+    }
+
+    /// Whether this has not been shown. It has been now.
+    fn is_news(&mut self, view: &TaskView) -> bool {
+        let revision = view.record.revision();
+        self.ended = view.record.state.is_terminal();
+        let is_news = self.seen.is_none_or(|seen| seen < revision);
+        if is_news {
+            self.seen = Some(revision);
+        }
+        is_news
     }
 }
 
