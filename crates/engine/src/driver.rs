@@ -238,6 +238,7 @@ impl Driver {
                     self.refuse_callers();
                 }
             }
+            PoolEvent::TakenOver { .. } => {}
             // The place was up all the time, so its seats are as they were.
             PoolEvent::Recycled { reason, end, .. } => {
                 self.served.metrics.recycled(reason);

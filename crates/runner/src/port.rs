@@ -242,6 +242,12 @@ pub enum PoolEvent {
         /// Why.
         reason: DownReason,
     },
+    /// A fresh process has taken over this instance's place: jobs go to it from now on. The old one finishes what it has;
+    /// [`PoolEvent::Recycled`] follows.
+    TakenOver {
+        /// Which.
+        instance: InstanceId,
+    },
     /// A fresh process has taken over this instance's place and the old one has ended. It was up all the time: jobs
     /// went to the one or the other, and the credits are as they were.
     Recycled {

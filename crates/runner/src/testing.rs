@@ -222,8 +222,9 @@ impl FakePool {
         (inner.unloads, inner.loads)
     }
 
-    /// A fresh process has taken over the place of this instance. Its jobs are as they were.
+    /// A fresh process has taken over the place of this instance, and the old one has ended. Its jobs are as they were.
     pub fn recycle(&self, instance: InstanceId, reason: RecycleReason, end: DownReason) {
+        self.emit(PoolEvent::TakenOver { instance });
         self.emit(PoolEvent::Recycled {
             instance,
             reason,

@@ -187,14 +187,15 @@ impl Instance<'_> {
         self.resident.look();
         self.jobs = Some(opened.jobs);
         self.tell.send_replace(News::Up);
-        if !opened.took_over {
-            self.shared
-                .emit(PoolEvent::Up {
-                    instance: self.place.id,
-                    slots: SLOTS,
-                })
-                .await;
-        }
+        let instance = self.place.id;
+        let event = match opened.took_over {
+            true => PoolEvent::TakenOver { instance },
+            false => PoolEvent::Up {
+                instance,
+                slots: SLOTS,
+            },
+        };
+        self.shared.emit(event).await;
         Ok(())
     }
 }

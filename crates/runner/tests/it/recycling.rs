@@ -49,7 +49,14 @@ async fn until(it: &Fixture, what: impl Fn(&InstanceStatus) -> bool) -> Instance
 
 async fn recycled(it: &mut Fixture) -> (RecycleReason, DownReason) {
     match it.next().await {
-        PoolEvent::Recycled { reason, end, .. } => (reason, end),
+        PoolEvent::Recycled { reason, end, .. } => {
+            assert_eq!(
+                std::mem::take(&mut it.taken_over),
+                1,
+                "it is told when jobs begin to go to the fresh one"
+            );
+            (reason, end)
+        }
         other => panic!("not recycled but {other:?}"),
     }
 }

@@ -107,6 +107,7 @@ pub(crate) struct Fixture {
     pub(crate) kill: CancellationToken,
     /// The model's folder.
     pub(crate) model: PathBuf,
+    pub(crate) taken_over: usize,
     _dir: tempfile::TempDir,
 }
 
@@ -138,14 +139,21 @@ impl Fixture {
             events,
             kill,
             model,
+            taken_over: 0,
             _dir: dir,
         }
     }
 
+    /// The next event; a process that takes over is counted, and the event after that is given.
     pub(crate) async fn next(&mut self) -> PoolEvent {
-        match tokio::time::timeout(PATIENCE, self.events.recv()).await {
-            Ok(event) => event.expect("the pool goes on"),
-            Err(_) => panic!("nothing happened; the pool is {:?}", self.pool.status()),
+        loop {
+            match tokio::time::timeout(PATIENCE, self.events.recv()).await {
+                Ok(Some(PoolEvent::TakenOver { .. })) => {
+                    self.taken_over += 1;
+                }
+                Ok(event) => return event.expect("the pool goes on"),
+                Err(_) => panic!("nothing happened; the pool is {:?}", self.pool.status()),
+            }
         }
     }
 

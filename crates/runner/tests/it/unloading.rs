@@ -296,6 +296,7 @@ fn follow(event: PoolEvent, up: &mut [bool; 2], held: &mut Vec<cresset_task::Bat
             *done += 1;
         }
         PoolEvent::Recycled { end, .. } => assert_eq!(end, DownReason::Stopped),
+        PoolEvent::TakenOver { .. } => {}
         PoolEvent::NotReplaced { .. } => panic!("{event:?}"),
     }
 }
