@@ -60,6 +60,7 @@ impl TaskEnds {
             version: Some(config.version.clone()),
             finished_at: at,
             evidence,
+            cached: false,
         };
         self.done.push(End {
             completion,

@@ -58,6 +58,7 @@ impl Engine {
             deadline_at: None,
             idempotency: None,
             client: client.map(|client| client.key().clone()),
+            cache: Default::default(),
         };
         let shared = &self.inner.shared;
         let replayed = shared

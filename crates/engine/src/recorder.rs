@@ -95,6 +95,7 @@ fn announce(shared: &Shared, served: &Served, end: End) {
         version,
         finished_at,
         evidence,
+        cached: _,
     } = end.completion;
     if let Ok(state) = cresset_task::State::Started.after(outcome.as_move()) {
         served.metrics.ended(state, finished_at.since(end.created_at));

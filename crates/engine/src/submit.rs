@@ -44,6 +44,7 @@ impl Engine {
             deadline_at: submission.deadline_at,
             idempotency,
             client: client.as_ref().map(|client| client.key().clone()),
+            cache: Default::default(),
         };
         let expires_at = task.expires_at;
         let submitted = shared

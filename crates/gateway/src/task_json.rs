@@ -79,6 +79,7 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
         version,
         replay_of,
         outcome,
+        cached: _,
     } = &view.record;
     let mut task = ObjectOut::new(weight(view));
     task.plain("task_id", id);

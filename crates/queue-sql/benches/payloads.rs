@@ -164,6 +164,7 @@ fn task(name: &str, payload: Payload) -> NewTask {
         created_at: Timestamp::now(),
         idempotency: None,
         client: None,
+        cache: Default::default(),
     }
 }
 
@@ -216,6 +217,7 @@ async fn work(store: SqliteStore, open: Arc<AtomicUsize>) {
                 version: Some("1".into()),
                 finished_at: Timestamp::now(),
                 evidence: None,
+                cached: false,
             })
             .collect();
         let answers = store.finish(completions).await.unwrap();

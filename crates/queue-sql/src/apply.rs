@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted, Turn};
-use cresset_task::{Attempt, ClientKey, Code, Failure, Outcome, Payload, State, TaskId, Timestamp};
+use cresset_task::{Attempt, CacheUse, ClientKey, Code, Failure, Outcome, Payload, State, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::codec::{Content, state_number};
@@ -128,6 +128,7 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
         task.expires_at.map(Timestamp::as_micros),
         task.owner.client.as_ref().map(ClientKey::as_str),
         task.deadline_at.map(Timestamp::as_micros),
+        task.cache.code(),
     ])?;
     if inserted == 0 {
         return Ok(false);
@@ -250,6 +251,8 @@ fn lease_row(
                 created_at: Timestamp::from_micros(row.get(3)?),
                 turn: Turn::from_micros(row.get(4)?),
                 retries: row.get(5)?,
+                // The column has no other numbers; of one that it had nothing would be kept.
+                cache: CacheUse::from_code(row.get(12)?).unwrap_or(CacheUse::NoStore),
             };
             let client = row.get(6)?;
             let input = Found::read(row, 7, lease.id, Part::Input)?;
@@ -282,6 +285,7 @@ pub(crate) fn unreadable(lease: &Lease, now: Timestamp, damage: &StoreError) -> 
         finished_at: now,
         outcome: Kept::Row(outcome),
         evidence: None,
+        cached: false,
     })
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn finish(conn: &Connection, ending: &Ending) -> rusqlite::Result<Fin
         ending.finished_at.as_micros(),
         ending.version.as_deref(),
         ending.redeliveries,
+        ending.cached,
     ])?;
     keep_outcome(conn, seq, &ending.outcome)?;
     add_history(conn, seq, &ending.history)?;

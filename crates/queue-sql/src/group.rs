@@ -246,6 +246,7 @@ mod tests {
                 bytes: vec![b'1'; bytes].into(),
             }),
             idempotency: None,
+            cache: Default::default(),
         };
         (
             Op::Submit {
@@ -271,6 +272,7 @@ mod tests {
             finished_at: Timestamp::from_micros(2),
             outcome: Kept::Row(Content::Outcome(revoked).encode().unwrap()),
             evidence: None,
+            cached: false,
         };
         (
             Op::Finish {

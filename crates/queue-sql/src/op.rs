@@ -10,7 +10,7 @@ use cresset_queue::{
     Cancelled, Expiries, Finished, Idempotency, LeaseRequest, NewTask, QueueError, QueueErrorKind, Release,
     Replayed, Retry, Submitted, Turn,
 };
-use cresset_task::{Attempt, Redelivery, TaskId, Timestamp};
+use cresset_task::{Attempt, CacheUse, Redelivery, TaskId, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::depth::Owner;
@@ -36,6 +36,7 @@ pub(crate) struct Submission {
     pub(crate) metadata: Option<Bytes>,
     pub(crate) input: Kept,
     pub(crate) idempotency: Option<Idempotency>,
+    pub(crate) cache: CacheUse,
 }
 
 impl Submission {
@@ -57,6 +58,7 @@ impl Submission {
             metadata: task.metadata,
             input,
             idempotency: task.idempotency,
+            cache: task.cache,
         }
     }
 }
@@ -74,6 +76,7 @@ pub(crate) struct Ending {
     pub(crate) outcome: Kept,
     /// In stored form.
     pub(crate) evidence: Option<String>,
+    pub(crate) cached: bool,
 }
 
 /// An operation of the writer.

@@ -124,6 +124,7 @@ struct Row {
     retries: u32,
     seq: i64,
     replay_of: Option<[u8; 16]>,
+    cached: bool,
 }
 
 /// A row and its history as they were at one moment: a task that ends between the two reads would else be shown as one that
@@ -167,6 +168,7 @@ fn query_row(conn: &Connection, id: TaskId) -> rusqlite::Result<Option<Row>> {
                 seq: row.get(17)?,
                 replay_of: row.get(18)?,
                 deadline_at: row.get(19)?,
+                cached: row.get(20)?,
             })
         })
         .optional()
@@ -219,6 +221,7 @@ impl Row {
             version: self.version,
             replay_of: self.replay_of.map(TaskId::from_bytes),
             outcome,
+            cached: self.cached,
         })
     }
 }

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../sql/migrations/0006_client.sql"),
     include_str!("../sql/migrations/0007_dead_letters.sql"),
     include_str!("../sql/migrations/0008_deadline.sql"),
+    include_str!("../sql/migrations/0009_cache.sql"),
 ];
 
 /// Lays the schema into a new, empty database.

@@ -397,6 +397,7 @@ fn ending(
         version,
         finished_at,
         evidence: _,
+        cached,
     } = completion;
     let state = state_number(state_after(&outcome));
     let end = move |outcome| Ending {
@@ -409,6 +410,7 @@ fn ending(
         finished_at,
         outcome,
         evidence,
+        cached,
     };
     (end, (id, Content::Outcome(outcome)))
 }

@@ -33,6 +33,7 @@ fn task() -> NewTask {
         deadline_at: None,
         idempotency: None,
         client: None,
+        cache: Default::default(),
     }
 }
 
@@ -315,6 +316,7 @@ async fn a_database_of_schema_1_opens() {
         version: None,
         replay_of: None,
         outcome: None,
+        cached: false,
     };
     assert_eq!(
         store.fetch(id(1)).await.unwrap(),

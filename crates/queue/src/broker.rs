@@ -10,7 +10,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cresset_task::{Attempt, ClientKey, ModelName, Payload, TaskId, Timestamp};
+use cresset_task::{Attempt, CacheUse, ClientKey, ModelName, Payload, TaskId, Timestamp};
 
 use crate::error::QueueError;
 use crate::idempotency::{Idempotency, Submitted};
@@ -61,6 +61,8 @@ pub struct NewTask {
     pub idempotency: Option<Idempotency>,
     /// Whose it is, for [`Broker::client_load`]; `None` when clients are not told apart.
     pub client: Option<ClientKey>,
+    /// What its submitter allows a result cache to do. Kept for its leases.
+    pub cache: CacheUse,
 }
 
 /// Which tasks to lease.
@@ -93,6 +95,8 @@ pub struct Lease {
     pub created_at: Timestamp,
     /// How often it has been tried again by the retry policy.
     pub retries: u32,
+    /// What its submitter allows a result cache to do.
+    pub cache: CacheUse,
 }
 
 /// A lease given back unfinished: the task is PENDING again and stands where it stood before.

@@ -26,6 +26,8 @@ pub struct Completion {
     pub finished_at: Timestamp,
     /// How the input took its process down, if that is how it ended: it is kept as a dead letter then.
     pub evidence: Option<Box<Evidence>>,
+    /// The outcome is that of an equal input, and no process ran this task. Shown by `fetch`.
+    pub cached: bool,
 }
 
 /// A task that failed and is to be tried again.

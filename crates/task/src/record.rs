@@ -55,6 +55,8 @@ pub struct TaskRecord {
     pub metadata: Option<Bytes>,
     /// The model version that made the outcome.
     pub version: Option<String>,
+    /// Its result is that of an equal input: no process ran this task.
+    pub cached: bool,
     /// The dead letter that this task is a replay of.
     pub replay_of: Option<TaskId>,
     /// Present exactly when `state` is terminal.

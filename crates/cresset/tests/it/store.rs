@@ -70,6 +70,7 @@ fn fill(dir: &Path) {
             version: None,
             finished_at: Timestamp::now(),
             evidence: None,
+            cached: false,
         };
         store.finish(vec![completion]).await.unwrap();
         store.close().await.unwrap();
@@ -90,6 +91,7 @@ async fn submit(store: &SqliteStore, bytes: usize) {
         deadline_at: None,
         idempotency: None,
         client: None,
+        cache: Default::default(),
     };
     store.submit(new).await.unwrap();
 }

@@ -102,6 +102,7 @@ impl Driver {
             turn,
             created_at,
             retries,
+            cache: _,
         } in leases
         {
             self.shared.followers.moved(id);

@@ -23,6 +23,7 @@ fn record(state: State, outcome: Option<Outcome>) -> TaskView {
         version: outcome.is_some().then(|| "7\"".into()),
         replay_of: None,
         outcome,
+        cached: false,
     };
     TaskView {
         record,

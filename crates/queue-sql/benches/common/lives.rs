@@ -46,6 +46,7 @@ pub(crate) fn task(number: u64) -> NewTask {
         created_at: Timestamp::now(),
         idempotency: None,
         client: None,
+        cache: Default::default(),
     }
 }
 
@@ -122,6 +123,7 @@ async fn work(store: SqliteStore, open: Arc<AtomicUsize>) -> Vec<Duration> {
                 version: Some("1".into()),
                 finished_at: Timestamp::now(),
                 evidence: None,
+                cached: false,
             })
             .collect();
         let answers = store.finish(completions).await.unwrap();

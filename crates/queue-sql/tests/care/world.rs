@@ -57,6 +57,7 @@ pub(crate) fn task(payload: Payload) -> NewTask {
         deadline_at: None,
         idempotency: None,
         client: None,
+        cache: Default::default(),
     }
 }
 
@@ -94,6 +95,7 @@ pub(crate) async fn finish(store: &SqliteStore, lease: &Lease, outcome: Outcome)
         outcome,
         version: Some("7".into()),
         finished_at: at(4),
+        cached: false,
     };
     let finished = store.finish(vec![completion]).await.unwrap();
     assert_eq!(finished, [Finished::Recorded]);

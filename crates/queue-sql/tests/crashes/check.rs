@@ -68,6 +68,7 @@ impl<'a> Image<'a> {
                 version: None,
                 finished_at: at(0),
                 evidence: None,
+                cached: false,
             };
             assert_eq!(
                 store.finish(vec![late]).await.unwrap(),

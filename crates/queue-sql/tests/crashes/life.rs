@@ -174,6 +174,7 @@ impl Life {
                 deadline_at: None,
                 idempotency: None,
                 client: None,
+                cache: Default::default(),
             };
             let told = Told {
                 state: State::Pending,
@@ -233,6 +234,7 @@ impl Life {
                 version: None,
                 finished_at,
                 evidence: None,
+                cached: false,
             });
         }
         let finished = self.store.finish(completions).await.unwrap();

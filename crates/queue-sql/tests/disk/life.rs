@@ -54,6 +54,7 @@ pub(crate) fn task(bytes: usize) -> NewTask {
         deadline_at: None,
         idempotency: None,
         client: None,
+        cache: Default::default(),
     }
 }
 
@@ -211,6 +212,7 @@ impl<'a> Life<'a> {
             version: None,
             finished_at: at(3),
             evidence: None,
+            cached: false,
         };
         let finished = self
             .ask(&[lease.id], async |store| {

@@ -37,6 +37,7 @@ pub(crate) fn task(bytes: usize) -> NewTask {
         created_at: Timestamp::from_micros(1),
         idempotency: None,
         client: None,
+        cache: Default::default(),
     }
 }
 
@@ -105,6 +106,7 @@ impl House {
             version: None,
             finished_at: Timestamp::from_micros(3),
             evidence: None,
+            cached: false,
         };
         self.store.finish(vec![completion]).await.unwrap()[0]
     }

@@ -160,6 +160,7 @@ async fn end_all_and_purge(store: &SqliteStore) {
             version: None,
             finished_at: Timestamp::now(),
             evidence: None,
+            cached: false,
         });
         store.finish(ends.collect()).await.unwrap();
     }

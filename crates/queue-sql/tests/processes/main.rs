@@ -50,6 +50,7 @@ fn task(bytes: usize) -> NewTask {
         deadline_at: None,
         idempotency: None,
         client: None,
+        cache: Default::default(),
     }
 }
 
@@ -227,6 +228,7 @@ async fn work_until_killed(database: &Path) {
                         version: None,
                         finished_at: Timestamp::now(),
                         evidence: None,
+                        cached: false,
                     })
                     .collect();
                 let answers = store.finish(completions).await.unwrap();

@@ -55,6 +55,7 @@ pub(super) async fn every_kind_of_outcome_is_kept_and_shown(world: World) {
         let version = (number % 2 == 0).then(|| "v2".to_owned());
         let completion = Completion {
             version: version.clone(),
+            cached: number % 2 == 1,
             ..ended(&lease, outcome.clone(), at(99))
         };
         assert_eq!(world.finish(completion).await, Finished::Recorded);
@@ -63,6 +64,7 @@ pub(super) async fn every_kind_of_outcome_is_kept_and_shown(world: World) {
         assert_eq!(record.state, state);
         assert_eq!(record.finished_at, Some(at(99)));
         assert_eq!(record.version, version);
+        assert_eq!(record.cached, number % 2 == 1);
         assert_eq!(record.attempts, Attempt(1));
     }
 }
@@ -113,6 +115,7 @@ pub(super) async fn only_the_holder_of_the_lease_ends_a_task(world: World) {
         version: None,
         finished_at: at(5),
         evidence: None,
+        cached: false,
     };
     assert_eq!(
         world.finish(claim(0)).await,

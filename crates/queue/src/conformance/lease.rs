@@ -1,6 +1,6 @@
 //! One holder; limits; attempts; releases; nothing leaks.
 
-use cresset_task::{Attempt, State, TaskId};
+use cresset_task::{Attempt, CacheUse, State, TaskId};
 
 use super::world::{ALL, World, at, giving_up, ids, json, queued, request, success, task};
 use crate::{Finished, LeaseRequest, NewTask, Release};
@@ -103,6 +103,20 @@ pub(super) async fn a_released_task_keeps_its_place_and_its_attempts(world: Worl
         );
     }
     assert_eq!(ids(&world.lease("digits", ALL).await), submitted);
+}
+
+pub(super) async fn a_lease_says_what_a_cache_may_do(world: World) {
+    let all = [CacheUse::Allowed, CacheUse::NoCache, CacheUse::NoStore];
+    for cache in all {
+        world
+            .submit(NewTask {
+                cache,
+                ..task("digits")
+            })
+            .await;
+    }
+    let leases = world.lease("digits", ALL).await;
+    assert_eq!(leases.iter().map(|lease| lease.cache).collect::<Vec<_>>(), all);
 }
 
 pub(super) async fn a_stale_release_changes_nothing(world: World) {

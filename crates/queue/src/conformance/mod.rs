@@ -152,6 +152,7 @@ table! { $
         the_first_is_leased_whatever_it_weighs,
         a_leased_task_is_started_and_not_leased_again,
         a_released_task_keeps_its_place_and_its_attempts,
+        a_lease_says_what_a_cache_may_do,
         a_stale_release_changes_nothing,
         leases_end_with_their_process,
         leases_end_with_a_clean_stop,

@@ -59,6 +59,7 @@ impl Model {
             version: None,
             replay_of: None,
             outcome: None,
+            cached: false,
         };
         self.tasks.push(Known {
             record,
@@ -134,6 +135,7 @@ impl Model {
         record.finished_at = Some(completion.finished_at);
         record.version = completion.version;
         record.outcome = Some(completion.outcome);
+        record.cached = completion.cached;
         Finished::Recorded
     }
 

@@ -218,6 +218,7 @@ impl Life {
                 version,
                 finished_at: self.now,
                 evidence: None,
+                cached: self.dice.chance(20),
             }));
         }
         let wanted: Vec<_> = completions

@@ -179,6 +179,7 @@ pub(super) fn task(name: &str) -> NewTask {
         deadline_at: None,
         idempotency: None,
         client: None,
+        cache: Default::default(),
     }
 }
 
@@ -256,6 +257,7 @@ pub(super) fn ended(lease: &Lease, outcome: Outcome, finished_at: Timestamp) -> 
         version: Some("3".into()),
         finished_at,
         evidence: None,
+        cached: false,
     }
 }
 
