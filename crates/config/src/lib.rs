@@ -29,7 +29,7 @@ pub use field::Scalar;
 pub use mistake::{Mistake, Place, Position, Severity, render_all};
 pub use model::{
     Batching, Cost, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelKind, ModelLimits,
-    Priorities, Retry,
+    Priorities, ResultCache, Retry,
 };
 pub use model_toml::{Folder, MODEL_TOML, parse_model};
 pub use reference::{model_reference_markdown, reference_markdown};

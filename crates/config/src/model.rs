@@ -33,6 +33,8 @@ pub struct ModelConfig {
     pub retry: Retry,
     /// How its health is looked at.
     pub health: HealthCheck,
+    /// Whether its results are kept for equal inputs.
+    pub cache: ResultCache,
     /// The interpreter.
     pub environment: Environment,
     /// A pickled module may be loaded: whoever wrote the weights may run code here.
@@ -261,6 +263,30 @@ impl Default for HealthCheck {
         Self {
             canary: None,
             interval: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Whether a model's results are kept, in memory, for equal inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResultCache {
+    /// They are. Default: no.
+    pub enabled: bool,
+    /// For how long. Default 1 h.
+    pub ttl: Duration,
+    /// Bytes of kept results at most, with what it takes to keep them. Default 64 MiB.
+    pub max_bytes: u64,
+    /// Kept results at most. Default 100,000.
+    pub max_entries: usize,
+}
+
+impl Default for ResultCache {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            ttl: Duration::from_secs(3600),
+            max_bytes: 64 << 20,
+            max_entries: 100_000,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cresset_task::{ModelName, TensorSpec};
 
 use crate::field::{Field, Key};
-use crate::model::{Batching, Entry, HealthCheck, Instances, ModelLimits, Retry};
+use crate::model::{Batching, Entry, HealthCheck, Instances, ModelLimits, ResultCache, Retry};
 
 /// What has been read of a `model.toml`, before its parts are checked against each other and the folder.
 #[derive(Default)]
@@ -24,6 +24,7 @@ pub(crate) struct Draft {
     pub(crate) retry: Retry,
     pub(crate) canary: Option<String>,
     pub(crate) health: HealthCheck,
+    pub(crate) cache: ResultCache,
     pub(crate) python: Option<String>,
     pub(crate) requirements: Option<String>,
     pub(crate) python_version: Option<String>,
@@ -60,6 +61,7 @@ macro_rules! flag {
 
 mod about;
 mod batching;
+mod cache;
 mod environment;
 mod running;
 
@@ -83,9 +85,15 @@ const fn words(key: Key<Draft>, default: &'static str, example: &'static str) ->
 
 /// All keys but those inside `[[inputs]]` and `[[outputs]]`, in the order of the template.
 pub(crate) fn model_keys() -> impl Iterator<Item = &'static Key<Draft>> + Clone {
-    [about::KEYS, batching::KEYS, running::KEYS, environment::KEYS]
-        .into_iter()
-        .flatten()
+    [
+        about::KEYS,
+        batching::KEYS,
+        running::KEYS,
+        cache::KEYS,
+        environment::KEYS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 const _: () = assert!(

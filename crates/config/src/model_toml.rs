@@ -69,6 +69,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
             limits: draft.limits,
             retry: draft.retry,
             health,
+            cache: draft.cache,
             environment,
             allow_pickle: draft.allow_pickle,
             copy_inputs: draft.copy_inputs,

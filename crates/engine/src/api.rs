@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cresset_config::ModelConfig;
 use cresset_queue::{Depth, IdempotencyKey, QueueError};
 use cresset_runner::{PoolState, PoolStatus};
-use cresset_task::{Code, Failure, ModelName, Payload, State, TaskId, TaskRecord, Timestamp};
+use cresset_task::{CacheUse, Code, Failure, ModelName, Payload, State, TaskId, TaskRecord, Timestamp};
 
 use crate::admission::{Bound, Client};
 
@@ -28,6 +28,8 @@ pub struct Submission {
     pub expires_at: Option<Timestamp>,
     /// It is revoked if it has not ended by this.
     pub deadline_at: Option<Timestamp>,
+    /// What a result cache may do with it.
+    pub cache: CacheUse,
     /// The caller's name for this submit: sent again under it, the same submit gives the same task.
     pub idempotency_key: Option<IdempotencyKey>,
     /// Whose request it is, if clients are told apart.
@@ -117,6 +119,34 @@ pub struct Prediction {
     pub queued: Duration,
     /// In the instance.
     pub compute: Duration,
+    /// What the model's result cache had to do with it; `None` when it has none, or was not asked.
+    pub cache: Option<CacheStatus>,
+}
+
+/// What a result cache had to do with a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// It was kept from before.
+    Hit,
+    /// It was computed, as none was kept.
+    Miss,
+    /// It was computed for another request, at the same time.
+    Coalesced,
+    /// It was computed, as was asked for.
+    Bypass,
+}
+
+impl CacheStatus {
+    /// The name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Coalesced => "coalesced",
+            Self::Bypass => "bypass",
+        }
+    }
 }
 
 /// A task, as a caller may see it.

@@ -1,8 +1,9 @@
 //! The canary of a model: one input that it must be able to answer at any time, predicted again and again. Processes that are
 //! up and answer nothing right are found by it: a device that computes nonsense, a model whose files have gone.
 //!
-//! It goes the way of any prediction, in the same batches. It says nothing of load: a model that is too busy to take it is
-//! neither well nor ill. Nor is it work: a model that has nothing else is unloaded in its time, and is not loaded for it.
+//! It goes the way of any prediction, in the same batches, but past the result cache. It says nothing of load: a model that is
+//! too busy to take it is neither well nor ill. Nor is it work: a model that has nothing else is unloaded in its time, and is not
+//! loaded for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +72,7 @@ async fn run(engine: Engine, served: Arc<Served>, input: Payload) {
 async fn try_once(engine: &Engine, served: &Served, input: Payload) -> Result<(), EngineError> {
     served.check_available()?;
     let place = engine.seat(served, input.weight(), None)?;
-    engine.answer(served, input, None, place, true).await.map(drop)
+    engine.answer_canary(served, input, place).await.map(drop)
 }
 
 /// What an end of the prediction says of the model: that it is well (`Some(None)`), what is wrong, or nothing.

@@ -13,6 +13,7 @@ use cresset_task::{BatchId, InstanceId, Payload, TaskId, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use self::aside::Aside;
 use self::idle::Idle;
 use self::leasing::{LeaseFuture, poll_lease};
 use crate::admission::{BusyClock, Done};
@@ -24,6 +25,7 @@ use crate::served::Served;
 use crate::shared::Shared;
 use crate::verdict::judge;
 
+mod aside;
 mod ends;
 mod idle;
 mod leasing;
@@ -54,6 +56,8 @@ pub(crate) struct Driver {
     hung_up: bool,
     sweep_not_before: Moment,
     records: JoinSet<()>,
+    /// Leased tasks that are not in the batcher.
+    aside: Aside,
     /// Cancelled tasks that are, or were a moment ago, in our hands.
     revoked: HashSet<TaskId>,
     busy: BusyClock,
@@ -78,6 +82,7 @@ impl Driver {
             hung_up: false,
             sweep_not_before: Moment::ZERO,
             records: JoinSet::new(),
+            aside: Aside::default(),
             revoked: HashSet::new(),
             busy: BusyClock::default(),
             idle: Idle::default(),
@@ -142,6 +147,7 @@ impl Driver {
                     self.put_down();
                 }
                 Some(_) = self.records.join_next() => {}
+                back = self.aside.next(), if !self.aside.is_empty() => self.on_back(back),
                 () = served.wake.notified() => {}
                 () = alarm.rings() => {}
             }
@@ -157,7 +163,11 @@ impl Driver {
     }
 
     fn is_done(&self) -> bool {
-        self.flights.is_empty() && self.batcher.is_empty() && self.lease.is_none() && self.records.is_empty()
+        self.flights.is_empty()
+            && self.batcher.is_empty()
+            && self.lease.is_none()
+            && self.aside.is_empty()
+            && self.records.is_empty()
     }
 
     /// Sends what the policy lets go; says when to ask it again.
@@ -190,6 +200,9 @@ impl Driver {
             }
             entry.item.deliveries += 1;
             entry.item.sent = Some(now);
+            if let Some(lead) = &mut entry.item.lead {
+                lead.sent();
+            }
         }
         let batch = self.shared.next_batch();
         let items: Vec<Payload> = entries.iter().map(|e| e.item.payload.clone()).collect();
@@ -219,6 +232,7 @@ impl Driver {
             PoolEvent::Up { instance, slots } => {
                 self.seats.up(instance, slots);
                 self.note_work();
+                self.forget_results();
                 self.served.refresh();
             }
             PoolEvent::Ended {
@@ -229,6 +243,7 @@ impl Driver {
             } => self.on_ended(instance, batch, end, timing),
             PoolEvent::Down { instance, reason } => {
                 self.seats.down(instance);
+                self.forget_results();
                 match reason {
                     DownReason::Stopped => {}
                     DownReason::Unloaded => self.served.metrics.unloaded(),
@@ -238,7 +253,7 @@ impl Driver {
                     self.refuse_callers();
                 }
             }
-            PoolEvent::TakenOver { .. } => {}
+            PoolEvent::TakenOver { .. } => self.forget_results(),
             // The place was up all the time, so its seats are as they were.
             PoolEvent::Recycled { reason, end, .. } => {
                 self.served.metrics.recycled(reason);

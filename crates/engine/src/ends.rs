@@ -29,8 +29,9 @@ impl TaskEnds {
     ) {
         let Leased { id, attempt, .. } = task;
         let redeliveries = deliveries.saturating_sub(1);
+        let cached = matches!(resolution, Resolution::Kept(_));
         let (outcome, evidence) = match resolution {
-            Resolution::Done(output) => (Outcome::Success(output), None),
+            Resolution::Done(output) | Resolution::Kept(output) => (Outcome::Success(output), None),
             Resolution::Dead(failure, evidence) => (Outcome::Failure(failure), Some(evidence)),
             Resolution::Failed(failure) => {
                 if let Some(wait) = retry::wait(&config.retry, task.retries, &failure, rand::random()) {
@@ -60,7 +61,7 @@ impl TaskEnds {
             version: Some(config.version.clone()),
             finished_at: at,
             evidence,
-            cached: false,
+            cached,
         };
         self.done.push(End {
             completion,

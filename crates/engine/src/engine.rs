@@ -7,16 +7,17 @@ use arc_swap::ArcSwap;
 use cresset_config::{Admission, ModelConfig};
 use cresset_queue::{Backend, Lookup, TaskPage, TaskQuery};
 use cresset_runner::{Executor, PoolEvent, PoolState};
-use cresset_task::{ModelName, Payload, State, TaskId};
-use tokio::sync::{mpsc, oneshot};
+use cresset_task::{ModelName, State, TaskId};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::{Admissions, Client, Place};
-use crate::api::{EngineError, ModelView, Prediction, TaskView};
+use crate::admission::Admissions;
+use crate::api::{EngineError, ModelView, TaskView};
+use crate::cache::Cache;
 use crate::driver::Driver;
 use crate::expiry;
-use crate::item::{Item, Origin, check_fit};
+use crate::idempotency::OFFLOAD_BYTES;
 use crate::metrics::Metrics;
 use crate::progress;
 use crate::retention;
@@ -93,7 +94,9 @@ impl Engine {
     ) {
         let metrics = self.inner.metrics.model(config.name.as_str());
         let name = config.name.clone();
-        let (served, inbox) = Served::new(config, executor, metrics);
+        let cache = (config.cache.enabled)
+            .then(|| Cache::new(config.cache.clone(), self.inner.metrics.cache(name.as_str())));
+        let (served, inbox) = Served::new(config, executor, metrics, cache);
         let served = Arc::new(served);
         served.refresh();
         let driver = Driver::new(Arc::clone(&self.inner.shared), Arc::clone(&served));
@@ -103,65 +106,6 @@ impl Engine {
             models.insert(name.clone(), Arc::clone(&served));
             models
         });
-    }
-
-    /// Runs one input and waits for its result: at most `limit`, and never longer than the model's `predict_timeout`.
-    /// Dropping the future takes the input out of the queue, at once. `client` is whose request it is, if clients are told
-    /// apart.
-    pub async fn predict(
-        &self,
-        model: &ModelName,
-        input: Payload,
-        limit: Option<Duration>,
-        client: Option<Client>,
-    ) -> Result<Prediction, EngineError> {
-        let served = self.open(model.as_str())?;
-        served.check_available()?;
-        check_fit(&input, &served.config).map_err(|why| invalid(&why))?;
-        let place = self.seat(&served, input.weight(), client)?;
-        self.answer(&served, input, limit, place, false).await
-    }
-
-    /// The answer to a prediction that has its place.
-    pub(crate) async fn answer(
-        &self,
-        served: &Served,
-        input: Payload,
-        limit: Option<Duration>,
-        place: Place,
-        is_canary: bool,
-    ) -> Result<Prediction, EngineError> {
-        let shared = &self.inner.shared;
-        let longest = served.config.limits.predict_timeout;
-        let limit = limit.map_or(longest, |l| l.min(longest));
-        let since = shared.now();
-        // Before the channel: it is dropped after it, and so tells of a receiver that has gone.
-        let hang_up = HangUp(Some(served));
-        let (reply, answer) = oneshot::channel();
-        let item = Item::new(
-            input,
-            Origin::Caller {
-                reply,
-                place,
-                since,
-                is_canary,
-                limit,
-                deadline: since.saturating_add(limit),
-            },
-        );
-        // The channel has a place for each permit: it can only be closed, by a driver that has drained.
-        served
-            .inbox
-            .try_send(item)
-            .map_err(|_| EngineError::ShuttingDown)?;
-        // What waits leaves the queue at its deadline by itself; this is for what is in an instance by then.
-        let answered = tokio::time::timeout(limit, answer).await;
-        hang_up.did_not_happen();
-        match answered {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(EngineError::ShuttingDown),
-            Err(_) => Err(served.late(limit)),
-        }
     }
 
     /// A task as it is now.
@@ -312,6 +256,23 @@ impl Engine {
         self.served(name)
     }
 
+    /// Digests so many bytes: here when they are few, on a blocking thread when they are many.
+    pub(crate) async fn digest<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, EngineError> {
+        if bytes < OFFLOAD_BYTES {
+            return Ok(work());
+        }
+        match self.inner.tracker.spawn_blocking(work).await {
+            Ok(done) => Ok(done),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The only other way: the runtime shuts down before the work began.
+            Err(_) => Err(EngineError::ShuttingDown),
+        }
+    }
+
     fn served(&self, name: &str) -> Result<Arc<Served>, EngineError> {
         let models = self.inner.models.load();
         models.get(name).map(Arc::clone).ok_or_else(|| {
@@ -338,23 +299,6 @@ impl Engine {
             running: served.running(),
             waiting: served.waiting(),
             rate: served.rate(shared.now()),
-        }
-    }
-}
-
-/// Tells the driver that a caller has hung up, unless it did not.
-struct HangUp<'a>(Option<&'a Served>);
-
-impl HangUp<'_> {
-    fn did_not_happen(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for HangUp<'_> {
-    fn drop(&mut self) {
-        if let Some(served) = self.0 {
-            served.hung_up.notify_one();
         }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) fn named(key: IdempotencyKey, submission: &Submission) -> Idempotency
         input,
         priority,
         metadata,
+        // Not what is computed, but how.
+        cache: _,
         // Often told as so long from now, and then another instant each time it is sent.
         due_at: _,
         expires_at: _,
@@ -68,6 +70,7 @@ mod tests {
             input,
             priority,
             metadata: metadata.map(|text| Bytes::from_static(text.as_bytes())),
+            cache: Default::default(),
             due_at: None,
             expires_at: None,
             deadline_at: None,

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use cresset_batch::{Class, Moment};
 use cresset_config::{ModelConfig, ModelKind};
-use cresset_task::{Attempt, HISTORY_MAX, Payload, Redelivery, TaskId, Timestamp};
+use cresset_task::{Attempt, CacheUse, HISTORY_MAX, Payload, Redelivery, TaskId, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::admission::Place;
 use crate::api::{EngineError, Prediction};
+use crate::cache::Lead;
 
 /// The answer to a caller on an open connection.
 pub(crate) type Reply = oneshot::Sender<Result<Prediction, EngineError>>;
@@ -46,6 +47,8 @@ pub(crate) struct Leased {
     pub(crate) line: i64,
     /// How often it has been tried again by the retry policy.
     pub(crate) retries: u32,
+    /// What a result cache may do with it.
+    pub(crate) cache: CacheUse,
 }
 
 impl Leased {
@@ -70,6 +73,8 @@ pub(crate) struct Item {
     pub(crate) sent: Option<Moment>,
     /// Nobody wants its end any more, and whoever has it has been told so.
     pub(crate) unwanted: bool,
+    /// Others may wait for its result.
+    pub(crate) lead: Option<Box<Lead>>,
     /// Why it was handed to an instance more than once; only of tasks.
     pub(crate) history: Vec<Redelivery>,
 }
@@ -84,14 +89,17 @@ impl Item {
             killed: 0,
             sent: None,
             unwanted: false,
+            lead: None,
             history: Vec::new(),
         }
     }
 
-    /// False once the caller has hung up; a leased task is always wanted.
+    /// False once the caller has hung up, unless others wait for the result; a leased task is always wanted.
     pub(crate) fn is_wanted(&self) -> bool {
         match &self.origin {
-            Origin::Caller { reply, .. } => !reply.is_closed(),
+            Origin::Caller { reply, .. } => {
+                !reply.is_closed() || self.lead.as_ref().is_some_and(|lead| lead.is_followed())
+            }
             Origin::Queue(_) => true,
         }
     }

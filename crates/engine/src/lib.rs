@@ -6,6 +6,7 @@
 mod admission;
 mod alarm;
 mod api;
+mod cache;
 mod canary;
 mod driver;
 mod ends;
@@ -19,6 +20,7 @@ mod item;
 mod letters;
 mod measure;
 pub mod metrics;
+mod predict;
 mod progress;
 mod rate;
 mod recorder;
@@ -36,8 +38,8 @@ mod waiters;
 
 pub use admission::{Bound, Client, Unit};
 pub use api::{
-    Accepted, Cancellation, EngineError, Health, ModelHealth, ModelView, Prediction, Replay, ServerState,
-    Stopped, Submission, TaskView,
+    Accepted, CacheStatus, Cancellation, EngineError, Health, ModelHealth, ModelView, Prediction, Replay,
+    ServerState, Stopped, Submission, TaskView,
 };
 /// How a submit is named, for the doors that take names.
 pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};

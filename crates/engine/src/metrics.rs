@@ -12,6 +12,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use self::cache::CacheFamilies;
+pub(crate) use self::cache::CacheMetrics;
+
+mod cache;
+
 /// Seconds: 50 us to about 100 s, doubling.
 fn seconds() -> Histogram {
     Histogram::new((0..22).map(|i| 50e-6 * f64::from(1_u32 << i)))
@@ -79,6 +84,7 @@ pub struct Metrics {
     queue_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
     compute_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
     total_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
+    caches: CacheFamilies,
 }
 
 /// The figures of one model, looked up once so that the hot path does not hash labels.
@@ -146,6 +152,7 @@ impl Metrics {
             queue_seconds: Family::new_with_constructor(seconds),
             compute_seconds: Family::new_with_constructor(seconds),
             total_seconds: Family::new_with_constructor(seconds),
+            caches: CacheFamilies::default(),
         };
         metrics.registered()
     }
@@ -252,6 +259,7 @@ impl Metrics {
             "From acceptance to the recorded outcome",
             self.total_seconds.clone(),
         );
+        self.caches.register(r);
         self
     }
 
@@ -302,6 +310,11 @@ impl Metrics {
             compute_seconds: self.compute_seconds.get_or_create(&label).clone(),
             total_seconds: self.total_seconds.get_or_create(&label).clone(),
         }
+    }
+
+    /// The figures of one model's result cache.
+    pub(crate) fn cache(&self, model: &str) -> CacheMetrics {
+        self.caches.model(model)
     }
 
     /// Counts one answered HTTP request. `route` is the matched pattern, never the raw path.

@@ -95,7 +95,7 @@ fn announce(shared: &Shared, served: &Served, end: End) {
         version,
         finished_at,
         evidence,
-        cached: _,
+        cached,
     } = end.completion;
     if let Ok(state) = cresset_task::State::Started.after(outcome.as_move()) {
         served.metrics.ended(state, finished_at.since(end.created_at));
@@ -112,6 +112,7 @@ fn announce(shared: &Shared, served: &Served, end: End) {
             attempts: Attempt(attempt.0.saturating_add(redeliveries)),
             version,
             history,
+            cached,
         };
         shared.waiters.wake(id, &News::Ended(Arc::new(news)));
     }

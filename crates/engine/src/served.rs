@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::admission::{Coming, Done, Drain, Pace, What};
 use crate::api::{EngineError, RETRY_SOON};
+use crate::cache::Cache;
 use crate::canary::Canary;
 use crate::item::Item;
 use crate::metrics::ModelMetrics;
@@ -50,6 +51,8 @@ pub(crate) struct Served {
     pub(crate) turned: AtomicU64,
     /// What its canary has found.
     pub(crate) canary: Canary,
+    /// Results that are kept, if the model wants that.
+    pub(crate) cache: Option<Arc<Cache>>,
     /// Whether anything moves.
     pub(crate) progress: Progress,
     pulse: Mutex<Pulse>,
@@ -67,6 +70,7 @@ impl Served {
         config: Arc<ModelConfig>,
         executor: Arc<dyn Executor>,
         metrics: ModelMetrics,
+        cache: Option<Arc<Cache>>,
     ) -> (Self, mpsc::Receiver<Item>) {
         let waiting = config.limits.max_waiting.clamp(1, Semaphore::MAX_PERMITS);
         let (inbox, outbox) = mpsc::channel(waiting);
@@ -85,6 +89,7 @@ impl Served {
             waiting_bytes: Arc::default(),
             turned: AtomicU64::new(0),
             canary: Canary::default(),
+            cache,
             progress: Progress::default(),
             pulse: Mutex::default(),
         };

@@ -8,7 +8,7 @@ use cresset_task::{ModelName, State, TaskId, Timestamp};
 
 use crate::api::{Accepted, EngineError, Submission};
 use crate::engine::{Engine, invalid};
-use crate::idempotency::{self, OFFLOAD_BYTES};
+use crate::idempotency;
 use crate::item::check_fit;
 use crate::measure;
 
@@ -44,7 +44,7 @@ impl Engine {
             deadline_at: submission.deadline_at,
             idempotency,
             client: client.as_ref().map(|client| client.key().clone()),
-            cache: Default::default(),
+            cache: submission.cache,
         };
         let expires_at = task.expires_at;
         let submitted = shared
@@ -77,23 +77,15 @@ impl Engine {
         &self,
         mut submission: Submission,
     ) -> Result<(Submission, Option<Idempotency>), EngineError> {
+        let bytes = submission.input.weight();
         let Some(key) = submission.idempotency_key.take() else {
             return Ok((submission, None));
         };
-        if submission.input.weight() < OFFLOAD_BYTES {
-            let named = idempotency::named(key, &submission);
-            return Ok((submission, Some(named)));
-        }
         let digest = move || {
             let named = idempotency::named(key, &submission);
             (submission, Some(named))
         };
-        match self.inner.tracker.spawn_blocking(digest).await {
-            Ok(done) => Ok(done),
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The only other way: the runtime shuts down before the work began.
-            Err(_) => Err(EngineError::ShuttingDown),
-        }
+        self.digest(bytes, digest).await
     }
 
     /// There is no room for a new task; one that was accepted before takes none.

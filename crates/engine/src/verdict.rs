@@ -16,6 +16,8 @@ use crate::item::Item;
 #[derive(Debug)]
 pub(crate) enum Resolution {
     Done(Payload),
+    /// This is the result of an equal input; no instance had this one.
+    Kept(Payload),
     Failed(Failure),
     /// It fails, and is known to take its process down.
     Dead(Failure, Box<Evidence>),
@@ -221,6 +223,7 @@ mod tests {
                 priority: 0,
                 line: 0,
                 retries: 0,
+                cache: Default::default(),
             })
         };
         let entry = |i: usize| Entry {

@@ -30,6 +30,7 @@ pub(crate) struct Ended {
     pub(crate) version: Option<String>,
     /// What this holder of the lease adds to the task's history.
     pub(crate) history: Vec<Redelivery>,
+    pub(crate) cached: bool,
 }
 
 impl Ended {
@@ -56,6 +57,7 @@ impl Ended {
         let surplus = record.history.len().saturating_sub(HISTORY_MAX);
         record.history.drain(..surplus);
         record.due_at = None;
+        record.cached = self.cached;
     }
 }
 
@@ -141,6 +143,7 @@ mod tests {
             attempts: Attempt(1),
             version: None,
             history: Vec::new(),
+            cached: false,
         }))
     }
 

@@ -11,6 +11,7 @@ mod answer;
 mod api_document;
 mod app;
 mod binary_out;
+mod cache_control;
 mod cancel;
 mod client;
 mod connection;

@@ -1,12 +1,14 @@
 //! `POST /v1/models/{model}/predict`.
 
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use cresset_engine::{Client, Prediction};
+use axum::http::{Response, StatusCode};
+use cresset_engine::{CacheStatus, Client, Prediction};
 
-use crate::answer::json;
+use crate::answer::{json, with_header};
 use crate::app::App;
 use crate::binary_out::Maker;
+use crate::cache_control::{self, CRESSET_CACHE};
 use crate::json_out::ObjectOut;
 use crate::media::Accepted;
 use crate::order::{self, Form, Order};
@@ -24,6 +26,9 @@ const FRAME_BYTES: usize = 128;
 /// Shares batches with the tasks of the model, but is stored nowhere: over its time limit it is given up. Hanging up
 /// takes the input out of the queue. A tensor model also takes its input as bytes, and a result of tensors is answered as
 /// bytes where `Accept` asks for that: see "Tensors as bytes".
+///
+/// A model with a result cache (`[cache]` in its `model.toml`) may answer with the result of an equal input, and computes
+/// equal inputs that come at the same time once; `Cresset-Cache` says so. `Cache-Control` refuses that.
 // Hanging up makes hyper drop this future, and dropping `Engine::predict` is how the engine learns of it.
 #[utoipa::path(
     post,
@@ -34,7 +39,8 @@ const FRAME_BYTES: usize = 128;
         ("model" = String, Path, description = "The model's name", example = "digits"),
         ("timeout" = Option<String>, Query, description = "Binary bodies only: how long it may take", example = "2s"),
         ("Cresset-Shape" = Option<String>, Header, description = "A header, bodies of one tensor only: the input's sizes", example = "1,8,8"),
-        ("Cresset-Dtype" = Option<String>, Header, description = "A header, bodies of one tensor only: refused unless it is the declared type", example = "float32")
+        ("Cresset-Dtype" = Option<String>, Header, description = "A header, bodies of one tensor only: refused unless it is the declared type", example = "float32"),
+        ("Cache-Control" = Option<String>, Header, description = "A header: `no-cache` computes anew, `no-store` also keeps nothing", example = "no-cache")
     ),
     request_body(content(
         (schema::PredictBody = "application/json"),
@@ -55,7 +61,8 @@ const FRAME_BYTES: usize = 128;
             ("Cresset-Shape" = String, description = "Of one tensor as bytes: its sizes, such as `10`"),
             ("Cresset-Dtype" = String, description = "Of one tensor as bytes: its element type"),
             ("Cresset-Model" = String, description = "Of a result as bytes: the model"),
-            ("Cresset-Version" = String, description = "Of a result as bytes: the version that made it")
+            ("Cresset-Version" = String, description = "Of a result as bytes: the version that made it"),
+            ("Cresset-Cache" = Option<String>, description = "Of a model with a result cache: the result was kept (`hit`), computed (`miss`), computed for another request at the same time (`coalesced`), or computed because this one wanted it (`bypass`)")
         )
     ))
 )]
@@ -63,18 +70,25 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
     let (parts, body) = request.into_parts();
     let upload = Upload::new(&app, &parts.headers, body);
     let accepted = Accepted::of(&parts.headers);
+    let cache = cache_control::wanted(&parts.headers)?;
     let config = app.engine.declaration(&name)?;
     binary_out::check(&accepted, &config)?;
     let model = config.name.clone();
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Predict).await?;
     let Order { input, options } = order;
-    let Prediction { output, version, .. } = app
+    let Prediction {
+        output,
+        version,
+        cache,
+        ..
+    } = app
         .engine
         .predict(
             &model,
             input,
             options.timeout,
             parts.extensions.get::<Client>().cloned(),
+            cache,
         )
         .await?;
 
@@ -83,7 +97,7 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
             model: &model,
             version: &version,
         };
-        return binary_out::answer(&app, choice, maker).await;
+        return Ok(told(binary_out::answer(&app, choice, maker).await?, cache));
     }
     let weight = json_weight(&output);
     let write = move || {
@@ -93,5 +107,13 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
         answer.value("version", &version);
         answer.end()
     };
-    Ok(json(StatusCode::OK, app.codec(weight, write).await?))
+    Ok(told(json(StatusCode::OK, app.codec(weight, write).await?), cache))
+}
+
+/// The answer, which says what the result cache had to do with it.
+fn told(response: Response<Body>, cache: Option<CacheStatus>) -> Response<Body> {
+    match cache {
+        Some(cache) => with_header(response, CRESSET_CACHE, cache.name().into()),
+        None => response,
+    }
 }

@@ -6,6 +6,7 @@ use cresset_engine::{Accepted, Client, Submission};
 
 use crate::answer::{json, with_header};
 use crate::app::App;
+use crate::cache_control;
 use crate::idempotency::{self, IDEMPOTENCY_REPLAYED};
 use crate::json_out::ObjectOut;
 use crate::order::{self, Form, Order};
@@ -35,6 +36,9 @@ const ANSWER_BYTES: usize = 256;
 /// With `Prefer: wait=N` (RFC 7240) the answer waits up to N seconds, at most as long as a `?wait=` may be, for the task's end:
 /// it is 200 with the whole task then, and 202 when the task is still on its way.
 ///
+/// A model with a result cache (`[cache]` in its `model.toml`) may end the task with the result of an equal input, in its turn
+/// and without running it: `cached` is `true` then. `Cache-Control` refuses that.
+///
 /// A tensor model also takes its input as bytes: see "Tensors as bytes".
 #[utoipa::path(
     post,
@@ -57,7 +61,8 @@ const ANSWER_BYTES: usize = 256;
             description = "A header: the caller's name for this submit, 1 to 255 visible ASCII characters, bare or in double quotes",
             example = "8e03978e-40d5-43dd-bc93-6894a57f9324"
         ),
-        ("Prefer" = Option<String>, Header, description = "A header: how many seconds the caller would wait for the end", example = "wait=10")
+        ("Prefer" = Option<String>, Header, description = "A header: how many seconds the caller would wait for the end", example = "wait=10"),
+        ("Cache-Control" = Option<String>, Header, description = "A header: `no-cache` computes anew, `no-store` also keeps nothing", example = "no-cache")
     ),
     request_body(content(
         (schema::SubmitBody = "application/json"),
@@ -93,6 +98,7 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
     let upload = Upload::new(&app, &parts.headers, body);
     let idempotency_key = idempotency::key(&parts.headers)?;
     let wait = prefer::wait(&parts.headers, app.options.max_wait);
+    let cache = cache_control::wanted(&parts.headers)?;
     let config = app.engine.declaration(&name)?;
     let model = config.name.clone();
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Submit).await?;
@@ -107,6 +113,7 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
             due_at: options.due_at,
             expires_at: options.expires_at,
             deadline_at: options.deadline_at,
+            cache,
             idempotency_key,
             client: parts.extensions.get::<Client>().cloned(),
         })

@@ -79,7 +79,7 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
         version,
         replay_of,
         outcome,
-        cached: _,
+        cached,
     } = &view.record;
     let mut task = ObjectOut::new(weight(view));
     task.plain("task_id", id);
@@ -97,6 +97,7 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
     task.plain_or_null("finished_at", *finished_at);
     task.value("attempts", attempts);
     task.value("retries", retries);
+    task.value("cached", cached);
     task.plain_or_null("eta", *due_at);
     task.plain_or_null("expires_at", *expires_at);
     task.plain_or_null("deadline_at", *deadline_at);

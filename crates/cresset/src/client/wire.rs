@@ -97,6 +97,9 @@ pub(crate) struct Task {
     pub(crate) finished_at: Option<String>,
     pub(crate) attempts: Option<u32>,
     pub(crate) retries: Option<u32>,
+    /// Older servers do not say.
+    #[serde(default)]
+    pub(crate) cached: bool,
     pub(crate) eta: Option<String>,
     pub(crate) expires_at: Option<String>,
     pub(crate) deadline_at: Option<String>,

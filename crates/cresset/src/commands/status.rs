@@ -80,6 +80,10 @@ fn overview(task: &Task) -> String {
     );
     push("attempts", task.attempts.map(|n| n.to_string()));
     push("retries", task.retries.filter(|n| *n > 0).map(|n| n.to_string()));
+    push(
+        "cached",
+        task.cached.then(|| "the result of an equal input".into()),
+    );
     push("due", task.eta.clone());
     push("expires", task.expires_at.clone());
     push("deadline", task.deadline_at.clone());

@@ -25,16 +25,18 @@ impl Driver {
         let mut ends = TaskEnds::default();
         let (now, at) = (self.shared.now(), Timestamp::now());
         let config = &self.served.config;
-        for (item, resolution) in resolved {
+        for (mut item, resolution) in resolved {
+            self.tell_followers(&mut item, &resolution, now);
             match item.origin {
                 Origin::Caller { reply, since, .. } => {
                     let queued = item.sent.unwrap_or(now).saturating_sub(since);
                     let answer = match resolution {
-                        Resolution::Done(output) => Ok(Prediction {
+                        Resolution::Done(output) | Resolution::Kept(output) => Ok(Prediction {
                             output,
                             version: config.version.clone(),
                             queued,
                             compute: timing.compute,
+                            cache: None,
                         }),
                         // A prediction is stored nowhere, and so is what it died of.
                         Resolution::Failed(failure) | Resolution::Dead(failure, _) => {
@@ -66,7 +68,8 @@ impl Driver {
 
     /// Cancelled tasks leave before they run; where they run already, that is told.
     pub(super) fn take_revocations(&mut self) {
-        if self.flights.is_empty() && self.batcher.is_empty() && self.lease.is_none() {
+        if self.flights.is_empty() && self.batcher.is_empty() && self.lease.is_none() && self.aside.is_empty()
+        {
             // Whatever is named here has ended meanwhile.
             self.revoked.clear();
         }

@@ -32,7 +32,7 @@ impl Driver {
         // While it drains nothing is leased any more, but callers are still answered.
         let leases = !self.draining;
         let queued = leases && self.shared.backend.depth(model).has_work(Timestamp::now());
-        let in_hand = !self.flights.is_empty() || !self.batcher.is_empty();
+        let in_hand = !self.flights.is_empty() || !self.batcher.is_empty() || !self.aside.is_empty();
         if queued || in_hand || (leases && self.lease.is_some()) {
             if std::mem::take(&mut self.idle.unloaded) {
                 tracing::info!(%model, "there is work for an unloaded model, it is loaded again");
@@ -46,7 +46,13 @@ impl Driver {
         if self.draining || self.idle.unloaded || !self.seats.any() {
             return None;
         }
-        let until = self.idle.since.saturating_add(limit);
+        // A model whose kept results are asked for is in use, and unloading it would throw them away.
+        let asked = self
+            .served
+            .cache
+            .as_ref()
+            .map_or(Moment::ZERO, |cache| cache.last_hit());
+        let until = self.idle.since.max(asked).saturating_add(limit);
         if self.shared.now() < until {
             return Some(until);
         }

@@ -33,7 +33,11 @@ impl Driver {
     /// Leases exactly what the free seats can use beyond what waits here already; and while predictions wait that could
     /// fill all seats for ever, a share of a batch, so that tasks are here to take their turn.
     pub(super) fn lease_what_fits(&mut self) {
-        if self.draining || self.lease.is_some() || self.records.len() >= RECORDS_MAX {
+        if self.draining
+            || self.lease.is_some()
+            || self.aside.is_keying()
+            || self.records.len() >= RECORDS_MAX
+        {
             return;
         }
         let leased_at = Timestamp::now();
@@ -93,7 +97,7 @@ impl Driver {
             }
         };
         let (now, wall) = (self.shared.now(), Timestamp::now());
-        let mut unfit = Vec::new();
+        let (mut fit, mut unfit) = (Vec::new(), Vec::new());
         for Lease {
             id,
             attempt,
@@ -102,11 +106,11 @@ impl Driver {
             turn,
             created_at,
             retries,
-            cache: _,
+            cache,
         } in leases
         {
             self.shared.followers.moved(id);
-            let fit = check_fit(&payload, &self.served.config);
+            let checked = check_fit(&payload, &self.served.config);
             let task = Leased {
                 id,
                 attempt,
@@ -115,17 +119,16 @@ impl Driver {
                 priority,
                 line: line(turn, now, wall),
                 retries,
+                cache,
             };
             let item = Item::new(payload, Origin::Queue(task));
-            match fit {
-                Ok(()) => {
-                    let entry = self.measure.entry(item, &self.served.config.inputs, now);
-                    self.batcher.push(entry);
-                }
+            match checked {
+                Ok(()) => fit.push(item),
                 Err(why) => unfit.push((item, Resolution::Failed(outdated(&why)))),
             }
         }
         self.resolve(unfit, Timing::default());
+        self.take_in(fit);
         self.put_down();
     }
 }

@@ -29,6 +29,8 @@ impl Driver {
                 }
                 // Before the process can know of it: an item that it skips must be one that we gave up.
                 entry.item.unwanted = true;
+                // Whoever waits for its result has to see for themselves.
+                entry.item.lead = None;
                 flight.is_whole = false;
                 self.served.executor.cancel(flight.instance, *batch, at, why);
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cresset_config::{Admission, ClientBounds};
 use cresset_engine::{Client, Engine, EngineError, EngineOptions, Submission};
 use cresset_runner::testing::FakePool;
-use cresset_task::{ClientKey, Code};
+use cresset_task::{CacheUse, ClientKey, Code};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -157,7 +157,11 @@ async fn waiting_predictions_are_bounded_by_client_and_in_all_and_give_their_pla
     let call = |name: &str| {
         let (caller, client) = (engine.clone(), named(&engine, name));
         #[expect(clippy::disallowed_methods, reason = "the test joins it")]
-        tokio::spawn(async move { caller.predict(&model(), json("1"), None, Some(client)).await })
+        tokio::spawn(async move {
+            caller
+                .predict(&model(), json("1"), None, Some(client), CacheUse::Allowed)
+                .await
+        })
     };
     let waiting = |n| move |engine: &Engine| engine.model("echo").unwrap().waiting == n;
     let mut calls = vec![call("ada"), call("ada")];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cresset_config::{ModelConfig, Priorities};
 use cresset_engine::{EngineError, Submission};
 use cresset_runner::testing::Held;
-use cresset_task::{State, TaskId};
+use cresset_task::{CacheUse, State, TaskId};
 
 use crate::house::{House, LONG, config, echo, json, model, submission, text, until};
 
@@ -71,7 +71,7 @@ async fn a_prediction_past_its_time_leaves_while_a_batch_runs() {
     let limit = Duration::from_millis(20);
     let late = house
         .engine
-        .predict(&model(), json("late"), Some(limit), None)
+        .predict(&model(), json("late"), Some(limit), None, CacheUse::Allowed)
         .await;
     assert!(
         matches!(late, Err(EngineError::PredictTimeout { limit: told }) if told == limit),
@@ -191,7 +191,12 @@ async fn tasks_have_their_turn_though_predictions_could_fill_every_batch() {
     let mut calls = tokio::task::JoinSet::new();
     let call = || {
         let engine = house.engine.clone();
-        async move { engine.predict(&model(), json("call"), None, None).await.map(drop) }
+        async move {
+            engine
+                .predict(&model(), json("call"), None, None, CacheUse::Allowed)
+                .await
+                .map(drop)
+        }
     };
     (0..6).for_each(|_| drop(calls.spawn(call())));
     until(|| house.waiting() == 6).await;

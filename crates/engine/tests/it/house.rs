@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_config::{Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, Retry};
+use cresset_config::{
+    Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, ResultCache, Retry,
+};
 use cresset_engine::{Accepted, Engine, EngineError, EngineOptions, Prediction, Submission};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_runner::testing::FakePool;
 use cresset_runner::{ItemEnd, JobEnd, PoolEvent};
-use cresset_task::{Code, Failure, ModelName, Payload, TaskId};
+use cresset_task::{CacheUse, Code, Failure, ModelName, Payload, TaskId};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -49,6 +51,7 @@ pub(crate) fn config() -> ModelConfig {
         },
         retry: Retry::default(),
         health: HealthCheck::default(),
+        cache: ResultCache::default(),
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,
@@ -96,7 +99,9 @@ impl House {
     }
 
     pub(crate) async fn predict(&self, text: &str) -> Result<Prediction, EngineError> {
-        self.engine.predict(&model(), json(text), None, None).await
+        self.engine
+            .predict(&model(), json(text), None, None, CacheUse::Allowed)
+            .await
     }
 
     /// Starts a prediction and returns once it is on its way to the driver.
@@ -107,7 +112,11 @@ impl House {
         let waiting = self.waiting();
         let (engine, input) = (self.engine.clone(), json(text));
         #[expect(clippy::disallowed_methods, reason = "the test joins it")]
-        let call = tokio::spawn(async move { engine.predict(&model(), input, None, None).await });
+        let call = tokio::spawn(async move {
+            engine
+                .predict(&model(), input, None, None, CacheUse::Allowed)
+                .await
+        });
         until(|| self.waiting() > waiting || call.is_finished()).await;
         call
     }
@@ -142,6 +151,7 @@ pub(crate) fn submission(text: &str) -> Submission {
         due_at: None,
         expires_at: None,
         deadline_at: None,
+        cache: CacheUse::Allowed,
         idempotency_key: None,
         client: None,
     }

@@ -43,6 +43,25 @@ async fn unloaded(house: &House, n: usize) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_model_whose_kept_results_are_asked_for_is_in_use_and_forgets_them_when_it_is_not() {
+    let mut config = idle_after(IDLE);
+    config.cache.enabled = true;
+    config.cache.ttl = 100 * IDLE;
+    let house = House::automatic(config, echo);
+    up(&house).await;
+    for _ in 0..4 {
+        house.predict("1").await.unwrap();
+        tokio::time::sleep(IDLE - Duration::from_millis(10)).await;
+    }
+    assert_eq!((house.pool.taken(), house.pool.unloads_and_loads()), (1, (0, 0)));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    unloaded(&house, 1).await;
+    until(|| metric(&house, "cresset_cache_entries{model=\"echo\"} 0")).await;
+    tokio::time::resume(); // the store works on threads of its own
+    house.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_model_without_work_is_unloaded_in_its_time_and_loaded_for_the_next() {
     let house = House::automatic(idle_after(IDLE), echo);
     up(&house).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cresset_engine::{EngineError, Submission};
-use cresset_task::{Attempt, Code, Outcome, State, TaskId};
+use cresset_task::{Attempt, CacheUse, Code, Outcome, State, TaskId};
 
 use crate::house::{House, LONG, config, echo, json, model, submission, text, until};
 
@@ -196,7 +196,13 @@ async fn a_prediction_that_is_too_slow_says_so() {
     house.pool.all_up();
     let slow = house
         .engine
-        .predict(&model(), json("1"), Some(Duration::from_millis(10)), None)
+        .predict(
+            &model(),
+            json("1"),
+            Some(Duration::from_millis(10)),
+            None,
+            CacheUse::Allowed,
+        )
         .await;
     assert!(
         matches!(slow, Err(EngineError::PredictTimeout { .. })),

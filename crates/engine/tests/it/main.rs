@@ -8,6 +8,8 @@
 
 mod admission;
 mod batching;
+mod caching;
+mod caching_tasks;
 mod cancelling;
 mod faults;
 mod follow;

@@ -234,10 +234,12 @@ pub(crate) struct Task {
     /// When it ended.
     #[schema(required, format = DateTime)]
     pub(crate) finished_at: Option<String>,
-    /// How often it was handed to an instance.
+    /// How often it was leased to be run; once too where a result was there already (`cached`).
     pub(crate) attempts: u32,
     /// How often it failed and was tried again by the retry policy; other reasons to run again are not counted here.
     pub(crate) retries: u32,
+    /// Its result is that of an equal input, kept or computed at the same time: no process ran this task.
+    pub(crate) cached: bool,
     /// While it waits for its time, to start or to be tried again: when that is.
     #[schema(required, format = DateTime)]
     pub(crate) eta: Option<String>,

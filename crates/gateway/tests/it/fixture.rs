@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cresset_config::{Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, Retry};
+use cresset_config::{
+    Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, ResultCache, Retry,
+};
 use cresset_task::{DType, TensorSpec};
 
 /// A model that takes any JSON.
@@ -39,6 +41,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
         },
         retry: Retry::default(),
         health: HealthCheck::default(),
+        cache: ResultCache::default(),
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod binary;
+mod caching;
 mod clients;
 mod dead;
 mod events;

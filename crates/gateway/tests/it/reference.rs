@@ -42,7 +42,9 @@ fn the_page_of_calls_is_current() {
 #[tokio::test]
 async fn the_page_of_metrics_is_current() {
     let house = House::open().await;
-    let pool = house.automatic(crate::fixture::object("echo"));
+    let mut config = crate::fixture::object("echo");
+    config.cache.enabled = true;
+    let pool = house.automatic(config);
     pool.all_up();
     house.until_ready().await;
     house.post("/v1/models/echo/predict", r#"{"input":1}"#).await;

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_config::{Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, Retry};
+use cresset_config::{
+    Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, ResultCache, Retry,
+};
 use cresset_runner::{
     DownReason, EnvManager, Executor, ItemEnd, Job, JobEnd, NotTaken, Pool, PoolEvent, PoolOptions, Timing,
 };
@@ -55,6 +57,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
         },
         retry: Retry::default(),
         health: HealthCheck::default(),
+        cache: ResultCache::default(),
         environment: Environment {
             variables: BTreeMap::new(),
             ..Environment::default()

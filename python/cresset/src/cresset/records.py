@@ -267,6 +267,8 @@ class TaskStatus:
     """The whole answer, with whatever a later server adds."""
     deadline_at: datetime | None = None
     """It is revoked if it has not ended by this."""
+    cached: bool = False
+    """Its result is that of an equal input, kept or computed at the same time: no process ran this task."""
 
     @property
     def is_final(self) -> bool:
@@ -301,6 +303,7 @@ class TaskStatus:
             metadata=value.get("metadata"),
             raw=value,
             deadline_at=_time_or_none(value.get("deadline_at")),
+            cached=bool(value.get("cached", False)),
         )
 
 

@@ -37,6 +37,27 @@ def test_submit_sends_one_body_and_reads_the_id(clock: Clock):
     assert sent.read_timeout == 30.0
 
 
+@pytest.mark.parametrize("cache", ["no-cache", "no-store"])
+def test_what_a_result_cache_may_not_do_goes_along(clock: Clock, cache: _options.CacheUse):
+    flows = [
+        core().submit("m", 1, 0, None, cache=cache),
+        core().predict("m", 1, None, None, cache),
+        core().predict("m", 1, None, None),
+    ]
+    drivers = [Driver(clock, answer({"task_id": "t", "result": 1})) for _ in flows]
+    for driver, flow in zip(drivers, flows, strict=True):
+        driver.run(flow)
+    controls = [driver.sent[0].request.headers.get("cache-control") for driver in drivers]
+    assert controls == [cache, cache, None]
+
+
+def test_what_is_no_word_of_a_cache_is_refused():
+    word: Any = "nocache"
+    for flow in (core().submit("m", 1, 0, None, cache=word), core().predict("m", 1, None, None, word)):
+        with pytest.raises(ValueError, match="'no-cache', 'no-store' or None, not 'nocache'"):
+            next(flow)
+
+
 def test_a_submit_without_an_answer_is_sent_again_under_the_same_key(clock: Clock):
     busy = problem("store_unavailable", 503, retry_after="0")
     driver = Driver(clock, Lost("broke"), busy, Lost("refused"), answer({"task_id": "t"}, 202))

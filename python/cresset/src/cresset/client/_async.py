@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from cresset.client._options import Retries, Seconds
+    from cresset.client._options import CacheUse, Retries, Seconds
     from cresset.records import Cancellation, Health, ModelInfo, TaskState, TaskStatus, TaskSummary
 
 _T = TypeVar("_T")
@@ -77,6 +77,7 @@ class AsyncClient:
         expires: datetime | Seconds | None = None,
         deadline: datetime | Seconds | None = None,
         idempotency_key: str | None = None,
+        cache: CacheUse | None = None,
     ) -> AsyncTaskHandle:
         """Submit a task; see `Client.submit`."""
         flow = self._core.submit(
@@ -89,6 +90,7 @@ class AsyncClient:
             expires=expires,
             deadline=deadline,
             idempotency_key=idempotency_key,
+            cache=cache,
         )
         return self.task(await self._run(flow))
 
@@ -99,9 +101,10 @@ class AsyncClient:
         *,
         timeout: Seconds | None = None,  # the server's, for the prediction
         as_: ArrayKind | None = None,
+        cache: CacheUse | None = None,
     ) -> Any:
         """Run one input and wait for its result; see `Client.predict`."""
-        return await self._run(self._core.predict(model, input, timeout, as_))
+        return await self._run(self._core.predict(model, input, timeout, as_, cache))
 
     def task(self, task_id: str) -> AsyncTaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from cresset.client import _arrays, _inputs, _messages as messages
-from cresset.client._options import Retries, Seconds, seconds
+from cresset.client._options import CacheUse, Retries, Seconds, seconds
 from cresset.errors import (
     ApiError,
     BadRequest,
@@ -101,6 +101,7 @@ class Core:
         expires: datetime | Seconds | None = None,
         deadline: datetime | Seconds | None = None,
         idempotency_key: str | None = None,
+        cache: CacheUse | None = None,
     ) -> Flow[str]:
         """Submit a task; gives its id."""
         order = messages.submit(
@@ -112,15 +113,23 @@ class Core:
             expires=expires,
             deadline=deadline,
             idempotency_key=idempotency_key,
+            cache=cache,
         )
         response = yield from self._send(model, value, order, self.timeout)
         return messages.read(response, lambda answer: str(answer["task_id"]))
 
-    def predict(self, model: str, value: Any, timeout: Seconds | None, as_: ArrayKind | None) -> Flow[Any]:
+    def predict(
+        self,
+        model: str,
+        value: Any,
+        timeout: Seconds | None,
+        as_: ArrayKind | None,
+        cache: CacheUse | None = None,
+    ) -> Flow[Any]:
         """Predict; gives the result."""
         _arrays.check(as_)
         limit = None if timeout is None else seconds(timeout, "timeout")
-        order = messages.predict(model, limit, as_bytes=_arrays.wants_bytes(as_))
+        order = messages.predict(model, limit, as_bytes=_arrays.wants_bytes(as_), cache=cache)
         patience = self.timeout + (_PREDICT_PATIENCE_S if limit is None else limit)
         response = yield from self._send(model, value, order, patience)
         if as_ is not None and messages.is_tensors(response):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from cresset.client._options import Seconds
+    from cresset.client._options import CacheUse, Seconds
     from cresset.client._safetensors import Packed
 
 _T = TypeVar("_T")
@@ -96,6 +96,7 @@ def submit(
     expires: datetime | Seconds | None = None,
     deadline: datetime | Seconds | None = None,
     idempotency_key: str | None = None,
+    cache: CacheUse | None = None,
 ) -> Order:
     """Make the order for `POST /v1/models/{model}/tasks`; with a fresh idempotency key where none is given."""
     if isinstance(priority, bool) or not isinstance(priority, int):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -114,18 +115,20 @@ def submit(
         options += b',"metadata":' + (encoded if len(in_header) > _HEADER_MAX else in_header.encode())
     in_query = ([("priority", str(priority))] if priority else []) + times
     query = "?" + "&".join(f"{name}={text}" for name, text in in_query) if in_query else ""
-    headers = {"idempotency-key": _options.idempotency_key(idempotency_key)}
+    key = _options.idempotency_key(idempotency_key)
+    headers = {"idempotency-key": key, **_options.cache_control(cache)}
     return Order(_model_path(model, "/tasks"), options, query, in_header, headers)
 
 
-def predict(model: str, timeout: float | None, *, as_bytes: bool = False) -> Order:
+def predict(model: str, timeout: float | None, *, as_bytes: bool = False, cache: CacheUse | None = None) -> Order:
     """Make the order for `POST /v1/models/{model}/predict`."""
     options, query = b"", ""
     if timeout is not None:
         if timeout == 0:
             raise ValueError("timeout must be more than 0 for predict")
         options, query = b',"timeout":' + json.dumps(timeout).encode(), f"?timeout={_options.milliseconds(timeout)}"
-    headers = {"accept": _BYTES_OR_JSON} if as_bytes else {}
+    accept = {"accept": _BYTES_OR_JSON} if as_bytes else {}
+    headers = {**accept, **_options.cache_control(cache)}
     return Order(_model_path(model, "/predict"), options, query, headers=headers)
 
 

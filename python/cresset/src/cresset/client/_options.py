@@ -8,12 +8,14 @@ import random
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal, get_args
 
 from cresset import _times
 
 Seconds = float | timedelta
 """A duration: seconds, or a timedelta."""
+CacheUse = Literal["no-cache", "no-store"]
+"""What the model's result cache may not do: answer with a kept result, or keep one either. The words of RFC 9111."""
 _FURTHEST_S: Final = 5 * 366 * 24 * 3600.0
 """The longest countdown, and the longest time to expire; the server's own limit."""
 _KEY_MAX: Final = 255
@@ -99,6 +101,19 @@ def idempotency_key(value: str | None) -> str:
         raise ValueError(f"idempotency_key must be 1 to {_KEY_MAX} visible ASCII characters, not {value[:_KEY_MAX]!r}")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def cache_control(value: CacheUse | None) -> dict[str, str]:
+    """Check what the result cache may not do; gives the header, if there is one.
+
+    Raises:
+        ValueError: it is neither of the words.
+    """
+    if value is None:
+        return {}
+    if value not in get_args(CacheUse):
+        raise ValueError(f"cache must be 'no-cache', 'no-store' or None, not {value!r}")
+    return {"cache-control": value}
 
 
 def _span(value: Seconds, name: str) -> str:

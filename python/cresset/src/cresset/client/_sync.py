@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from cresset.client._options import Retries, Seconds
+    from cresset.client._options import CacheUse, Retries, Seconds
     from cresset.records import Cancellation, Health, ModelInfo, TaskState, TaskStatus, TaskSummary
 
 _T = TypeVar("_T")
@@ -100,6 +100,7 @@ class Client:
         expires: datetime | Seconds | None = None,
         deadline: datetime | Seconds | None = None,
         idempotency_key: str | None = None,
+        cache: CacheUse | None = None,
     ) -> TaskHandle:
         """Submit a task. When this returns, the task is on stable storage and survives any crash.
 
@@ -124,6 +125,8 @@ class Client:
             idempotency_key: 1 to 255 visible ASCII characters, for this model alone. The task of an earlier submit
                 under it is given, also when it has ended; its times stay those of that one. A key is
                 kept as long as its task. Default a fresh one for each call.
+            cache: of a model with a result cache: `"no-cache"` has it computed anew, `"no-store"` also keeps no
+                result. Default: an equal input's result will do.
 
         Returns:
             A handle with the task's id.
@@ -151,6 +154,7 @@ class Client:
             expires=expires,
             deadline=deadline,
             idempotency_key=idempotency_key,
+            cache=cache,
         )
         return self.task(self._run(flow))
 
@@ -161,6 +165,7 @@ class Client:
         *,
         timeout: Seconds | None = None,
         as_: ArrayKind | None = None,
+        cache: CacheUse | None = None,
     ) -> Any:
         """Run one input and wait for its result. Nothing is stored; use `submit` for what must not get lost.
 
@@ -171,6 +176,7 @@ class Client:
                 `limits.predict_timeout`, which is the default.
             as_: `"numpy"` or `"torch"` for arrays of the model's dtypes (numpy has no bfloat16 and gets float32), NaN
                 included; default lists and numbers.
+            cache: as in `submit`.
 
         Returns:
             What the model gave: a nested list or array (one output), a dict by output name, or any JSON value.
@@ -181,7 +187,7 @@ class Client:
             Overloaded: too many predictions wait already.
             InvalidInput, UnknownModel, ModelUnavailable, ConnectionFailed, TypeError, ValueError: as in `submit`.
         """
-        return self._run(self._core.predict(model, input, timeout, as_))
+        return self._run(self._core.predict(model, input, timeout, as_, cache))
 
     def task(self, task_id: str) -> TaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""

@@ -87,6 +87,7 @@ class Task:
             "finished_at": self.finished_at and _times.to_text(self.finished_at),
             "attempts": 1 if self.started_at else 0,
             "retries": 0,
+            "cached": False,
             "eta": _times.to_text(self.due_at) if waits and self.due_at else None,
             "expires_at": self.expires_at and _times.to_text(self.expires_at),
             "deadline_at": self.deadline_at and _times.to_text(self.deadline_at),
