@@ -1,6 +1,7 @@
 //! The ports of durable work: [`Broker`], where queued tasks live, [`ResultStore`], where states and results live,
 //! [`TaskList`], what tasks there are, and [`DeadLetters`], where inputs are kept that took a model's process down. Their promises
-//! are written above the traits; [`conformance`] (feature `conformance`) holds every implementation to them.
+//! are written above the traits; [`conformance`] (feature `conformance`) holds every implementation to them, and [`memory`], for
+//! tests, is one.
 //!
 //! A SQL engine is both at once ([`Capabilities::one_transaction`]): completing a task writes the result and leaves the
 //! queue in one transaction. This crate names no backend, and the engine sees backends only through it.
@@ -16,6 +17,8 @@ mod turn;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "conformance")]
+pub mod memory;
 
 pub use broker::{Broker, Capabilities, Depth, Lease, LeaseRequest, Load, NewTask, POSITION_MAX, Release};
 pub use error::{QueueError, QueueErrorKind};

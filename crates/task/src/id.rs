@@ -16,6 +16,11 @@ impl TaskId {
     /// A fresh id. Unique across processes (74 random bits beside the millisecond).
     #[must_use]
     pub fn fresh() -> Self {
+        #[cfg(feature = "simulated")]
+        if let Some(random) = crate::simulated::id_bytes() {
+            let millis = crate::time::Timestamp::now().as_micros().cast_unsigned() / 1_000;
+            return Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid());
+        }
         Self(Uuid::now_v7())
     }
 

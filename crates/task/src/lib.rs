@@ -16,6 +16,8 @@ pub mod payload;
 pub mod record;
 pub mod reuse;
 pub mod safetensors;
+#[cfg(feature = "simulated")]
+pub mod simulated;
 pub mod state;
 pub mod tensor;
 pub mod time;

@@ -12,6 +12,10 @@ impl Timestamp {
     /// The wall clock's now. Call it at the edges only; what must not jump uses a monotonic clock.
     #[must_use]
     pub fn now() -> Self {
+        #[cfg(feature = "simulated")]
+        if let Some(now) = crate::simulated::now() {
+            return now;
+        }
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);

@@ -1,0 +1,219 @@
+//! The traits, each method one call of the store.
+
+use async_trait::async_trait;
+use cresset_task::{ClientKey, DeadLetter, ModelName, Payload, TaskId, Timestamp};
+
+use super::fate::{Effect, Fate};
+use super::tables::Tables;
+use super::{MemoryStore, refused, taken};
+use crate::{
+    Broker, Cancelled, Capabilities, Completion, DeadLetters, Depth, Expiries, Finished, Idempotency, Lease,
+    LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewTask, QueueError, Release,
+    Replayed, ResultStore, Retry, Submitted, TaskList, TaskPage, TaskQuery,
+};
+
+/// Leases on their way to their asker, given back if it goes away before it has them.
+struct Given<'s> {
+    store: &'s MemoryStore,
+    leases: Vec<Lease>,
+}
+
+impl Drop for Given<'_> {
+    fn drop(&mut self) {
+        let back = |lease: &Lease| Release {
+            id: lease.id,
+            attempt: lease.attempt,
+        };
+        let back: Vec<_> = self.leases.iter().map(back).collect();
+        if !back.is_empty() {
+            // A dead process has nothing to give back: its leases end with it.
+            let _dead = self.store.step("lease", |tables| tables.release(&back));
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for MemoryStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: "memory",
+            one_transaction: true,
+            priorities: true,
+            delays: true,
+            shared: false,
+            durable: true,
+        }
+    }
+
+    async fn submit(&self, task: NewTask) -> Result<Submitted, QueueError> {
+        let Fate {
+            before,
+            effect,
+            after,
+        } = self.fates.fate("submit");
+        before.take().await;
+        let id = task.id;
+        let answer = match effect {
+            Effect::Done => self.step("submit", |tables| tables.submit(task, None)),
+            Effect::Refused => {
+                self.alive("submit")?;
+                Err(refused("submit"))
+            }
+            Effect::Doubtful | Effect::Lost => {
+                self.enter("submit")?.doubtful.push(task);
+                Err(refused("submit"))
+            }
+            Effect::Dies { done } => {
+                if done {
+                    self.step("submit", |tables| tables.submit(task, None))?;
+                }
+                self.die().await
+            }
+        };
+        after.take().await;
+        answer?.ok_or_else(|| taken("submit", id))
+    }
+
+    async fn recall(
+        &self,
+        model: &ModelName,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Submitted>, QueueError> {
+        self.ask("recall", |tables| tables.recall(model, idempotency))
+            .await
+    }
+
+    async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, QueueError> {
+        let Fate {
+            before,
+            effect,
+            after,
+        } = self.fates.fate("lease");
+        before.take().await;
+        let mut given = Given {
+            store: self,
+            leases: Vec::new(),
+        };
+        let lease = |tables: &mut Tables| tables.lease(&request);
+        match effect {
+            Effect::Done => given.leases = self.step("lease", lease)?,
+            Effect::Refused | Effect::Doubtful => {
+                self.alive("lease")?;
+                return Err(refused("lease"));
+            }
+            Effect::Lost => {
+                given.leases = self.step("lease", lease)?;
+                after.take().await;
+                return Err(refused("lease"));
+            }
+            Effect::Dies { done } => {
+                if done {
+                    self.step("lease", lease)?;
+                }
+                return self.die().await;
+            }
+        }
+        after.take().await;
+        Ok(std::mem::take(&mut given.leases))
+    }
+
+    async fn release(&self, leases: Vec<Release>) -> Result<(), QueueError> {
+        self.call("release", |tables| tables.release(&leases)).await
+    }
+
+    fn depth(&self, model: &ModelName) -> Depth {
+        self.stable.lock().tables.depth(model)
+    }
+
+    fn load(&self) -> Load {
+        self.stable.lock().tables.load()
+    }
+
+    fn client_load(&self, client: &ClientKey) -> Load {
+        self.stable.lock().tables.client_load(client)
+    }
+
+    async fn position(&self, id: TaskId) -> Result<Option<u64>, QueueError> {
+        self.ask("position", |tables| tables.position(id)).await
+    }
+
+    async fn probe(&self) -> Result<(), QueueError> {
+        self.call("probe", |_| ()).await
+    }
+
+    async fn close(&self) -> Result<(), QueueError> {
+        let mut inner = self.stable.lock();
+        if inner.life == self.life {
+            inner.closed = true;
+            inner.doubtful.clear();
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ResultStore for MemoryStore {
+    async fn finish(&self, completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError> {
+        let finish = |tables: &mut Tables| completions.into_iter().map(|c| tables.finish(c)).collect();
+        self.call("finish", finish).await
+    }
+
+    async fn retry(&self, retries: Vec<Retry>) -> Result<Vec<Finished>, QueueError> {
+        let retry = |tables: &mut Tables| retries.into_iter().map(|r| tables.retry(r)).collect();
+        self.call("retry", retry).await
+    }
+
+    async fn cancel(&self, id: TaskId, reason: &str, now: Timestamp) -> Result<Cancelled, QueueError> {
+        self.call("cancel", |tables| tables.cancel(id, reason, now)).await
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<Expiries, QueueError> {
+        self.call("expire", |tables| tables.expire(now)).await
+    }
+
+    async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError> {
+        self.ask("fetch", |tables| tables.fetch(id)).await
+    }
+
+    async fn purge(&self, now: Timestamp) -> Result<usize, QueueError> {
+        let ttl = self.stable.ttl;
+        self.call("purge", |tables| tables.purge(now, ttl)).await
+    }
+}
+
+#[async_trait]
+impl TaskList for MemoryStore {
+    async fn tasks(&self, query: TaskQuery) -> Result<TaskPage, QueueError> {
+        self.ask("tasks", |tables| tables.list(&query)).await
+    }
+}
+
+#[async_trait]
+impl DeadLetters for MemoryStore {
+    async fn letters(&self, query: LetterQuery) -> Result<LetterPage, QueueError> {
+        self.ask("letters", |tables| tables.letters.list(&query)).await
+    }
+
+    async fn letter(&self, id: TaskId) -> Result<Option<DeadLetter>, QueueError> {
+        self.ask("letter", |tables| tables.letters.get(id)).await
+    }
+
+    async fn letter_input(&self, id: TaskId) -> Result<Option<Payload>, QueueError> {
+        self.ask("letter_input", |tables| tables.letters.input(id)).await
+    }
+
+    async fn replay(&self, letter: TaskId, task: NewTask) -> Result<Replayed, QueueError> {
+        let id = task.id;
+        let replayed = self.call("replay", |tables| tables.replay(letter, task)).await?;
+        replayed.ok_or_else(|| taken("replay", id))
+    }
+
+    async fn discard(&self, id: TaskId) -> Result<bool, QueueError> {
+        self.call("discard", |tables| tables.letters.discard(id)).await
+    }
+
+    async fn discard_all(&self, filter: LetterFilter) -> Result<usize, QueueError> {
+        self.call("discard_all", |tables| tables.letters.discard_all(&filter))
+            .await
+    }
+}
