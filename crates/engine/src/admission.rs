@@ -140,6 +140,28 @@ impl Coming {
     }
 }
 
+#[cfg(feature = "testing")]
+impl Coming {
+    pub(crate) fn sum(&self) -> u64 {
+        self.tasks.load(Ordering::Acquire) + self.bytes.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Admissions {
+    pub(crate) fn coming(&self) -> u64 {
+        self.coming.sum()
+    }
+
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn clients(&self) -> usize {
+        self.clients.len()
+    }
+}
+
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.coming.tasks.fetch_sub(1, Ordering::AcqRel);

@@ -49,8 +49,9 @@ async fn run(engine: Engine, served: Arc<Served>, input: Payload) {
     let mut pause = LOOK_EVERY;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            biased;
             () = draining.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
         }
         // Without a process there is nothing to find out.
         if !matches!(

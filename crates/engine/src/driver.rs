@@ -3,7 +3,7 @@
 //!
 //! It must not wait for the store or for an instance: leases, records and jobs are all under way beside it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -49,7 +49,7 @@ pub(crate) struct Driver {
     measure: Measure,
     batcher: Batcher<Item>,
     seats: SeatMap,
-    flights: HashMap<BatchId, Flight>,
+    flights: BTreeMap<BatchId, Flight>,
     lease: Option<LeaseFuture>,
     lease_not_before: Moment,
     /// A caller has hung up, and its item may still be here; it is not looked for before that.
@@ -76,7 +76,7 @@ impl Driver {
             measure,
             batcher: Batcher::new(limits),
             seats: SeatMap::default(),
-            flights: HashMap::new(),
+            flights: BTreeMap::new(),
             lease: None,
             lease_not_before: Moment::ZERO,
             hung_up: false,

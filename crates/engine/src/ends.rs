@@ -34,7 +34,12 @@ impl TaskEnds {
             Resolution::Done(output) | Resolution::Kept(output) => (Outcome::Success(output), None),
             Resolution::Dead(failure, evidence) => (Outcome::Failure(failure), Some(evidence)),
             Resolution::Failed(failure) => {
-                if let Some(wait) = retry::wait(&config.retry, task.retries, &failure, rand::random()) {
+                if let Some(wait) = retry::wait(
+                    &config.retry,
+                    task.retries,
+                    &failure,
+                    retry::dice(id, task.retries),
+                ) {
                     history.push(Redelivery {
                         attempt: task.delivery(deliveries),
                         at,

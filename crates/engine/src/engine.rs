@@ -141,6 +141,7 @@ impl Engine {
         }
         // Cancel-safe: the receiver is polled in place, and dropping `waiting` gives up the entry.
         tokio::select! {
+            biased;
             Ok(news) = &mut waiting.news => match news {
                 News::Ended(ended) if ended.follows(&view.record) => {
                     ended.apply(&mut view.record);

@@ -62,9 +62,10 @@ pub(crate) async fn run(shared: Arc<Shared>, models: Arc<ArcSwap<Models>>) {
         // Without a task that expires there is nothing to look at until one comes.
         let idle = next == Timestamp::from_micros(i64::MAX);
         tokio::select! {
+            biased;
+            () = shared.draining.cancelled() => return,
             () = tokio::time::sleep(pause), if !idle => {}
             () = shared.expiries.sooner.notified() => {}
-            () = shared.draining.cancelled() => return,
         }
     }
 }

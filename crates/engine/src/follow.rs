@@ -54,6 +54,11 @@ impl Followers {
         }
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().values().map(Vec::len).sum()
+    }
+
     // Nothing under the lock can panic halfway, so a poisoned one is sound.
     fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Vec<Arc<Notify>>>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
@@ -111,8 +116,8 @@ impl Following {
                         return Ok(Some(view));
                     }
                 },
-                () = self.moved.notified() => {}
                 () = shared.draining.cancelled() => break,
+                () = self.moved.notified() => {}
             }
         }
         Ok(None)

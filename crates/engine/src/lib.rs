@@ -24,6 +24,8 @@ mod predict;
 mod progress;
 mod rate;
 mod recorder;
+#[cfg(feature = "testing")]
+mod residue;
 mod retention;
 mod retry;
 mod revocations;
@@ -53,3 +55,5 @@ pub use engine::{Engine, EngineOptions};
 pub use follow::Following;
 pub use hint::{MeanTime, hint};
 pub use metrics::Metrics;
+#[cfg(feature = "testing")]
+pub use residue::Residue;

@@ -89,8 +89,9 @@ pub(crate) async fn run(shared: Arc<Shared>, models: Arc<ArcSwap<Models>>) {
     let mut stalls = std::collections::BTreeMap::new();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            biased;
             () = shared.draining.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         let now = shared.now();
         for (name, served) in models.load().iter() {

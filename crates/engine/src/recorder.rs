@@ -73,8 +73,9 @@ async fn persist<'s, T>(shared: &'s Shared, mut write: impl FnMut() -> Writing<'
             Err(error) if error.is_temporary() => {
                 shared.store.failed(&error);
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_LONGEST),
+                    biased;
                     () = shared.abandon.cancelled() => return None,
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_LONGEST),
                 }
             }
             Err(error) => {

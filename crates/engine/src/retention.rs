@@ -25,8 +25,9 @@ pub(crate) async fn run(shared: Arc<Shared>, every: Duration) {
             }
         };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            biased;
             () = shared.draining.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

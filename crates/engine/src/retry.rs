@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cresset_config::Retry;
-use cresset_task::{Again, Code, Failure};
+use cresset_task::{Again, Code, Failure, TaskId};
 
 /// The share by which a wait is spread, so that tasks which failed together do not all come back together.
 const JITTER: f64 = 0.2;
@@ -29,6 +29,19 @@ pub(crate) fn wait(policy: &Retry, retries: u32, failure: &Failure, dice: f64) -
             is_listed.then(|| backoff(policy, retries, dice))
         }
     }
+}
+
+/// The dice of a task's next try: uniform in 0..1 over the tasks, as their ids are random, and another one for each try. So a
+/// task's waits follow from its id, and a simulation can play them again.
+pub(crate) fn dice(id: TaskId, retries: u32) -> f64 {
+    let [.., a, b, c, d, e, f, g] = *id.as_bytes();
+    let random = u64::from_be_bytes([0, a, b, c, d, e, f, g]);
+    // Mixed, or the tries of one task would lie side by side.
+    let mut mixed = random.wrapping_add(u64::from(retries).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    for shift in [30, 27, 31] {
+        mixed = (mixed ^ (mixed >> shift)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    }
+    (mixed >> 32) as f64 / (1_u64 << 32) as f64
 }
 
 fn backoff(policy: &Retry, retries: u32, dice: f64) -> Duration {
@@ -113,6 +126,25 @@ mod tests {
         assert!(wait(&policy(&["SoftTimeout"]), 0, &late, 0.5).is_some());
         assert!(wait(&policy(&["*"]), 0, &late, 0.5).is_some());
         assert_eq!(wait(&policy(&["TimeoutError"]), 0, &late, 0.5), None);
+    }
+
+    #[test]
+    fn the_dice_are_even_over_tasks_and_new_for_each_try() {
+        let ids: Vec<TaskId> = (0..4_000).map(|_| TaskId::fresh()).collect();
+        for retries in [0, 1, 7] {
+            let throws = ids.iter().map(|id| dice(*id, retries));
+            let low = throws.clone().filter(|throw| *throw < 0.25).count();
+            assert!(
+                (800..1_200).contains(&low),
+                "{low} of 4000 are in the first quarter"
+            );
+            assert!(throws.clone().all(|throw| (0.0..1.0).contains(&throw)));
+        }
+        let moved = ids
+            .iter()
+            .filter(|id| (dice(**id, 0) - dice(**id, 1)).abs() > 0.1);
+        assert!(moved.count() > 2_000);
+        assert_eq!(dice(ids[0], 3), dice(ids[0], 3));
     }
 
     #[test]

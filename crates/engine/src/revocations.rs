@@ -15,6 +15,11 @@ impl Revocations {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Those since the last call.
     pub(crate) fn take(&self) -> HashSet<TaskId> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))

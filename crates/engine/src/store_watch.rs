@@ -82,13 +82,15 @@ fn words(error: &QueueError) -> String {
 pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         tokio::select! {
-            () = shared.store.begun.notified() => {}
+            biased;
             () = shared.draining.cancelled() => return,
+            () = shared.store.begun.notified() => {}
         }
         while shared.store.trouble().is_some() {
             tokio::select! {
-                () = tokio::time::sleep(PROBE_EVERY) => {}
+                biased;
                 () = shared.draining.cancelled() => return,
+                () = tokio::time::sleep(PROBE_EVERY) => {}
             }
             match shared.backend.probe().await {
                 Ok(()) => shared.store.works(),

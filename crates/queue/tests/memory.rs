@@ -1,4 +1,5 @@
 //! The ports in memory keep every promise of the ports, and do to a call what they are told to.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::sync::Arc;
 use std::sync::Mutex;
