@@ -58,7 +58,7 @@ pub(crate) struct Driver {
     records: JoinSet<()>,
     /// Leased tasks that are not in the batcher.
     aside: Aside,
-    /// Cancelled tasks that are, or were a moment ago, in our hands.
+    /// Cancelled tasks that may be in our hands, or on their way into them; none once all has been looked through.
     revoked: HashSet<TaskId>,
     busy: BusyClock,
     idle: Idle,

@@ -16,6 +16,7 @@ use crate::admission::Admissions;
 use crate::api::{EngineError, ModelView, TaskView};
 use crate::cache::Cache;
 use crate::driver::Driver;
+use crate::errand::Errand;
 use crate::expiry;
 use crate::idempotency::OFFLOAD_BYTES;
 use crate::metrics::Metrics;
@@ -134,24 +135,25 @@ impl Engine {
     pub async fn wait(&self, id: TaskId, timeout: Duration) -> Result<TaskView, EngineError> {
         let until = Instant::now() + timeout;
         let shared = &self.inner.shared;
-        let mut waiting = shared.waiters.register(id);
-        let mut view = self.task(id).await?;
-        if view.record.state.is_terminal() {
-            return Ok(view);
-        }
-        // Cancel-safe: the receiver is polled in place, and dropping `waiting` gives up the entry.
-        tokio::select! {
-            biased;
-            Ok(news) = &mut waiting.news => match news {
-                News::Ended(ended) if ended.follows(&view.record) => {
+        loop {
+            let mut waiting = shared.waiters.register(id);
+            let mut view = self.task(id).await?;
+            if view.record.state.is_terminal() {
+                return Ok(view);
+            }
+            // Cancel-safe: the receiver is polled in place, and dropping `waiting` gives up the entry.
+            tokio::select! {
+                biased;
+                Ok(news) = &mut waiting.news => if let News::Ended(ended) = news
+                    && ended.follows(&view.record)
+                {
                     ended.apply(&mut view.record);
                     view.queue_position = None;
-                    Ok(view)
-                }
-                News::Ended(_) | News::Look => self.task(id).await,
-            },
-            () = tokio::time::sleep_until(until) => self.task(id).await,
-            () = shared.draining.cancelled() => self.task(id).await,
+                    return Ok(view);
+                },
+                () = shared.draining.cancelled() => return self.task(id).await,
+                () = tokio::time::sleep_until(until) => return self.task(id).await,
+            }
         }
     }
 
@@ -247,6 +249,14 @@ impl Engine {
                 "task store did not close cleanly"
             );
         }
+    }
+
+    /// Does this to its end, also when the caller goes away.
+    pub(crate) fn see_through<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Errand<T> {
+        Errand::new(&self.inner.tracker, work)
     }
 
     /// The model, if new work may come in.

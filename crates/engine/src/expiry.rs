@@ -39,11 +39,16 @@ impl Default for Expiring {
 }
 
 impl Expiring {
-    /// A task has been accepted that expires then.
+    /// A task has come into the queue that expires then.
     pub(crate) fn earlier(&self, at: Timestamp) {
         if self.next.fetch_min(at.as_micros(), Ordering::AcqRel) > at.as_micros() {
             self.sooner.notify_one();
         }
+    }
+
+    /// Tasks have come back to the queue, where they may expire; only the store knows when.
+    pub(crate) fn returned(&self) {
+        self.earlier(Timestamp::from_micros(i64::MIN));
     }
 }
 

@@ -28,8 +28,14 @@ impl Engine {
     }
 
     /// Makes a new task of a dead letter's input: accepted as any other, and once only. A letter that has been replayed
-    /// answers with the task of then; it takes no room in the queue.
+    /// answers with the task of then; it takes no room in the queue. Dropping the future does not take it back.
     pub async fn replay(&self, id: TaskId, client: Option<&Client>) -> Result<Replay, EngineError> {
+        let (engine, client) = (self.clone(), client.cloned());
+        self.see_through(async move { engine.run_again(id, client.as_ref()).await })
+            .await
+    }
+
+    async fn run_again(&self, id: TaskId, client: Option<&Client>) -> Result<Replay, EngineError> {
         let letter = self.dead_letter(id).await?;
         let model = letter.model.clone();
         if let Some(task) = letter.replayed_as {

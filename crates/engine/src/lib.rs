@@ -11,6 +11,7 @@ mod canary;
 mod driver;
 mod ends;
 mod engine;
+mod errand;
 mod expiry;
 mod follow;
 mod health;

@@ -38,7 +38,11 @@ pub(crate) async fn record(shared: Arc<Shared>, served: Arc<Served>, ends: Vec<E
     for (end, answer) in ends.into_iter().zip(answers) {
         match answer {
             Finished::Recorded => announce(&shared, &served, end),
-            Finished::Stale => served.metrics.stale(),
+            Finished::Stale => {
+                served.metrics.stale();
+                // It may have been recorded when the store said that it was not: whoever waits looks for themselves.
+                shared.ended(end.completion.id, &News::Look);
+            }
         }
     }
 }
@@ -57,6 +61,8 @@ pub(crate) async fn put_off(shared: Arc<Shared>, served: Arc<Served>, retries: V
             Finished::Stale => served.metrics.stale(),
         }
     }
+    // While they were leased they could not expire, so nobody waits for that.
+    shared.expiries.returned();
     // The driver sleeps until the first of its delayed tasks is due: this may be sooner.
     served.wake.notify_one();
 }

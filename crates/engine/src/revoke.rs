@@ -14,8 +14,14 @@ const REASON: &str = "it was cancelled";
 
 impl Engine {
     /// Revokes a task that has not ended; final and durable when this returns. If a model process has the task at that moment
-    /// its code can see it, and the process is killed when it does not let go within the model's grace.
+    /// its code can see it, and the process is killed when it does not let go within the model's grace. Dropping the future
+    /// does not take it back.
     pub async fn cancel(&self, id: TaskId) -> Result<Cancellation, EngineError> {
+        let engine = self.clone();
+        self.see_through(async move { engine.revoke(id).await }).await
+    }
+
+    async fn revoke(&self, id: TaskId) -> Result<Cancellation, EngineError> {
         let shared = &self.inner.shared;
         let cancelled = shared
             .backend

@@ -11,18 +11,30 @@ use crate::engine::{Engine, invalid};
 use crate::idempotency;
 use crate::item::check_fit;
 use crate::measure;
+use crate::served::Served;
 
 impl Engine {
     /// Accepts a task: durable when this returns. One that was accepted before, under the same idempotency key, is answered as
-    /// it is now; it takes no room in the queue.
+    /// it is now; it takes no room in the queue. Dropping the future does not take it back: what has begun is accepted, and run.
     pub async fn submit(&self, submission: Submission) -> Result<Accepted, EngineError> {
-        let shared = &self.inner.shared;
         let served = self.open(submission.model.as_str())?;
         check_fit(&submission.input, &served.config).map_err(|why| invalid(&why))?;
         let (submission, idempotency) = self.named(submission).await?;
+        let engine = self.clone();
+        let accept = async move { engine.accept(&served, submission, idempotency).await };
+        self.see_through(accept).await
+    }
+
+    async fn accept(
+        &self,
+        served: &Served,
+        submission: Submission,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Accepted, EngineError> {
+        let shared = &self.inner.shared;
         let model = submission.model.clone();
         let (bytes, client) = (submission.input.weight() as u64, submission.client);
-        let room = match self.admit(&served, bytes, client.as_ref()) {
+        let room = match self.admit(served, bytes, client.as_ref()) {
             Ok(room) => room,
             Err(refusal) => return self.recalled(model, idempotency, refusal).await,
         };

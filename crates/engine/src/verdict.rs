@@ -133,7 +133,7 @@ fn lost(
         *count += 1;
     }
     match entries.as_slice() {
-        [Entry { item, .. }] if is_guilty(item, max_attempts) => {
+        [Entry { item, .. }] if is_guilty(item, from_outside, max_attempts) => {
             let tried = item.blame + item.killed;
             let evidence = Box::new(evidence(reason, scene, tried));
             let failure = died(reason, tried);
@@ -154,8 +154,14 @@ fn lost(
     }
 }
 
-fn is_guilty(item: &Item, max_attempts: u32) -> bool {
-    item.blame >= max_attempts || item.killed >= max_attempts.saturating_mul(KILLS_FORGIVEN)
+/// Whether this death was one too many of its kind. That an item has been in batches which died of another is nothing against
+/// it when its process is killed from outside.
+fn is_guilty(item: &Item, from_outside: bool, max_attempts: u32) -> bool {
+    if from_outside {
+        item.killed >= max_attempts.saturating_mul(KILLS_FORGIVEN)
+    } else {
+        item.blame >= max_attempts
+    }
 }
 
 fn halves(mut entries: Vec<Entry<Item>>) -> Vec<Vec<Entry<Item>>> {
@@ -320,6 +326,18 @@ mod tests {
         }
         let verdict = judge(again.remove(0), end(), 3);
         assert!(matches!(&verdict.resolved[0].1, Resolution::Dead(f, _) if f.code == Code::InstanceDied));
+    }
+
+    #[test]
+    fn a_kill_from_outside_does_not_finish_off_who_was_in_batches_with_a_guilty_one() {
+        let mut alone = entries(1);
+        alone[0].item.blame = 3;
+        let end = JobEnd::Lost {
+            reason: DownReason::Signal(SIGKILL),
+            suspect: true,
+            scene: None,
+        };
+        assert_eq!(sizes(&judge(alone, end, 3)), [1]);
     }
 
     #[test]

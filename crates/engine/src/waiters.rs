@@ -14,7 +14,7 @@ const SHARDS: usize = 16;
 pub(crate) enum News {
     /// The task has ended by its holder: what changed in the record the waiter has read before.
     Ended(Arc<Ended>),
-    /// It has ended in another way: the store knows how.
+    /// It has ended in another way, or may have: the store knows.
     Look,
 }
 

@@ -98,6 +98,8 @@ impl Driver {
 
     /// Something has come back.
     pub(super) fn on_back(&mut self, back: Result<Back, JoinError>) {
+        // As with what a lease brings.
+        self.hung_up |= !self.revoked.is_empty();
         match back {
             Ok(Back::Keyed(items)) => {
                 self.aside.is_keying = false;

@@ -68,11 +68,6 @@ impl Driver {
 
     /// Cancelled tasks leave before they run; where they run already, that is told.
     pub(super) fn take_revocations(&mut self) {
-        if self.flights.is_empty() && self.batcher.is_empty() && self.lease.is_none() && self.aside.is_empty()
-        {
-            // Whatever is named here has ended meanwhile.
-            self.revoked.clear();
-        }
         let cancelled = self.served.revocations.take();
         // They are looked for as those are whose callers have hung up.
         self.hung_up |= !cancelled.is_empty();
@@ -147,6 +142,10 @@ impl Driver {
         let revoked = &self.revoked;
         let wanted = |item: &Item| item.is_wanted() && !item.is_among(revoked);
         drop(self.batcher.sweep(wanted));
+        if self.lease.is_none() && self.aside.is_empty() {
+            // All that was here is marked or gone, and nothing is on its way: no task that is named here comes again.
+            self.revoked.clear();
+        }
         self.sweep_not_before = now.saturating_add(SWEEP_PAUSE * looked_at);
         None
     }

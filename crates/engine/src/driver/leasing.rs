@@ -18,6 +18,9 @@ use crate::verdict::Resolution;
 const RECORDS_MAX: usize = 64;
 /// A store that refused a lease is asked again after this.
 const LEASE_PAUSE: Duration = Duration::from_millis(500);
+/// A queue that gave nothing, though something should be in it, is asked again after this: what is in it has expired, by a clock
+/// that has just been set, and is about to be revoked.
+const EMPTY_PAUSE: Duration = Duration::from_millis(50);
 /// Between two looks at the clock while tasks wait for their time: a task that is due while no seat is free must not spin.
 const DUE_SOONEST: Duration = Duration::from_millis(2);
 const DUE_LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -88,6 +91,8 @@ impl Driver {
 
     pub(super) fn on_leased(&mut self, (leased_at, leased): LeaseAnswer) {
         self.lease = None;
+        // Some of what it brings may have been cancelled meanwhile.
+        self.hung_up |= !self.revoked.is_empty();
         let leases = match leased {
             Ok(leases) => leases,
             Err(error) => {
@@ -97,6 +102,9 @@ impl Driver {
             }
         };
         let (now, wall) = (self.shared.now(), Timestamp::now());
+        if leases.is_empty() {
+            self.lease_not_before = now + EMPTY_PAUSE;
+        }
         let (mut fit, mut unfit) = (Vec::new(), Vec::new());
         for Lease {
             id,

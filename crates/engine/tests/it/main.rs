@@ -7,6 +7,7 @@
 )]
 
 mod admission;
+mod answers;
 mod batching;
 mod caching;
 mod caching_tasks;
