@@ -7,6 +7,9 @@ use cresset_task::{Attempt, CacheUse, Code, Outcome, State, TaskId};
 
 use crate::house::{House, LONG, config, echo, json, model, submission, text, until};
 
+/// So often a race may be lost.
+const TRIES: usize = 20;
+
 #[tokio::test]
 async fn a_task_goes_from_pending_through_started_to_success() {
     let house = House::by_hand(config());
@@ -57,30 +60,40 @@ async fn predictions_and_tasks_share_a_batch() {
     patient.batching.max_delay = LONG;
     let house = House::by_hand(patient);
     house.pool.all_up();
-    let first = house.predicting("0").await;
-    let running = house.pool.next_job().await;
-    let call = house.predicting("1").await;
-    let id = house.submitted("2").await;
-    while house.engine.task(id).await.unwrap().record.state != State::Started {
-        tokio::task::yield_now().await;
+    // A task that the store has just leased may not be in the driver's hands yet: then each has a batch of its own.
+    for _ in 0..TRIES {
+        let first = house.predicting("0").await;
+        let running = house.pool.next_job().await;
+        let call = house.predicting("1").await;
+        let id = house.submitted("2").await;
+        while house.engine.task(id).await.unwrap().record.state != State::Started {
+            tokio::task::yield_now().await;
+        }
+        house.pool.finish(running.batch, echo(running.items));
+        let (mut batches, mut inputs) = (0, Vec::new());
+        while inputs.len() < 2 {
+            let job = house.pool.next_job().await;
+            (batches, inputs) = (
+                batches + 1,
+                [inputs, job.items.iter().map(text).collect()].concat(),
+            );
+            house.pool.finish(job.batch, echo(job.items));
+        }
+        inputs.sort();
+        assert_eq!(inputs, ["1", "2"]);
+        assert_eq!(text(&first.await.unwrap().unwrap().output), "0");
+        let prediction = call.await.unwrap().unwrap();
+        assert_eq!(
+            (text(&prediction.output).as_str(), prediction.version.as_str()),
+            ("1", "7")
+        );
+        let ended = house.engine.wait(id, LONG).await.unwrap().record;
+        assert_eq!(ended.state, State::Success);
+        if batches == 1 {
+            return house.end().await;
+        }
     }
-    house.pool.finish(running.batch, echo(running.items));
-    let shared = house.pool.next_job().await;
-    let mut inputs: Vec<_> = shared.items.iter().map(text).collect();
-    inputs.sort();
-    assert_eq!(inputs, ["1", "2"]);
-    house.pool.finish(shared.batch, echo(shared.items));
-    assert_eq!(text(&first.await.unwrap().unwrap().output), "0");
-    let prediction = call.await.unwrap().unwrap();
-    assert_eq!(
-        (text(&prediction.output).as_str(), prediction.version.as_str()),
-        ("1", "7")
-    );
-    assert_eq!(
-        house.engine.wait(id, LONG).await.unwrap().record.state,
-        State::Success
-    );
-    house.end().await;
+    panic!("no batch of {TRIES} was shared");
 }
 
 #[tokio::test]
