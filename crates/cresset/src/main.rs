@@ -3,6 +3,7 @@
 //! Only here are concrete types picked and is the process ended; everything a command does is in `commands`, `bulk` and
 //! `serve`. Data goes to stdout, everything else to stderr (`out`); every exit status is in `exit`.
 
+mod args;
 mod bulk;
 mod cli;
 mod client;
@@ -15,7 +16,7 @@ mod serve;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use cli::{Cli, Command};
 use exit::{Exit, Trouble};
@@ -56,7 +57,7 @@ fn run(command: Command) -> Result<Exit, Trouble> {
         Command::Tasks(args) => commands::tasks::run(&args),
         Command::Dead(args) => commands::dead::run(&args),
         Command::Models(args) => commands::models::run(&args),
-        Command::Completions(args) => commands::completions::run(&args),
+        Command::Completions(args) => commands::completions::run(&args, Cli::command()),
     }
 }
 

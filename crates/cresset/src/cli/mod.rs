@@ -1,17 +1,13 @@
-//! The words of the command line. Each command's own arguments are beside what it does, in `commands`; here is what they
-//! share. `docs/reference/cli.md` is generated from this (see `reference`).
+//! The command line as a whole: which commands there are. Each one's own arguments are beside what it does, in `commands`, and
+//! what they share in `args`. `docs/reference/cli.md` is generated from this (see `reference`).
 
 #[cfg(test)]
 mod reference;
-pub(crate) mod settings;
 
-use std::time::Duration;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
-
-use crate::client::{Client, Target};
 use crate::commands;
-use crate::exit::{Exit, Trouble};
+use crate::exit::Exit;
 
 /// Serves PyTorch models over HTTP: durable tasks, batches, supervised model processes.
 #[derive(Debug, Parser)]
@@ -41,77 +37,12 @@ pub(crate) enum Command {
     Completions(commands::completions::CompletionsArgs),
 }
 
-/// Which server a client command talks to.
-#[derive(Debug, Args)]
-pub(crate) struct ServerArgs {
-    /// The server's address
-    #[arg(long, env = "CRESSET_URL", hide_env_values = true, default_value = crate::client::DEFAULT_URL)]
-    #[arg(value_name = "URL", help_heading = "Server")]
-    pub(crate) url: Target,
-}
-
-impl ServerArgs {
-    /// A client for it.
-    pub(crate) fn client(&self) -> Result<Client, Trouble> {
-        Client::new(&self.url)
-    }
-}
-
-/// Whether, and how long, to wait for a task's end.
-#[derive(Debug, Args)]
-pub(crate) struct WaitArgs {
-    /// Wait until the task has ended, at most TIMEOUT if given (such as 30s); exits 124 when that runs out
-    #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "forever")]
-    #[arg(value_parser = wait_limit)]
-    wait: Option<WaitLimit>,
-}
-
-/// The limit of `--wait`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WaitLimit {
-    Forever,
-    For(Duration),
-}
-
-impl WaitArgs {
-    /// `None`: do not wait. `Some(None)`: wait as long as it takes.
-    pub(crate) fn limit(&self) -> Option<Option<Duration>> {
-        match self.wait {
-            None => None,
-            Some(WaitLimit::Forever) => Some(None),
-            Some(WaitLimit::For(limit)) => Some(Some(limit)),
-        }
-    }
-}
-
-fn wait_limit(text: &str) -> Result<WaitLimit, String> {
-    match text {
-        "forever" => Ok(WaitLimit::Forever),
-        text => duration(text).map(WaitLimit::For),
-    }
-}
-
-/// `30s`, `1.5h`, `250ms`: as in the settings.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    cresset_config::parse_duration(text)
-        .ok_or_else(|| "write a number and a unit (ms, s, m, h, d), such as 30s".to_owned())
-}
-
 fn exit_statuses() -> String {
     let lines: Vec<String> = Exit::ALL
         .iter()
         .map(|(exit, meaning)| format!("  {:>3}  {meaning}", exit.number()))
         .collect();
     format!("Exit status:\n{}", lines.join("\n"))
-}
-
-/// Runs a client command's future to its end.
-pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Trouble::new(Exit::SOFTWARE, format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(future)
 }
 
 #[cfg(test)]
@@ -123,24 +54,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn wait_takes_nothing_or_a_duration() {
-        #[derive(Parser)]
-        struct Probe {
-            #[command(flatten)]
-            wait: WaitArgs,
-        }
-        let limit = |args: &[&str]| {
-            Probe::try_parse_from(["probe"].iter().chain(args)).map(|probe| probe.wait.limit())
-        };
-        assert_eq!(limit(&[]).unwrap(), None);
-        assert_eq!(limit(&["--wait"]).unwrap(), Some(None));
-        assert_eq!(
-            limit(&["--wait=250ms"]).unwrap(),
-            Some(Some(Duration::from_millis(250)))
-        );
-        assert!(limit(&["--wait=5"]).is_err());
     }
 }

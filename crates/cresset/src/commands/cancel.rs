@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use cresset_task::{State, TaskId};
 
-use crate::cli::{self, ServerArgs};
+use crate::args::{self, ServerArgs};
 use crate::client::Cancelled;
 use crate::exit::{Exit, Trouble};
 use crate::out;
@@ -31,7 +31,7 @@ pub(crate) struct CancelArgs {
 
 pub(crate) fn run(args: &CancelArgs) -> Result<Exit, Trouble> {
     let client = args.server.client()?;
-    cli::block_on(async {
+    args::block_on(async {
         let (cancelled, document) = client.cancel(args.id).await.map_err(|error| error.trouble())?;
         if args.json {
             out::line(&String::from_utf8_lossy(&document))?;

@@ -7,7 +7,7 @@ use clap::Args;
 use cresset_config::{Mistake, ModelConfig, render_all};
 use serde::Serialize;
 
-use crate::cli::settings::{FileArgs, SettingsArgs};
+use crate::args::settings::{FileArgs, SettingsArgs};
 use crate::exit::{Exit, Trouble};
 use crate::out::{self, Table};
 use crate::serve::canary;

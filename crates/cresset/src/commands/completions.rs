@@ -1,9 +1,8 @@
 //! `cresset completions`: a completion script for the shell.
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::cli::Cli;
 use crate::exit::{Exit, Trouble};
 use crate::out;
 
@@ -17,9 +16,10 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &CompletionsArgs) -> Result<Exit, Trouble> {
+/// `cresset` is the whole command line.
+pub(crate) fn run(args: &CompletionsArgs, mut cresset: Command) -> Result<Exit, Trouble> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "cresset", &mut script);
+    clap_complete::generate(args.shell, &mut cresset, "cresset", &mut script);
     out::raw(&script)?;
     Ok(Exit::OK)
 }

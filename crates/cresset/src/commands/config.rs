@@ -7,7 +7,7 @@ use cresset_config::{Row, default_cresset_toml};
 use serde::Serialize;
 
 use super::{init, serve};
-use crate::cli::settings::SettingsArgs;
+use crate::args::settings::SettingsArgs;
 use crate::exit::{Exit, Trouble};
 use crate::out;
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::{self, ServerArgs};
+use crate::args::{self, ServerArgs};
 use crate::client::{Batching, Instance, Model, Tensor};
 use crate::exit::{Exit, Trouble};
 use crate::out::{self, Table};
@@ -25,7 +25,7 @@ pub(crate) struct ModelsArgs {
 
 pub(crate) fn run(args: &ModelsArgs) -> Result<Exit, Trouble> {
     let client = args.server.client()?;
-    cli::block_on(async {
+    args::block_on(async {
         let (document, text) = match &args.name {
             Some(name) => {
                 let (model, document) = client.model(name).await.map_err(|error| error.trouble())?;

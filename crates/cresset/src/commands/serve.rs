@@ -3,7 +3,7 @@
 use clap::Args;
 use cresset_config::{Mistake, render_all};
 
-use crate::cli::settings::SettingsArgs;
+use crate::args::settings::SettingsArgs;
 use crate::exit::{Exit, Trouble};
 use crate::{logging, out, serve};
 

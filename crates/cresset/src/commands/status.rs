@@ -3,7 +3,7 @@
 use clap::Args;
 use cresset_task::TaskId;
 
-use crate::cli::{self, ServerArgs, WaitArgs};
+use crate::args::{self, ServerArgs, WaitArgs};
 use crate::client::{Task, WaitEnd};
 use crate::exit::{Exit, Trouble};
 use crate::out;
@@ -33,7 +33,7 @@ pub(crate) struct StatusArgs {
 
 pub(crate) fn run(args: &StatusArgs) -> Result<Exit, Trouble> {
     let client = args.server.client()?;
-    cli::block_on(async {
+    args::block_on(async {
         let (task, document) = match client.look(args.id, args.wait.limit()).await {
             Ok(WaitEnd::Seen(task, document)) => (task, document),
             Ok(WaitEnd::TimedOut(last)) => return Err(timed_out(args.id, last.as_deref())),

@@ -7,8 +7,8 @@ use clap::{ArgGroup, Args};
 use serde_json::value::RawValue;
 
 use super::{result, status};
+use crate::args::{self, ServerArgs, WaitArgs};
 use crate::bulk;
-use crate::cli::{self, ServerArgs, WaitArgs};
 use crate::client::{Client, SubmitBody, WaitEnd};
 use crate::exit::{Exit, Trouble};
 use crate::{input, out};
@@ -76,13 +76,13 @@ struct WhenArgs {
     #[arg(long, value_name = "INSTANT", conflicts_with_all = ["countdown", "jsonl"])]
     eta: Option<String>,
     /// Do not start before so long from now, such as 90s
-    #[arg(long, value_name = "TIME", conflicts_with = "jsonl", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", conflicts_with = "jsonl", value_parser = args::duration)]
     countdown: Option<Duration>,
     /// Revoke it if it has not started within this time
-    #[arg(long, value_name = "TIME", conflicts_with = "jsonl", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", conflicts_with = "jsonl", value_parser = args::duration)]
     expires: Option<Duration>,
     /// Revoke it if it has not ended within this time; if it runs by then, it is stopped
-    #[arg(long, value_name = "TIME", conflicts_with = "jsonl", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", conflicts_with = "jsonl", value_parser = args::duration)]
     deadline: Option<Duration>,
 }
 
@@ -100,7 +100,7 @@ struct BulkArgs {
     #[arg(long, requires = "output")]
     resume: bool,
     /// Stop, so that it can be resumed, when the server has taken no work for this long
-    #[arg(long, value_name = "TIME", requires = "jsonl", default_value = "5m", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", requires = "jsonl", default_value = "5m", value_parser = args::duration)]
     give_up_after: Duration,
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn run(args: SubmitArgs) -> Result<Exit, Trouble> {
         deadline: args.when.deadline,
     }
     .render(&input);
-    cli::block_on(one(
+    args::block_on(one(
         &client,
         &args.model,
         body,

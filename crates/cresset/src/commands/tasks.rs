@@ -4,7 +4,7 @@ use clap::Args;
 use cresset_task::State;
 use serde_json::value::RawValue;
 
-use crate::cli::{self, ServerArgs};
+use crate::args::{self, ServerArgs};
 use crate::client::{Client, Listed, TaskFilter};
 use crate::exit::{Exit, Trouble};
 use crate::out::{self, Table};
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &TasksArgs) -> Result<Exit, Trouble> {
         model: args.model.as_deref(),
         state: args.status,
     };
-    cli::block_on(async {
+    args::block_on(async {
         let tasks = fetch(&client, &filter, args.limit).await?;
         if tasks.is_empty() {
             out::note("no such tasks");

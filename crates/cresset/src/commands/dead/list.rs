@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::value::RawValue;
 
-use crate::cli::{self, ServerArgs};
+use crate::args::{self, ServerArgs};
 use crate::client::{Client, Letter};
 use crate::exit::{Exit, Trouble};
 use crate::out::{self, Table};
@@ -33,7 +33,7 @@ pub(crate) struct ListArgs {
 
 pub(crate) fn run(args: &ListArgs) -> Result<Exit, Trouble> {
     let client = args.server.client()?;
-    cli::block_on(async {
+    args::block_on(async {
         let letters = fetch(&client, args.model.as_deref(), args.limit).await?;
         if letters.is_empty() {
             out::note("no dead letters");

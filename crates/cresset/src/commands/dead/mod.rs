@@ -8,7 +8,7 @@ mod show;
 use clap::{Args, Subcommand};
 use cresset_task::TaskId;
 
-use crate::cli::ServerArgs;
+use crate::args::ServerArgs;
 use crate::exit::{Exit, Trouble};
 
 /// Lists, shows, replays and purges dead letters: inputs that took their model's process down.

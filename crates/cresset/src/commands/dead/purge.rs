@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Args};
 use cresset_task::TaskId;
 
-use crate::cli::{self, ServerArgs};
+use crate::args::{self, ServerArgs};
 use crate::exit::{Exit, Trouble};
 use crate::out;
 
@@ -34,11 +34,11 @@ pub(crate) struct PurgeArgs {
 pub(crate) fn run(args: &PurgeArgs) -> Result<Exit, Trouble> {
     let client = args.server.client()?;
     // The API has no days.
-    let before = args.before.as_deref().map(|text| match cli::duration(text) {
+    let before = args.before.as_deref().map(|text| match args::duration(text) {
         Ok(age) => format!("{}ms", age.as_millis()),
         Err(_) => text.to_owned(),
     });
-    cli::block_on(async {
+    args::block_on(async {
         if args.ids.is_empty() {
             let purged = client
                 .purge_letters(args.model.as_deref(), before.as_deref())

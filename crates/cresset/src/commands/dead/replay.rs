@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::LetterArgs;
-use crate::cli;
+use crate::args;
 use crate::exit::{Exit, Trouble};
 use crate::out;
 
@@ -23,7 +23,7 @@ pub(crate) struct ReplayArgs {
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<Exit, Trouble> {
     let client = args.letter.server.client()?;
-    cli::block_on(async {
+    args::block_on(async {
         let replay = client.replay(args.letter.id).await;
         let (replayed, document) = replay.map_err(|error| error.trouble())?;
         if args.json {

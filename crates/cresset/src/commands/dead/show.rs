@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::LetterArgs;
-use crate::cli;
+use crate::args;
 use crate::client::Letter;
 use crate::exit::{Exit, Trouble};
 use crate::out;
@@ -32,7 +32,7 @@ pub(crate) struct ShowArgs {
 pub(crate) fn run(args: &ShowArgs) -> Result<Exit, Trouble> {
     let client = args.letter.server.client()?;
     let id = args.letter.id;
-    cli::block_on(async {
+    args::block_on(async {
         if args.input {
             let input = client.letter_input(id).await.map_err(|error| error.trouble())?;
             out::line(&String::from_utf8_lossy(&input))?;

@@ -13,7 +13,7 @@ use clap::Args;
 use cresset_config::Severity;
 
 use self::line::Lines;
-use crate::cli::settings::SettingsArgs;
+use crate::args::settings::SettingsArgs;
 use crate::exit::{Exit, Trouble};
 use crate::out;
 

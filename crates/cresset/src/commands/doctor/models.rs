@@ -10,7 +10,7 @@ use cresset_runner::env::Present;
 use serde::Deserialize;
 
 use super::line::Lines;
-use crate::cli;
+use crate::args;
 use crate::exit::Trouble;
 
 /// Importing torch takes seconds, from a cold disk a minute; longer is an import that hangs.
@@ -69,7 +69,7 @@ pub(super) fn look(config: &ServerConfig, models: &[ModelConfig], lines: &mut Li
             "install uv, or see that the index can be reached",
         ),
     }
-    cli::block_on(async {
+    args::block_on(async {
         for model in models {
             look_at(&manager, model, lines).await;
         }

@@ -8,7 +8,7 @@ use cresset_runner::{EnvError, EnvManager};
 use serde::Serialize;
 
 use super::{CacheArgs, manager, models, trouble};
-use crate::cli;
+use crate::args;
 use crate::exit::{Exit, Trouble};
 use crate::out::{self, Table};
 
@@ -46,7 +46,7 @@ struct Built {
 pub(super) fn run(args: &BuildArgs) -> Result<Exit, Trouble> {
     let settings = args.cache.settings(args.dir.as_deref())?;
     let (manager, models) = (manager(&settings), models(&settings.config.models)?);
-    let (built, mut troubles) = cli::block_on(async { Ok(build(&manager, &models).await) })?;
+    let (built, mut troubles) = args::block_on(async { Ok(build(&manager, &models).await) })?;
     if args.json {
         out::json(&Document { models: built })?;
     } else {

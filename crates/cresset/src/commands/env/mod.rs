@@ -13,7 +13,7 @@ use cresset_runner::{EnvError, EnvManager};
 
 pub(crate) use self::words::size;
 use super::serve;
-use crate::cli::settings::{FileArgs, SettingsArgs};
+use crate::args::settings::{FileArgs, SettingsArgs};
 use crate::exit::{Exit, Trouble};
 
 /// Lists, builds and removes the Python environments of models.

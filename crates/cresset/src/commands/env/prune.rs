@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::words::{Environment, size, table};
 use super::{CacheArgs, manager, models, trouble};
-use crate::cli;
+use crate::args;
 use crate::exit::{Exit, Trouble};
 use crate::out;
 
@@ -49,7 +49,7 @@ pub(super) fn run(args: &PruneArgs) -> Result<Exit, Trouble> {
     let settings = args.cache.settings(args.dir.as_deref())?;
     let manager = manager(&settings);
     let keep = match &args.dir {
-        Some(dir) => cli::block_on(needed(&manager, dir))?,
+        Some(dir) => args::block_on(needed(&manager, dir))?,
         None => HashSet::new(),
     };
     let pruned = manager.prune(&keep).map_err(|error| trouble(&error))?;

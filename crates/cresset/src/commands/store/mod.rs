@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use cresset_queue_sql::care::{CareError, CareErrorKind, Finding};
 
 use super::serve;
-use crate::cli::settings::{FileArgs, SettingsArgs};
+use crate::args::settings::{FileArgs, SettingsArgs};
 use crate::exit::{Exit, Trouble};
 use crate::{out, serve::DATABASE};
 
