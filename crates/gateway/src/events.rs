@@ -91,7 +91,7 @@ pub(crate) async fn follow(
 }
 
 /// How far the task had come when this caller last saw it.
-fn last_seen(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
+pub(crate) fn last_seen(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
     let Some(value) = headers.get(LAST_EVENT_ID) else {
         return Ok(None);
     };

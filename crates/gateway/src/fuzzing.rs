@@ -16,7 +16,7 @@ use crate::media::Accepted;
 use crate::order::{self, Form};
 use crate::problem::Problem;
 use crate::request_id::RequestId;
-use crate::{duration, idempotency, query, task_json};
+use crate::{cache_control, duration, events, idempotency, prefer, query, task_json};
 
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
@@ -86,9 +86,14 @@ fn head(uri: &Uri, headers: &HeaderMap) {
         Ok(wait) => assert!(wait.is_none_or(|wait| wait <= WAIT_MAX)),
         Err(problem) => is_told(&problem),
     }
-    query::none(uri)
-        .iter()
-        .for_each(|()| assert!(uri.query().is_none_or(str::is_empty)));
+    // Between the signs there is nothing: no parameter.
+    let is_bare = uri
+        .query()
+        .is_none_or(|query| query.bytes().all(|byte| byte == b'&'));
+    query::none(uri).iter().for_each(|()| assert!(is_bare));
+    assert!(prefer::wait(headers, WAIT_MAX).is_none_or(|wait| wait <= WAIT_MAX));
+    events::last_seen(headers).err().iter().for_each(is_told);
+    cache_control::wanted(headers).err().iter().for_each(is_told);
     match idempotency::key(headers) {
         Err(problem) => is_told(&problem),
         Ok(None) => {}
