@@ -99,6 +99,7 @@ class Bench:
                 self.knock()
             return trace
 
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 asks for this before the trace is set
         sys.settrace(trace)
         try:
             answer = self.batch(*texts)
