@@ -27,6 +27,8 @@ pub struct ServerConfig {
     pub max_body_bytes: usize,
     /// Request bodies held at once, in all. Default 1 GiB.
     pub max_inflight_body_bytes: usize,
+    /// Large answers that are being read at once, in all. Default 1 GiB.
+    pub max_inflight_answer_bytes: usize,
     /// Bodies of more bytes are spooled to files. Default 1 MiB.
     pub spool_above: usize,
     /// Bytes of all of those. Default 16 GiB.
@@ -75,6 +77,7 @@ impl Default for ServerConfig {
             dead_ttl: Duration::from_secs(30 * 86_400),
             max_body_bytes: 64 << 20,
             max_inflight_body_bytes: 1 << 30,
+            max_inflight_answer_bytes: 1 << 30,
             spool_above: 1 << 20,
             max_spool_bytes: 16 << 30,
             admission: Admission::default(),

@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) budget: Arc<Budget>,
     /// Memory of those on their way into files.
     pub(crate) buffers: Arc<Budget>,
+    /// Memory of large answers.
+    pub(crate) answers: Arc<Budget>,
     /// Where large ones are while they come; `None` is in memory too.
     pub(crate) spool: Option<Spool>,
 }
@@ -61,13 +63,23 @@ impl App {
             None => 0,
         };
         let bodies = (options.max_inflight_bytes - buffers).max(options.max_body_bytes);
+        let (request, answer) = (
+            "limits.max_inflight_body_bytes",
+            "limits.max_inflight_answer_bytes",
+        );
+        let answers = Budget::new(
+            options.max_inflight_answer_bytes,
+            answer,
+            "answers that are being read",
+        );
         Self(Arc::new(Shared {
             engine,
             options,
             stop,
             tracker,
-            budget: Arc::new(Budget::new(bodies)),
-            buffers: Arc::new(Budget::new(buffers)),
+            budget: Arc::new(Budget::new(bodies, request, "request bodies")),
+            buffers: Arc::new(Budget::new(buffers, request, "request bodies")),
+            answers: Arc::new(answers),
             spool,
         }))
     }

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::line::Patience;
 use self::line::{Ending, GivenUp, Line, Phase};
 pub(crate) use self::lobby::{Guest, Lobby, turn_away};
+use crate::answers::Share;
 use crate::client::Peer;
 use crate::duration;
 use crate::problem::Problem;
@@ -166,7 +167,12 @@ impl Future for Answer {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.routed).poll(cx));
         let phase = self.phase.clone();
-        Poll::Ready(answer.map(|answer| answer.map(|body| Given { body, phase })))
+        Poll::Ready(answer.map(|mut answer| {
+            if let Some(share) = answer.extensions_mut().remove::<Share>() {
+                phase.hold(share);
+            }
+            answer.map(|body| Given { body, phase })
+        }))
     }
 }
 

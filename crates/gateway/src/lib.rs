@@ -8,6 +8,7 @@
 //! log a payload. Every error a caller can see is a [`cresset_task::Code`]; no status of an error is written by hand.
 
 mod answer;
+mod answers;
 mod api_document;
 mod app;
 mod binary_out;

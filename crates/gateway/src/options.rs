@@ -13,6 +13,8 @@ pub struct GatewayOptions {
     /// Request bodies in memory at once, over all connections; above it requests are refused with `server_busy`. Never
     /// less than `max_body_bytes`, or the largest body could not be read at all. Default 1 GiB.
     pub max_inflight_bytes: usize,
+    /// Answers of 64 KiB and more on their way to their readers at once; above it `server_busy`. Default 1 GiB.
+    pub max_inflight_answer_bytes: usize,
     /// Where large bodies are while they come. Default in memory, which they may fill.
     pub spool: Option<SpoolOptions>,
     /// The longest `?wait=`. Default 5 min.
@@ -45,6 +47,7 @@ impl Default for GatewayOptions {
         Self {
             max_body_bytes: 64 << 20,
             max_inflight_bytes: 1 << 30,
+            max_inflight_answer_bytes: 1 << 30,
             spool: None,
             max_wait: Duration::from_secs(300),
             max_connections: 20_000,

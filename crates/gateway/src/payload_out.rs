@@ -8,12 +8,12 @@ use crate::app::App;
 use crate::binary_out::{self, Maker};
 use crate::media::Accepted;
 use crate::problem::Answer;
-use crate::task_json;
+use crate::{answers, task_json};
 
 /// The payload in the form that the caller accepts.
 pub(crate) async fn answer(app: &App, headers: &HeaderMap, payload: Payload, maker: Maker<'_>) -> Answer {
     if let Some(choice) = binary_out::choose(&Accepted::of(headers), &payload)? {
-        return binary_out::answer(app, choice, maker).await;
+        return answers::counted(app, binary_out::answer(app, choice, maker).await?);
     }
     let mut response = match payload {
         Payload::Json(text) => typed(StatusCode::OK, JSON, text),
@@ -28,5 +28,5 @@ pub(crate) async fn answer(app: &App, headers: &HeaderMap, payload: Payload, mak
         }
     };
     binary_out::sign(response.headers_mut(), &maker);
-    Ok(response)
+    answers::counted(app, response)
 }

@@ -6,6 +6,7 @@ use axum::http::{Response, StatusCode};
 use cresset_engine::{CacheStatus, Client, Prediction};
 
 use crate::answer::{json, with_header};
+use crate::answers;
 use crate::app::App;
 use crate::binary_out::Maker;
 use crate::cache_control::{self, CRESSET_CACHE};
@@ -97,7 +98,8 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
             model: &model,
             version: &version,
         };
-        return Ok(told(binary_out::answer(&app, choice, maker).await?, cache));
+        let answer = binary_out::answer(&app, choice, maker).await?;
+        return answers::counted(&app, told(answer, cache));
     }
     let weight = json_weight(&output);
     let write = move || {
@@ -107,7 +109,8 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
         answer.value("version", &version);
         answer.end()
     };
-    Ok(told(json(StatusCode::OK, app.codec(weight, write).await?), cache))
+    let answer = json(StatusCode::OK, app.codec(weight, write).await?);
+    answers::counted(&app, told(answer, cache))
 }
 
 /// The answer, which says what the result cache had to do with it.

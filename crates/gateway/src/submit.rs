@@ -123,10 +123,12 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
         Some(wait) => tasks::ended(&app, accepted.id, wait).await,
         None => None,
     };
-    let mut response = match ended {
-        Some(view) => tasks::answer(&app, StatusCode::OK, view).await?,
-        None => json(StatusCode::ACCEPTED, write(&accepted)),
+    let whole = match ended {
+        Some(view) => tasks::answer(&app, StatusCode::OK, view).await.ok(),
+        None => None,
     };
+    // Accepted it is, also where its whole record cannot be answered now.
+    let mut response = whole.unwrap_or_else(|| json(StatusCode::ACCEPTED, write(&accepted)));
     if let Some(wait) = wait {
         response = with_header(response, PREFERENCE_APPLIED, prefer::waited(wait));
     }

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::binary_out::Maker;
 use crate::path::TaskPath;
 use crate::problem::{Answer, Problem};
-use crate::{payload_out, query, schema, task_json};
+use crate::{answers, payload_out, query, schema, task_json};
 
 /// How a task stands.
 ///
@@ -126,5 +126,5 @@ pub(crate) async fn answer(app: &App, status: StatusCode, view: TaskView) -> Ans
             task_json::write(&view, tracebacks)
         })
         .await?;
-    Ok(json(status, body))
+    answers::counted(app, json(status, body))
 }

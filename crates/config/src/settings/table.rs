@@ -189,6 +189,13 @@ pub const SETTINGS: &[Setting] = &[
          spooled. Working on a body takes memory of its own, at most about twice as much again.",
     ),
     setting(
+        "limits.max_inflight_answer_bytes",
+        ["CRESSET_MAX_INFLIGHT_ANSWER_BYTES", "max-inflight-answer-bytes"],
+        bytes!(max_inflight_answer_bytes, 64 << 10, BYTES_MAX),
+        "Bytes of all answers of 64 KiB and more that are on their way to their readers; more are refused with 503, and the \
+         result stays where it is. One that alone is larger is answered when there is no other.",
+    ),
+    setting(
         "limits.spool_above",
         ["CRESSET_SPOOL_ABOVE", "spool-above"],
         bytes!(spool_above, 64 << 10, 1 << 30),

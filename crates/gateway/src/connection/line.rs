@@ -14,14 +14,16 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+
+use crate::answers::Share;
 
 /// How long each side may keep the other waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,20 +66,47 @@ const BUSY: u8 = 2;
 
 /// Where a connection is between two requests. One for each, shared with the service that answers on it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Phase(Arc<AtomicU8>);
+pub(crate) struct Phase(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    phase: AtomicU8,
+    /// Whether there are shares: mostly there are none, and each flush asks.
+    holds: AtomicBool,
+    /// Of answers that have been given, and may not have been taken.
+    shares: Mutex<Vec<Share>>,
+}
 
 impl Phase {
     fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.0.phase.load(Ordering::Relaxed)
     }
 
     fn set(&self, phase: u8) {
-        self.0.store(phase, Ordering::Relaxed);
+        self.0.phase.store(phase, Ordering::Relaxed);
     }
 
     /// A head is there; a request has begun.
     pub(crate) fn asked(&self) {
         self.set(BUSY);
+    }
+
+    /// Keeps the share of an answer until the socket has taken it.
+    pub(crate) fn hold(&self, share: Share) {
+        self.shares().push(share);
+        self.0.holds.store(true, Ordering::Relaxed);
+    }
+
+    /// All that has been given has been taken.
+    fn let_go(&self) {
+        if self.0.holds.swap(false, Ordering::Relaxed) {
+            self.shares().clear();
+        }
+    }
+
+    // One task has both ends, so nobody waits here, and nothing under the lock can panic.
+    fn shares(&self) -> MutexGuard<'_, Vec<Share>> {
+        self.0.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its answer has been given, to the last byte.
@@ -294,6 +323,7 @@ impl<S: Stream, T: Ending> AsyncWrite for Line<S, T> {
         let line = self.get_mut();
         // It is asked for when all has been written: the reader has taken it.
         line.write_until = None;
+        line.phase.let_go();
         Pin::new(&mut line.stream).poll_flush(cx)
     }
 

@@ -1,4 +1,4 @@
-//! Memory that request bodies may take together.
+//! Memory that request bodies, or answers, may take together.
 //!
 //! Small bodies take their share piece by piece, and are refused when there is none. A body that was spooled takes all of
 //! its share at once, and waits for it in a line: it has been uploaded, and there is room as soon as the ones before it
@@ -22,6 +22,9 @@ const TELLING_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: usize,
+    /// The setting that says so, and what it is for, in words.
+    setting: &'static str,
+    what: &'static str,
     held: AtomicUsize,
     line: Mutex<()>,
     first_waits: AtomicUsize,
@@ -45,9 +48,11 @@ pub(crate) struct Held {
 struct Waiting<'a>(&'a Budget);
 
 impl Budget {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, setting: &'static str, what: &'static str) -> Self {
         Self {
             limit,
+            setting,
+            what,
             held: AtomicUsize::new(0),
             line: Mutex::new(()),
             first_waits: AtomicUsize::new(0),
@@ -90,14 +95,17 @@ impl Budget {
 
     fn refusal(&self, bytes: usize, current: usize) -> Problem {
         let bound = Bound {
-            setting: "limits.max_inflight_body_bytes",
+            setting: self.setting,
             unit: Unit::Bytes,
             limit: self.limit as u64,
             current: current as u64,
         };
         Problem::new(
             Code::ServerBusy,
-            format!("request bodies fill the memory that they may have together: {bound}"),
+            format!(
+                "{} fill the memory that they may have together: {bound}",
+                self.what
+            ),
         )
         .at_bound(bound)
         .retry_after(self.time_for(bytes, current))
@@ -176,6 +184,10 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
+    fn budget_of(limit: usize) -> Arc<Budget> {
+        Arc::new(Budget::new(limit, "a.setting", "bodies"))
+    }
+
     fn retry_after(problem: &Problem) -> u64 {
         let text = String::from_utf8(problem.whole_answer()).unwrap();
         let (_, rest) = text.split_once("retry-after: ").unwrap();
@@ -184,7 +196,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn small_shares_are_refused_when_there_is_no_room_and_room_comes_back() {
-        let budget = Arc::new(Budget::new(100));
+        let budget = budget_of(100);
         let mut first = budget.share();
         first.grow(60).unwrap();
         let mut second = budget.share();
@@ -199,7 +211,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn large_shares_wait_in_line_and_are_not_overtaken() {
-        let budget = Arc::new(Budget::new(100));
+        let budget = budget_of(100);
         let mut small = budget.share();
         small.grow(50).unwrap();
         let order = std::sync::Mutex::new(Vec::new());
@@ -227,7 +239,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_too_long_is_refused_and_leaves_nothing_behind() {
-        let budget = Arc::new(Budget::new(100));
+        let budget = budget_of(100);
         let mut small = budget.share();
         small.grow(50).unwrap();
         assert!(budget.share_of(60, LONG).await.is_err());
@@ -237,7 +249,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_hint_is_what_was_measured() {
-        let budget = Arc::new(Budget::new(10 << 20));
+        let budget = budget_of(10 << 20);
         let full = |budget: &Arc<Budget>| {
             let mut held = budget.share();
             held.grow(10 << 20).unwrap();

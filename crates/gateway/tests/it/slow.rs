@@ -233,3 +233,59 @@ async fn a_head_that_is_too_large_is_refused_with_words() {
     assert_eq!(caller.answer().await.status, 200);
     house.close().await;
 }
+
+#[tokio::test]
+async fn large_answers_to_those_who_do_not_read_have_a_bound() {
+    let house = house(GatewayOptions {
+        max_inflight_answer_bytes: 70 << 20,
+        ..Default::default()
+    })
+    .await;
+    // More than the buffers of a socket take.
+    let body = format!(r#"{{"input":"{}"}}"#, "x".repeat(50 << 20));
+    let path = house.submitted("echo", &body).await;
+    assert_eq!(house.get(&format!("{path}/result?wait=20s")).await.status, 200);
+    let mut deaf = house.caller().await;
+    deaf.send(format!("GET {path}/result HTTP/1.1\r\nhost: x\r\n\r\n"))
+        .await;
+    deaf.up_to("\r\n\r\n").await;
+    for path in [format!("{path}/result"), path.clone()] {
+        let refused = house.get(&path).await;
+        assert_eq!(refused.status, 503);
+        let problem = refused.problem();
+        assert_eq!(problem["code"], "server_busy");
+        assert_eq!(problem["bound"]["setting"], "limits.max_inflight_answer_bytes");
+        assert!(refused.header("retry-after").is_some());
+    }
+    let mut submit = house.caller().await;
+    let headers = [("content-type", "application/json"), ("prefer", "wait=20")];
+    let accepted = submit.ask("POST /v1/models/echo/tasks", &headers, &body).await;
+    assert_eq!(
+        accepted.status, 202,
+        "it is accepted, and its result is fetched later"
+    );
+    assert_eq!(
+        house.get("/health/live").await.status,
+        200,
+        "small ones are answered"
+    );
+    drop(deaf);
+    let mut reader = house.caller().await;
+    while reader.get(&format!("{path}/result")).await.status != 200 {}
+    house.close().await;
+}
+
+#[tokio::test]
+async fn an_answer_above_the_bound_is_given_when_it_is_alone() {
+    let house = house(GatewayOptions {
+        max_inflight_answer_bytes: 100 << 10,
+        ..Default::default()
+    })
+    .await;
+    let body = format!(r#"{{"input":"{}"}}"#, "x".repeat(1 << 20));
+    for _ in 0..2 {
+        let answer = house.post("/v1/models/echo/predict", &body).await;
+        assert_eq!(answer.status, 200);
+    }
+    house.close().await;
+}
