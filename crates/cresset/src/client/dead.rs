@@ -8,15 +8,6 @@ use serde_json::value::RawValue;
 
 use super::{CALL_TIMEOUT, CallError, Client};
 
-/// A page of dead letters.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Letters {
-    /// As the server writes them.
-    pub(crate) letters: Vec<Box<RawValue>>,
-    /// Where the next page begins.
-    pub(crate) next: Option<String>,
-}
-
 /// A dead letter.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Letter {
@@ -50,17 +41,13 @@ pub(crate) struct Purged {
 }
 
 impl Client {
-    /// One page of letters, `limit` at most.
+    /// The newest letters, as the server writes them, `limit` at most.
     pub(crate) async fn letters(
         &self,
         model: Option<&str>,
         limit: usize,
-        after: Option<&str>,
-    ) -> Result<Letters, CallError> {
-        let limit = limit.to_string();
-        let query = [("limit", Some(&*limit)), ("model", model), ("after", after)];
-        let request = self.request(Method::GET, "/v1/dead").query(&query);
-        Ok(self.read(request.timeout(CALL_TIMEOUT)).await?.0)
+    ) -> Result<Vec<Box<RawValue>>, CallError> {
+        self.newest("/v1/dead", &[("model", model)], limit).await
     }
 
     /// One letter.

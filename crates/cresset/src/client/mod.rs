@@ -6,6 +6,7 @@
 
 mod dead;
 mod error;
+mod pages;
 mod target;
 mod tasks;
 mod wait;

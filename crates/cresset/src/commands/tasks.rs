@@ -2,15 +2,11 @@
 
 use clap::Args;
 use cresset_task::State;
-use serde_json::value::RawValue;
 
 use crate::args::{self, ServerArgs};
-use crate::client::{Client, Listed, TaskFilter};
+use crate::client::{Listed, TaskFilter};
 use crate::exit::{Exit, Trouble};
 use crate::out::{self, Table};
-
-/// Tasks fetched at once: as many as a page has at most.
-const PAGE: usize = 100;
 
 /// Lists tasks, those accepted last first.
 #[derive(Debug, Args)]
@@ -46,7 +42,8 @@ pub(crate) fn run(args: &TasksArgs) -> Result<Exit, Trouble> {
         state: args.status,
     };
     args::block_on(async {
-        let tasks = fetch(&client, &filter, args.limit).await?;
+        let tasks = client.tasks(&filter, args.limit).await;
+        let tasks = tasks.map_err(|error| error.trouble())?;
         if tasks.is_empty() {
             out::note("no such tasks");
         } else if args.json {
@@ -61,29 +58,6 @@ pub(crate) fn run(args: &TasksArgs) -> Result<Exit, Trouble> {
         }
         Ok(Exit::OK)
     })
-}
-
-/// The newest tasks as the server writes them, `limit` at most, page by page.
-async fn fetch(
-    client: &Client,
-    filter: &TaskFilter<'_>,
-    limit: usize,
-) -> Result<Vec<Box<RawValue>>, Trouble> {
-    let mut tasks = Vec::new();
-    let mut after = None;
-    loop {
-        let room = limit.saturating_sub(tasks.len());
-        if room == 0 {
-            return Ok(tasks);
-        }
-        let page = client.tasks(filter, room.min(PAGE), after.as_deref()).await;
-        let page = page.map_err(|error| error.trouble())?;
-        tasks.extend(page.tasks);
-        after = page.next;
-        if after.is_none() {
-            return Ok(tasks);
-        }
-    }
 }
 
 fn table(tasks: &[Listed]) -> String {

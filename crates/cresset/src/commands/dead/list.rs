@@ -1,15 +1,11 @@
 //! `cresset dead list`: a line for each letter, the newest first.
 
 use clap::Args;
-use serde_json::value::RawValue;
 
 use crate::args::{self, ServerArgs};
-use crate::client::{Client, Letter};
+use crate::client::Letter;
 use crate::exit::{Exit, Trouble};
 use crate::out::{self, Table};
-
-/// Letters fetched at once: as many as a page has at most.
-const PAGE: usize = 100;
 
 /// Lists dead letters, the newest first.
 #[derive(Debug, Args)]
@@ -34,7 +30,8 @@ pub(crate) struct ListArgs {
 pub(crate) fn run(args: &ListArgs) -> Result<Exit, Trouble> {
     let client = args.server.client()?;
     args::block_on(async {
-        let letters = fetch(&client, args.model.as_deref(), args.limit).await?;
+        let letters = client.letters(args.model.as_deref(), args.limit).await;
+        let letters = letters.map_err(|error| error.trouble())?;
         if letters.is_empty() {
             out::note("no dead letters");
         } else if args.json {
@@ -49,25 +46,6 @@ pub(crate) fn run(args: &ListArgs) -> Result<Exit, Trouble> {
         }
         Ok(Exit::OK)
     })
-}
-
-/// The newest letters as the server writes them, `limit` at most, page by page.
-async fn fetch(client: &Client, model: Option<&str>, limit: usize) -> Result<Vec<Box<RawValue>>, Trouble> {
-    let mut letters = Vec::new();
-    let mut after = None;
-    loop {
-        let room = limit.saturating_sub(letters.len());
-        if room == 0 {
-            return Ok(letters);
-        }
-        let page = client.letters(model, room.min(PAGE), after.as_deref()).await;
-        let page = page.map_err(|error| error.trouble())?;
-        letters.extend(page.letters);
-        after = page.next;
-        if after.is_none() {
-            return Ok(letters);
-        }
-    }
 }
 
 fn table(letters: &[Letter]) -> String {
