@@ -91,7 +91,9 @@ fn head(uri: &Uri, headers: &HeaderMap) {
         .query()
         .is_none_or(|query| query.bytes().all(|byte| byte == b'&'));
     query::none(uri).iter().for_each(|()| assert!(is_bare));
-    assert!(prefer::wait(headers, WAIT_MAX).is_none_or(|wait| wait <= WAIT_MAX));
+    let preference = prefer::Preference::of(headers, WAIT_MAX);
+    assert!(preference.wait.is_none_or(|wait| wait <= WAIT_MAX));
+    assert_eq!(preference.takes_a_task(), preference.applied(true).is_some());
     events::last_seen(headers).err().iter().for_each(is_told);
     cache_control::wanted(headers).err().iter().for_each(is_told);
     match idempotency::key(headers) {

@@ -43,6 +43,7 @@ mod payload_out;
 mod predict;
 mod prefer;
 mod problem;
+mod promise;
 mod query;
 pub mod reference;
 mod request_id;

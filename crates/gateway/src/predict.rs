@@ -1,9 +1,13 @@
 //! `POST /v1/models/{model}/predict`.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
-use cresset_engine::{CacheStatus, Client, Prediction};
+use axum::response::IntoResponse;
+use cresset_engine::{CacheStatus, Client, Prediction, Submission};
+use cresset_task::{Code, ModelName, Outcome, Payload};
 
 use crate::answer::{json, with_header};
 use crate::answers;
@@ -14,10 +18,12 @@ use crate::json_out::ObjectOut;
 use crate::media::Accepted;
 use crate::order::{self, Form, Order};
 use crate::path::ModelPath;
-use crate::problem::Answer;
+use crate::prefer::Preference;
+use crate::problem::{Answer, Problem};
+use crate::promise::Promise;
 use crate::task_json::{json_weight, write_payload};
 use crate::upload::Upload;
-use crate::{binary_out, schema};
+use crate::{binary_out, idempotency, schema};
 
 /// What an answer weighs without its result.
 const FRAME_BYTES: usize = 128;
@@ -25,7 +31,14 @@ const FRAME_BYTES: usize = 128;
 /// Run one input and answer its result.
 ///
 /// Shares batches with the tasks of the model, but is stored nowhere: over its time limit it is given up. Hanging up
-/// takes the input out of the queue. A tensor model also takes its input as bytes, and a result of tensors is answered as
+/// takes the input out of the queue.
+///
+/// With `Prefer: wait=N` or `Prefer: respond-async` (RFC 7240) the caller takes a task where the result takes too long: the input is
+/// stored as a task at once, as a submit does it, and waited for up to N seconds (or up to `timeout`, or not at all). If it ends
+/// in that time the answer is the result, or the problem, as without; if not it is 202 and the task, which goes on, so nothing is
+/// run twice. `Location` names the task either way, and an `Idempotency-Key` makes it safe to ask again.
+///
+/// A tensor model also takes its input as bytes, and a result of tensors is answered as
 /// bytes where `Accept` asks for that: see "Tensors as bytes".
 ///
 /// A model with a result cache (`[cache]` in its `model.toml`) may answer with the result of an equal input, and computes
@@ -41,6 +54,8 @@ const FRAME_BYTES: usize = 128;
         ("timeout" = Option<String>, Query, description = "Binary bodies only: how long it may take", example = "2s"),
         ("Cresset-Shape" = Option<String>, Header, description = "A header, bodies of one tensor only: the input's sizes", example = "1,8,8"),
         ("Cresset-Dtype" = Option<String>, Header, description = "A header, bodies of one tensor only: refused unless it is the declared type", example = "float32"),
+        ("Prefer" = Option<String>, Header, description = "A header: a task will do, at once (`respond-async`) or where the result takes longer than `wait` seconds", example = "respond-async, wait=5"),
+        ("Idempotency-Key" = Option<String>, Header, description = "A header, with `Prefer` only: the caller's name for this input, as in `submitTask`", example = "8e03978e-40d5-43dd-bc93-6894a57f9324"),
         ("Cache-Control" = Option<String>, Header, description = "A header: `no-cache` computes anew, `no-store` also keeps nothing", example = "no-cache")
     ),
     request_body(content(
@@ -49,7 +64,17 @@ const FRAME_BYTES: usize = 128;
         (schema::NpyFile = "application/x-npy"),
         (schema::SafetensorsFile = "application/x-safetensors")
     )),
-    responses((
+    responses(
+    (
+        status = 202,
+        description = "With `Prefer`: accepted and stored as a task, which has not ended in that time",
+        body = schema::Accepted,
+        headers(
+            ("location" = String, description = "The path of the task"),
+            ("preference-applied" = String, description = "What was preferred, and is done")
+        )
+    ),
+    (
         status = 200,
         description = "The result",
         content(
@@ -63,7 +88,9 @@ const FRAME_BYTES: usize = 128;
             ("Cresset-Dtype" = String, description = "Of one tensor as bytes: its element type"),
             ("Cresset-Model" = String, description = "Of a result as bytes: the model"),
             ("Cresset-Version" = String, description = "Of a result as bytes: the version that made it"),
-            ("Cresset-Cache" = Option<String>, description = "Of a model with a result cache: the result was kept (`hit`), computed (`miss`), computed for another request at the same time (`coalesced`), or computed because this one wanted it (`bypass`)")
+            ("Cresset-Cache" = Option<String>, description = "Of a model with a result cache: the result was kept (`hit`), computed (`miss`), computed for another request at the same time (`coalesced`), or computed because this one wanted it (`bypass`)"),
+            ("location" = Option<String>, description = "With `Prefer`: the path of the task that it was"),
+            ("preference-applied" = Option<String>, description = "With `Prefer`: what was preferred, and is done")
         )
     ))
 )]
@@ -75,31 +102,92 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
     let config = app.engine.declaration(&name)?;
     binary_out::check(&accepted, &config)?;
     let model = config.name.clone();
+    let preference = Preference::of(&parts.headers, app.options.max_wait);
+    let idempotency_key = match preference.takes_a_task() {
+        true => idempotency::key(&parts.headers)?,
+        false => None,
+    };
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Predict).await?;
     let Order { input, options } = order;
+    let client = parts.extensions.get::<Client>().cloned();
+    if preference.takes_a_task() {
+        let submission = Submission {
+            model,
+            input,
+            priority: options.priority,
+            metadata: options.metadata,
+            due_at: options.due_at,
+            expires_at: options.expires_at,
+            deadline_at: options.deadline_at,
+            cache,
+            idempotency_key,
+            client,
+        };
+        return or_task(&app, &accepted, submission, preference, options.timeout).await;
+    }
+    let prediction = app
+        .engine
+        .predict(&model, input, options.timeout, client, cache)
+        .await?;
     let Prediction {
         output,
         version,
         cache,
         ..
-    } = app
-        .engine
-        .predict(
-            &model,
-            input,
-            options.timeout,
-            parts.extensions.get::<Client>().cloned(),
-            cache,
-        )
-        .await?;
+    } = prediction;
+    Ok(told(
+        predicted(&app, &accepted, model, version, output).await?,
+        cache,
+    ))
+}
 
-    if let Some(choice) = binary_out::choose(&accepted, &output)? {
+/// A prediction for a caller who takes a task where it lasts too long: it is one from the start, so that it is run once
+/// whatever happens, and is answered as a prediction if it ends in time.
+async fn or_task(
+    app: &App,
+    media: &Accepted,
+    submission: Submission,
+    preference: Preference,
+    timeout: Option<Duration>,
+) -> Answer {
+    let wait = match (preference.wait, timeout) {
+        (Some(wait), Some(timeout)) => Some(wait.min(timeout)),
+        (one, other) => one.or(other.map(|timeout| timeout.min(app.options.max_wait))),
+    };
+    let mut promise = Promise::make(app, submission, wait).await?;
+    let response = match promise.ended.take().map(|view| view.record) {
+        None => promise.accepted(),
+        Some(record) => match record.outcome {
+            Some(Outcome::Success(output)) => {
+                let version = record.version.unwrap_or_default();
+                match predicted(app, media, record.model, version, output).await {
+                    Ok(response) => response,
+                    Err(problem) => problem.into_response(),
+                }
+            }
+            Some(Outcome::Failure(failure)) => Problem::failed(failure).into_response(),
+            Some(Outcome::Revoked { reason }) => Problem::new(Code::Revoked, reason).into_response(),
+            // `ended` shows ends only.
+            None => promise.accepted(),
+        },
+    };
+    Ok(promise.sign(response, preference))
+}
+
+/// A result, in the form that the caller accepts.
+async fn predicted(
+    app: &App,
+    accepted: &Accepted,
+    model: ModelName,
+    version: String,
+    output: Payload,
+) -> Answer {
+    if let Some(choice) = binary_out::choose(accepted, &output)? {
         let maker = Maker {
             model: &model,
             version: &version,
         };
-        let answer = binary_out::answer(&app, choice, maker).await?;
-        return answers::counted(&app, told(answer, cache));
+        return answers::counted(app, binary_out::answer(app, choice, maker).await?);
     }
     let weight = json_weight(&output);
     let write = move || {
@@ -109,8 +197,7 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
         answer.value("version", &version);
         answer.end()
     };
-    let answer = json(StatusCode::OK, app.codec(weight, write).await?);
-    answers::counted(&app, told(answer, cache))
+    answers::counted(app, json(StatusCode::OK, app.codec(weight, write).await?))
 }
 
 /// The answer, which says what the result cache had to do with it.

@@ -1,23 +1,17 @@
 //! `POST /v1/models/{model}/tasks`.
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use cresset_engine::{Accepted, Client, Submission};
+use axum::http::StatusCode;
+use cresset_engine::{Client, Submission};
 
-use crate::answer::{json, with_header};
 use crate::app::App;
-use crate::cache_control;
-use crate::idempotency::{self, IDEMPOTENCY_REPLAYED};
-use crate::json_out::ObjectOut;
 use crate::order::{self, Form, Order};
 use crate::path::ModelPath;
-use crate::prefer::{self, PREFERENCE_APPLIED};
+use crate::prefer::Preference;
 use crate::problem::Answer;
+use crate::promise::Promise;
 use crate::upload::Upload;
-use crate::{schema, tasks};
-
-/// About the size of the answer.
-const ANSWER_BYTES: usize = 256;
+use crate::{cache_control, idempotency, schema, tasks};
 
 /// Submit a task.
 ///
@@ -97,57 +91,30 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
     let (parts, body) = request.into_parts();
     let upload = Upload::new(&app, &parts.headers, body);
     let idempotency_key = idempotency::key(&parts.headers)?;
-    let wait = prefer::wait(&parts.headers, app.options.max_wait);
+    let preference = Preference::of(&parts.headers, app.options.max_wait);
     let cache = cache_control::wanted(&parts.headers)?;
     let config = app.engine.declaration(&name)?;
     let model = config.name.clone();
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Submit).await?;
     let Order { input, options } = order;
-    let accepted = app
-        .engine
-        .submit(Submission {
-            model,
-            input,
-            priority: options.priority,
-            metadata: options.metadata,
-            due_at: options.due_at,
-            expires_at: options.expires_at,
-            deadline_at: options.deadline_at,
-            cache,
-            idempotency_key,
-            client: parts.extensions.get::<Client>().cloned(),
-        })
-        .await?;
-
-    let ended = match wait {
-        Some(wait) => tasks::ended(&app, accepted.id, wait).await,
-        None => None,
+    let submission = Submission {
+        model,
+        input,
+        priority: options.priority,
+        metadata: options.metadata,
+        due_at: options.due_at,
+        expires_at: options.expires_at,
+        deadline_at: options.deadline_at,
+        cache,
+        idempotency_key,
+        client: parts.extensions.get::<Client>().cloned(),
     };
-    let whole = match ended {
-        Some(view) => tasks::answer(&app, StatusCode::OK, view).await.ok(),
+    let promise = Promise::make(&app, submission, preference.wait).await?;
+    let whole = match &promise.ended {
+        Some(view) => tasks::answer(&app, StatusCode::OK, view.clone()).await.ok(),
         None => None,
     };
     // Accepted it is, also where its whole record cannot be answered now.
-    let mut response = whole.unwrap_or_else(|| json(StatusCode::ACCEPTED, write(&accepted)));
-    if let Some(wait) = wait {
-        response = with_header(response, PREFERENCE_APPLIED, prefer::waited(wait));
-    }
-    if accepted.replayed {
-        response = with_header(response, IDEMPOTENCY_REPLAYED, "true".into());
-    }
-    Ok(with_header(
-        response,
-        header::LOCATION,
-        format!("/v1/tasks/{}", accepted.id),
-    ))
-}
-
-fn write(accepted: &Accepted) -> Vec<u8> {
-    let mut answer = ObjectOut::new(ANSWER_BYTES);
-    answer.plain("task_id", accepted.id);
-    answer.plain("model", &accepted.model);
-    answer.plain("status", accepted.state);
-    answer.plain("created_at", accepted.created_at);
-    answer.value("durable", &accepted.durable);
-    answer.end()
+    let response = whole.unwrap_or_else(|| promise.accepted());
+    Ok(promise.sign(response, preference))
 }

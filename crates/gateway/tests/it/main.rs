@@ -12,6 +12,7 @@ mod house;
 mod idempotency;
 mod limits;
 mod listing;
+mod preferring;
 mod reference;
 mod refusals;
 mod safetensors;
