@@ -44,7 +44,7 @@ PIP_TO_UV = {
 EXAMPLES = tuple(sorted(REPO.glob("examples/*/requirements.txt")))
 CLIENT = ("--editable", str(PACKAGE))
 BARE = (*CLIENT, "tomli", "--group", f"{PACKAGE / 'pyproject.toml'}:dev")
-TEST = (*BARE, *(word for path in EXAMPLES for word in ("--requirement", str(path))))
+TEST = (*BARE, "websockets>=15", *(word for path in EXAMPLES for word in ("--requirement", str(path))))
 RECIPES: dict[str, tuple[str, ...]] = {"client": CLIENT, "bare": BARE, "test": TEST}
 """Name of an environment -> what `uv pip install` is told."""
 

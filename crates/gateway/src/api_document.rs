@@ -10,7 +10,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 
-use crate::{cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks};
+use crate::{cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, ws};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,6 +26,7 @@ use crate::{cancel, dead, events, health, listing, models, pages, predict, schem
         tasks::result,
         events::follow,
         cancel::cancel,
+        ws::open,
         dead::list,
         dead::one,
         dead::input,

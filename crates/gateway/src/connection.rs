@@ -31,6 +31,7 @@ use crate::answers::Share;
 use crate::client::Peer;
 use crate::duration;
 use crate::problem::Problem;
+use crate::ws::Handover;
 
 /// What all connections have in common. Cheap to clone.
 #[derive(Clone)]
@@ -59,7 +60,7 @@ impl House {
         }
         let phase = Phase::default();
         let service = Answering {
-            router: TowerToHyperService::new(self.router),
+            router: TowerToHyperService::new(self.router.clone()),
             peer,
             phase: phase.clone(),
         };
@@ -80,7 +81,21 @@ impl House {
                 }
             }
         };
-        let mut line = connection.into_parts().io.into_inner();
+        let http1::Parts { io, read_buf, .. } = connection.into_parts();
+        let mut line = io.into_inner();
+        if let Some(handover) = line.handed_over() {
+            // Who speaks before it was answered must not (RFC 6455, section 4.1), and keeps hyper from writing that answer.
+            if !line.has_spoken() {
+                tracing::debug!("a caller spoke WebSocket before its handshake was answered");
+                return;
+            }
+            // From here on it may be silent for as long as it likes.
+            tokio::select! {
+                () = handover.run(line, read_buf, self.router, stop) => {}
+                () = cut.cancelled() => {}
+            }
+            return;
+        }
         if let Err(error) = ended {
             // Hang-ups, time-outs and bytes that are not HTTP: the caller's affair.
             tracing::debug!(%error, "a connection broke");
@@ -170,6 +185,9 @@ impl Future for Answer {
         Poll::Ready(answer.map(|mut answer| {
             if let Some(share) = answer.extensions_mut().remove::<Share>() {
                 phase.hold(share);
+            }
+            if let Some(handover) = answer.extensions_mut().remove::<Handover>() {
+                phase.hand_over(handover);
             }
             answer.map(|body| Given { body, phase })
         }))

@@ -54,6 +54,7 @@ mod submit;
 mod task_json;
 mod tasks;
 mod upload;
+mod ws;
 
 pub use api_document::openapi;
 pub use client::Identify;

@@ -138,6 +138,11 @@ impl Problem {
         [head.into_bytes(), json].concat()
     }
 
+    /// The status and the document, where no request's answer carries them.
+    pub(crate) fn alone(&self) -> (StatusCode, Vec<u8>) {
+        (self.0.status(), self.0.document("", &RequestId::fresh(), false).0)
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self

@@ -8,13 +8,16 @@ use cresset_task::Code;
 use crate::app::App;
 use crate::problem::{Answer, ERRORS_PAGE, Problem};
 use crate::upload;
-use crate::{cancel, dead, events, health, listing, models, observe, pages, predict, query, submit, tasks};
+use crate::{
+    cancel, dead, events, health, listing, models, observe, pages, predict, query, submit, tasks, ws,
+};
 
 /// Every route, with the one layer around them. `openapi` describes them; a test holds the two together.
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/v1/models/{model}/tasks", post(submit::submit))
         .route("/v1/models/{model}/predict", post(predict::predict))
+        .route("/v1/ws", get(ws::open))
         .route("/v1/tasks", get(listing::list))
         .route("/v1/tasks/{id}", get(tasks::task))
         .route("/v1/tasks/{id}/result", get(tasks::result))

@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::answers::Share;
+use crate::ws::Handover;
 
 /// How long each side may keep the other waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,8 @@ struct Inner {
     holds: AtomicBool,
     /// Of answers that have been given, and may not have been taken.
     shares: Mutex<Vec<Share>>,
+    /// What goes on here once the last answer is out, if not HTTP.
+    next: Mutex<Option<Handover>>,
 }
 
 impl Phase {
@@ -95,6 +98,11 @@ impl Phase {
     pub(crate) fn hold(&self, share: Share) {
         self.shares().push(share);
         self.0.holds.store(true, Ordering::Relaxed);
+    }
+
+    /// The answer on its way is the last one of HTTP here.
+    pub(crate) fn hand_over(&self, handover: Handover) {
+        *self.0.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(handover);
     }
 
     /// All that has been given has been taken.
@@ -170,6 +178,17 @@ impl<S: Stream, T: Ending> Line<S, T> {
     /// True when the caller has sent a part of a head, and has heard nothing since.
     pub(crate) fn may_answer_head(&self) -> bool {
         self.phase.get() == HEAD && !self.spoke
+    }
+
+    /// What goes on here now that HTTP is over. From then on only readers are watched.
+    pub(crate) fn handed_over(&self) -> Option<Handover> {
+        let mut next = self.phase.0.next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.take().inspect(|_| self.phase.asked())
+    }
+
+    /// True when something was written since the last head began.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.spoke
     }
 
     /// The stream, no longer watched.

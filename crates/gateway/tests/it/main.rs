@@ -18,6 +18,7 @@ mod refusals;
 mod safetensors;
 mod shapes;
 mod slow;
+mod sockets;
 mod spool;
 mod stopping;
 mod times;
