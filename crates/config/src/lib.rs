@@ -16,6 +16,7 @@ mod model_values;
 mod reference;
 mod report;
 pub mod resolve;
+pub mod retry;
 pub mod server;
 pub mod settings;
 mod suggest;
@@ -29,11 +30,12 @@ pub use field::Scalar;
 pub use mistake::{Mistake, Place, Position, Severity, render_all};
 pub use model::{
     Batching, Cost, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelKind, ModelLimits,
-    Priorities, ResultCache, Retry,
+    Priorities, ResultCache,
 };
 pub use model_toml::{Folder, MODEL_TOML, parse_model};
 pub use reference::{model_reference_markdown, reference_markdown};
 pub use resolve::{Effective, GivenFlag, Origin, Row, SettingsFile};
+pub use retry::Retry;
 pub use server::{Admission, ClientBounds, ClientIdentity, Clients, Durability, LogFormat, ServerConfig};
 pub use settings::{OTHER_VARIABLES, SETTINGS, Setting};
 pub use template::{default_cresset_toml, default_model_toml};

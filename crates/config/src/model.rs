@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use cresset_task::{ModelName, TensorSpec};
 
+use crate::retry::Retry;
+
 /// One model, as its folder describes it, defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
@@ -220,31 +222,6 @@ impl Default for ModelLimits {
             max_waiting: 1024,
             max_waiting_bytes: None,
             max_attempts: 3,
-        }
-    }
-}
-
-/// When a task that failed is tried again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retry {
-    /// How often at most. Default 3.
-    pub max_retries: u32,
-    /// The wait before the first; each further one is twice as long. Default 1 s.
-    pub delay: Duration,
-    /// The longest wait. Default 10 min.
-    pub max_delay: Duration,
-    /// Classes of exceptions that are tried again, as `error.type` names them; `*` is any. Default none: only what the
-    /// model asks for with `cresset.Retry`.
-    pub on: Vec<String>,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            max_retries: 3,
-            delay: Duration::from_secs(1),
-            max_delay: Duration::from_secs(600),
-            on: Vec::new(),
         }
     }
 }

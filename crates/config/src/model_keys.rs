@@ -7,7 +7,8 @@ use std::time::Duration;
 use cresset_task::{ModelName, TensorSpec};
 
 use crate::field::{Field, Key};
-use crate::model::{Batching, Entry, HealthCheck, Instances, ModelLimits, ResultCache, Retry};
+use crate::model::{Batching, Entry, HealthCheck, Instances, ModelLimits, ResultCache};
+use crate::retry::Retry;
 
 /// What has been read of a `model.toml`, before its parts are checked against each other and the folder.
 #[derive(Default)]

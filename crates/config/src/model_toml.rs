@@ -13,14 +13,13 @@ use crate::model_checks::{
 use crate::model_keys::{Draft, model_keys};
 use crate::model_tensors::read_tensors;
 use crate::report::Report;
+use crate::retry::{RETRY_ON_MAX, is_exception_class};
 use crate::walk::{self, Node};
 
 /// The file that describes a model folder.
 pub const MODEL_TOML: &str = "model.toml";
 /// Devices of one model at most.
 const DEVICES_MAX: usize = 64;
-/// Classes of exceptions listed, at most: each failure is compared with each.
-const RETRY_ON_MAX: usize = 64;
 
 /// What we need to know of a model folder's contents.
 pub trait Folder {
@@ -168,7 +167,7 @@ fn read_retry_on(value: &Node<'_>, draft: &mut Draft, report: &mut Report<'_>) {
     }
     for (i, class) in array.iter().enumerate() {
         let given = Given::Toml(class.get_ref());
-        match given.text().filter(|text| is_class(text)) {
+        match given.text().filter(|text| is_exception_class(text)) {
             Some(text) => draft.retry.on.push(text.to_owned()),
             None => report.add(
                 class.span(),
@@ -177,15 +176,6 @@ fn read_retry_on(value: &Node<'_>, draft: &mut Draft, report: &mut Report<'_>) {
             ),
         }
     }
-}
-
-/// `TimeoutError`, `requests.exceptions.ConnectionError`, or `*` for any.
-fn is_class(text: &str) -> bool {
-    let is_name = |part: &str| {
-        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
-            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
-    };
-    text == "*" || text.split('.').all(is_name)
 }
 
 fn is_device(text: &str) -> bool {

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use cresset_config::ModelConfig;
 use cresset_queue::{Depth, IdempotencyKey, QueueError};
 use cresset_runner::{PoolState, PoolStatus};
-use cresset_task::{CacheUse, Code, Failure, ModelName, Payload, State, TaskId, TaskRecord, Timestamp};
+use cresset_task::{
+    CacheUse, Code, Failure, ModelName, Payload, RetryTerms, State, TaskId, TaskRecord, Timestamp,
+};
 
 use crate::admission::{Bound, Client};
 
@@ -30,6 +32,8 @@ pub struct Submission {
     pub deadline_at: Option<Timestamp>,
     /// What a result cache may do with it.
     pub cache: CacheUse,
+    /// How it is tried again, as far as that is not left to its model.
+    pub retry: Option<Box<RetryTerms>>,
     /// The caller's name for this submit: sent again under it, the same submit gives the same task.
     pub idempotency_key: Option<IdempotencyKey>,
     /// Whose request it is, if clients are told apart.

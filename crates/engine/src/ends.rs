@@ -1,5 +1,7 @@
 //! What becomes of leased tasks whose run is over: an outcome for the store, or another try later.
 
+use std::borrow::Cow;
+
 use cresset_config::ModelConfig;
 use cresset_queue::{Completion, Retry};
 use cresset_task::{Outcome, Redelivery, Timestamp};
@@ -34,12 +36,13 @@ impl TaskEnds {
             Resolution::Done(output) | Resolution::Kept(output) => (Outcome::Success(output), None),
             Resolution::Dead(failure, evidence) => (Outcome::Failure(failure), Some(evidence)),
             Resolution::Failed(failure) => {
-                if let Some(wait) = retry::wait(
-                    &config.retry,
-                    task.retries,
-                    &failure,
-                    retry::dice(id, task.retries),
-                ) {
+                let policy = match &task.retry {
+                    Some(terms) => Cow::Owned(config.retry.with(terms)),
+                    None => Cow::Borrowed(&config.retry),
+                };
+                if let Some(wait) =
+                    retry::wait(&policy, task.retries, &failure, retry::dice(id, task.retries))
+                {
                     history.push(Redelivery {
                         attempt: task.delivery(deliveries),
                         at,

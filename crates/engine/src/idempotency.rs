@@ -25,6 +25,7 @@ pub(crate) fn named(key: IdempotencyKey, submission: &Submission) -> Idempotency
         metadata,
         // Not what is computed, but how.
         cache: _,
+        retry: _,
         // Often told as so long from now, and then another instant each time it is sent.
         due_at: _,
         expires_at: _,
@@ -71,6 +72,7 @@ mod tests {
             priority,
             metadata: metadata.map(|text| Bytes::from_static(text.as_bytes())),
             cache: Default::default(),
+            retry: None,
             due_at: None,
             expires_at: None,
             deadline_at: None,

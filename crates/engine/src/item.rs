@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cresset_batch::{Class, Moment};
 use cresset_config::{ModelConfig, ModelKind};
-use cresset_task::{Attempt, CacheUse, HISTORY_MAX, Payload, Redelivery, TaskId, Timestamp};
+use cresset_task::{Attempt, CacheUse, HISTORY_MAX, Payload, Redelivery, RetryTerms, TaskId, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::admission::Place;
@@ -36,7 +36,7 @@ pub(crate) enum Origin {
 }
 
 /// A task that is ours to run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leased {
     pub(crate) id: TaskId,
     pub(crate) attempt: Attempt,
@@ -49,6 +49,8 @@ pub(crate) struct Leased {
     pub(crate) retries: u32,
     /// What a result cache may do with it.
     pub(crate) cache: CacheUse,
+    /// How it is tried again, as far as that is not left to its model.
+    pub(crate) retry: Option<Box<RetryTerms>>,
 }
 
 impl Leased {

@@ -65,6 +65,7 @@ impl Engine {
             idempotency: None,
             client: client.map(|client| client.key().clone()),
             cache: Default::default(),
+            retry: None,
         };
         let shared = &self.inner.shared;
         let replayed = shared

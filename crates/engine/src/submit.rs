@@ -57,6 +57,7 @@ impl Engine {
             idempotency,
             client: client.as_ref().map(|client| client.key().clone()),
             cache: submission.cache,
+            retry: submission.retry,
         };
         let expires_at = task.expires_at;
         let submitted = shared

@@ -230,6 +230,7 @@ mod tests {
                 line: 0,
                 retries: 0,
                 cache: Default::default(),
+                retry: None,
             })
         };
         let entry = |i: usize| Entry {

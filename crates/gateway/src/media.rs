@@ -18,6 +18,8 @@ pub(crate) const SHAPE: HeaderName = HeaderName::from_static("cresset-shape");
 pub(crate) const DTYPE: HeaderName = HeaderName::from_static("cresset-dtype");
 /// A task's metadata, where the body has no room for it.
 pub(crate) const METADATA: HeaderName = HeaderName::from_static("cresset-metadata");
+/// How a task is tried again, likewise.
+pub(crate) const RETRY: HeaderName = HeaderName::from_static("cresset-retry");
 /// The model that made a result.
 pub(crate) const MODEL: HeaderName = HeaderName::from_static("cresset-model");
 /// Its version.

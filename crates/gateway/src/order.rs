@@ -9,6 +9,7 @@ mod binary;
 mod envelope;
 mod fields;
 mod options;
+mod retry;
 
 use bytes::Bytes;
 
@@ -22,7 +23,7 @@ use crate::problem::Problem;
 use crate::query;
 use crate::schema::FieldError;
 use crate::upload::{Held, Received, Upload};
-use options::{Options, Raw};
+use options::Options;
 
 /// Deeper JSON is refused: it is as deep as most JSON readers go (ours for results included), and Python's own limit
 /// is not much further.
@@ -123,20 +124,17 @@ fn parse_in_turn(body: &Bytes, config: &ModelConfig, form: Form) -> Result<Order
 
 /// The options, and what is wrong with them.
 fn options_of(raw: Vec<(&str, &str)>, config: &ModelConfig, errors: &mut Vec<FieldError>) -> Options {
-    let mut wrong = |field: &str, message: String| {
-        errors.push(FieldError {
-            field: field.into(),
-            message,
-        });
-    };
     let (mut options, now) = (Options::default(), Timestamp::now());
     for (name, raw) in raw {
-        if let Err(message) = options.set(name, Raw::Json(raw), config, now) {
-            wrong(name, message);
+        if let Err(wrong) = options.take(name, raw, config, now) {
+            errors.extend(wrong);
         }
     }
     if let Err((name, message)) = options.check() {
-        wrong(name, message);
+        errors.push(FieldError {
+            field: name.into(),
+            message,
+        });
     }
     options
 }

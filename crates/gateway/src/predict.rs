@@ -120,6 +120,7 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
             expires_at: options.expires_at,
             deadline_at: options.deadline_at,
             cache,
+            retry: options.retry,
             idempotency_key,
             client,
         };

@@ -7,12 +7,14 @@
 mod letter;
 mod model;
 mod problem;
+mod retry;
 mod server;
 mod task;
 
 pub(crate) use letter::{Letter, Letters, Purged, ReplayedLetter};
 pub(crate) use model::{Model, Models};
 pub(crate) use problem::{Bound, FieldError, Position, Problem, TaskError};
+pub(crate) use retry::{RetryBody, RetryTerms};
 pub(crate) use server::{Health, Links, Live, Root};
 pub(crate) use task::{
     Accepted, AnyJson, Cancelled, Elements, EventStream, NpyFile, PredictBody, Predicted, SafetensorsFile,

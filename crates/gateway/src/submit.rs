@@ -22,9 +22,12 @@ use crate::{cache_control, idempotency, schema, tasks};
 /// `eta` or `countdown` delays its start; with `expires` it is revoked if it has not started by then, with `deadline` if it has
 /// not ended by then: one that runs is stopped as by a cancellation. All are kept with the task, so a restart changes none.
 ///
+/// `retry` says how often this task is tried again, after which waits and for which exceptions, in the words of the model's
+/// `[retry]`; what it leaves out is as the model has it. It too is kept with the task.
+///
 /// With an `Idempotency-Key` it is safe to submit again: the same key and body give the same task, also when it has ended
 /// meanwhile or the server was restarted; `Idempotency-Replayed: true` says so. The same body is the same input (for an
-/// object model as it was written), priority and metadata; start, expiry and deadline stay those of the first. Each model has keys of its own, and a key is kept as long as
+/// object model as it was written), priority and metadata; start, expiry, deadline and retries stay those of the first. Each model has keys of its own, and a key is kept as long as
 /// its task.
 ///
 /// With `Prefer: wait=N` (RFC 7240) the answer waits up to N seconds, at most as long as a `?wait=` may be, for the task's end:
@@ -47,6 +50,7 @@ use crate::{cache_control, idempotency, schema, tasks};
         ("expires" = Option<String>, Query, description = "Binary bodies only: not after this instant, or so long from now", example = "10m"),
         ("deadline" = Option<String>, Query, description = "Binary bodies only: ended by this instant, or within so long from now", example = "1h"),
         ("Cresset-Metadata" = Option<String>, Header, description = "A header, binary bodies only: a JSON object, given back with the task", example = "{\"batch\": 7}"),
+        ("Cresset-Retry" = Option<String>, Header, description = "A header, binary bodies only: `retry` as a JSON object", example = "{\"max_retries\": 5}"),
         ("Cresset-Shape" = Option<String>, Header, description = "A header, bodies of one tensor only: the input's sizes", example = "1,8,8"),
         ("Cresset-Dtype" = Option<String>, Header, description = "A header, bodies of one tensor only: refused unless it is the declared type", example = "float32"),
         (
@@ -106,6 +110,7 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
         expires_at: options.expires_at,
         deadline_at: options.deadline_at,
         cache,
+        retry: options.retry,
         idempotency_key,
         client: parts.extensions.get::<Client>().cloned(),
     };

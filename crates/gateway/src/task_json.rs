@@ -7,7 +7,7 @@ use cresset_engine::TaskView;
 use cresset_task::{Outcome, Payload, Redelivery, TaskRecord, json};
 
 use crate::json_out::ObjectOut;
-use crate::schema::TaskError;
+use crate::schema::{RetryTerms, TaskError};
 
 /// What a task weighs without its result and metadata.
 const FRAME_BYTES: usize = 512;
@@ -80,6 +80,7 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
         replay_of,
         outcome,
         cached,
+        retry,
     } = &view.record;
     let mut task = ObjectOut::new(weight(view));
     task.plain("task_id", id);
@@ -98,6 +99,7 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
     task.value("attempts", attempts);
     task.value("retries", retries);
     task.value("cached", cached);
+    task.value("retry", &retry.as_deref().map(RetryTerms::of));
     task.plain_or_null("eta", *due_at);
     task.plain_or_null("expires_at", *expires_at);
     task.plain_or_null("deadline_at", *deadline_at);

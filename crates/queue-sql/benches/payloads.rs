@@ -165,6 +165,7 @@ fn task(name: &str, payload: Payload) -> NewTask {
         idempotency: None,
         client: None,
         cache: Default::default(),
+        retry: None,
     }
 }
 

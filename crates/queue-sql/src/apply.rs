@@ -8,7 +8,7 @@ use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted, Turn};
 use cresset_task::{Attempt, CacheUse, ClientKey, Code, Failure, Outcome, Payload, State, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::codec::{Content, state_number};
+use crate::codec::{Content, retry_of, state_number};
 use crate::depth::{Change, Owner};
 use crate::ends;
 use crate::error::StoreError;
@@ -129,6 +129,7 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
         task.owner.client.as_ref().map(ClientKey::as_str),
         task.deadline_at.map(Timestamp::as_micros),
         task.cache.code(),
+        task.retry.as_deref(),
     ])?;
     if inserted == 0 {
         return Ok(false);
@@ -209,10 +210,16 @@ fn lease_one(
     seq: i64,
     now: Timestamp,
 ) -> Result<(Option<Leased>, Option<ClientKey>), StoreError> {
-    let (mut lease, input, client) =
-        lease_row(conn, seq, now).map_err(StoreError::sqlite("cannot lease a task"))?;
+    let LeaseRow {
+        mut lease,
+        input,
+        client,
+        retry,
+    } = lease_row(conn, seq, now).map_err(StoreError::sqlite("cannot lease a task"))?;
     let client = client_of(client.as_deref())?;
+    let retry = retry_of(retry.as_deref()).map(|terms| lease.retry = terms);
     let payload = match input {
+        _ if retry.is_err() => retry.map(|()| Payload::Json(Bytes::new())),
         Some(Found::Row(stored)) => stored.as_payload(),
         Some(Found::File { kind, file }) => {
             let file = Some((kind, file));
@@ -234,12 +241,15 @@ fn lease_one(
     }
 }
 
-/// The lease, still without its payload, the payload's stored form, and the client.
-fn lease_row(
-    conn: &Connection,
-    seq: i64,
-    now: Timestamp,
-) -> rusqlite::Result<(Lease, Option<Found>, Option<String>)> {
+/// A lease still without what has to be decoded, and that in stored form.
+struct LeaseRow {
+    lease: Lease,
+    input: Option<Found>,
+    client: Option<String>,
+    retry: Option<String>,
+}
+
+fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<LeaseRow> {
     let leased = conn
         .prepare_cached(queries::QUEUED_TASK)?
         .query_row([seq], |row| {
@@ -253,13 +263,20 @@ fn lease_row(
                 retries: row.get(5)?,
                 // The column has no other numbers; of one that it had nothing would be kept.
                 cache: CacheUse::from_code(row.get(12)?).unwrap_or(CacheUse::NoStore),
+                retry: None,
             };
-            let client = row.get(6)?;
-            let input = Found::read(row, 7, lease.id, Part::Input)?;
-            Ok((lease, input, client))
+            Ok(LeaseRow {
+                input: Found::read(row, 7, lease.id, Part::Input)?,
+                client: row.get(6)?,
+                retry: row.get(13)?,
+                lease,
+            })
         })?;
-    conn.prepare_cached(queries::LEASE_TASK)?
-        .execute(params![seq, leased.0.attempt.0, now.as_micros()])?;
+    conn.prepare_cached(queries::LEASE_TASK)?.execute(params![
+        seq,
+        leased.lease.attempt.0,
+        now.as_micros()
+    ])?;
     Ok(leased)
 }
 

@@ -1,7 +1,7 @@
 //! How states, ids and outcomes look in the database. The numbers are on disk: none is ever changed or reused.
 
 use bytes::Bytes;
-use cresset_task::{Failure, Outcome, Payload, State};
+use cresset_task::{Failure, Outcome, Payload, RetryTerms, State};
 
 use crate::error::StoreError;
 
@@ -104,6 +104,21 @@ impl Stored {
             }
         })
     }
+}
+
+/// How a task is tried again, in stored form.
+pub(crate) fn retry_text(terms: Option<&RetryTerms>) -> Result<Option<String>, StoreError> {
+    terms
+        .map(serde_json::to_string)
+        .transpose()
+        .map_err(|e| StoreError::Misuse(format!("the terms of a retry cannot be written as JSON: {e}")))
+}
+
+/// The reverse.
+pub(crate) fn retry_of(text: Option<&str>) -> Result<Option<Box<RetryTerms>>, StoreError> {
+    text.map(serde_json::from_str)
+        .transpose()
+        .map_err(|e| StoreError::Damaged(format!("how a task is to be tried again: {e}")))
 }
 
 #[cfg(test)]

@@ -247,6 +247,7 @@ mod tests {
             }),
             idempotency: None,
             cache: Default::default(),
+            retry: None,
         };
         (
             Op::Submit {

@@ -13,6 +13,7 @@ use cresset_queue::{
 use cresset_task::{Attempt, CacheUse, Redelivery, TaskId, Timestamp};
 use tokio::sync::oneshot;
 
+use crate::codec::retry_text;
 use crate::depth::Owner;
 use crate::error::StoreError;
 use crate::files::{Doomed, Files};
@@ -37,12 +38,15 @@ pub(crate) struct Submission {
     pub(crate) input: Kept,
     pub(crate) idempotency: Option<Idempotency>,
     pub(crate) cache: CacheUse,
+    /// In stored form.
+    pub(crate) retry: Option<String>,
 }
 
 impl Submission {
     /// A task whose payload, of this weight, has gone where its row will have it.
-    pub(crate) fn new(task: NewTask, weight: usize, input: Kept) -> Self {
-        Self {
+    pub(crate) fn new(task: NewTask, weight: usize, input: Kept) -> Result<Self, StoreError> {
+        let retry = retry_text(task.retry.as_deref())?;
+        Ok(Self {
             id: task.id,
             owner: Owner {
                 model: task.model,
@@ -59,7 +63,8 @@ impl Submission {
             input,
             idempotency: task.idempotency,
             cache: task.cache,
-        }
+            retry,
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use cresset_task::{Attempt, ModelName, Redelivery, TaskId, TaskRecord, Timestamp
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
-use crate::codec::state_of;
+use crate::codec::{retry_of, state_of};
 use crate::error::StoreError;
 use crate::files::{Files, Part};
 use crate::idempotency::recall;
@@ -125,6 +125,7 @@ struct Row {
     seq: i64,
     replay_of: Option<[u8; 16]>,
     cached: bool,
+    retry: Option<String>,
 }
 
 /// A row and its history as they were at one moment: a task that ends between the two reads would else be shown as one that
@@ -169,6 +170,7 @@ fn query_row(conn: &Connection, id: TaskId) -> rusqlite::Result<Option<Row>> {
                 replay_of: row.get(18)?,
                 deadline_at: row.get(19)?,
                 cached: row.get(20)?,
+                retry: row.get(21)?,
             })
         })
         .optional()
@@ -222,6 +224,7 @@ impl Row {
             replay_of: self.replay_of.map(TaskId::from_bytes),
             outcome,
             cached: self.cached,
+            retry: retry_of(self.retry.as_deref())?,
         })
     }
 }

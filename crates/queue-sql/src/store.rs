@@ -116,10 +116,8 @@ impl SqliteStore {
         let weight = payload.weight();
         let contents = vec![(task.id, Content::Payload(payload))];
         let placed = self.place(operation, Part::Input, contents).await?;
-        let input = placed.into_iter().next();
-        input
-            .map(|input| Submission::new(task, weight, input))
-            .ok_or_else(|| self.ended(operation))
+        let input = placed.into_iter().next().ok_or_else(|| self.ended(operation))?;
+        Submission::new(task, weight, input).map_err(|e| e.into_queue(operation))
     }
 
     pub(crate) async fn write<T>(

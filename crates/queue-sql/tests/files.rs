@@ -34,6 +34,7 @@ fn task() -> NewTask {
         idempotency: None,
         client: None,
         cache: Default::default(),
+        retry: None,
     }
 }
 
@@ -317,6 +318,7 @@ async fn a_database_of_schema_1_opens() {
         replay_of: None,
         outcome: None,
         cached: false,
+        retry: None,
     };
     assert_eq!(
         store.fetch(id(1)).await.unwrap(),

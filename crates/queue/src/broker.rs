@@ -10,7 +10,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cresset_task::{Attempt, CacheUse, ClientKey, ModelName, Payload, TaskId, Timestamp};
+use cresset_task::{Attempt, CacheUse, ClientKey, ModelName, Payload, RetryTerms, TaskId, Timestamp};
 
 use crate::error::QueueError;
 use crate::idempotency::{Idempotency, Submitted};
@@ -63,6 +63,8 @@ pub struct NewTask {
     pub client: Option<ClientKey>,
     /// What its submitter allows a result cache to do. Kept for its leases.
     pub cache: CacheUse,
+    /// How its submitter has it tried again; `None` leaves that to its model. Kept for its leases, and shown by `fetch`.
+    pub retry: Option<Box<RetryTerms>>,
 }
 
 /// Which tasks to lease.
@@ -97,6 +99,8 @@ pub struct Lease {
     pub retries: u32,
     /// What its submitter allows a result cache to do.
     pub cache: CacheUse,
+    /// How its submitter has it tried again; `None` leaves that to its model.
+    pub retry: Option<Box<RetryTerms>>,
 }
 
 /// A lease given back unfinished: the task is PENDING again and stands where it stood before.

@@ -118,6 +118,7 @@ fn task() -> NewTask {
         idempotency: None,
         client: None,
         cache: CacheUse::Allowed,
+        retry: None,
     }
 }
 

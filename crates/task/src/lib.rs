@@ -14,6 +14,7 @@ pub mod npy;
 pub mod outcome;
 pub mod payload;
 pub mod record;
+pub mod retry;
 pub mod reuse;
 pub mod safetensors;
 #[cfg(feature = "simulated")]
@@ -31,6 +32,7 @@ pub use name::ModelName;
 pub use outcome::{Again, Failure, Outcome, Stage};
 pub use payload::Payload;
 pub use record::{HISTORY_MAX, Redelivery, Revision, TaskRecord, TaskSummary};
+pub use retry::RetryTerms;
 pub use reuse::CacheUse;
 pub use state::{IllegalMove, Move, State};
 pub use tensor::{Shape, Tensor, TensorSet, TensorSpec};

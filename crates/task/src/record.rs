@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::id::{Attempt, TaskId};
 use crate::name::ModelName;
 use crate::outcome::Outcome;
+use crate::retry::RetryTerms;
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -55,6 +56,8 @@ pub struct TaskRecord {
     pub metadata: Option<Bytes>,
     /// The model version that made the outcome.
     pub version: Option<String>,
+    /// How its submitter has it tried again, where that is not left to its model.
+    pub retry: Option<Box<RetryTerms>>,
     /// Its result is that of an equal input: no process ran this task.
     pub cached: bool,
     /// The dead letter that this task is a replay of.

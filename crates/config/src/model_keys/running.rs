@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Draft, TIMEOUT_MAX, TIMEOUT_MIN, key, words};
 use crate::field::{Field, Key};
 use crate::model_values::{CANCEL_GRACE_FORM, set_cancel_grace, set_path, show_cancel_grace};
+use crate::retry::RETRY_DELAY_MAX;
 
 /// A canary is for finding out, not for load.
 const CANARY_INTERVAL_MIN: Duration = Duration::from_secs(1);
@@ -175,12 +176,12 @@ pub(super) const KEYS: &[Key<Draft>] = &[
     ),
     key(
         "retry.delay",
-        duration!(retry.delay, Duration::ZERO, TIMEOUT_MAX),
+        duration!(retry.delay, Duration::ZERO, RETRY_DELAY_MAX),
         "The wait before the first retry; each further one is twice as long. Each is spread by a fifth either way.",
     ),
     key(
         "retry.max_delay",
-        duration!(retry.max_delay, Duration::ZERO, TIMEOUT_MAX),
+        duration!(retry.max_delay, Duration::ZERO, RETRY_DELAY_MAX),
         "The longest wait between two tries.",
     ),
     words(

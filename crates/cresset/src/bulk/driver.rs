@@ -150,6 +150,7 @@ impl Driver {
                 model: options.model,
                 priority: options.priority,
                 metadata: options.metadata,
+                retry: options.retry,
                 journal,
                 patience: Patience::new(options.give_up_after, Instant::now()),
                 stop: CancellationToken::new(),

@@ -29,6 +29,7 @@ mod worker;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cresset_task::RetryTerms;
 use serde_json::value::RawValue;
 
 use crate::client::Client;
@@ -47,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) priority: Option<i8>,
     /// Of every task.
     pub(crate) metadata: Option<Box<RawValue>>,
+    /// Of every task.
+    pub(crate) retry: Option<RetryTerms>,
     /// Lines submitted and not yet ended, at most.
     pub(crate) in_flight: usize,
     /// Where the records go; stdout if not given.

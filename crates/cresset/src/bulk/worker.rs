@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cresset_task::{Code, TaskId};
+use cresset_task::{Code, RetryTerms, TaskId};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ pub(super) struct Worker {
     pub(super) model: String,
     pub(super) priority: Option<i8>,
     pub(super) metadata: Option<Box<RawValue>>,
+    pub(super) retry: Option<RetryTerms>,
     pub(super) journal: Journal,
     pub(super) patience: Patience,
     pub(super) stop: CancellationToken,
@@ -71,6 +72,7 @@ impl Worker {
             Ok(input) => SubmitBody {
                 priority: self.priority,
                 metadata: self.metadata.as_deref(),
+                retry: self.retry.as_ref(),
                 ..SubmitBody::default()
             }
             .render(input),

@@ -25,7 +25,9 @@ pub(crate) use error::Problem;
 pub(crate) use target::{DEFAULT_URL, Target};
 pub(crate) use tasks::{Listed, TaskFilter};
 pub(crate) use wait::{POLL, WaitEnd};
-pub(crate) use wire::{Accepted, Batching, Cancelled, Instance, Model, Models, SubmitBody, Task, Tensor};
+pub(crate) use wire::{
+    Accepted, Batching, Cancelled, Instance, Model, Models, RetryShown, SubmitBody, Task, Tensor,
+};
 
 use crate::exit::Trouble;
 

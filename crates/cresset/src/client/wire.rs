@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_task::{Code, State, TaskId};
+use cresset_task::{Code, RetryTerms, State, TaskId};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -27,6 +27,8 @@ pub(crate) struct SubmitBody<'a> {
     pub(crate) expires: Option<Duration>,
     /// A time from now.
     pub(crate) deadline: Option<Duration>,
+    /// How it is tried again.
+    pub(crate) retry: Option<&'a RetryTerms>,
 }
 
 impl SubmitBody<'_> {
@@ -55,9 +57,27 @@ impl SubmitBody<'_> {
                 body.push_str(&format!(",\"{key}\":\"{}ms\"", value.as_millis()));
             }
         }
+        if let Some(retry) = self.retry {
+            body.push_str(&format!(",\"retry\":{}", retry_json(retry)));
+        }
         body.push('}');
         body.into()
     }
+}
+
+/// In the words of a submit.
+fn retry_json(terms: &RetryTerms) -> serde_json::Value {
+    let wait = |wait: Option<Duration>| wait.map(|wait| format!("{}ms", wait.as_millis()).into());
+    let pairs: [(&str, Option<serde_json::Value>); 4] = [
+        ("max_retries", terms.max_retries.map(Into::into)),
+        ("delay", wait(terms.delay)),
+        ("max_delay", wait(terms.max_delay)),
+        ("on", terms.on.clone().map(Into::into)),
+    ];
+    let said = pairs
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    serde_json::Value::Object(said.collect())
 }
 
 /// The answer to a submit.
@@ -104,10 +124,21 @@ pub(crate) struct Task {
     pub(crate) expires_at: Option<String>,
     pub(crate) deadline_at: Option<String>,
     #[serde(default)]
+    pub(crate) retry: Option<RetryShown>,
+    #[serde(default)]
     pub(crate) history: Vec<Redelivery>,
     pub(crate) queue_position: Option<u64>,
     #[serde(default)]
     pub(crate) metadata: Option<Box<RawValue>>,
+}
+
+/// How a task is tried again, as far as its submitter says it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RetryShown {
+    pub(crate) max_retries: Option<u32>,
+    pub(crate) delay: Option<String>,
+    pub(crate) max_delay: Option<String>,
+    pub(crate) on: Option<Vec<String>>,
 }
 
 /// Why a task ran once more.
@@ -293,13 +324,20 @@ mod tests {
             countdown: None,
             expires: Some(Duration::from_millis(1500)),
             deadline: Some(Duration::from_secs(2)),
+            retry: Some(&RetryTerms {
+                max_retries: Some(0),
+                delay: Some(Duration::from_millis(1500)),
+                max_delay: None,
+                on: Some(vec!["OSError".into()]),
+            }),
         }
         .render(input);
         assert_eq!(
             body,
             concat!(
                 r#"{"input":[1.10, 12345678901234567890123],"priority":-5,"metadata":{"user": 7},"#,
-                r#""eta":"2026-01-31T08:00:00Z","expires":"1500ms","deadline":"2000ms"}"#
+                r#""eta":"2026-01-31T08:00:00Z","expires":"1500ms","deadline":"2000ms","#,
+                r#""retry":{"max_retries":0,"delay":"1500ms","on":["OSError"]}}"#
             )
         );
     }

@@ -4,7 +4,7 @@ use clap::Args;
 use cresset_task::TaskId;
 
 use crate::args::{self, ServerArgs, WaitArgs};
-use crate::client::{Task, WaitEnd};
+use crate::client::{RetryShown, Task, WaitEnd};
 use crate::exit::{Exit, Trouble};
 use crate::out;
 
@@ -84,6 +84,7 @@ fn overview(task: &Task) -> String {
         "cached",
         task.cached.then(|| "the result of an equal input".into()),
     );
+    push("retry", task.retry.as_ref().map(retry));
     push("due", task.eta.clone());
     push("expires", task.expires_at.clone());
     push("deadline", task.deadline_at.clone());
@@ -118,6 +119,20 @@ fn overview(task: &Task) -> String {
     text
 }
 
+/// What its submitter says of how it is tried again.
+fn retry(terms: &RetryShown) -> String {
+    let said = [
+        terms.max_retries.map(|n| format!("max_retries {n}")),
+        terms.delay.as_ref().map(|wait| format!("delay {wait}")),
+        terms.max_delay.as_ref().map(|wait| format!("max_delay {wait}")),
+        terms.on.as_ref().map(|on| match on.as_slice() {
+            [] => "on none".to_owned(),
+            some => format!("on {}", some.join(" ")),
+        }),
+    ];
+    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 /// JSON on one line, cut when it is long.
 fn short(json: &str) -> String {
     let line = json.replace(['\n', '\r'], " ");
@@ -144,7 +159,7 @@ mod tests {
             r#""status":"PENDING","created_at":"2026-11-23T10:00:00.000000Z","attempts":0,"queue_position":3"#,
         );
         let retry = task(
-            r#""status":"RETRY","attempts":1,"retries":1,"eta":"2026-11-23T10:00:09.000000Z","expires_at":"2026-11-23T11:00:00.000000Z","history":[{"attempt":1,"at":"2026-11-23T10:00:00.000000Z","reason":"ValueError: busy"}]"#,
+            r#""status":"RETRY","attempts":1,"retries":1,"retry":{"max_retries":5,"delay":"2s","on":["ValueError","OSError"]},"eta":"2026-11-23T10:00:09.000000Z","expires_at":"2026-11-23T11:00:00.000000Z","history":[{"attempt":1,"at":"2026-11-23T10:00:00.000000Z","reason":"ValueError: busy"}]"#,
         );
         let success = task(
             r#""status":"SUCCESS","result":[0.5,0.25],"created_at":"2026-11-23T10:00:00.000000Z","started_at":"2026-11-23T10:00:00.100000Z","finished_at":"2026-11-23T10:00:00.200000Z","attempts":1,"metadata":{"user":7}"#,

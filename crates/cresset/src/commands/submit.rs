@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
+use cresset_config::retry::{RETRIES_MAX, is_exception_class};
+use cresset_task::RetryTerms;
 use serde_json::value::RawValue;
 
 use super::{result, status};
@@ -35,6 +37,7 @@ const IN_FLIGHT_MAX: i64 = 512;
 #[command(after_help = "Examples:\n  \
     cresset submit embed --json '\"a sentence\"' --wait\n  \
     id=$(cresset submit digits --file digit.json)\n  \
+    cresset submit embed --file page.json --max-retries 5 --retry-delay 2s --retry-on TimeoutError\n  \
     cresset submit digits --jsonl digits.jsonl --output results.jsonl\n  \
     cresset submit digits --jsonl digits.jsonl --output results.jsonl --resume\n  \
     zcat inputs.jsonl.gz | cresset submit embed --jsonl - > results.jsonl")]
@@ -58,6 +61,8 @@ pub(crate) struct SubmitArgs {
     metadata: Option<String>,
     #[command(flatten)]
     when: WhenArgs,
+    #[command(flatten)]
+    retry: RetryArgs,
     #[command(flatten)]
     wait: WaitArgs,
     /// Print the server's JSON document of the task instead of the bare id or result
@@ -86,6 +91,43 @@ struct WhenArgs {
     deadline: Option<Duration>,
 }
 
+/// What of the model's `[retry]` is otherwise for the task.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Retries (what is not given, the model says)")]
+struct RetryArgs {
+    /// Try it again at most so often when the model raises one of the exceptions below; 0 is never
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(RETRIES_MAX)))]
+    max_retries: Option<u32>,
+    /// Wait so long before the first retry, such as 2s; each further wait is twice as long
+    #[arg(long, value_name = "TIME", value_parser = args::duration)]
+    retry_delay: Option<Duration>,
+    /// Wait at most so long between two tries
+    #[arg(long, value_name = "TIME", value_parser = args::duration)]
+    retry_max_delay: Option<Duration>,
+    /// Try again on this exception, such as TimeoutError, or '*' for any; may be given several times
+    #[arg(long, value_name = "CLASS", value_parser = class)]
+    retry_on: Option<Vec<String>>,
+}
+
+impl RetryArgs {
+    fn terms(self) -> Option<RetryTerms> {
+        let terms = RetryTerms {
+            max_retries: self.max_retries,
+            delay: self.retry_delay,
+            max_delay: self.retry_max_delay,
+            on: self.retry_on,
+        };
+        (!terms.is_empty()).then_some(terms)
+    }
+}
+
+fn class(text: &str) -> Result<String, String> {
+    match is_exception_class(text) {
+        true => Ok(text.to_owned()),
+        false => Err("write an exception's class, such as TimeoutError, or '*' for any".to_owned()),
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Many inputs")]
 struct BulkArgs {
@@ -107,6 +149,7 @@ struct BulkArgs {
 pub(crate) fn run(args: SubmitArgs) -> Result<Exit, Trouble> {
     let client = args.server.client()?;
     let metadata = args.metadata.as_deref().map(metadata).transpose()?;
+    let retry = args.retry.terms();
     if let Some(source) = args.jsonl {
         if args.wait.limit().is_some() {
             return Err(Trouble::new(
@@ -121,6 +164,7 @@ pub(crate) fn run(args: SubmitArgs) -> Result<Exit, Trouble> {
             source,
             priority: args.priority,
             metadata,
+            retry,
             in_flight: usize::from(args.bulk.in_flight),
             output: args.bulk.output,
             resume: args.bulk.resume,
@@ -141,6 +185,7 @@ pub(crate) fn run(args: SubmitArgs) -> Result<Exit, Trouble> {
         countdown: args.when.countdown,
         expires: args.when.expires,
         deadline: args.when.deadline,
+        retry: retry.as_ref(),
     }
     .render(&input);
     args::block_on(one(

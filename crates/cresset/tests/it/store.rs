@@ -92,6 +92,7 @@ async fn submit(store: &SqliteStore, bytes: usize) {
         idempotency: None,
         client: None,
         cache: Default::default(),
+        retry: None,
     };
     store.submit(new).await.unwrap();
 }

@@ -199,7 +199,7 @@ impl Driver {
 /// The task, if it has anything to do with a cache.
 fn asks(item: &Item) -> Option<Leased> {
     match &item.origin {
-        Origin::Queue(task) if task.cache != CacheUse::NoStore => Some(*task),
+        Origin::Queue(task) if task.cache != CacheUse::NoStore => Some(task.clone()),
         _ => None,
     }
 }

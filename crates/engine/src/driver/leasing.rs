@@ -115,6 +115,7 @@ impl Driver {
             created_at,
             retries,
             cache,
+            retry,
         } in leases
         {
             self.shared.followers.moved(id);
@@ -128,6 +129,7 @@ impl Driver {
                 line: line(turn, now, wall),
                 retries,
                 cache,
+                retry,
             };
             let item = Item::new(payload, Origin::Queue(task));
             match checked {

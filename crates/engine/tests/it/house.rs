@@ -152,6 +152,7 @@ pub(crate) fn submission(text: &str) -> Submission {
         expires_at: None,
         deadline_at: None,
         cache: CacheUse::Allowed,
+        retry: None,
         idempotency_key: None,
         client: None,
     }

@@ -20,6 +20,7 @@ mod idempotency;
 mod idle;
 mod letters;
 mod life;
+mod retrying;
 mod stopping;
 mod store;
 mod times;

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use cresset_config::{ModelConfig, Retry};
 use cresset_engine::{EngineError, Stopped, Submission};
 use cresset_queue::{Broker, Lookup, ResultStore};
-use cresset_runner::{DownReason, ItemEnd, JobEnd, Unwanted};
+use cresset_runner::{DownReason, JobEnd, Unwanted};
 use cresset_task::{Outcome, State, TaskId, Timestamp};
 
-use crate::house::{House, LONG, config, echo, failure, store, submission, text, until};
+use crate::house::{House, LONG, config, echo, store, submission, text, until};
 
 fn is_revoked(outcome: Option<&Outcome>, why: &str) -> bool {
     matches!(outcome, Some(Outcome::Revoked { reason }) if reason.contains(why))
@@ -245,89 +244,5 @@ async fn why_a_task_ran_more_than_once_is_kept_with_it() {
     );
     assert_eq!(record.attempts.0, 2);
     assert_eq!(house.engine.task(id).await.unwrap().record, record);
-    house.end().await;
-}
-
-fn patient(on: &[&str]) -> ModelConfig {
-    let mut config = config();
-    config.retry = Retry {
-        max_retries: 2,
-        delay: Duration::from_millis(20),
-        max_delay: Duration::from_secs(1),
-        on: on.iter().map(|class| (*class).to_owned()).collect(),
-    };
-    config
-}
-
-#[tokio::test]
-async fn a_task_that_failed_is_tried_again_as_the_policy_says() {
-    let house = House::by_hand(patient(&["ValueError"]));
-    house.pool.all_up();
-    let id = house.submitted("1").await;
-    let job = house.pool.next_job().await;
-    house
-        .pool
-        .finish(job.batch, JobEnd::Items(vec![ItemEnd::Failed(failure("busy"))]));
-    let job = house.pool.next_job().await;
-    let started = house.engine.task(id).await.unwrap().record;
-    assert_eq!((started.state, started.retries), (State::Started, 1));
-    house.pool.finish(job.batch, echo(job.items));
-    let record = house.engine.wait(id, LONG).await.unwrap().record;
-    assert_eq!(
-        (record.state, record.retries, record.attempts.0),
-        (State::Success, 1, 2)
-    );
-    assert_eq!(record.history[0].reason, "ValueError: busy");
-    house.end().await;
-}
-
-#[tokio::test]
-async fn the_last_try_decides() {
-    let house = House::automatic(patient(&["*"]), |items| {
-        JobEnd::Items(items.iter().map(|_| ItemEnd::Failed(failure("never"))).collect())
-    });
-    house.pool.all_up();
-    let id = house.submitted("1").await;
-    let record = house.engine.wait(id, LONG).await.unwrap().record;
-    assert_eq!(
-        (record.state, record.retries, record.attempts.0),
-        (State::Failure, 2, 3)
-    );
-    assert_eq!(record.history.len(), 2);
-    assert_eq!(house.engine.task(id).await.unwrap().record, record);
-    house.end().await;
-}
-
-#[tokio::test]
-async fn a_task_that_waits_to_be_tried_again_can_be_cancelled() {
-    let mut config = patient(&["*"]);
-    config.retry.delay = LONG;
-    config.retry.max_delay = LONG;
-    let house = House::by_hand(config);
-    house.pool.all_up();
-    let id = house.submitted("1").await;
-    let job = house.pool.next_job().await;
-    house
-        .pool
-        .finish(job.batch, JobEnd::Items(vec![ItemEnd::Failed(failure("busy"))]));
-    while house.engine.task(id).await.unwrap().record.state != State::Retry {
-        tokio::task::yield_now().await;
-    }
-    let cancelled = house.engine.cancel(id).await.unwrap();
-    assert_eq!(
-        (cancelled.state, cancelled.stopped),
-        (State::Revoked, Stopped::Before)
-    );
-    house.end().await;
-}
-
-#[tokio::test]
-async fn a_prediction_is_not_tried_again() {
-    let house = House::automatic(patient(&["*"]), |items| {
-        JobEnd::Items(items.iter().map(|_| ItemEnd::Failed(failure("no"))).collect())
-    });
-    house.pool.all_up();
-    let answer = house.predict("1").await;
-    assert!(matches!(answer, Err(EngineError::Failed(f)) if f.message == "no"));
     house.end().await;
 }

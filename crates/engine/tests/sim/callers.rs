@@ -137,6 +137,7 @@ impl Caller {
             idempotency_key: keyed.then(|| format!("key-{serial}").parse().unwrap()),
             client: None,
             cache: CacheUse::Allowed,
+            retry: None,
         };
         let order = Order {
             serial,

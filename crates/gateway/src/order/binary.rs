@@ -13,8 +13,8 @@ use cresset_task::{Code, DType, Payload, Tensor, TensorSet, TensorSpec, Timestam
 use serde_json::value::RawValue;
 
 use super::options::{Options, Raw};
-use super::{Form, Order, fields};
-use crate::media::{DTYPE, METADATA, Media, SHAPE};
+use super::{Form, Order, fields, retry};
+use crate::media::{DTYPE, METADATA, Media, RETRY, SHAPE};
 use crate::problem::Problem;
 use crate::query;
 use crate::schema::FieldError;
@@ -56,6 +56,9 @@ pub(super) fn head(
         Ok(metadata) => options.metadata = metadata,
         Err(message) => errors.push(error(title(&METADATA), message)),
     }
+    if let Err(wrong) = retry_from(headers, config, form, &mut options) {
+        errors.extend(wrong);
+    }
     let content = match (media, specs) {
         (Media::Safetensors, specs) => Content::Named(Named::new(specs, headers, &mut errors)),
         (media, [spec, ..]) => Content::One(One::new(media, spec, headers, &mut errors)),
@@ -72,6 +75,7 @@ pub(super) fn head(
 pub(super) fn none(headers: &HeaderMap) -> Result<(), Problem> {
     for (name, instead) in [
         (&METADATA, "`metadata` beside `input`"),
+        (&RETRY, "`retry` beside `input`"),
         (&SHAPE, "its shape in its brackets"),
     ] {
         if headers.contains_key(name) {
@@ -151,6 +155,26 @@ fn metadata(text: &[u8]) -> Result<Bytes, String> {
     fields::metadata(Raw::Json(raw.get()))
 }
 
+/// What the header says of retries.
+fn retry_from(
+    headers: &HeaderMap,
+    config: &ModelConfig,
+    form: Form,
+    options: &mut Options,
+) -> Result<(), Vec<FieldError>> {
+    let wrong = |message: String| vec![error(title(&RETRY), message)];
+    let Some(text) = single(headers, &RETRY).map_err(wrong)? else {
+        return Ok(());
+    };
+    if form == Form::Predict {
+        return Err(wrong("is of tasks; a prediction is not tried again".into()));
+    }
+    let raw: &RawValue = serde_json::from_slice(text)
+        .map_err(|error| wrong(format!("must be a JSON object, and is not JSON: {error}")))?;
+    options.retry = retry::read(title(&RETRY), raw.get(), config)?;
+    Ok(())
+}
+
 /// Refuses a bool that is neither 0 nor 1: torch and a model would not agree on what it is.
 fn check_bools(tensor: &Tensor) -> Result<(), String> {
     let data = match tensor.dtype {
@@ -171,6 +195,7 @@ fn title(name: &HeaderName) -> &'static str {
     match name {
         name if *name == SHAPE => "Cresset-Shape",
         name if *name == DTYPE => "Cresset-Dtype",
+        name if *name == RETRY => "Cresset-Retry",
         _ => "Cresset-Metadata",
     }
 }

@@ -103,7 +103,7 @@ fn instant(raw: Raw<'_>) -> Option<Timestamp> {
 }
 
 /// `"2s"` or seconds.
-fn duration_of(raw: Raw<'_>) -> Option<Duration> {
+pub(super) fn duration_of(raw: Raw<'_>) -> Option<Duration> {
     let json = match raw {
         Raw::Json(json) => json,
         Raw::Text(text) => return duration::parse(text),

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_config::ModelConfig;
-use cresset_task::Timestamp;
+use cresset_task::{RetryTerms, Timestamp};
 
-use super::{Form, fields};
+use super::{Form, fields, retry};
+use crate::schema::FieldError;
 
 /// Everything but the input.
 #[derive(Debug, Default, PartialEq)]
@@ -23,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) expires_at: Option<Timestamp>,
     /// A task ends no later.
     pub(crate) deadline_at: Option<Timestamp>,
+    /// How a task is tried again, as far as that is not left to its model.
+    pub(crate) retry: Option<Box<RetryTerms>>,
 }
 
 /// A value as the request has it.
@@ -46,6 +49,7 @@ impl Form {
                 "countdown",
                 "expires",
                 "deadline",
+                "retry",
             ],
             Self::Predict => &["input", "timeout"],
         }
@@ -61,7 +65,27 @@ impl Form {
 }
 
 impl Options {
-    /// Takes one option by its name, which is one of the form's. `now` is when the request came.
+    /// Takes one option of a body by its name, which is one of the form's; else each wrong field of it.
+    pub(super) fn take(
+        &mut self,
+        name: &str,
+        raw: &str,
+        config: &ModelConfig,
+        now: Timestamp,
+    ) -> Result<(), Vec<FieldError>> {
+        if name == "retry" {
+            self.retry = retry::read(name, raw, config)?;
+            return Ok(());
+        }
+        let wrong = |message| FieldError {
+            field: name.to_owned(),
+            message,
+        };
+        self.set(name, Raw::Json(raw), config, now)
+            .map_err(|message| vec![wrong(message)])
+    }
+
+    /// Takes one option that is a single value by its name, which is one of the form's. `now` is when the request came.
     pub(super) fn set(
         &mut self,
         name: &str,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::TaskError;
+use super::{RetryBody, RetryTerms, TaskError};
 
 /// Any JSON value.
 #[derive(Debug, ToSchema)]
@@ -53,6 +53,8 @@ pub(crate) struct SubmitBody {
     pub(crate) expires: Option<DurationText>,
     /// It is revoked if it has not ended by this, likewise. One that runs is stopped as by a cancellation.
     pub(crate) deadline: Option<DurationText>,
+    /// How it is tried again when it fails; what is left out is as the model has it.
+    pub(crate) retry: Option<RetryBody>,
 }
 
 /// What is predicted.
@@ -240,6 +242,9 @@ pub(crate) struct Task {
     pub(crate) retries: u32,
     /// Its result is that of an equal input, kept or computed at the same time: no process ran this task.
     pub(crate) cached: bool,
+    /// As submitted: how it is tried again, as far as its submitter says so; null leaves it to its model.
+    #[schema(required)]
+    pub(crate) retry: Option<RetryTerms<'static>>,
     /// While it waits for its time, to start or to be tried again: when that is.
     #[schema(required, format = DateTime)]
     pub(crate) eta: Option<String>,

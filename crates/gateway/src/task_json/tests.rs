@@ -24,6 +24,7 @@ fn record(state: State, outcome: Option<Outcome>) -> TaskView {
         replay_of: None,
         outcome,
         cached: false,
+        retry: None,
     };
     TaskView {
         record,

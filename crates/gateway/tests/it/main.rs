@@ -15,6 +15,7 @@ mod listing;
 mod preferring;
 mod reference;
 mod refusals;
+mod retrying;
 mod safetensors;
 mod shapes;
 mod slow;

@@ -47,6 +47,7 @@ pub(crate) fn task(number: u64) -> NewTask {
         idempotency: None,
         client: None,
         cache: Default::default(),
+        retry: None,
     }
 }
 

@@ -58,6 +58,7 @@ pub(crate) fn task(payload: Payload) -> NewTask {
         idempotency: None,
         client: None,
         cache: Default::default(),
+        retry: None,
     }
 }
 

@@ -175,6 +175,7 @@ impl Life {
                 idempotency: None,
                 client: None,
                 cache: Default::default(),
+                retry: None,
             };
             let told = Told {
                 state: State::Pending,

@@ -55,6 +55,7 @@ pub(crate) fn task(bytes: usize) -> NewTask {
         idempotency: None,
         client: None,
         cache: Default::default(),
+        retry: None,
     }
 }
 

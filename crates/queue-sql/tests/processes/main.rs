@@ -51,6 +51,7 @@ fn task(bytes: usize) -> NewTask {
         idempotency: None,
         client: None,
         cache: Default::default(),
+        retry: None,
     }
 }
 

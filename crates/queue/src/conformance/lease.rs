@@ -1,8 +1,10 @@
 //! One holder; limits; attempts; releases; nothing leaks.
 
-use cresset_task::{Attempt, CacheUse, State, TaskId};
+use std::time::Duration;
 
-use super::world::{ALL, World, at, giving_up, ids, json, queued, request, success, task};
+use cresset_task::{Attempt, CacheUse, RetryTerms, State, TaskId};
+
+use super::world::{ALL, World, at, giving_up, ids, json, queued, request, retrying, success, task};
 use crate::{Finished, LeaseRequest, NewTask, Release};
 
 pub(super) async fn an_empty_queue_gives_an_empty_answer(world: World) {
@@ -117,6 +119,42 @@ pub(super) async fn a_lease_says_what_a_cache_may_do(world: World) {
     }
     let leases = world.lease("digits", ALL).await;
     assert_eq!(leases.iter().map(|lease| lease.cache).collect::<Vec<_>>(), all);
+}
+
+pub(super) async fn how_a_task_is_tried_again_goes_with_its_leases_and_is_shown(world: World) {
+    let all = RetryTerms {
+        max_retries: Some(7),
+        delay: Some(Duration::from_millis(1_500)),
+        max_delay: Some(Duration::from_secs(86_400)),
+        on: Some(vec!["ValueError".into(), "*".into()]),
+    };
+    let none = RetryTerms {
+        on: Some(Vec::new()),
+        ..RetryTerms::default()
+    };
+    let said = [Some(Box::new(all)), None, Some(Box::new(none))];
+    let mut submitted = Vec::new();
+    for retry in said.clone() {
+        let new = NewTask {
+            retry,
+            ..task("digits")
+        };
+        submitted.push(world.submit(new).await);
+    }
+    let world = world.crash().await;
+    let leases = world.lease("digits", ALL).await;
+    let leased: Vec<_> = leases.iter().map(|lease| lease.retry.clone()).collect();
+    assert_eq!(leased, said);
+    // A retry changes nothing of it.
+    assert_eq!(
+        world.retry(retrying(&leases[0], at(5_000))).await,
+        Finished::Recorded
+    );
+    let again = world.lease_at("digits", at(5_000)).await;
+    assert_eq!((again[0].id, &again[0].retry), (submitted[0], &said[0]));
+    for (id, retry) in submitted.into_iter().zip(said) {
+        assert_eq!(world.record(id).await.retry, retry);
+    }
 }
 
 pub(super) async fn a_stale_release_changes_nothing(world: World) {

@@ -60,6 +60,7 @@ impl Model {
             replay_of: None,
             outcome: None,
             cached: false,
+            retry: new.retry.clone(),
         };
         self.tasks.push(Known {
             record,

@@ -180,6 +180,7 @@ pub(super) fn task(name: &str) -> NewTask {
         idempotency: None,
         client: None,
         cache: Default::default(),
+        retry: None,
     }
 }
 

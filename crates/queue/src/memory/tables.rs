@@ -199,6 +199,7 @@ impl Tables {
             version: None,
             replay_of,
             cached: false,
+            retry: new.retry,
             outcome: None,
         };
         let task = Task {
@@ -257,6 +258,7 @@ impl Tables {
                 created_at: record.created_at,
                 retries: record.retries,
                 cache: task.cache,
+                retry: record.retry.clone(),
             }
         };
         let leased = chosen.into_iter().filter_map(|seq| self.change(seq, start));

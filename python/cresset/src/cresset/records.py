@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cresset import _times
+from cresset._health import Health, ModelHealth
+from cresset._policy import RetryPolicy
 from cresset._specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ __all__ = [
     "ModelHealth",
     "ModelInfo",
     "Redelivery",
+    "RetryPolicy",
     "TaskFailure",
     "TaskState",
     "TaskStatus",
@@ -269,6 +272,8 @@ class TaskStatus:
     """It is revoked if it has not ended by this."""
     cached: bool = False
     """Its result is that of an equal input, kept or computed at the same time: no process ran this task."""
+    retry: RetryPolicy | None = None
+    """How its submitter has it tried again; `None` leaves that to its model."""
 
     @property
     def is_final(self) -> bool:
@@ -304,6 +309,7 @@ class TaskStatus:
             raw=value,
             deadline_at=_time_or_none(value.get("deadline_at")),
             cached=bool(value.get("cached", False)),
+            retry=None if value.get("retry") is None else RetryPolicy.of(value["retry"]),
         )
 
 
@@ -392,53 +398,6 @@ class ModelInfo:
             waiting=int(value.get("waiting", 0)),
             items_per_second=value.get("items_per_second"),
             raw=value,
-        )
-
-
-@dataclass(frozen=True)
-class ModelHealth:
-    """Whether one model can be served."""
-
-    name: str
-    state: str
-    """`starting`, `ready`, `degraded`, `unloaded`, `loading`, `down`, `failed` or `stopped`."""
-    reason: str | None
-    """What is wrong with it, if anything is."""
-    ready: bool = False
-    """It counts as ready: also when it is degraded only because a process of several is being started again."""
-
-
-@dataclass(frozen=True)
-class Health:
-    """Whether everything can be served."""
-
-    ready: bool
-    """Every model is ready, tasks can be stored, and the server is not stopping."""
-    stopping: bool
-    """It has been told to stop."""
-    store: str | None
-    """Why tasks cannot be stored, if so."""
-    models: tuple[ModelHealth, ...]
-    """Each model."""
-    state: str = ""
-    """In a word: `starting`, `ready`, `degraded`, `down` or `stopping`."""
-
-    @classmethod
-    def of(cls, value: Mapping[str, Any]) -> Health:
-        """Read it from the answer to `GET /health/ready`.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is not one.
-        """
-        return cls(
-            ready=bool(value["ready"]),
-            stopping=bool(value.get("stopping", False)),
-            store=value.get("store"),
-            models=tuple(
-                ModelHealth(one["name"], one["state"], one.get("reason"), one.get("ready", one["state"] == "ready"))
-                for one in value.get("models", ())
-            ),
-            state=str(value.get("state", "")),
         )
 
 

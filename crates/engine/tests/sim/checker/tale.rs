@@ -94,6 +94,7 @@ impl Tale {
             version: None,
             replay_of: None,
             cached: false,
+            retry: None,
             outcome: None,
         };
         self.tell(What::Submitting { call: serial, order });

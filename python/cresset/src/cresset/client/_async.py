@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cresset.client._options import CacheUse, Retries, Seconds
-    from cresset.records import Cancellation, Health, ModelInfo, TaskState, TaskStatus, TaskSummary
+    from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskStatus, TaskSummary
 
 _T = TypeVar("_T")
 
@@ -78,6 +78,7 @@ class AsyncClient:
         deadline: datetime | Seconds | None = None,
         idempotency_key: str | None = None,
         cache: CacheUse | None = None,
+        retry: RetryPolicy | None = None,
     ) -> AsyncTaskHandle:
         """Submit a task; see `Client.submit`."""
         flow = self._core.submit(
@@ -91,6 +92,7 @@ class AsyncClient:
             deadline=deadline,
             idempotency_key=idempotency_key,
             cache=cache,
+            retry=retry,
         )
         return self.task(await self._run(flow))
 

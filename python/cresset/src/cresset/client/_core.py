@@ -23,7 +23,7 @@ from cresset.errors import (
     TaskRevoked,
     TaskTimeout,
 )
-from cresset.records import Cancellation, Health, ModelInfo, TaskState, TaskStatus, TaskSummary
+from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskStatus, TaskSummary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +102,7 @@ class Core:
         deadline: datetime | Seconds | None = None,
         idempotency_key: str | None = None,
         cache: CacheUse | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Flow[str]:
         """Submit a task; gives its id."""
         order = messages.submit(
@@ -114,6 +115,7 @@ class Core:
             deadline=deadline,
             idempotency_key=idempotency_key,
             cache=cache,
+            retry=retry,
         )
         response = yield from self._send(model, value, order, self.timeout)
         return messages.read(response, lambda answer: str(answer["task_id"]))

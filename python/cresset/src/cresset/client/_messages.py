@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from cresset._json import NotJsonError, encode
+from cresset._policy import RetryPolicy
 from cresset.client import _options, _safetensors
 from cresset.errors import ApiError, BadAnswer, FieldError, class_for
 
@@ -65,6 +66,8 @@ class Order:
     """The same where the body is the input alone: `?priority=5`."""
     metadata: str | None = None
     """Its JSON in ASCII, which goes into a header then."""
+    retry: str | None = None
+    """Likewise."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of both forms."""
 
@@ -76,10 +79,11 @@ class Order:
     def with_tensors(self, tensors: Mapping[str, Packed]) -> Request | None:
         """Make the request with its input as bytes; `None` when the rest does not fit beside them."""
         headers = {"content-type": _safetensors.MEDIA_TYPE}
-        if self.metadata is not None:
-            if len(self.metadata) > _HEADER_MAX:
-                return None
-            headers["cresset-metadata"] = self.metadata
+        for name, text in (("cresset-metadata", self.metadata), ("cresset-retry", self.retry)):
+            if text is not None:
+                if len(text) > _HEADER_MAX:
+                    return None
+                headers[name] = text
         return self._request(self.path + self.query, _safetensors.pack(tensors), headers)
 
     def _request(self, path: str, content: bytes, headers: dict[str, str]) -> Request:
@@ -97,6 +101,7 @@ def submit(
     deadline: datetime | Seconds | None = None,
     idempotency_key: str | None = None,
     cache: CacheUse | None = None,
+    retry: RetryPolicy | None = None,
 ) -> Order:
     """Make the order for `POST /v1/models/{model}/tasks`; with a fresh idempotency key where none is given."""
     if isinstance(priority, bool) or not isinstance(priority, int):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -113,11 +118,13 @@ def submit(
         in_header = json.dumps(json.loads(encoded), separators=(",", ":"))
         # One text in both forms: the server takes a submit for another one when its metadata is written otherwise.
         options += b',"metadata":' + (encoded if len(in_header) > _HEADER_MAX else in_header.encode())
+    terms = _retry(retry)
+    options += b',"retry":' + terms.encode() if terms is not None else b""
     in_query = ([("priority", str(priority))] if priority else []) + times
     query = "?" + "&".join(f"{name}={text}" for name, text in in_query) if in_query else ""
     key = _options.idempotency_key(idempotency_key)
     headers = {"idempotency-key": key, **_options.cache_control(cache)}
-    return Order(_model_path(model, "/tasks"), options, query, in_header, headers)
+    return Order(_model_path(model, "/tasks"), options, query, in_header, terms, headers)
 
 
 def predict(model: str, timeout: float | None, *, as_bytes: bool = False, cache: CacheUse | None = None) -> Order:
@@ -130,6 +137,14 @@ def predict(model: str, timeout: float | None, *, as_bytes: bool = False, cache:
     accept = {"accept": _BYTES_OR_JSON} if as_bytes else {}
     headers = {**accept, **_options.cache_control(cache)}
     return Order(_model_path(model, "/predict"), options, query, headers=headers)
+
+
+def _retry(retry: RetryPolicy | None) -> str | None:
+    """Give how a task is tried again as JSON in ASCII; `None` when that is left to the model."""
+    if retry is not None and not isinstance(retry, RetryPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"retry must be a cresset.RetryPolicy, not {type(retry).__name__}")
+    said = {} if retry is None else retry.to_json()
+    return json.dumps(said, separators=(",", ":")) if said else None
 
 
 def task(task_id: str, wait: float | None = None) -> Request:

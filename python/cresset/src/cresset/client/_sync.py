@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cresset.client._options import CacheUse, Retries, Seconds
-    from cresset.records import Cancellation, Health, ModelInfo, TaskState, TaskStatus, TaskSummary
+    from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskStatus, TaskSummary
 
 _T = TypeVar("_T")
 _THREADS_MAX: Final = 256
@@ -101,6 +101,7 @@ class Client:
         deadline: datetime | Seconds | None = None,
         idempotency_key: str | None = None,
         cache: CacheUse | None = None,
+        retry: RetryPolicy | None = None,
     ) -> TaskHandle:
         """Submit a task. When this returns, the task is on stable storage and survives any crash.
 
@@ -127,6 +128,8 @@ class Client:
                 kept as long as its task. Default a fresh one for each call.
             cache: of a model with a result cache: `"no-cache"` has it computed anew, `"no-store"` also keeps no
                 result. Default: an equal input's result will do.
+            retry: how often it is tried again when it fails, after which waits, on which exceptions. Default, also of
+                each part that is left out: as the model's `[retry]` says. It is kept with the task.
 
         Returns:
             A handle with the task's id.
@@ -155,6 +158,7 @@ class Client:
             deadline=deadline,
             idempotency_key=idempotency_key,
             cache=cache,
+            retry=retry,
         )
         return self.task(self._run(flow))
 

@@ -34,7 +34,7 @@ class MockServer:
 
     Args:
         models: for each model a function from one input (decoded JSON) to its result. What it raises becomes the task's
-            FAILURE.
+            FAILURE, or has it tried again where its submit's `retry` says so: at the time that `advance` brings about.
         run_at_submit: true (default) runs a task when it is submitted, or when its time has come. False leaves tasks
             PENDING until `run_pending`, to test what an application does meanwhile.
     """
@@ -87,7 +87,7 @@ class MockServer:
         """
         with self._lock:
             self._catch_up()
-            ready = [task for task in self._ready() if task.status == "PENDING"]
+            ready = [task for task in self._ready() if task.is_queued()]
             for task in ready:
                 task.start(self._now())
             return len(ready)
@@ -202,7 +202,7 @@ class MockServer:
         return answer
 
     def _cancel(self, task: Task) -> dict[str, Any]:
-        when = "too_late" if task.finished_at else "before" if task.status == "PENDING" else "during"
+        when = "too_late" if task.finished_at else "before" if task.is_queued() else "during"
         if when != "too_late":
             self._revoke(task, "it was cancelled")
         grace = {"grace_ms": _CANCEL_GRACE_MS} if when == "during" else {}
@@ -230,6 +230,8 @@ class MockServer:
 
     def _run(self, task: Task) -> None:
         task.run(self._models[task.model], self._now)
+        if task.status == "RETRY":
+            self._waiting[task.id] = task
 
     def _revoke(self, task: Task, reason: str) -> None:
         self._waiting.pop(task.id, None)

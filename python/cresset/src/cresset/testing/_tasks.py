@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from cresset import _times
 from cresset._json import NotJsonError, encode
+from cresset.testing import _retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 _DURATION: Final = re.compile(r"(\d+(?:\.\d*)?)(ms|s|m|h)?")
 _UNITS: Final = {"ms": 1e-3, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _KEYS: Final = {
-    "tasks": ("input", "priority", "metadata", "eta", "countdown", "expires", "deadline"),
+    "tasks": ("input", "priority", "metadata", "eta", "countdown", "expires", "deadline", "retry"),
     "predict": ("input", "timeout"),
 }
+_HISTORY_MAX: Final = 32
+"""Entries of a history that are shown, the newest."""
 VERSION: Final = "1"
 """The version of every model here."""
 
@@ -37,26 +40,36 @@ class Task:
     due_at: datetime | None = None
     expires_at: datetime | None = None
     deadline_at: datetime | None = None
+    retry: dict[str, Any] | None = None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     status: str = "PENDING"
     started_at: datetime | None = None
     finished_at: datetime | None = None
     result: Any = None
     error: dict[str, Any] | None = None
+    attempts: int = 0
+    retries: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def is_due(self, now: datetime) -> bool:
         """Tell whether it may start."""
         return self.due_at is None or self.due_at <= now
 
+    def is_queued(self) -> bool:
+        """Tell whether it waits to be handed to an instance, for the first time or to be tried again."""
+        return self.status in ("PENDING", "RETRY")
+
     def is_past(self, now: datetime) -> bool:
         """Tell whether it must not start any more, or must have ended."""
         overdue = self.deadline_at is not None and self.deadline_at <= now
-        expired = self.status == "PENDING" and self.expires_at is not None and self.expires_at <= now
+        expired = self.is_queued() and self.expires_at is not None and self.expires_at <= now
         return self.finished_at is None and (overdue or expired)
 
     def start(self, now: datetime) -> None:
         """Hand it to an instance, if none has it yet."""
-        self.status, self.started_at = "STARTED", self.started_at or now
+        if self.is_queued():
+            self.status, self.started_at, self.due_at = "STARTED", now, None
+            self.attempts += 1
 
     def revoke(self, reason: str, now: datetime) -> None:
         """End it without a result."""
@@ -67,13 +80,21 @@ class Task:
         """Compute it; what comes of that is thrown away when it is revoked meanwhile."""
         self.start(clock())
         result, error = _computed(model, self.input)
-        if self.finished_at is None:
-            self.result, self.error, self.finished_at = result, error, clock()
-            self.status = "FAILURE" if error else "SUCCESS"
+        if self.finished_at is not None:
+            return
+        again = _retry.wait(self.retry, self.retries, error)
+        if error is not None and again is not None:
+            reason = f"{error['type']}: {error['message']}"
+            now = clock()
+            self.history.append({"attempt": self.attempts, "at": _times.to_text(now), "reason": reason})
+            self.status, self.due_at, self.retries = "RETRY", now + again, self.retries + 1
+            return
+        self.result, self.error, self.finished_at = result, error, clock()
+        self.status = "FAILURE" if error else "SUCCESS"
 
     def shown(self, now: datetime) -> dict[str, Any]:
         """Give it as `GET /v1/tasks/{id}` does."""
-        waits = self.status == "PENDING" and not self.is_due(now)
+        waits = self.is_queued() and not self.is_due(now)
         ended_by_model = self.status in ("SUCCESS", "FAILURE")
         return {
             "task_id": self.id,
@@ -85,13 +106,14 @@ class Task:
             "created_at": _times.to_text(self.created_at),
             "started_at": self.started_at and _times.to_text(self.started_at),
             "finished_at": self.finished_at and _times.to_text(self.finished_at),
-            "attempts": 1 if self.started_at else 0,
-            "retries": 0,
+            "attempts": self.attempts,
+            "retries": self.retries,
             "cached": False,
+            "retry": self.retry,
             "eta": _times.to_text(self.due_at) if waits and self.due_at else None,
             "expires_at": self.expires_at and _times.to_text(self.expires_at),
             "deadline_at": self.deadline_at and _times.to_text(self.deadline_at),
-            "history": [],
+            "history": self.history[-_HISTORY_MAX:],
             "priority": self.priority,
             "queue_position": None,
             "metadata": self.metadata,
@@ -99,8 +121,8 @@ class Task:
 
     def revision(self) -> int:
         """Give how far it has come, as the ids of events say it."""
-        stage = 2 if self.finished_at else 0 if self.started_at else 1
-        return stage + (3 if self.started_at else 0)
+        stage = 2 if self.finished_at else 1 if self.is_queued() else 0
+        return stage + 3 * self.attempts
 
     def fingerprint(self) -> str:
         """Give what is the same when it is submitted again under its idempotency key."""
@@ -118,6 +140,8 @@ def read(model: str, what: str, body: Mapping[str, Any], now: datetime) -> Task 
             _set_time(task, name, body.get(name), now)
         except (ValueError, OverflowError) as error:  # noqa: PERF203  # each mistake is told
             wrong.append((name, str(error)))
+    task.retry, mistakes = _retry.read(body.get("retry"))
+    wrong += mistakes
     for name, end in (("expires", task.expires_at), ("deadline", task.deadline_at)):
         if task.due_at and end and end <= task.due_at:
             wrong.append((name, f"is no later than its start at {_times.to_text(task.due_at)}: it would never run"))
