@@ -1,16 +1,18 @@
 """What callers that wait cost the server: memory with many long polls open, and how soon all of them are told.
 
-    python benches/idle.py [--program target/release/cresset] [--polls 10000] [--events]
+    python benches/idle.py [--program target/release/cresset] [--polls 10000] [--events | --sockets]
 
 Needs as many descriptors as polls, and some (`ulimit -n`), and an interpreter that has `cresset` and httpx. The model
 sleeps until it is told.
-With `--events` they follow the task by server-sent events. Bars: 10,000 long polls in less than 150 MB; 5,000 followers
-in less than 300 MB, half of them told within 20 ms.
+With `--events` they follow the task by server-sent events, with `--sockets` each on a WebSocket of its own. Bars:
+10,000 long polls in less than 150 MB; 5,000 followers in less than 300 MB, half of them told within 20 ms.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import json
 import re
 import resource
 import selectors
@@ -61,6 +63,28 @@ def open_polls(address: tuple[str, int], path: str, count: int) -> list[socket.s
     return polls
 
 
+def open_sockets(address: tuple[str, int], task: str, count: int) -> list[socket.socket]:
+    """So many WebSockets, each past its greeting and subscribed to the task."""
+    key = base64.b64encode(bytes(16)).decode()
+    handshake = (
+        "GET /v1/ws HTTP/1.1\r\nhost: bench\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        f"sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\n\r\n"
+    ).encode()
+    text = json.dumps({"type": "subscribe", "task_id": task}).encode()
+    # A frame of text, its length in one byte, under a mask of zeros.
+    subscribe = bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
+    sockets: list[socket.socket] = []
+    for _ in range(count):
+        opened = socket.create_connection(address)
+        opened.sendall(handshake)
+        heard = b""
+        while b'"hello"' not in heard:
+            heard += opened.recv(4096)
+        opened.sendall(subscribe)
+        sockets.append(opened)
+    return sockets
+
+
 def connections(base: str) -> int:
     """Those that the server counts, this question's own included."""
     found = re.search(r"^cresset_connections (\d+)", httpx.get(f"{base}/metrics").text, re.MULTILINE)
@@ -94,7 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", type=Path, default=REPOSITORY / "target" / "release" / "cresset")
     parser.add_argument("--polls", type=int, default=10_000)
-    parser.add_argument("--events", action="store_true", help="follow the task instead of polling")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--events", action="store_true", help="follow the task instead of polling")
+    way.add_argument("--sockets", action="store_true", help="the same, on WebSockets")
     arguments = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if most < arguments.polls + SPARE_DESCRIPTORS:
@@ -115,13 +141,17 @@ def main() -> None:
             task: str = httpx.post(f"{base}/v1/models/waiter/tasks", json={"input": 1}).json()["task_id"]
             before = resident_mb(server.pid)
             path = f"/v1/tasks/{task}/events" if arguments.events else f"/v1/tasks/{task}?wait=5m"
-            polls = open_polls(address, path, arguments.polls)
+            if arguments.sockets:
+                polls = open_sockets(address, task, arguments.polls)
+            else:
+                polls = open_polls(address, path, arguments.polls)
             while connections(base) <= arguments.polls:
                 time.sleep(0.1)
             waiting = resident_mb(server.pid)
             told.touch()
-            times = sorted(answered(polls, is_stream=arguments.events))
-            what = "followers" if arguments.events else "long polls"
+            is_stream = arguments.events or arguments.sockets
+            times = sorted(answered(polls, is_stream=is_stream))
+            what = "followers" if is_stream else "long polls"
             print(f"{arguments.polls:,} {what}: {waiting:.0f} MB resident, {before:.0f} MB without them,")
             print(f"{(waiting - before) * 1024 / len(polls):.1f} KB each; the last was told {times[-1] * 1e3:.0f} ms")
             middle = times[len(times) // 2] - times[0]
