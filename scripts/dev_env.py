@@ -4,6 +4,7 @@
     python3 scripts/dev_env.py bare             the above, pytest, ruff, pyright; no torch
     python3 scripts/dev_env.py test             the above, and the examples' requirements: torch
     python3 scripts/dev_env.py test --python 3.12
+    python3 scripts/dev_env.py django5.2        the cresset package and what its tests with that Django need
 
 They lie in the user's cache (`$CRESSET_CACHE_DIR`, else `~/.cache/cresset`), under dev/, keyed by what they are made
 of: a second call costs nothing and a changed requirement makes a new one. An environment is built aside and renamed, so
@@ -45,7 +46,13 @@ EXAMPLES = tuple(sorted(REPO.glob("examples/*/requirements.txt")))
 CLIENT = ("--editable", str(PACKAGE))
 BARE = (*CLIENT, "tomli", "--group", f"{PACKAGE / 'pyproject.toml'}:dev")
 TEST = (*BARE, "websockets>=15", *(word for path in EXAMPLES for word in ("--requirement", str(path))))
-RECIPES: dict[str, tuple[str, ...]] = {"client": CLIENT, "bare": BARE, "test": TEST}
+DJANGO = (*CLIENT, "--group", f"{PACKAGE / 'pyproject.toml'}:django")
+RECIPES: dict[str, tuple[str, ...]] = {
+    "client": CLIENT,
+    "bare": BARE,
+    "test": TEST,
+    **{f"django{version}": (*DJANGO, f"django~={version}.0") for version in ("4.2", "5.2", "6.0")},
+}
 """Name of an environment -> what `uv pip install` is told."""
 
 

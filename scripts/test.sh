@@ -48,5 +48,23 @@ for version in 3.10 3.11 3.12 3.13; do
   bare="$(python3 scripts/dev_env.py bare --python "$found")"
   step "python package on $version, without torch" package_tests "$bare" -m "not torch"
 done
+
+# Each supported Django on a Python that it takes: the lowest one there is for the oldest, the highest for the newest.
+django_tests() {
+  (cd python/cresset/tests_django && "$1" -m pytest)
+}
+for pair in "4.2 3.10 3.11 3.12" "5.2 3.11 3.12 3.10 3.13" "6.0 3.13 3.12"; do
+  read -r django versions <<<"$pair"
+  found=""
+  for version in $versions; do
+    [ -n "$found" ] || found="$(interpreter "$version")"
+  done
+  if [ -z "$found" ]; then
+    say "== Django $django: SKIPPED, this machine has no Python that it takes ($versions)"
+    continue
+  fi
+  step "environment for Django $django" python3 scripts/dev_env.py "django$django" --python "$found"
+  step "Django $django" django_tests "$(python3 scripts/dev_env.py "django$django" --python "$found")"
+done
 CRESSET_BIN="$REPO/target/release/cresset" step "black box" "$python" -m pytest tests
 say "all tests passed"

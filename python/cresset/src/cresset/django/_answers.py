@@ -1,0 +1,136 @@
+"""What the views answer, in Cresset's own form: tasks as JSON, errors as problems (RFC 9457) with Cresset's codes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import NoReverseMatch, reverse
+
+from cresset import errors
+from cresset.django import conf, owners
+
+if TYPE_CHECKING:
+    from cresset.records import Cancellation, TaskStatus
+
+_UNAVAILABLE: Final = 503
+_RETRY_AFTER_S: Final = 2
+"""Said when the server could not be reached: about how long a restart takes."""
+_WAIT_ASGI_S: Final = 20.0
+"""The longest long poll under ASGI unless told. Below what proxies cut off as idle."""
+_ANSWERED: Final = frozenset(
+    ("invalid_input", "idempotency_key_reused", "body_too_large", "queue_full", "expired_task", "unknown_task")
+)
+"""Codes that are the caller's affair, or tell when to come back; the others are the site's own, and become a 503."""
+
+
+def accepted(request: HttpRequest, task_id: str, model: str, name: str) -> JsonResponse:
+    """Answer a submit: 202, with where to go on."""
+    urls = urls_of(request, task_id, name)
+    body = {"task_id": task_id, "status": "PENDING", "model": model, **urls}
+    return JsonResponse(body, status=202, headers={"Location": urls["url"], "Cache-Control": "no-store"})
+
+
+def urls_of(request: HttpRequest, task_id: str, name: str) -> dict[str, str]:
+    """Give a task's URLs on this site: of the task itself, and of its events and its cancellation if it has such.
+
+    Raises:
+        NoReverseMatch: there is no URL of that name.
+    """
+    match = request.resolver_match
+    here = match.namespace if match else None
+    given = {"task_id": task_id}
+    urls = {"url": reverse(name, kwargs=given, current_app=here)}
+    for suffix in ("events", "cancel"):
+        with contextlib.suppress(NoReverseMatch):
+            urls[f"{suffix}_url"] = reverse(f"{name}-{suffix}", kwargs=given, current_app=here)
+    return urls
+
+
+def task(status: TaskStatus) -> JsonResponse:
+    """Answer with a task."""
+    return JsonResponse(shown(status), headers={"Cache-Control": "no-store"})
+
+
+def shown(status: TaskStatus) -> dict[str, Any]:
+    """Give a task as the server does, without what is between the site and the server."""
+    return {**status.raw, "metadata": owners.without(status.metadata)}
+
+
+def cancelled(done: Cancellation) -> JsonResponse:
+    """Answer a cancellation."""
+    return JsonResponse({"task_id": done.id, "status": done.status, "cancelled": done.when})
+
+
+def handed_over(path: str) -> HttpResponse:
+    """Have nginx answer, from the internal location of the setting `ACCEL`."""
+    response = HttpResponse(status=200)
+    response["X-Accel-Redirect"] = f"{conf.get().accel}{path}"
+    response["Cache-Control"] = "no-store"
+    del response["Content-Type"]  # that of the answer itself counts
+    return response
+
+
+def unknown_task(task_id: str) -> HttpResponse:
+    """Answer for a task that does not exist, or is somebody else's: the same, so that nobody learns which."""
+    return problem(404, "unknown_task", f"there is no task {task_id}")
+
+
+def of_error(error: errors.CressetError) -> HttpResponse:
+    """Answer with an error of the client. What is between the site and the server stays there."""
+    if isinstance(error, errors.ApiError) and error.code in _ANSWERED:
+        wrong = [{"field": one.field, "message": one.message} for one in error.errors]
+        return problem(error.status, error.code, error.detail, wrong=wrong, retry_after=error.retry_after)
+    retry_after = error.retry_after if isinstance(error, errors.ApiError) else None
+    if isinstance(error, errors.BadRequest | errors.UnknownModel):  # of the site's own making
+        return problem(500, "internal", "the site asked for something that is not there")
+    return problem(
+        _UNAVAILABLE, "unavailable", "inference is not available now", retry_after=retry_after or _RETRY_AFTER_S
+    )
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    wrong: list[dict[str, str]] | None = None,
+    retry_after: float | None = None,
+) -> HttpResponse:
+    """Answer with a problem document."""
+    body: dict[str, Any] = {"title": code.replace("_", " ").capitalize(), "status": status, "detail": detail}
+    body["code"] = code
+    if wrong:
+        body["errors"] = wrong
+    response = JsonResponse(body, status=status, content_type="application/problem+json")
+    response["Cache-Control"] = "no-store"
+    if retry_after is not None:
+        response["Retry-After"] = str(math.ceil(retry_after))
+    return response
+
+
+def wait_asked(request: HttpRequest) -> float:
+    """Read the seconds of `?wait=`: `20`, `20s`, `500ms`. More than is sensible is as much as there may be.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    text = request.GET.get("wait", "0").strip()
+    number, unit = (text[:-2], 1e-3) if text.endswith("ms") else (text.removesuffix("s"), 1.0)
+    try:
+        asked = float(number) * unit
+    except ValueError:
+        asked = math.nan
+    if not (math.isfinite(asked) and asked >= 0):
+        raise ValueError(f"wait must be seconds, such as 20 or 500ms, not {text!r}")
+    return asked
+
+
+def wait_granted(request: HttpRequest, asked: float) -> float:
+    """Give how long a request of the site may be held."""
+    most = conf.get().max_wait
+    if most is None:
+        most = _WAIT_ASGI_S if hasattr(request, "scope") else 0.0
+    return min(asked, most)
