@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 SECRET_KEY = "of the tests"
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
@@ -21,9 +19,10 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "cresset.django",
+    "cresset.django.mirror",
 ]
-if importlib.util.find_spec("cresset.django.mirror"):
-    INSTALLED_APPS.append("cresset.django.mirror")
+
+
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
