@@ -8,6 +8,8 @@ import pytest
 
 from cresset.testing import MockServer
 
+pytest_plugins = ["cresset.testing.fixtures"]
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import django
+
 SECRET_KEY = "of the tests"
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
@@ -41,4 +43,8 @@ TEMPLATES = [
         },
     }
 ]
+_BACKEND = {"QUEUES": ["upper", "boom", "loud"], "OPTIONS": {"MODELS": {"loud": "upper"}}}
+TASKS = {"backport": {"BACKEND": "cresset.django.backport.CressetBackend", **_BACKEND}}
+if django.VERSION >= (6, 0):
+    TASKS["default"] = {"BACKEND": "cresset.django.tasks.CressetBackend", **_BACKEND}
 CRESSET = {"URL": "http://127.0.0.1:1", "MODELS": ["upper", "boom"], "RETRIES": 0}

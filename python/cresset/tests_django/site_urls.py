@@ -31,6 +31,7 @@ class AsyncShout(async_views.SubmitView):
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("", include("site_api")),
     path("inference/", include("cresset.django.urls")),
     path("ainference/", include("cresset.django.async_urls", namespace="async")),
     path("shout", Shout.as_view()),

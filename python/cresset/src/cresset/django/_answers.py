@@ -78,17 +78,26 @@ def unknown_task(task_id: str) -> HttpResponse:
     return problem(404, "unknown_task", f"there is no task {task_id}")
 
 
-def of_error(error: errors.CressetError) -> HttpResponse:
-    """Answer with an error of the client. What is between the site and the server stays there."""
+def meaning(
+    error: errors.CressetError,
+) -> tuple[int, str, str, list[dict[str, str]], float | None]:
+    """Say what an error means to a caller of the site: status, code, words, wrong fields, when to come back.
+
+    What is between the site and the server stays there.
+    """
     if isinstance(error, errors.ApiError) and error.code in _ANSWERED:
         wrong = [{"field": one.field, "message": one.message} for one in error.errors]
-        return problem(error.status, error.code, error.detail, wrong=wrong, retry_after=error.retry_after)
-    retry_after = error.retry_after if isinstance(error, errors.ApiError) else None
+        return error.status, error.code, error.detail, wrong, error.retry_after
     if isinstance(error, errors.BadRequest | errors.UnknownModel):  # of the site's own making
-        return problem(500, "internal", "the site asked for something that is not there")
-    return problem(
-        _UNAVAILABLE, "unavailable", "inference is not available now", retry_after=retry_after or _RETRY_AFTER_S
-    )
+        return 500, "internal", "the site asked for something that is not there", [], None
+    retry_after = error.retry_after if isinstance(error, errors.ApiError) else None
+    return _UNAVAILABLE, "unavailable", "inference is not available now", [], retry_after or _RETRY_AFTER_S
+
+
+def of_error(error: errors.CressetError) -> HttpResponse:
+    """Answer with an error of the client."""
+    status, code, detail, wrong, retry_after = meaning(error)
+    return problem(status, code, detail, wrong=wrong, retry_after=retry_after)
 
 
 def problem(

@@ -50,6 +50,11 @@ class MockServer:
         self._inputs: list[tuple[str, Any]] = []
         self._refusals: deque[tuple[str, float | None]] = deque()
 
+    def add(self, name: str, model: Callable[[Any], Any]) -> None:
+        """Serve one more model, or another function under a name."""
+        with self._lock:
+            self._models[name] = model
+
     def client(self, **options: Any) -> Client:
         """Make a blocking client of this server; `options` are those of `Client`. Retries do not wait unless told."""
         return Client("http://mock.invalid", transport=self.transport(), **_with_retries(options))
