@@ -4,6 +4,8 @@
     python3 scripts/dev_env.py bare             the above, pytest, ruff, pyright; no torch
     python3 scripts/dev_env.py test             the above, and the examples' requirements: torch
     python3 scripts/dev_env.py test --python 3.12
+    python3 scripts/dev_env.py site             what examples/django runs on: the cresset package, Django, uWSGI; no torch
+    python3 scripts/dev_env.py browser          what drives a browser that is installed (Chromium)
     python3 scripts/dev_env.py django5.2        the cresset package and what its tests with that Django need
 
 They lie in the user's cache (`$CRESSET_CACHE_DIR`, else `~/.cache/cresset`), under dev/, keyed by what they are made
@@ -42,7 +44,8 @@ PIP_TO_UV = {
 }
 """A machine that was set up for pip (a mirror, a certificate) needs no second set-up. Cresset itself does the same."""
 
-EXAMPLES = tuple(sorted(REPO.glob("examples/*/requirements.txt")))
+EXAMPLES = tuple(sorted(path.with_name("requirements.txt") for path in REPO.glob("examples/*/model.toml")))
+SITE = REPO / "examples" / "django" / "requirements.txt"
 CLIENT = ("--editable", str(PACKAGE))
 BARE = (*CLIENT, "tomli", "--group", f"{PACKAGE / 'pyproject.toml'}:dev")
 TEST = (*BARE, "websockets>=15", *(word for path in EXAMPLES for word in ("--requirement", str(path))))
@@ -51,6 +54,8 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "client": CLIENT,
     "bare": BARE,
     "test": TEST,
+    "site": (*CLIENT, "--requirement", str(SITE)),
+    "browser": ("playwright>=1.50",),
     **{f"django{version}": (*DJANGO, f"django~={version}.0") for version in ("4.2", "5.2", "6.0")},
 }
 """Name of an environment -> what `uv pip install` is told."""
@@ -116,7 +121,8 @@ def assemble(target: Path, python: str, words: tuple[str, ...]) -> None:
 def key_of(name: str, python: str) -> str:
     """Sixteen hex digits that change whenever what the environment is made from does."""
     digest = hashlib.sha256(repr((UV, python, RECIPES[name])).encode())
-    for path in (PACKAGE / "pyproject.toml", *(EXAMPLES if name == "test" else ())):
+    more = {"test": EXAMPLES, "site": (SITE,)}.get(name, ())
+    for path in (PACKAGE / "pyproject.toml", *more):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

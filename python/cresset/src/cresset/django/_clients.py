@@ -1,7 +1,7 @@
 """The clients of this process: made when first used, one for all its threads, and one for each event loop.
 
-Nothing is made before a fork has to be undone after it: what the parent made is dropped in the child (and
-`cresset.Client` by itself never uses a connection of another process).
+A child makes its own: what its parent had made before the fork is not touched (and `cresset.Client` by itself never
+uses a connection of another process).
 """
 
 from __future__ import annotations
@@ -49,38 +49,50 @@ class _Network:
         return AsyncClient(conf.get().url, **options)
 
 
+class _Made:
+    """What one process has made."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.blocking: Client | None = None
+        self.by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = WeakKeyDictionary()
+
+
 class _Clients:
-    """What has been made in this process."""
+    """What has been made, by process: a child finds nothing of its parent's, and a lock that nobody holds.
+
+    By the process's id, as not every server that forks tells Python so (uWSGI does not run `os.register_at_fork`).
+    """
 
     def __init__(self, factory: Factory) -> None:
         self._factory = factory
-        self.forget()
+        self._by_process: dict[int, _Made] = {}
 
-    def forget(self) -> None:
-        """Drop everything without closing it: for a child, whose parent still uses it."""
-        self._lock = threading.Lock()
-        self._blocking: Client | None = None
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = WeakKeyDictionary()
+    def _here(self) -> _Made:
+        process = os.getpid()
+        return self._by_process.get(process) or self._by_process.setdefault(process, _Made())
 
     def blocking(self) -> Client:
-        made = self._blocking
+        here = self._here()
+        made = here.blocking
         if made is None:
-            with self._lock:
-                made = self._blocking = self._blocking or self._factory.client(**_options())
+            with here.lock:
+                made = here.blocking = here.blocking or self._factory.client(**_options())
         return made
 
     def of_loop(self) -> AsyncClient:
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            made = self._by_loop.get(loop)
+        loop, here = asyncio.get_running_loop(), self._here()
+        with here.lock:
+            made = here.by_loop.get(loop)
             if made is None:
-                made = self._by_loop[loop] = self._factory.async_client(**_options())
+                made = here.by_loop[loop] = self._factory.async_client(**_options())
         return made
 
     def close(self) -> None:
-        with self._lock:
-            made, self._blocking = self._blocking, None
-            self._by_loop = WeakKeyDictionary()
+        here = self._here()
+        with here.lock:
+            made, here.blocking = here.blocking, None
+            here.by_loop = WeakKeyDictionary()
         if made is not None:
             made.close()
 
@@ -130,15 +142,10 @@ def made_by(factory: Factory) -> Generator[None, None, None]:
         _now = before
 
 
-def _after_fork() -> None:
-    _now.forget()
-
-
 def _setting_changed(*, setting: str, **_kwargs: Any) -> None:
     if setting == conf.NAME:
         conf.get.cache_clear()
         _now.close()
 
 
-os.register_at_fork(after_in_child=_after_fork)
 setting_changed.connect(_setting_changed, dispatch_uid="cresset.django.clients")

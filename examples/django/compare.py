@@ -1,0 +1,270 @@
+"""What a slow model does to a site: inline in the view, and at Cresset, on this machine, in turns.
+
+    make django-compare            starts the site (uWSGI behind nginx) and runs this
+    python compare.py --url http://127.0.0.1:8080 [--rounds 3] [--seconds 8] [--json FILE]
+
+While 64 callers at once ask a model that takes half a second an item, another page of the site is asked for at a steady rate, which
+goes on whether or not answers come: a page that is late does not make the next one be asked later, as visitors do not wait for
+each other. Needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import statistics
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+CALLERS = 64
+PAGES_A_SECOND = 25
+PAGE = "/about"
+TRIES = 200
+"""Submits whose time is taken, one after another."""
+LONGEST = 60.0
+"""Seconds after which a request has failed."""
+
+
+class Connection:
+    """One connection to the site, kept; with the cookies that it was given."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.address = address
+        self.cookies: dict[str, str] = {}
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+        """The status and the body of one request."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(*self.address)
+        reader, writer = self._streams
+        content = b"" if body is None else json.dumps(body).encode()
+        lines = [f"{method} {path} HTTP/1.1", f"host: {self.address[0]}", f"content-length: {len(content)}"]
+        if body is not None:
+            lines.append("content-type: application/json")
+        if self.cookies:
+            lines.append("cookie: " + "; ".join(f"{name}={value}" for name, value in self.cookies.items()))
+        writer.write("\r\n".join([*lines, "", ""]).encode() + content)
+        return await self._answer(reader)
+
+    async def _answer(self, reader: asyncio.StreamReader) -> tuple[int, bytes]:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers: dict[str, str] = {}
+        for line in head[1:]:
+            name, _, value = line.partition(": ")
+            if name.lower() == "set-cookie":
+                cookie, _, text = value.partition(";")[0].partition("=")
+                self.cookies[cookie] = text
+            headers[name.lower()] = value
+        if headers.get("transfer-encoding") == "chunked":
+            content = b""
+            while size := int(await reader.readline(), 16):
+                content += await reader.readexactly(size)
+                await reader.readline()
+            await reader.readline()
+        else:
+            content = await reader.readexactly(int(headers.get("content-length", 0)))
+        if headers.get("connection") == "close":
+            self.close()
+        return int(head[0].split()[1]), content
+
+    def close(self) -> None:
+        """Ends it."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+@dataclass
+class Measured:
+    """One phase."""
+
+    pages: list[float] = field(default_factory=list)
+    """Seconds that the other page took, for each request; a failed one counts as the longest."""
+    failed: int = 0
+    answers: list[float] = field(default_factory=list)
+    """Seconds from asking the model to its answer."""
+    seconds: float = 0.0
+
+    def told(self) -> dict[str, float]:
+        """The figures."""
+        return {
+            "pages": len(self.pages),
+            "pages_failed": self.failed,
+            "page_p50_ms": percentile(self.pages, 0.5) * 1e3,
+            "page_p99_ms": percentile(self.pages, 0.99) * 1e3,
+            "page_max_ms": max(self.pages, default=0.0) * 1e3,
+            "answers_a_second": len(self.answers) / self.seconds if self.seconds else 0.0,
+            "answer_p50_ms": percentile(self.answers, 0.5) * 1e3,
+        }
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The smallest value that at least this share of all values does not exceed; 0 of none."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
+
+
+async def page(address: tuple[str, int], free: list[Connection], into: Measured) -> None:
+    """Asks for the other page once."""
+    connection = free.pop() if free else Connection(address)
+    started = time.perf_counter()
+    try:
+        status, _ = await asyncio.wait_for(connection.ask("GET", PAGE), LONGEST)
+        if status != 200:
+            raise OSError(f"status {status}")
+    except (OSError, asyncio.IncompleteReadError, TimeoutError, asyncio.TimeoutError):
+        connection.close()
+        into.failed += 1
+        into.pages.append(LONGEST)
+        return
+    into.pages.append(time.perf_counter() - started)
+    free.append(connection)
+
+
+async def visitors(address: tuple[str, int], seconds: float, into: Measured) -> None:
+    """Asks for the other page at a steady rate."""
+    free: list[Connection] = []
+    running: set[asyncio.Task[None]] = set()
+    started = time.perf_counter()
+    for number in range(int(seconds * PAGES_A_SECOND)):
+        await asyncio.sleep(max(0.0, started + number / PAGES_A_SECOND - time.perf_counter()))
+        task = asyncio.create_task(page(address, free, into))
+        running.add(task)
+        task.add_done_callback(running.discard)
+    await asyncio.gather(*running)
+    for connection in free:
+        connection.close()
+
+
+async def inline(connection: Connection) -> None:
+    """Asks the model in the view."""
+    status, content = await connection.ask("POST", "/compare/inline", {"input": 7})
+    assert (status, content and json.loads(content)) == (200, {"result": 7}), (status, content)
+
+
+async def cresset(connection: Connection) -> None:
+    """Submits, and waits for the answer as the page's script does."""
+    status, content = await connection.ask("POST", "/compare/cresset", {"input": 7})
+    assert status == 202, (status, content)
+    url = json.loads(content)["url"]
+    while True:
+        status, content = await connection.ask("GET", f"{url}?wait=20")
+        assert status == 200, (status, content)
+        task = json.loads(content)
+        if task["status"] in ("SUCCESS", "FAILURE", "REVOKED"):
+            assert task["result"] == 7, task
+            return
+
+
+async def caller(address: tuple[str, int], ask: Any, into: Measured, stop: asyncio.Event) -> None:
+    """Asks the model again and again."""
+    connection = Connection(address)
+    while not stop.is_set():
+        started = time.perf_counter()
+        await ask(connection)
+        if not stop.is_set():  # those that come after the phase do not belong to it
+            into.answers.append(time.perf_counter() - started)
+    connection.close()
+
+
+async def phase(address: tuple[str, int], ask: Any, seconds: float) -> Measured:
+    """The site for some seconds, with or without callers."""
+    into, stop = Measured(seconds=seconds), asyncio.Event()
+    callers = [asyncio.create_task(caller(address, ask, into, stop)) for _ in range(CALLERS if ask else 0)]
+    await asyncio.sleep(1.0 if ask else 0.0)  # all have asked
+    into.answers.clear()
+    started = time.perf_counter()
+    asked = asyncio.create_task(visitors(address, seconds, into))
+    await asyncio.sleep(seconds)
+    into.seconds = time.perf_counter() - started
+    stop.set()
+    await asyncio.gather(asked, *callers)
+    return into
+
+
+async def submits(address: tuple[str, int]) -> dict[str, float]:
+    """What a submit adds to a view: views that do nothing and views that submit, in turns."""
+    connection, took = Connection(address), {"/compare/plain": [0.0], "/compare/cresset": [0.0]}
+    for _ in range(TRIES):
+        for path, seconds in took.items():
+            started = time.perf_counter()
+            status, content = await connection.ask("POST", path, {"input": 7})
+            seconds.append(time.perf_counter() - started)
+            assert status == 202, (status, content)
+            task = json.loads(content)
+            if task["task_id"]:  # nothing should run beside the next try
+                await connection.ask("POST", task["cancel_url"], {})
+    connection.close()
+    plain, with_submit = (statistics.median(seconds[1:]) * 1e3 for seconds in took.values())
+    return {"plain_p50_ms": plain, "submit_p50_ms": with_submit, "adds_ms": with_submit - plain}
+
+
+async def measure(address: tuple[str, int], rounds: int, seconds: float) -> dict[str, Any]:
+    """All phases, in turns."""
+    found: dict[str, list[dict[str, float]]] = {"idle": [], "inline": [], "cresset": []}
+    added: list[dict[str, float]] = []
+    for number in range(rounds):
+        for name, ask in (("idle", None), ("cresset", cresset), ("idle", None), ("inline", inline)):
+            told = (await phase(address, ask, seconds)).told()
+            found[name].append(told)
+            print(f"round {number + 1}, {name}: {line(told)}", file=sys.stderr, flush=True)
+        added.append(await submits(address))
+    return {"phases": found, "submit": added}
+
+
+def line(told: dict[str, float]) -> str:
+    """Figures in a line."""
+    return (
+        f"page p50 {told['page_p50_ms']:.0f} ms, p99 {told['page_p99_ms']:.0f} ms, worst {told['page_max_ms']:.0f} ms; "
+        f"model {told['answers_a_second']:.1f} answers/s, p50 {told['answer_p50_ms']:.0f} ms"
+    )
+
+
+def summary(found: dict[str, Any]) -> str:
+    """What came of it, as a table: medians over the rounds, and their range."""
+
+    def cell(name: str, key: str, digits: int = 0) -> str:
+        values = [told[key] for told in found["phases"][name]]
+        return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+    rows = [
+        "| | other pages, p50 ms | p99 ms | answers of the model a second | its p50 ms |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, words in (("idle", "no load"), ("inline", "inline in the view"), ("cresset", "at Cresset")):
+        answers = ("-", "-") if name == "idle" else (cell(name, "answers_a_second", 1), cell(name, "answer_p50_ms"))
+        rows.append(f"| {words} | {cell(name, 'page_p50_ms')} | {cell(name, 'page_p99_ms')} | {' | '.join(answers)} |")
+    idle, busy = (
+        statistics.median(told["page_p99_ms"] for told in found["phases"][name]) for name in ("idle", "cresset")
+    )
+    adds = statistics.median(one["adds_ms"] for one in found["submit"])
+    rows += ["", f"p99 of other pages at Cresset's side: {busy / idle:.2f} times that without load.", ""]
+    return "\n".join([*rows, f"A submit adds {adds:.2f} ms (p50) to a view."])
+
+
+def main() -> int:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description="Compare a model inline with one at Cresset.")
+    parser.add_argument("--url", default="http://127.0.0.1:8080", help="where the site is")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each phase")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    wanted = parser.parse_args()
+    parts = urlsplit(wanted.url)
+    address = (parts.hostname or "127.0.0.1", parts.port or 80)
+    found = asyncio.run(measure(address, wanted.rounds, wanted.seconds))
+    if wanted.json:
+        wanted.json.write_text(json.dumps(found, indent=1))
+    print(summary(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
