@@ -1,12 +1,18 @@
 # The words mean the same for people and for .ci/run. What they do is in scripts/.
 
-.PHONY: demo run test faults check bench bench-full fmt
+.PHONY: demo run django django-compare test faults check bench bench-full fmt
 
 demo: ## compile, serve examples/digits, submit every held-out image, say how to go on (DEMO_KEEP=1: serve on)
 	@scripts/demo.sh
 
 run: ## serve examples/digits, or MODELS=folder, on 127.0.0.1:8700
 	@MODELS="$(MODELS)" scripts/run.sh
+
+django: ## serve examples/django: a Django site under uWSGI behind nginx, on 127.0.0.1:8080 (docs/django.md)
+	@scripts/django.sh
+
+django-compare: ## what a slow model does to that site: inline in the view, and at Cresset, measured here
+	@scripts/django.sh compare
 
 test: ## every test: Rust, the Python package, the program from outside
 	@scripts/test.sh

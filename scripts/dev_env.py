@@ -4,7 +4,7 @@
     python3 scripts/dev_env.py bare             the above, pytest, ruff, pyright; no torch
     python3 scripts/dev_env.py test             the above, and the examples' requirements: torch
     python3 scripts/dev_env.py test --python 3.12
-    python3 scripts/dev_env.py site             what examples/django runs on: the cresset package, Django, uWSGI; no torch
+    python3 scripts/dev_env.py site             what examples/django runs on: Django, uWSGI; no torch
     python3 scripts/dev_env.py browser          what drives a browser that is installed (Chromium)
     python3 scripts/dev_env.py django5.2        the cresset package and what its tests with that Django need
 

@@ -3,9 +3,9 @@
     python3 scripts/django_site.py --keep                          on http://127.0.0.1:8080, until Ctrl-C
     python3 scripts/django_site.py -- python client.py {url}       beside a command, on a free port
 
-`--server gevent` has uWSGI run greenlets, `--server asgi` has uvicorn instead of it (and nginx none of the waiting). `--python` is the
-interpreter that the site runs on (scripts/dev_env.py site); nothing else but the standard library is needed here. `DATABASE_URL` is
-the site's database, else SQLite in the run's folder.
+`--server gevent` has uWSGI run greenlets, `--server asgi` has uvicorn instead of it and of nginx. `--python` is the
+interpreter that the site runs on (scripts/dev_env.py site); nothing else but the standard library is needed here.
+`DATABASE_URL` is the site's database, else SQLite in the run's folder.
 """
 
 from __future__ import annotations
@@ -19,18 +19,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import served
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 REPO = Path(__file__).resolve().parent.parent
 SITE = REPO / "examples" / "django"
 NGINX_FILE = REPO / "deploy" / "nginx" / "django.conf"
 SECONDS_TO_START = 30.0
 SERVERS = ("uwsgi", "gevent", "asgi")
+OURS = ("CRESSET_BIN", "CRESSET_URL", "CRESSET_ACCEL", "CRESSET_KEY")
+"""Of the site and of tests: the program takes every CRESSET_ variable for a setting of its own."""
 
 AROUND = """
 daemon off;
@@ -142,7 +147,7 @@ def uwsgi_command(python: str, server: str) -> list[str]:
 
 
 @contextmanager
-def running(
+def running(  # noqa: PLR0913  # options are keywords
     python: str,
     *,
     server: str = "uwsgi",
@@ -150,7 +155,7 @@ def running(
     port: int | None = None,
     cresset_program: Path = served.SERVER,
     environ: dict[str, str] | None = None,
-) -> Iterator[Running]:
+) -> Generator[Running, None, None]:
     """Starts everything, gives it, stops everything."""
     nginx = program("nginx")
     if nginx is None and server != "asgi":
@@ -173,8 +178,16 @@ def running(
         }
         given.pop("PYTHONHOME", None)
         log = folder / "cresset.log"
-        command = [str(cresset_program), "serve", str(models), "--listen", cresset, "--data-dir", str(folder / "cresset")]
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("CRESSET_BIN")}
+        command = [
+            str(cresset_program),
+            "serve",
+            str(models),
+            "--listen",
+            cresset,
+            "--data-dir",
+            str(folder / "cresset"),
+        ]
+        plain = {name: value for name, value in os.environ.items() if name not in OURS}
         inference = child(stack, command, log, plain)
         for words in (("migrate", "--verbosity", "0"), ("collectstatic", "--noinput", "--verbosity", "0")):
             subprocess.run([python, str(SITE / "manage.py"), *words], env=given, check=True)
@@ -201,7 +214,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run the example site: Cresset, uWSGI and nginx.")
     parser.add_argument("--python", default=sys.executable, help="the site's interpreter (scripts/dev_env.py site)")
     parser.add_argument("--server", choices=SERVERS, default="uwsgi")
-    parser.add_argument("--port", type=int, default=None, help="nginx's port (default: 8080 with --keep, else a free one)")
+    parser.add_argument(
+        "--port", type=int, default=None, help="nginx's port (default: 8080 with --keep, else a free one)"
+    )
     parser.add_argument("--keep", action="store_true", help="serve on after the command, until Ctrl-C")
     parser.add_argument("command", nargs="*", help="after --, the command; {url} stands for the site's address")
     wanted = parser.parse_args()

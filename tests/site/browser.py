@@ -2,7 +2,7 @@
 
     BROWSER_PYTHON browser.py URL IMAGE SCREENSHOT
 
-Runs in an environment of its own (`scripts/dev_env.py browser`): what drives a browser is no business of the other tests.
+Runs in an environment of its own (`scripts/dev_env.py browser`): what drives a browser is no business of other tests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import shutil
 import sys
 from typing import Any
 
-from playwright.sync_api import Page, expect, sync_playwright  # pyright: ignore[reportMissingImports]
+from playwright.sync_api import (  # pyright: ignore[reportMissingImports]
+    expect,
+    sync_playwright,
+)
 
 FLAGS = (
     "--no-sandbox",
@@ -27,7 +30,7 @@ LONG = 30_000
 SAMPLES = 5
 
 
-def answer(page: Page) -> int:
+def answer(page: Any) -> int:
     """The digit that the page shows, once it does."""
     digit = page.locator("#answer .digit")
     expect(digit).to_have_count(1, timeout=LONG)
@@ -43,8 +46,16 @@ def main(url: str, image: str, screenshot: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
         page = browser.new_page(viewport={"width": 900, "height": 860})
-        page.on("console", lambda told: seen["complaints"].append(told.text) if told.type == "error" else None)
-        page.on("pageerror", lambda error: seen["complaints"].append(str(error)))
+
+        def complain(told: Any) -> None:
+            if told.type == "error":
+                seen["complaints"].append(told.text)
+
+        def broke(error: Any) -> None:
+            seen["complaints"].append(str(error))
+
+        page.on("console", complain)
+        page.on("pageerror", broke)
 
         def count(request: Any) -> None:
             seen["streams"] += request.url.endswith("/events")

@@ -15,10 +15,10 @@ MODELS = django_site.SITE / "models"
 
 
 def needed(name: str) -> str:
-    """A program that is not Cresset's own. Where CI says that it has it (`CRESSET_CI_HAS`), its absence is a failure."""
+    """A program that is not Cresset's own. Where CI says that it has it (`CI_HAS`), its absence is a failure."""
     found = django_site.program(name)
     if found is None:
-        if name in os.environ.get("CRESSET_CI_HAS", "").split():
+        if name in os.environ.get("CI_HAS", "").split():
             pytest.fail(f"{name} is missing; .ci/run installs it", pytrace=False)
         pytest.skip(f"{name} is not installed")
     return found

@@ -1,4 +1,4 @@
-"""A Django site in one file, for uWSGI: its client has a connection before the fork, and tells which ones it uses after it."""
+"""A Django site in one file, for uWSGI: its client has a connection before the fork; it tells which it has after it."""
 
 from __future__ import annotations
 

@@ -20,10 +20,9 @@ import django_site
 import httpx
 import pytest
 import served
+from conftest import MODELS, Need
 from support.models import write_model
 from support.server import REPOSITORY, Server, program
-
-from conftest import MODELS, Need
 
 LONG = 60.0
 HELD_OUT = MODELS / "digits" / "heldout"
@@ -122,7 +121,9 @@ def test_the_api_validates_with_rest_framework(site: django_site.Running, visit:
     assert best(visitor.wait(visitor.submit("/api/digits", {"pixels": pixels}))["result"]) == label
 
 
-def test_pages_are_served_while_more_callers_wait_than_the_site_has_threads(site: django_site.Running, visit: Visit) -> None:
+def test_pages_are_served_while_more_callers_wait_than_the_site_has_threads(
+    site: django_site.Running, visit: Visit
+) -> None:
     visitor = visit(site)
     tasks = [visitor.submit("/compare/cresset", {"input": number}) for number in range(4 * THREADS)]
     late = tasks[-2 * THREADS :]
@@ -132,11 +133,13 @@ def test_pages_are_served_while_more_callers_wait_than_the_site_has_threads(site
         while not any(wait.done() for wait in waits):
             assert visitor.http.get("/about").status_code == 200
             served_meanwhile += 1
-        assert [wait.result(LONG)["result"] for wait in waits] == [task for task in range(2 * THREADS, 4 * THREADS)]
+        assert [wait.result(LONG)["result"] for wait in waits] == list(range(2 * THREADS, 4 * THREADS))
     assert served_meanwhile >= 3
 
 
-def test_the_commands_ask_the_server_and_the_table_is_brought_up_to_date(site: django_site.Running, visit: Visit, python: str) -> None:
+def test_the_commands_ask_the_server_and_the_table_is_brought_up_to_date(
+    site: django_site.Running, visit: Visit, python: str
+) -> None:
     visitor = visit(site)
     visitor.wait(visitor.submit("/classify", {"input": digit(3)[0]}))
     assert "digits: ready" in site.manage(python, "cresset_check")
@@ -151,7 +154,9 @@ def test_the_page_in_a_browser(site: django_site.Running, need: Need, tmp_path: 
     image, screenshot = tmp_path / "digit.png", tmp_path / "page.png"
     image.write_bytes(png(64, lambda x, y: 0.6 < ((x - 32) / 20) ** 2 + ((y - 32) / 28) ** 2 < 1.2))  # a zero
     command = [browser, Path(__file__).with_name("browser.py"), site.url, image, screenshot]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=2 * LONG, check=False)
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=2 * LONG, check=False
+    )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert seen["complaints"] == []
@@ -176,7 +181,11 @@ def test_greenlets_and_asgi_serve_it_too(server: str, python: str, small: Path, 
         task = visitor.submit("/compare/cresset", {"input": 7})
         with visitor.http.stream("GET", task["events_url"]) as events:
             data = [json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: ")]
-        assert (data[0]["status"] in ("PENDING", "STARTED"), data[-1]["status"], data[-1]["result"]) == (True, "SUCCESS", 7)
+        assert (data[0]["status"] in ("PENDING", "STARTED"), data[-1]["status"], data[-1]["result"]) == (
+            True,
+            "SUCCESS",
+            7,
+        )
 
 
 def test_a_client_made_before_the_fork_shares_no_connection_after_it(python: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Settings. What differs between machines comes from the environment: `DATABASE_URL`, `CRESSET_URL`, `CRESSET_ACCEL`, `SECRET_KEY`."""
+"""Settings. What differs between machines is in the environment: `DATABASE_URL`, `CRESSET_URL`, `SECRET_KEY`, ..."""
 
 from __future__ import annotations
 
@@ -72,11 +72,16 @@ def database(url: str) -> dict[str, Any]:
     """Give the setting for `postgresql://user:password@host:port/name`; for an empty one, SQLite in a file."""
     if not url:
         # WAL: who reads does not wait for who writes.
-        options = {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;", "transaction_mode": "IMMEDIATE"}
+        options = {
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            "transaction_mode": "IMMEDIATE",
+        }
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA / "site.sqlite3", "OPTIONS": options}
     parts = urlsplit(url)
     if parts.scheme not in ("postgres", "postgresql"):
-        raise ValueError(f"DATABASE_URL must be like postgresql://user:password@host:5432/name, not {parts.scheme}://...")
+        raise ValueError(
+            f"DATABASE_URL must be like postgresql://user:password@host:5432/name, not {parts.scheme}://..."
+        )
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": parts.path.lstrip("/"),

@@ -1,4 +1,4 @@
-"""A model that takes half a second an item: Cresset serves it from here, and the site's inline view imports the same code."""
+"""A model that takes half a second an item. Cresset serves it, and the site's inline view imports the same code."""
 
 from __future__ import annotations
 
