@@ -27,6 +27,8 @@ PAGES_A_SECOND = 25
 PAGE = "/about"
 TRIES = 200
 """Submits whose time is taken, one after another."""
+RAMP = 5.0
+"""Seconds before a phase is measured: by then each caller has had an answer, and connections and imports are made."""
 LONGEST = 60.0
 """Seconds after which a request has failed."""
 
@@ -178,7 +180,7 @@ async def phase(address: tuple[str, int], ask: Any, seconds: float) -> Measured:
     """The site for some seconds, with or without callers."""
     into, stop = Measured(seconds=seconds), asyncio.Event()
     callers = [asyncio.create_task(caller(address, ask, into, stop)) for _ in range(CALLERS if ask else 0)]
-    await asyncio.sleep(1.0 if ask else 0.0)  # all have asked
+    await asyncio.sleep(RAMP if ask else 0.0)
     into.answers.clear()
     started = time.perf_counter()
     asked = asyncio.create_task(visitors(address, seconds, into))
@@ -210,6 +212,7 @@ async def measure(address: tuple[str, int], rounds: int, seconds: float) -> dict
     """All phases, in turns."""
     found: dict[str, list[dict[str, float]]] = {"idle": [], "inline": [], "cresset": []}
     added: list[dict[str, float]] = []
+    await phase(address, cresset, 1.0)  # each process of the site has made its client by then
     for number in range(rounds):
         for name, ask in (("idle", None), ("cresset", cresset), ("idle", None), ("inline", inline)):
             told = (await phase(address, ask, seconds)).told()

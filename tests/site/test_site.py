@@ -20,12 +20,12 @@ import django_site
 import httpx
 import pytest
 import served
-from conftest import MODELS, Need
 from support.models import write_model
+from support.programs import needed
 from support.server import REPOSITORY, Server, program
 
 LONG = 60.0
-HELD_OUT = MODELS / "digits" / "heldout"
+HELD_OUT = django_site.SITE / "models" / "digits" / "heldout"
 SCREENSHOT = REPOSITORY / "docs" / "images" / "django.png"
 THREADS = 8
 """Of the site's processes together: uwsgi.ini."""
@@ -148,8 +148,8 @@ def test_the_commands_ask_the_server_and_the_table_is_brought_up_to_date(
     assert "no issues" in site.manage(python, "check")
 
 
-def test_the_page_in_a_browser(site: django_site.Running, need: Need, tmp_path: Path) -> None:
-    need("chromium")
+def test_the_page_in_a_browser(site: django_site.Running, tmp_path: Path) -> None:
+    needed("chromium")
     browser = dev_env.build("browser", sys.executable)
     image, screenshot = tmp_path / "digit.png", tmp_path / "page.png"
     image.write_bytes(png(64, lambda x, y: 0.6 < ((x - 32) / 20) ** 2 + ((y - 32) / 28) ** 2 < 1.2))  # a zero
@@ -170,9 +170,9 @@ def test_the_page_in_a_browser(site: django_site.Running, need: Need, tmp_path: 
 
 
 @pytest.mark.parametrize("server", ["gevent", "asgi"])
-def test_greenlets_and_asgi_serve_it_too(server: str, python: str, small: Path, need: Need, visit: Visit) -> None:
+def test_greenlets_and_asgi_serve_it_too(server: str, python: str, small: Path, visit: Visit) -> None:
     if server == "gevent":
-        need("nginx")
+        needed("nginx")
     with django_site.running(python, server=server, models=small, cresset_program=program()) as site:
         visitor = visit(site)
         tasks = [visitor.submit("/compare/cresset", {"input": number}) for number in range(THREADS)]
