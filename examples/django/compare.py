@@ -27,7 +27,9 @@ PAGES_A_SECOND = 25
 PAGE = "/about"
 TRIES = 200
 """Submits whose time is taken, one after another."""
-RAMP = 5.0
+SPREAD = 4.0
+"""Seconds in which the callers come, one after another: visitors are not in step, and a model's copies then are not."""
+RAMP = 9.0
 """Seconds before a phase is measured: by then each caller has had an answer, and connections and imports are made."""
 LONGEST = 60.0
 """Seconds after which a request has failed."""
@@ -165,9 +167,10 @@ async def cresset(connection: Connection) -> None:
             return
 
 
-async def caller(address: tuple[str, int], ask: Any, into: Measured, stop: asyncio.Event) -> None:
-    """Asks the model again and again."""
+async def caller(address: tuple[str, int], ask: Any, into: Measured, stop: asyncio.Event, after: float) -> None:
+    """Asks the model again and again, from some seconds on."""
     connection = Connection(address)
+    await asyncio.sleep(after)
     while not stop.is_set():
         started = time.perf_counter()
         await ask(connection)
@@ -179,7 +182,8 @@ async def caller(address: tuple[str, int], ask: Any, into: Measured, stop: async
 async def phase(address: tuple[str, int], ask: Any, seconds: float) -> Measured:
     """The site for some seconds, with or without callers."""
     into, stop = Measured(seconds=seconds), asyncio.Event()
-    callers = [asyncio.create_task(caller(address, ask, into, stop)) for _ in range(CALLERS if ask else 0)]
+    starts = [SPREAD * number / CALLERS for number in range(CALLERS if ask else 0)]
+    callers = [asyncio.create_task(caller(address, ask, into, stop, after)) for after in starts]
     await asyncio.sleep(RAMP if ask else 0.0)
     into.answers.clear()
     started = time.perf_counter()
