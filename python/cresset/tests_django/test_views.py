@@ -207,11 +207,12 @@ def test_errors_of_the_server_are_answers_of_the_site(client, server, code, stat
     assert (refused.status_code, refused.json()["code"], refused.get("Retry-After")) == (status, shown, retry)
 
 
-def test_a_server_that_is_not_there_is_a_503(client, settings):
+def test_a_server_that_is_not_there_is_a_503_and_logged(client, settings, caplog):
     settings.CRESSET = {**settings.CRESSET, "RETRIES": 0}
     refused = post(client)
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert "127.0.0.1" not in refused.content.decode()
+    assert "ConnectionFailed: cannot connect" in caplog.text
 
 
 def test_submit_tells_the_site(server, ada, rf):

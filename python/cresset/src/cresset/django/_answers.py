@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from cresset.django import conf, owners
 if TYPE_CHECKING:
     from cresset.records import Cancellation, TaskStatus
 
+_log = logging.getLogger("cresset.django")
 _UNAVAILABLE: Final = 503
 _RETRY_AFTER_S: Final = 2
 """Said when the server could not be reached: about how long a restart takes."""
@@ -83,11 +85,12 @@ def meaning(
 ) -> tuple[int, str, str, list[dict[str, str]], float | None]:
     """Say what an error means to a caller of the site: status, code, words, wrong fields, when to come back.
 
-    What is between the site and the server stays there.
+    What is between the site and the server stays there, and is logged: the operator must know, callers need not.
     """
     if isinstance(error, errors.ApiError) and error.code in _ANSWERED:
         wrong = [{"field": one.field, "message": one.message} for one in error.errors]
         return error.status, error.code, error.detail, wrong, error.retry_after
+    _log.error("inference failed between the site and Cresset: %s: %s", type(error).__name__, error)
     if isinstance(error, errors.BadRequest | errors.UnknownModel):  # of the site's own making
         return 500, "internal", "the site asked for something that is not there", [], None
     retry_after = error.retry_after if isinstance(error, errors.ApiError) else None

@@ -44,7 +44,8 @@ def submitted(
         "has_input": kept is not None,
         "created_at": timezone.now(),
     }
-    InferenceTask.objects.get_or_create(task_id=UUID(task_id), defaults=row)
+    # One statement: a view waits for it.
+    InferenceTask.objects.bulk_create([InferenceTask(task_id=UUID(task_id), **row)], ignore_conflicts=True)
 
 
 def heard(task: TaskStatus | TaskSummary) -> bool:
