@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import django
 
 SECRET_KEY = "of the tests"
@@ -9,6 +11,11 @@ ALLOWED_HOSTS = ["*"]
 USE_TZ = True
 ROOT_URLCONF = "site_urls"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+if os.environ.get("TEST_POSTGRES_HOST"):
+    _POSTGRES = {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": "postgres"}
+    DATABASES = {
+        "default": {**_POSTGRES, "HOST": os.environ["TEST_POSTGRES_HOST"], "TEST": {"NAME": "test_cresset_django"}}
+    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STATIC_URL = "/static/"
