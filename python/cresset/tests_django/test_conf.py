@@ -49,7 +49,7 @@ def test_what_is_set_is_read(settings):
         ({"KEY": "a\nb"}, "cresset.E003", "cannot be its value", "without line breaks"),
     ],
 )
-def test_a_mistake_is_told_by_check_and_by_the_first_use(settings, value, identifier, message, hint):
+def test_a_mistake_is_told_by_check_and_by_the_first_use(settings, db, value, identifier, message, hint):
     settings.CRESSET = value
     (found,) = checks.check_setting()
     assert found.id == identifier
