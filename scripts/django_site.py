@@ -220,7 +220,9 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="serve on after the command, until Ctrl-C")
     parser.add_argument("command", nargs="*", help="after --, the command; {url} stands for the site's address")
     wanted = parser.parse_args()
+    # As in served.py: so that a kill of this program stops them all, and a Ctrl-C also when a shell started it aside.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     port: int | None = wanted.port or (8080 if wanted.keep else None)
     status = 0
     try:
