@@ -10,6 +10,7 @@ mod fixture;
 mod happy;
 mod house;
 mod idempotency;
+mod keys;
 mod limits;
 mod listing;
 mod preferring;
