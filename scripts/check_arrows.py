@@ -22,9 +22,10 @@ ALLOWED: dict[str, set[str]] = {
     "celery": {"task"},
     "queue": {"task"},
     "queue-*": {"queue", "task"},
+    "keys": {"task"},
     "runner": {"config", "task"},
     "engine": {"runner", "batch", "queue", "config", "task"},
-    "gateway": {"engine", "config", "task"},
+    "gateway": {"engine", "keys", "config", "task"},
     "loadgen": set(),
     "fuzz-targets": {"gateway", "runner", "queue-sql", "config", "task"},
 }

@@ -37,6 +37,8 @@ pub struct ServerConfig {
     pub admission: Admission,
     /// How clients are told apart.
     pub clients: Clients,
+    /// Whether callers need a key.
+    pub auth: Auth,
     /// The longest `?wait=`. Default 5 min.
     pub max_wait: Duration,
     /// Open connections at most. Default 20,000.
@@ -82,6 +84,7 @@ impl Default for ServerConfig {
             max_spool_bytes: 16 << 30,
             admission: Admission::default(),
             clients: Clients::default(),
+            auth: Auth::default(),
             max_wait: Duration::from_secs(300),
             max_connections: 20_000,
             max_connections_per_address: None,
@@ -122,6 +125,26 @@ pub struct ClientBounds {
     pub max_waiting: Option<u64>,
     /// Its requests under way.
     pub max_requests: Option<u64>,
+}
+
+/// Whether callers need a key, and where the keys are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Auth {
+    /// They do. Default: no.
+    pub enabled: bool,
+    /// The file of keys. Default: `keys.json` in the data folder, see [`ServerConfig::keys_file`].
+    pub keys: Option<PathBuf>,
+    /// `/metrics` needs none all the same. Default: it needs one with the scope `admin`.
+    pub open_metrics: bool,
+}
+
+impl ServerConfig {
+    /// The file of keys.
+    #[must_use]
+    pub fn keys_file(&self) -> PathBuf {
+        let beside_the_store = || self.data_dir.join("keys.json");
+        self.auth.keys.clone().unwrap_or_else(beside_the_store)
+    }
 }
 
 /// How clients are told apart.

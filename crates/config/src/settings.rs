@@ -90,6 +90,10 @@ pub const OTHER_VARIABLES: &[OtherVariable] = &[
         doc: "The server that client commands talk to, as `--url` does.",
     },
     OtherVariable {
+        name: "CRESSET_KEY",
+        doc: "The API key that client commands and the Python client send, as `--key` does.",
+    },
+    OtherVariable {
         name: "CRESSET_PARENT_PID",
         doc: "Given to model processes: the server's process id. Not for you to set.",
     },

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use cresset_config::{
-    Admission, ClientBounds, ClientIdentity, Clients, Durability, Effective, GivenFlag, LogFormat, Mistake,
-    OTHER_VARIABLES, Origin, SETTINGS, ServerConfig, SettingsFile, render_all,
+    Admission, Auth, ClientBounds, ClientIdentity, Clients, Durability, Effective, GivenFlag, LogFormat,
+    Mistake, OTHER_VARIABLES, Origin, SETTINGS, ServerConfig, SettingsFile, render_all,
 };
 use proptest::prelude::*;
 
@@ -50,6 +50,11 @@ ttl = "2d"
 [store]
 durability = "os"
 max_inline_bytes = "1MiB"
+
+[auth]
+enabled = true
+keys = "who.json"
+open_metrics = true
 
 [api]
 show_tracebacks = true
@@ -138,6 +143,11 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         clients: Clients {
             identify: ClientIdentity::Header,
             header: "X-Team".into(),
+        },
+        auth: Auth {
+            enabled: true,
+            keys: Some("/etc/cresset/who.json".into()),
+            open_metrics: true,
         },
         max_wait: Duration::from_secs(60),
         max_connections: 10,

@@ -35,6 +35,8 @@ impl Exit {
     pub(crate) const IO: Self = Self(74);
     /// It may work later.
     pub(crate) const TRY_AGAIN: Self = Self(75);
+    /// The server needs a key, or another one.
+    pub(crate) const NO_PERMISSION: Self = Self(77);
     /// `--wait=TIMEOUT` ran out (the status of timeout(1)).
     pub(crate) const WAIT_TIMEOUT: Self = Self(124);
     /// Ctrl-C: 128 + SIGINT.
@@ -68,6 +70,10 @@ impl Exit {
         (
             Self::TRY_AGAIN,
             "not now: the queue is full, the server is stopping or went away, the task has not ended",
+        ),
+        (
+            Self::NO_PERMISSION,
+            "the server needs a key, or one that may do more",
         ),
         (Self::WAIT_TIMEOUT, "--wait=TIMEOUT ran out before the task ended"),
         (Self::INTERRUPTED, "interrupted with Ctrl-C"),

@@ -50,6 +50,7 @@ fn run(command: Command) -> Result<Exit, Trouble> {
         Command::Config(args) => commands::config::run(&args),
         Command::Env(args) => commands::env::run(&args),
         Command::Store(args) => commands::store::run(&args),
+        Command::Keys(args) => commands::keys::run(*args),
         Command::Submit(args) => commands::submit::run(*args),
         Command::Status(args) => commands::status::run(&args),
         Command::Result(args) => commands::result::run(&args),

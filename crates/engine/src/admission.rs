@@ -94,6 +94,8 @@ struct Room {
 
 const OF_MODEL: [&str; 2] = ["limits.max_queue", "limits.max_queue_bytes"];
 const IN_ALL: [&str; 2] = ["limits.max_queue_total", "limits.max_queue_bytes_total"];
+/// Set with the key, not in cresset.toml.
+const OF_KEY: &str = "max_open";
 const OF_CLIENT: [&str; 2] = ["clients.max_queue", "clients.max_queue_bytes"];
 
 /// Tasks on their way into the store, not counted there yet.
@@ -236,12 +238,13 @@ impl Admissions {
 }
 
 impl Engine {
-    /// Begins a request of a client; it is under way until the last clone is dropped.
-    pub fn enter(&self, key: cresset_task::ClientKey) -> Result<Client, EngineError> {
+    /// Begins a request of a client; it is under way until the last clone is dropped. `max_open` is how many queued tasks and
+    /// predictions this one may have at once.
+    pub fn enter(&self, key: cresset_task::ClientKey, max_open: Option<u64>) -> Result<Client, EngineError> {
         let admission = &self.inner.shared.admission;
         let limit = admission.bounds.client.max_requests;
         let now = self.inner.shared.now();
-        client::enter(&admission.clients, key, limit, now)
+        client::enter(&admission.clients, key, max_open, limit, now)
             .map_err(|(bound, retry_after)| EngineError::ClientLimit { bound, retry_after })
     }
 
@@ -274,18 +277,26 @@ impl Engine {
         let mut of_client = None;
         let limits = &bounds.client;
         if let Some(client) = client
-            && (limits.max_queue.is_some() || limits.max_queue_bytes.is_some())
+            && (limits.max_queue.is_some() || limits.max_queue_bytes.is_some() || client.max_open().is_some())
         {
+            let waiting = client.waiting().load(Ordering::Relaxed);
+            let open = client.max_open().map(|open| open.saturating_sub(waiting));
+            let is_own = open.is_some_and(|open| limits.max_queue.is_none_or(|limit| open < limit));
             let room = Room {
-                settings: OF_CLIENT,
-                tasks: limits.max_queue,
+                settings: [if is_own { OF_KEY } else { OF_CLIENT[0] }, OF_CLIENT[1]],
+                tasks: if is_own { open } else { limits.max_queue },
                 bytes: limits.max_queue_bytes,
             };
             fits_at_all(bytes, &room)?;
             let claim = client
                 .coming()
                 .claim(bytes, &room, || shared.backend.client_load(client.key()));
-            of_client = Some(claim.map_err(|bound| self.client_queue_full(bound, bytes))?);
+            let whole = |bound: Bound| Bound {
+                limit: bound.limit + if bound.setting == OF_KEY { waiting } else { 0 },
+                current: bound.current + if bound.setting == OF_KEY { waiting } else { 0 },
+                ..bound
+            };
+            of_client = Some(claim.map_err(|bound| self.client_queue_full(whole(bound), bytes))?);
         }
 
         let mut total = None;
@@ -322,14 +333,11 @@ impl Engine {
         let in_bytes = |limit: usize| self.seat_bytes(served, bytes as u64, limit as u64);
         let of_bytes = served.config.limits.max_waiting_bytes.map(in_bytes).transpose()?;
 
-        let limit = admission.bounds.client.max_waiting;
-        let of_client = match (&client, limit) {
-            (Some(client), Some(limit)) => {
-                let counted = Counted::new(client.waiting(), 1, limit);
-                Some(counted.map_err(|waiting| self.client_waits(limit, waiting))?)
-            }
-            _ => None,
-        };
+        let of_client = client
+            .as_ref()
+            .map(|client| self.seat_client(client))
+            .transpose()?
+            .flatten();
         let in_all = |limit| {
             let counted = Counted::new(&admission.waiting, 1, limit);
             counted.map_err(|waiting| self.all_wait(limit, waiting))
@@ -342,6 +350,23 @@ impl Engine {
             _of_client: of_client,
             _client: client,
         })
+    }
+
+    /// A place among what its client has, where that is bounded.
+    fn seat_client(&self, client: &Client) -> Result<Option<Counted>, EngineError> {
+        let shared = &self.inner.shared;
+        let of_all = shared.admission.bounds.client.max_waiting;
+        let queued = || shared.backend.client_load(client.key()).tasks;
+        let open = client.max_open().map(|open| open.saturating_sub(queued()));
+        let (setting, limit) = match (open, of_all) {
+            (Some(open), limit) if limit.is_none_or(|limit| open < limit) => (OF_KEY, open),
+            (_, Some(limit)) => ("clients.max_waiting", limit),
+            (_, None) => return Ok(None),
+        };
+        let counted = Counted::new(client.waiting(), 1, limit);
+        counted
+            .map(Some)
+            .map_err(|waiting| self.client_waits(setting, limit, waiting))
     }
 
     fn seat_bytes(&self, served: &Served, bytes: u64, limit: u64) -> Result<Counted, EngineError> {

@@ -8,7 +8,7 @@ use cresset_config::ModelConfig;
 use cresset_queue::{Depth, IdempotencyKey, QueueError};
 use cresset_runner::{PoolState, PoolStatus};
 use cresset_task::{
-    CacheUse, Code, Failure, ModelName, Payload, RetryTerms, State, TaskId, TaskRecord, Timestamp,
+    CacheUse, Code, Failure, ModelName, Payload, RetryTerms, State, TaskId, TaskRecord, Tenant, Timestamp,
 };
 
 use crate::admission::{Bound, Client};
@@ -34,6 +34,8 @@ pub struct Submission {
     pub cache: CacheUse,
     /// How it is tried again, as far as that is not left to its model.
     pub retry: Option<Box<RetryTerms>>,
+    /// Whose it will be, where callers are told apart by keys.
+    pub tenant: Option<Tenant>,
     /// The caller's name for this submit: sent again under it, the same submit gives the same task.
     pub idempotency_key: Option<IdempotencyKey>,
     /// Whose request it is, if clients are told apart.

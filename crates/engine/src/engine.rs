@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use cresset_config::{Admission, ModelConfig};
 use cresset_queue::{Backend, Lookup, TaskPage, TaskQuery};
 use cresset_runner::{Executor, PoolEvent, PoolState};
-use cresset_task::{ModelName, State, TaskId};
+use cresset_task::{ModelName, Ownership, State, TaskId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -123,6 +123,11 @@ impl Engine {
             record,
             queue_position,
         })
+    }
+
+    /// Whose a task is.
+    pub async fn owner(&self, id: TaskId) -> Result<Ownership, EngineError> {
+        Ok(self.inner.shared.backend.owner(id).await?)
     }
 
     /// A page of the tasks, those accepted last first.

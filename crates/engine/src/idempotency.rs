@@ -31,8 +31,9 @@ pub(crate) fn named(key: IdempotencyKey, submission: &Submission) -> Idempotency
         expires_at: _,
         deadline_at: _,
         idempotency_key: _,
-        // The key is the model's, whoever sends it.
+        // The key is the model's and the tenant's, whoever sends it.
         client: _,
+        tenant: _,
     } = submission;
     let mut digest = Sha256::new();
     digest.update(DOMAIN);
@@ -73,6 +74,7 @@ mod tests {
             metadata: metadata.map(|text| Bytes::from_static(text.as_bytes())),
             cache: Default::default(),
             retry: None,
+            tenant: None,
             due_at: None,
             expires_at: None,
             deadline_at: None,

@@ -58,6 +58,7 @@ impl Engine {
             client: client.as_ref().map(|client| client.key().clone()),
             cache: submission.cache,
             retry: submission.retry,
+            tenant: submission.tenant,
         };
         let expires_at = task.expires_at;
         let submitted = shared
@@ -94,6 +95,11 @@ impl Engine {
         let Some(key) = submission.idempotency_key.take() else {
             return Ok((submission, None));
         };
+        // Each tenant has keys of its own.
+        let key = submission
+            .tenant
+            .as_ref()
+            .map_or(key.clone(), |tenant| key.within(tenant));
         let digest = move || {
             let named = idempotency::named(key, &submission);
             (submission, Some(named))

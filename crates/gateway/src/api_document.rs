@@ -5,11 +5,17 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::Method;
+use cresset_keys::Scope;
 use cresset_task::Code;
 use utoipa::OpenApi;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::Operation;
+#[cfg(test)]
+use utoipa::openapi::path::PathItem;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 
+use crate::auth::rules::{self, Need};
 use crate::{cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, ws};
 
 #[derive(OpenApi)]
@@ -64,6 +70,11 @@ const BODY: [Code; 7] = [
     Code::BadQuery,
 ];
 
+/// Operations that need no key anywhere.
+const NO_KEY: [&str; 2] = ["live", "ready"];
+/// What the scheme of keys is called.
+const KEY: &str = "key";
+
 /// How a task fails.
 const FAILURES: [Code; 7] = [
     Code::ModelError,
@@ -75,8 +86,16 @@ const FAILURES: [Code; 7] = [
     Code::Internal,
 ];
 
-/// The problems that an operation may give.
+/// The problems that an operation may give, with those of a server that needs keys.
 pub(crate) fn problems(operation: &str) -> Vec<Code> {
+    let mut codes = own_problems(operation);
+    if !NO_KEY.contains(&operation) {
+        codes.extend([Code::Unauthorized, Code::Forbidden, Code::RateLimited]);
+    }
+    codes
+}
+
+fn own_problems(operation: &str) -> Vec<Code> {
     use Code::{
         BadQuery, BodyTooLarge, ClientLimit, ExpiredTask, IdempotencyKeyReused, Internal, InvalidInput,
         ModelUnavailable, NotAcceptable, Overloaded, PredictTimeout, QueueFull, Revoked, ServerFull,
@@ -153,15 +172,43 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let mut document = Api::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").into();
     document.info.license = None; // the API has none; utoipa would give the crate's
-    for item in document.paths.paths.values_mut() {
-        for operation in operations(item) {
-            add_problems(operation);
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in [
+            (Method::GET, &mut item.get),
+            (Method::POST, &mut item.post),
+            (Method::DELETE, &mut item.delete),
+        ] {
+            if let Some(operation) = operation {
+                add_problems(operation);
+                add_security(operation, &method, path);
+            }
         }
     }
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "An API key, `crs_...`, where the server needs one (`auth.enabled`); the names beside it are the scopes that it must have",
+        ))
+        .build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme(KEY, SecurityScheme::Http(scheme));
     document
 }
 
+/// What a key must have where keys are needed; where they are not, there need be none.
+fn add_security(operation: &mut Operation, method: &Method, path: &str) {
+    let scope = match rules::of(method, Some(path)).need {
+        Need::Nothing => return,
+        Need::Scope(scope) => Some(scope),
+        Need::Figures => Some(Scope::Admin),
+        Need::Key | Need::Never => None,
+    };
+    let needed = SecurityRequirement::new(KEY, scope.map(Scope::name));
+    operation.security = Some(vec![needed, SecurityRequirement::default()]);
+}
+
 /// The operations of a path; every method that a route of ours has.
+#[cfg(test)]
 pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.delete]
         .into_iter()

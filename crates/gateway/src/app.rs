@@ -3,8 +3,10 @@
 use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cresset_engine::{Engine, EngineError};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) answers: Arc<Budget>,
     /// Where large ones are while they come; `None` is in memory too.
     pub(crate) spool: Option<Spool>,
+    began: Instant,
 }
 
 impl Deref for App {
@@ -81,7 +84,13 @@ impl App {
             buffers: Arc::new(Budget::new(buffers, request, "request bodies")),
             answers: Arc::new(answers),
             spool,
+            began: Instant::now(),
         }))
+    }
+
+    /// How long the door has been there: a clock that only goes forward.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// Runs codec work over `bytes` bytes: here when it is little, on a blocking thread when it is much.

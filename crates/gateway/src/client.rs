@@ -1,6 +1,5 @@
-//! Whose request it is, where clients are told apart: what a proxy says in a header, or the address of the connection.
-//!
-//! Whatever tells clients apart one day (keys of the API) gives another [`ClientKey`] here, and nothing below changes.
+//! Whose request it is, where clients are told apart: the API key that it carries, what a proxy says in a header, or the
+//! address of the connection. Each gives a [`ClientKey`] here, and nothing below knows the difference.
 
 use std::net::IpAddr;
 
@@ -10,6 +9,7 @@ use cresset_engine::Client;
 use cresset_task::{CLIENT_NAME_MAX, ClientKey};
 
 use crate::app::App;
+use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::schema::FieldError;
 
@@ -39,15 +39,20 @@ pub(crate) fn enter(
     request: &mut Request,
     route: Option<&MatchedPath>,
 ) -> Result<Option<Client>, Problem> {
-    if app.options.identify == Identify::Off
+    let caller = request.extensions().get::<Caller>();
+    if (app.options.identify == Identify::Off && caller.is_none())
         || !route.is_some_and(|route| route.as_str().starts_with(COUNTED))
     {
         return Ok(None);
     }
-    let Some(key) = key(&app.options.identify, request)? else {
+    let (key, max_open) = match caller {
+        Some(caller) => (caller.client(), caller.max_open()),
+        None => (key(&app.options.identify, request)?, None),
+    };
+    let Some(key) = key else {
         return Ok(None);
     };
-    let client = app.engine.enter(key)?;
+    let client = app.engine.enter(key, max_open)?;
     request.extensions_mut().insert(client.clone());
     Ok(Some(client))
 }

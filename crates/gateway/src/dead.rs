@@ -7,6 +7,7 @@ use cresset_task::{DeadLetter, Timestamp};
 
 use crate::answer::{json, with_header};
 use crate::app::App;
+use crate::auth::Viewer;
 use crate::binary_out::Maker;
 use crate::idempotency::IDEMPOTENCY_REPLAYED;
 use crate::json_out::ObjectOut;
@@ -37,8 +38,9 @@ const ANSWER_BYTES: usize = 256;
     ),
     responses((status = 200, description = "A page", body = schema::Letters))
 )]
-pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Answer {
+pub(crate) async fn list(State(app): State<App>, Viewer(tenant): Viewer, uri: Uri) -> Answer {
     let mut asked = LetterQuery {
+        tenant,
         limit: LIMIT_DEFAULT,
         ..LetterQuery::default()
     };
@@ -186,9 +188,12 @@ pub(crate) async fn purge(State(app): State<App>, LetterPath(id): LetterPath, re
     ),
     responses((status = 200, description = "How many there were", body = schema::Purged))
 )]
-pub(crate) async fn purge_all(State(app): State<App>, request: Request) -> Answer {
+pub(crate) async fn purge_all(State(app): State<App>, Viewer(tenant): Viewer, request: Request) -> Answer {
     let uri = upload::bare(&app, request).uri;
-    let mut filter = LetterFilter::default();
+    let mut filter = LetterFilter {
+        tenant,
+        ..LetterFilter::default()
+    };
     let mut all = false;
     for (name, value) in query::options(&uri, &["model", "before", "all"])? {
         match name.as_str() {

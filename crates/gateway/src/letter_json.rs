@@ -28,6 +28,7 @@ pub(crate) fn write(letter: &DeadLetter, logs: bool) -> Vec<u8> {
         metadata,
         input_bytes,
         replayed_as,
+        tenant: _,
     } = letter;
     let mut out = ObjectOut::new(weight(letter));
     out.plain("task_id", id);

@@ -11,6 +11,7 @@ mod answer;
 mod answers;
 mod api_document;
 mod app;
+mod auth;
 mod binary_out;
 mod cache_control;
 mod cancel;
@@ -57,6 +58,7 @@ mod upload;
 mod ws;
 
 pub use api_document::openapi;
+pub use auth::Auth;
 pub use client::Identify;
 pub use options::GatewayOptions;
 pub use server::{bind, serve};

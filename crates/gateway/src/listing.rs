@@ -7,6 +7,7 @@ use cresset_task::{self as task, TaskSummary};
 
 use crate::answer::json;
 use crate::app::App;
+use crate::auth::Viewer;
 use crate::json_out::ObjectOut;
 use crate::problem::{Answer, Problem};
 use crate::query::{bad, cut};
@@ -18,6 +19,8 @@ const LIMIT_DEFAULT: usize = 20;
 const TASK_BYTES: usize = 384;
 
 /// List tasks.
+///
+/// Where keys are needed, those of the key's tenant; with the scope `admin`, all.
 ///
 /// Those accepted last first, page by page: `next` of one page is `after` of the following. A task that comes meanwhile moves no
 /// other. Each page is found in a bounded time, so one on which few match may have fewer than `limit`, or none, and still a
@@ -35,8 +38,9 @@ const TASK_BYTES: usize = 384;
     ),
     responses((status = 200, description = "A page", body = schema::Tasks))
 )]
-pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Answer {
+pub(crate) async fn list(State(app): State<App>, Viewer(tenant): Viewer, uri: Uri) -> Answer {
     let mut asked = TaskQuery {
+        tenant,
         limit: LIMIT_DEFAULT,
         ..TaskQuery::default()
     };

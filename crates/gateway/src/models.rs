@@ -1,16 +1,18 @@
 //! `GET /v1/models` and `/v1/models/{model}`.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 
 use crate::answer::json;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::path::ModelPath;
 use crate::problem::Answer;
 use crate::schema::{Model, Models};
 use crate::{query, schema};
 
-/// Every model that is served.
+/// Every model that is served; where the key may use some only, those.
 #[utoipa::path(
     get,
     path = "/v1/models",
@@ -18,11 +20,13 @@ use crate::{query, schema};
     tag = "models",
     responses((status = 200, description = "The models, by name", body = schema::Models))
 )]
-pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Answer {
+pub(crate) async fn list(State(app): State<App>, caller: Option<Extension<Caller>>, uri: Uri) -> Answer {
     query::none(&uri)?;
     let views = app.engine.models();
+    let is_shown = |name: &str| caller.as_ref().is_none_or(|caller| caller.may_use(name));
+    let shown = views.iter().filter(|view| is_shown(view.config.name.as_str()));
     let models = Models {
-        models: views.iter().map(Model::of).collect(),
+        models: shown.map(Model::of).collect(),
     };
     Ok(json(
         StatusCode::OK,

@@ -15,10 +15,10 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::app::App;
-use crate::client;
 use crate::problem::{Details, Problem};
 use crate::request_id::{RequestId, X_REQUEST_ID};
 use crate::upload::Upload;
+use crate::{auth, client};
 
 /// The route label of requests that match none; raw paths would make labels without end.
 const NO_ROUTE: &str = "none";
@@ -51,7 +51,9 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
     };
     let span =
         tracing::debug_span!("request", id = %watch.id, method = %watch.method, path = watch.uri.path());
-    let client = match client::enter(&app, &mut request, watch.route.as_ref()) {
+    let admitted = auth::admit(&app, &mut request, watch.route.as_ref()).await;
+    let entered = admitted.and_then(|()| client::enter(&app, &mut request, watch.route.as_ref()));
+    let client = match entered {
         Ok(client) => client,
         Err(refusal) => {
             let (parts, body) = request.into_parts();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::auth::Auth;
 use crate::client::Identify;
 use crate::upload::SpoolOptions;
 
@@ -25,6 +26,8 @@ pub struct GatewayOptions {
     pub max_connections_per_address: Option<usize>,
     /// How clients are told apart, for the bounds that the engine sets each. Default not at all.
     pub identify: Identify,
+    /// Who may come in. Default anybody.
+    pub auth: Option<Auth>,
     /// Tracebacks of failed tasks are answered to callers. Default false.
     pub show_tracebacks: bool,
     /// A connection on which nothing is asked is closed after this. Default 75 s, above the 60 s for which nginx keeps idle
@@ -53,6 +56,7 @@ impl Default for GatewayOptions {
             max_connections: 20_000,
             max_connections_per_address: None,
             identify: Identify::Off,
+            auth: None,
             show_tracebacks: false,
             idle_timeout: Duration::from_secs(75),
             head_timeout: Duration::from_secs(10),

@@ -23,7 +23,7 @@ use crate::problem::{Answer, Problem};
 use crate::promise::Promise;
 use crate::task_json::{json_weight, write_payload};
 use crate::upload::Upload;
-use crate::{binary_out, idempotency, schema};
+use crate::{auth, binary_out, idempotency, schema};
 
 /// What an answer weighs without its result.
 const FRAME_BYTES: usize = 128;
@@ -121,6 +121,7 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
             deadline_at: options.deadline_at,
             cache,
             retry: options.retry,
+            tenant: auth::tenant(&parts.extensions),
             idempotency_key,
             client,
         };

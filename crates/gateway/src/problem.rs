@@ -45,6 +45,8 @@ pub(crate) struct Details {
     position: Option<schema::Position>,
     failure: Option<Failure>,
     retry_after: Option<Duration>,
+    /// What `WWW-Authenticate` says.
+    challenge: Option<&'static str>,
     bound: Option<Bound>,
     /// For the log only.
     pub(crate) cause: Option<String>,
@@ -60,6 +62,7 @@ impl Problem {
             position: None,
             failure: None,
             retry_after: None,
+            challenge: None,
             bound: None,
             cause: None,
         }))
@@ -114,6 +117,11 @@ impl Problem {
     /// The bound that was reached.
     pub(crate) fn at_bound(self, bound: Bound) -> Self {
         self.with(|d| d.bound = Some(bound))
+    }
+
+    /// How the caller could have said who it is, in the words of RFC 6750.
+    pub(crate) fn challenge(self, words: &'static str) -> Self {
+        self.with(|d| d.challenge = Some(words))
     }
 
     /// When trying again makes sense.
@@ -203,6 +211,9 @@ impl Details {
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(words) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(words));
         }
         *response.body_mut() = Body::from(json);
     }

@@ -9,6 +9,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::{Deprecated, RefOr};
 
 use crate::api_document;
+use crate::auth::rules::{self, Need};
 
 /// A String takes any text.
 const NEVER_FAILS: &str = "a String takes any text";
@@ -49,6 +50,42 @@ pub fn errors() -> String {
     page
 }
 
+/// What OpenAPI cannot say of keys in one place.
+const KEYS: &str = r#"
+## Keys
+
+A server with `auth.enabled` takes requests with an API key only, `Authorization: Bearer crs_...`; probes (`/health/...`) need
+none. `cresset keys create` makes one, for a tenant, with scopes and bounds; [SECURITY.md](../../SECURITY.md) says who is trusted
+with what.
+
+- No key, or one that opens nothing: 401 `unauthorized` with `WWW-Authenticate`. The scope or the model is lacking: 403
+  `forbidden`, which names it. Too fast, or more open at once than the key may have: 429 (`rate_limited`, `client_limit`) with
+  `Retry-After`. The bounds of `[clients]` hold for each key.
+- A key sees the tasks and dead letters of its tenant, whichever of the tenant's keys made them; any other id is answered as one that is not there,
+  also one that has expired. Idempotency keys are the tenant's own.
+- The scope `admin` has the others in it and sees the tasks of every tenant, and those from before there were keys. What it
+  submits is its own tenant's; what it replays stays its owner's.
+- A key that was made or revoked counts within a second. Requests under way, long polls and event streams among them, end as they
+  would have.
+
+| call | needs |
+| --- | --- |
+"#;
+
+/// The table of what each route needs.
+fn keys(page: &mut String) {
+    for (method, path, need, _) in rules::RULES {
+        let needs = match need {
+            Need::Nothing => "nothing".to_owned(),
+            Need::Key => "any key".into(),
+            Need::Figures => "`admin`; nothing with `auth.open_metrics`".into(),
+            Need::Scope(scope) => format!("`{scope}`"),
+            Need::Never => "nobody may".into(),
+        };
+        writeln!(page, "| {method} {path} | {needs} |").expect(NEVER_FAILS);
+    }
+}
+
 /// What OpenAPI cannot say of binary bodies in one place.
 const BYTES: &str = r#"
 ## Tensors as bytes
@@ -74,7 +111,8 @@ A model with any number of declared inputs:
   than 1 MiB is refused.
 
 NaN and infinity, which JSON cannot say, are passed to the model as they are. What a JSON body says beside `input` goes
-into the query and the headers: `?priority=` and `Cresset-Metadata: {"k": 1}` for tasks, `?timeout=` for predictions.
+into the query and the headers: `?priority=`, `Cresset-Metadata: {"k": 1}` and `Cresset-Retry: {"max_retries": 5}` for tasks,
+`?timeout=` for predictions.
 
 `Accept` asks for the results of predictions and tasks in the same forms. `application/octet-stream` and
 `application/x-npy` are the bytes of one tensor, with `Cresset-Shape` and `Cresset-Dtype`; `application/x-safetensors` is
@@ -123,6 +161,8 @@ pub fn http() -> String {
          `1h`, or a number of seconds. Bytes that are not HTTP/1.1 are answered by a bare 400 or 431, or by closing the \
          connection.\n",
     );
+    page.push_str(KEYS);
+    keys(&mut page);
     page.push_str(BYTES);
     let document = api_document::document();
     for (path, item) in &document.paths.paths {

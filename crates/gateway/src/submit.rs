@@ -11,7 +11,7 @@ use crate::prefer::Preference;
 use crate::problem::Answer;
 use crate::promise::Promise;
 use crate::upload::Upload;
-use crate::{cache_control, idempotency, schema, tasks};
+use crate::{auth, cache_control, idempotency, schema, tasks};
 
 /// Submit a task.
 ///
@@ -111,6 +111,7 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
         deadline_at: options.deadline_at,
         cache,
         retry: options.retry,
+        tenant: auth::tenant(&parts.extensions),
         idempotency_key,
         client: parts.extensions.get::<Client>().cloned(),
     };

@@ -1,3 +1,3 @@
 SELECT seq, id, model, version, created_at, died_at, priority, replayed_as, metadata, evidence,
-       coalesce(length, length(bytes))
+       coalesce(length, length(bytes)), tenant
 FROM letters WHERE id = ?1;

@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted, Turn};
-use cresset_task::{Attempt, CacheUse, ClientKey, Code, Failure, Outcome, Payload, State, TaskId, Timestamp};
+use cresset_task::{
+    Attempt, CacheUse, ClientKey, Code, Failure, Outcome, Payload, State, TaskId, Tenant, Timestamp,
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::codec::{Content, retry_of, state_number};
@@ -130,6 +132,7 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
         task.deadline_at.map(Timestamp::as_micros),
         task.cache.code(),
         task.retry.as_deref(),
+        task.tenant.as_ref().map(Tenant::as_str),
     ])?;
     if inserted == 0 {
         return Ok(false);

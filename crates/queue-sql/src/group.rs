@@ -248,6 +248,7 @@ mod tests {
             idempotency: None,
             cache: Default::default(),
             retry: None,
+            tenant: None,
         };
         (
             Op::Submit {

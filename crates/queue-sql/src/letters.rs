@@ -7,7 +7,7 @@ mod port;
 mod read;
 
 use cresset_queue::{LetterFilter, Replayed};
-use cresset_task::{Evidence, TaskId};
+use cresset_task::{Evidence, TaskId, Tenant};
 use rusqlite::{Connection, OptionalExtension, params};
 
 pub(crate) use self::read::{LetterRead, answer};
@@ -80,11 +80,19 @@ pub(crate) fn replay(
 pub(crate) fn discard(conn: &Connection, doom: &Doom) -> rusqlite::Result<Purged> {
     match doom {
         Doom::One(id) => remove(conn, queries::LETTER_DOOMED_ONE, params![id.as_bytes()]),
-        Doom::Matching(LetterFilter { model, before }) => {
+        Doom::Matching(LetterFilter {
+            model,
+            before,
+            tenant,
+        }) => {
             let before = before.map_or(i64::MAX, |at| at.as_micros());
             let model = model.as_ref().map(|model| model.as_str());
             let limit = PURGE_ROWS_MAX as i64;
-            remove(conn, queries::LETTER_DOOMED, params![before, model, limit])
+            remove(
+                conn,
+                queries::LETTER_DOOMED,
+                params![before, model, limit, tenant.as_ref().map(Tenant::as_str)],
+            )
         }
     }
 }
@@ -92,7 +100,7 @@ pub(crate) fn discard(conn: &Connection, doom: &Doom) -> rusqlite::Result<Purged
 /// Forgets one chunk of letters that died before this instant.
 pub(crate) fn purge(conn: &Connection, died_before: i64, limit: usize) -> rusqlite::Result<Purged> {
     let none: Option<&str> = None;
-    let of_any = params![died_before, none, limit as i64];
+    let of_any = params![died_before, none, limit as i64, none];
     remove(conn, queries::LETTER_DOOMED, of_any)
 }
 

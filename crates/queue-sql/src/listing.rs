@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use cresset_queue::{QueueError, TASKS_MAX, TaskCursor, TaskList, TaskPage, TaskQuery};
-use cresset_task::{Attempt, TaskId, TaskSummary, Timestamp};
+use cresset_task::{Attempt, TaskId, TaskSummary, Tenant, Timestamp};
 use rusqlite::{Connection, Row, params};
 
 use crate::codec::{state_number, state_of};
@@ -72,9 +72,10 @@ fn rows(
 ) -> rusqlite::Result<Vec<SummaryRow>> {
     let model = query.model.as_ref().map(|model| model.as_str());
     let state = query.state.map(state_number);
+    let tenant = query.tenant.as_ref().map(Tenant::as_str);
     conn.prepare_cached(queries::LIST_TASKS)?
         .query_map(
-            params![before, floor, model, state, limit as i64],
+            params![before, floor, model, state, limit as i64, tenant],
             SummaryRow::read,
         )?
         .collect()

@@ -10,7 +10,7 @@ use cresset_queue::{
     Cancelled, Expiries, Finished, Idempotency, LeaseRequest, NewTask, QueueError, QueueErrorKind, Release,
     Replayed, Retry, Submitted, Turn,
 };
-use cresset_task::{Attempt, CacheUse, Redelivery, TaskId, Timestamp};
+use cresset_task::{Attempt, CacheUse, Redelivery, TaskId, Tenant, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::codec::retry_text;
@@ -40,6 +40,7 @@ pub(crate) struct Submission {
     pub(crate) cache: CacheUse,
     /// In stored form.
     pub(crate) retry: Option<String>,
+    pub(crate) tenant: Option<Tenant>,
 }
 
 impl Submission {
@@ -64,6 +65,7 @@ impl Submission {
             idempotency: task.idempotency,
             cache: task.cache,
             retry,
+            tenant: task.tenant,
         })
     }
 }

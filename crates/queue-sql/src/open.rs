@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
 
-use cresset_task::{ClientKey, ModelName, Timestamp};
+use cresset_task::{ClientKey, ModelName, Tenant, Timestamp};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::care::refuse_half_restored;
@@ -192,6 +192,14 @@ pub(crate) fn client_of(text: Option<&str>) -> Result<Option<ClientKey>, StoreEr
     let read = |text: &str| {
         text.parse()
             .map_err(|_| StoreError::Damaged(format!("a task is of {text:?}, which is not a client")))
+    };
+    text.map(read).transpose()
+}
+
+pub(crate) fn tenant_of(text: Option<&str>) -> Result<Option<Tenant>, StoreError> {
+    let read = |text: &str| {
+        text.parse()
+            .map_err(|_| StoreError::Damaged(format!("a task is of {text:?}, which is not a tenant")))
     };
     text.map(read).transpose()
 }

@@ -62,16 +62,16 @@ fn purge_tasks(
     ended_before: i64,
     files: &mut Vec<FileName>,
 ) -> rusqlite::Result<usize> {
-    let mut chunk: Vec<(i64, Vec<u8>)> = Vec::new();
+    let mut chunk: Vec<i64> = Vec::new();
     let mut bytes = 0_i64;
     let mut query = conn.prepare_cached(queries::PURGE_CANDIDATES)?;
     let mut rows = query.query(params![ended_before, PURGE_ROWS_MAX as i64])?;
     while bytes < PURGE_BYTES_MAX
         && let Some(row) = rows.next()?
     {
-        chunk.push((row.get(0)?, row.get(1)?));
-        bytes = bytes.saturating_add(row.get(2)?);
-        for column in [3, 4] {
+        chunk.push(row.get(0)?);
+        bytes = bytes.saturating_add(row.get(1)?);
+        for column in [2, 3] {
             // What is not named as ours are is not ours to remove.
             let name = row.get_ref(column)?.as_str_or_null()?;
             files.extend(name.and_then(|name| name.parse::<FileName>().ok()));
@@ -84,8 +84,8 @@ fn purge_tasks(
     let mut outcome = conn.prepare_cached(queries::PURGE_OUTCOME)?;
     let mut key = conn.prepare_cached(queries::PURGE_KEY)?;
     let mut history = conn.prepare_cached(queries::PURGE_HISTORY)?;
-    for (seq, id) in &chunk {
-        bury.execute(params![id, now.as_micros()])?;
+    for seq in &chunk {
+        bury.execute(params![seq, now.as_micros()])?;
         outcome.execute([seq])?;
         input.execute([seq])?;
         key.execute([seq])?;

@@ -19,6 +19,7 @@ pub(crate) const FINISH_TASK: &str = include_str!("../sql/finish_task.sql");
 pub(crate) const FINISH_OUTCOME: &str = include_str!("../sql/finish_outcome.sql");
 pub(crate) const FETCH_TASK: &str = include_str!("../sql/fetch_task.sql");
 pub(crate) const FETCH_TOMBSTONE: &str = include_str!("../sql/fetch_tombstone.sql");
+pub(crate) const OWNER: &str = include_str!("../sql/owner.sql");
 pub(crate) const POSITION: &str = include_str!("../sql/position.sql");
 pub(crate) const PURGE_CANDIDATES: &str = include_str!("../sql/purge_candidates.sql");
 pub(crate) const PURGE_TASK: &str = include_str!("../sql/purge_task.sql");

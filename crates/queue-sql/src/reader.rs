@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cresset_queue::{Idempotency, Lookup, POSITION_MAX, QueueError, Submitted, TaskPage, TaskQuery};
-use cresset_task::{Attempt, ModelName, Redelivery, TaskId, TaskRecord, Timestamp};
+use cresset_task::{Attempt, ModelName, Ownership, Redelivery, TaskId, TaskRecord, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
@@ -15,7 +15,7 @@ use crate::idempotency::recall;
 use crate::inbox::{Outlet, Received};
 use crate::letters::{self, LetterRead};
 use crate::listing;
-use crate::open::model_of;
+use crate::open::{model_of, tenant_of};
 use crate::place::Found;
 use crate::queries;
 
@@ -32,6 +32,10 @@ pub(crate) enum Read {
     Position {
         id: TaskId,
         reply: oneshot::Sender<Result<Option<u64>, QueueError>>,
+    },
+    Owner {
+        id: TaskId,
+        reply: oneshot::Sender<Result<Ownership, QueueError>>,
     },
     Letters(LetterRead),
     Tasks {
@@ -57,6 +61,9 @@ pub(crate) fn run(conn: &Connection, files: &Files, inbox: &Arc<Mutex<Outlet<Rea
             }
             Received::Work(Read::Position { id, reply }) => {
                 let _gone = reply.send(position(conn, id).map_err(|e| e.into_queue("position")));
+            }
+            Received::Work(Read::Owner { id, reply }) => {
+                let _gone = reply.send(owner(conn, id).map_err(|e| e.into_queue("owner")));
             }
             Received::Work(Read::Letters(read)) => letters::answer(conn, files, read),
             Received::Work(Read::Tasks { query, reply }) => {
@@ -104,6 +111,17 @@ fn position(conn: &Connection, id: TaskId) -> Result<Option<u64>, StoreError> {
         })
         .map(|ahead| ahead.map(|n| u64::try_from(n).unwrap_or(0)))
         .map_err(StoreError::sqlite("cannot count the tasks ahead"))
+}
+
+fn owner(conn: &Connection, id: TaskId) -> Result<Ownership, StoreError> {
+    let row: Option<Option<String>> = conn
+        .prepare_cached(queries::OWNER)
+        .and_then(|mut query| query.query_row([id.as_bytes()], |row| row.get(0)).optional())
+        .map_err(StoreError::sqlite("cannot look up whose a task is"))?;
+    match row {
+        None => Ok(Ownership::Unknown),
+        Some(tenant) => Ok(Ownership::Of(tenant_of(tenant.as_deref())?)),
+    }
 }
 
 /// A task's row as SQLite gives it.

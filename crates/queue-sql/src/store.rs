@@ -10,7 +10,7 @@ use cresset_queue::{
     Broker, Cancelled, Capabilities, Completion, Depth, Expiries, Finished, Idempotency, Lease, LeaseRequest,
     Load, Lookup, NewTask, QueueError, QueueErrorKind, Release, ResultStore, Retry, Submitted,
 };
-use cresset_task::{ClientKey, ModelName, Payload, TaskId, Timestamp};
+use cresset_task::{ClientKey, ModelName, Ownership, Payload, TaskId, Timestamp};
 use tokio::sync::{oneshot, watch};
 
 use crate::checkpoint::Checkpoints;
@@ -372,6 +372,10 @@ impl ResultStore for SqliteStore {
 
     async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError> {
         self.read("fetch", |reply| Read::Fetch { id, reply }).await
+    }
+
+    async fn owner(&self, id: TaskId) -> Result<Ownership, QueueError> {
+        self.read("owner", |reply| Read::Owner { id, reply }).await
     }
 
     async fn purge(&self, now: Timestamp) -> Result<usize, QueueError> {

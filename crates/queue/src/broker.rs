@@ -10,7 +10,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cresset_task::{Attempt, CacheUse, ClientKey, ModelName, Payload, RetryTerms, TaskId, Timestamp};
+use cresset_task::{Attempt, CacheUse, ClientKey, ModelName, Payload, RetryTerms, TaskId, Tenant, Timestamp};
 
 use crate::error::QueueError;
 use crate::idempotency::{Idempotency, Submitted};
@@ -65,6 +65,8 @@ pub struct NewTask {
     pub cache: CacheUse,
     /// How its submitter has it tried again; `None` leaves that to its model. Kept for its leases, and shown by `fetch`.
     pub retry: Option<Box<RetryTerms>>,
+    /// Whose it is, for [`ResultStore::owner`](crate::ResultStore::owner) and the lists; `None` where there are no keys.
+    pub tenant: Option<Tenant>,
 }
 
 /// Which tasks to lease.

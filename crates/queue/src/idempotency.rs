@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use cresset_task::{State, TaskId, Timestamp};
+use cresset_task::{State, TaskId, Tenant, Timestamp};
 
 /// The longest key: longer than any UUID, path or hash that callers use, short enough for an index.
 pub const IDEMPOTENCY_KEY_MAX: usize = 255;
@@ -22,6 +22,12 @@ impl IdempotencyKey {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same key as this tenant's own, so that those of two tenants never meet. No key of a caller has a space.
+    #[must_use]
+    pub fn within(&self, tenant: &Tenant) -> Self {
+        Self(format!("{tenant} {}", self.0).into())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The port to dead letters: inputs that took their model's process down, kept to be looked at and run again.
 
 use async_trait::async_trait;
-use cresset_task::{DeadLetter, ModelName, Payload, TaskId, Timestamp};
+use cresset_task::{DeadLetter, ModelName, Payload, TaskId, Tenant, Timestamp};
 
 use crate::broker::NewTask;
 use crate::error::QueueError;
@@ -19,6 +19,8 @@ pub struct LetterCursor(pub u64);
 pub struct LetterQuery {
     /// Of this model only.
     pub model: Option<ModelName>,
+    /// Of this tenant only.
+    pub tenant: Option<Tenant>,
     /// Those that come behind this place only.
     pub after: Option<LetterCursor>,
     /// At most so many, and never more than [`LETTERS_MAX`].
@@ -39,6 +41,8 @@ pub struct LetterPage {
 pub struct LetterFilter {
     /// Of this model only.
     pub model: Option<ModelName>,
+    /// Of this tenant only.
+    pub tenant: Option<Tenant>,
     /// Those that died before this only.
     pub before: Option<Timestamp>,
 }

@@ -1,7 +1,7 @@
 //! The port to the list of tasks: for people and tools that look for some, not for the request path.
 
 use async_trait::async_trait;
-use cresset_task::{ModelName, State, TaskSummary};
+use cresset_task::{ModelName, State, TaskSummary, Tenant};
 
 use crate::error::QueueError;
 
@@ -19,6 +19,8 @@ pub struct TaskQuery {
     pub model: Option<ModelName>,
     /// In this state only.
     pub state: Option<State>,
+    /// Of this tenant only.
+    pub tenant: Option<Tenant>,
     /// Those that come behind this place only.
     pub after: Option<TaskCursor>,
     /// At most so many, and never more than [`TASKS_MAX`].

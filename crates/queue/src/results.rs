@@ -1,7 +1,7 @@
 //! The port to where states and results live.
 
 use async_trait::async_trait;
-use cresset_task::{Attempt, Evidence, Outcome, Redelivery, TaskId, TaskRecord, Timestamp};
+use cresset_task::{Attempt, Evidence, Outcome, Ownership, Redelivery, TaskId, TaskRecord, Timestamp};
 
 use crate::error::QueueError;
 use crate::revoke::{Cancelled, Expiries};
@@ -83,6 +83,8 @@ pub enum Lookup {
 /// - *Read your writes.* After `submit`, `lease`, `release` or `finish` has returned, `fetch` shows it.
 /// - *Results expire.* A finished task older than the store's time to live is purged with its input; its id answers
 ///   `Expired` for a further, longer time, then `Unknown`. An open task never expires this way.
+/// - *An owner stays.* `owner` says of a task whose it was when it was submitted, also across a crash, and after its purge for
+///   as long as its id answers `Expired`.
 /// - *Bounded work.* `purge` removes at most a bounded chunk a call, so that it never holds up submits for long.
 #[async_trait]
 pub trait ResultStore: Send + Sync {
@@ -100,6 +102,9 @@ pub trait ResultStore: Send + Sync {
 
     /// What is known of an id.
     async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError>;
+
+    /// Whose a task is, or was as long as its id is remembered. Never changes while the id is known.
+    async fn owner(&self, id: TaskId) -> Result<Ownership, QueueError>;
 
     /// Removes one chunk of records that expired before `now`; says how many it removed. Zero means none are left.
     async fn purge(&self, now: Timestamp) -> Result<usize, QueueError>;

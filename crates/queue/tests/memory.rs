@@ -119,6 +119,7 @@ fn task() -> NewTask {
         client: None,
         cache: CacheUse::Allowed,
         retry: None,
+        tenant: None,
     }
 }
 

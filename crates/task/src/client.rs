@@ -1,7 +1,7 @@
 //! Who a request is from, as far as bounds are concerned.
 //!
-//! Today that is what a proxy says in a header, or the address of the connection. Each way of telling clients apart has a
-//! prefix of its own, so that a header cannot pass for an address, nor for what tells clients apart one day.
+//! That is the API key that it carries, what a proxy says in a header, or the address of the connection. Each way of telling clients apart has a
+//! prefix of its own, so that a header cannot pass for an address, nor for a key.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -42,6 +42,15 @@ impl ClientKey {
     pub fn named(name: &str) -> Result<Self, BadClientKey> {
         if (1..=CLIENT_NAME_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic()) {
             Ok(Self(format!("name:{name}").into()))
+        } else {
+            Err(BadClientKey)
+        }
+    }
+
+    /// Whoever uses the API key with this id.
+    pub fn keyed(id: &str) -> Result<Self, BadClientKey> {
+        if (1..=CLIENT_NAME_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            Ok(Self(format!("key:{id}").into()))
         } else {
             Err(BadClientKey)
         }

@@ -67,6 +67,12 @@ codes! {
     MalformedBody = "malformed_body", 400, 65, "The body cannot be read",
         "The body is not JSON, is cut short, or is not an object; or it is said to be a `.npy` or safetensors file and is none.",
         "Send one JSON object, or a whole file; `detail` says at which byte reading stopped.";
+    Unauthorized = "unauthorized", 401, 77, "The request needs a key",
+        "The server takes requests with an API key only (`[auth]`), and this one has none, or one that opens nothing: unknown, revoked, or past its time.",
+        "Send `Authorization: Bearer crs_...` (`--key`, `CRESSET_KEY`, `Client(url, key=...)`); `cresset keys create` makes one.";
+    Forbidden = "forbidden", 403, 77, "The key may not do this",
+        "The key is good, and lacks the scope or the model that the request needs.",
+        "Use a key that has what `detail` names.";
     BadQuery = "bad_query", 400, 64, "The query string cannot be read",
         "A query parameter is unknown or its value is out of range.",
         "`detail` names the parameter and what it may be.";
@@ -120,8 +126,11 @@ codes! {
         "The model has `limits.max_waiting` synchronous predictions waiting already.",
         "Send it again after `Retry-After` seconds, or submit a task instead.";
     ClientLimit = "client_limit", 429, 75, "This client has as much as it may have",
-        "The client has as many tasks queued, predictions waiting or requests under way as `[clients]` in cresset.toml allows one.",
+        "The client has as many tasks queued, predictions waiting or requests under way as `[clients]` in cresset.toml, or the key that it uses, allows one.",
         "Send it again after `Retry-After` seconds; `bound` says which bound was reached.";
+    RateLimited = "rate_limited", 429, 75, "This key sends requests too fast",
+        "The key has a rate, and this request came before its turn.",
+        "Send it again after `Retry-After` seconds, or ask for a key with a higher rate.";
     ServerFull = "server_full", 503, 75, "The server holds as much as it may hold",
         "All models together have reached `limits.max_queue_total`, `limits.max_queue_bytes_total` or `limits.max_waiting_total`.",
         "Send it again after `Retry-After` seconds; `bound` says which bound was reached.";

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::id::TaskId;
 use crate::name::ModelName;
+use crate::tenant::Tenant;
 use crate::time::Timestamp;
 
 /// Lines of a process's output that a letter keeps: enough for a traceback and what led to it.
@@ -82,6 +83,8 @@ pub struct DeadLetter {
     pub input_bytes: u64,
     /// The task that was made of it, once it has been replayed.
     pub replayed_as: Option<TaskId>,
+    /// Whose the task was; a replay is theirs too.
+    pub tenant: Option<Tenant>,
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod safetensors;
 #[cfg(feature = "simulated")]
 pub mod simulated;
 pub mod state;
+pub mod tenant;
 pub mod tensor;
 pub mod time;
 
@@ -35,5 +36,6 @@ pub use record::{HISTORY_MAX, Redelivery, Revision, TaskRecord, TaskSummary};
 pub use retry::RetryTerms;
 pub use reuse::CacheUse;
 pub use state::{IllegalMove, Move, State};
+pub use tenant::{BadTenant, Ownership, TENANT_MAX, Tenant};
 pub use tensor::{Shape, Tensor, TensorSet, TensorSpec};
 pub use time::{BadTimestamp, Timestamp};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::client::{Client, Target};
+use crate::client::{ApiKey, Client, Target};
 use crate::exit::{Exit, Trouble};
 
 /// Which server a client command talks to.
@@ -16,12 +16,17 @@ pub(crate) struct ServerArgs {
     #[arg(long, env = "CRESSET_URL", hide_env_values = true, default_value = crate::client::DEFAULT_URL)]
     #[arg(value_name = "URL", help_heading = "Server")]
     pub(crate) url: Target,
+    /// The API key, for a server that needs one; better in the variable CRESSET_KEY, as other users of the machine see the
+    /// arguments of a command
+    #[arg(long, env = "CRESSET_KEY", hide_env_values = true)]
+    #[arg(value_name = "KEY", help_heading = "Server")]
+    key: Option<ApiKey>,
 }
 
 impl ServerArgs {
     /// A client for it.
     pub(crate) fn client(&self) -> Result<Client, Trouble> {
-        Client::new(&self.url)
+        Client::new(&self.url, self.key.as_ref())
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) enum Command {
     Config(commands::config::ConfigArgs),
     Env(commands::env::EnvArgs),
     Store(commands::store::StoreArgs),
+    Keys(Box<commands::keys::KeysArgs>),
     Submit(Box<commands::submit::SubmitArgs>),
     Status(commands::status::StatusArgs),
     Result(commands::result::ResultArgs),

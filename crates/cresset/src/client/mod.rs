@@ -6,6 +6,7 @@
 
 mod dead;
 mod error;
+mod key;
 mod pages;
 mod target;
 mod tasks;
@@ -22,6 +23,7 @@ pub(crate) use dead::Letter;
 pub(crate) use error::CallError;
 #[cfg(test)]
 pub(crate) use error::Problem;
+pub(crate) use key::ApiKey;
 pub(crate) use target::{DEFAULT_URL, Target};
 pub(crate) use tasks::{Listed, TaskFilter};
 pub(crate) use wait::{POLL, WaitEnd};
@@ -49,9 +51,14 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client for the server at `target`. Connects to nothing yet.
-    pub(crate) fn new(target: &Target) -> Result<Self, Trouble> {
+    pub(crate) fn new(target: &Target, key: Option<&ApiKey>) -> Result<Self, Trouble> {
+        let mut headers = header::HeaderMap::new();
+        if let Some(key) = key {
+            headers.insert(header::AUTHORIZATION, key.header()?);
+        }
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("cresset/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .redirect(reqwest::redirect::Policy::none());

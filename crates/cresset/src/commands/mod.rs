@@ -8,6 +8,7 @@ pub(crate) mod dead;
 pub(crate) mod doctor;
 pub(crate) mod env;
 pub(crate) mod init;
+pub(crate) mod keys;
 pub(crate) mod models;
 pub(crate) mod result;
 pub(crate) mod serve;

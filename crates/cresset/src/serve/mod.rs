@@ -10,6 +10,7 @@
 //! once; the model processes die with us.
 
 pub(crate) mod canary;
+mod keys;
 mod models;
 mod service;
 mod signals;
@@ -18,11 +19,12 @@ mod store;
 pub(crate) use self::store::DATABASE;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cresset_config::{ClientIdentity, ModelConfig, ServerConfig};
 use cresset_engine::{Engine, EngineOptions};
-use cresset_gateway::{GatewayOptions, Identify, SpoolOptions};
+use cresset_gateway::{Auth, GatewayOptions, Identify, SpoolOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -55,6 +57,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
         Some(listener) => (listener, true),
         None => (bind(config.listen)?, false),
     };
+    let auth = keys::open(config)?;
     let store = store::open(config)?;
     let purge_every = (config.result_ttl / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
     let options = EngineOptions {
@@ -69,9 +72,14 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
         .map_err(|error| cannot_listen(config.listen, &error))?;
     let served = models.len();
     models::start(config, models, &engine)?;
-    let door = cresset_gateway::serve(listener, engine.clone(), door_options(config), close_door.clone());
-    let door = tracker.spawn(door);
+    keys::warn_if_open(at, auth.as_ref());
     let told = CancellationToken::new();
+    if let Some(auth) = &auth {
+        tracker.spawn(keys::watch(Arc::clone(&auth.keys), told.clone()));
+    }
+    let options = door_options(config, auth);
+    let door = cresset_gateway::serve(listener, engine.clone(), options, close_door.clone());
+    let door = tracker.spawn(door);
     tracker.spawn(service::tell(engine.clone(), told.clone()));
     tracker.close();
     tracing::info!(
@@ -102,6 +110,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
         Err(error) => tracing::error!(%error, "door panicked"),
     }
     told.cancel();
+    tracker.wait().await;
     tracing::info!("stopped");
     Ok(Exit::OK)
 }
@@ -124,7 +133,7 @@ fn identify(config: &ServerConfig) -> Identify {
     }
 }
 
-fn door_options(config: &ServerConfig) -> GatewayOptions {
+fn door_options(config: &ServerConfig, auth: Option<Auth>) -> GatewayOptions {
     GatewayOptions {
         max_body_bytes: config.max_body_bytes,
         max_inflight_bytes: config.max_inflight_body_bytes,
@@ -144,6 +153,7 @@ fn door_options(config: &ServerConfig) -> GatewayOptions {
         write_timeout: config.write_timeout,
         min_rate: config.min_rate,
         identify: identify(config),
+        auth,
         show_tracebacks: config.show_tracebacks,
         drain_timeout: config.drain_timeout,
     }

@@ -39,6 +39,8 @@ pub struct Client(Arc<Request>);
 
 struct Request {
     key: ClientKey,
+    /// Queued tasks and predictions that this client may have; of its own, beside the bounds of all clients.
+    max_open: Option<u64>,
     counts: Arc<Counts>,
     clients: Arc<Clients>,
     /// `None` for one that was refused: it tells nothing of how long requests take.
@@ -56,6 +58,10 @@ impl Client {
     #[must_use]
     pub fn key(&self) -> &ClientKey {
         &self.0.key
+    }
+
+    pub(super) fn max_open(&self) -> Option<u64> {
+        self.0.max_open
     }
 
     pub(super) fn coming(&self) -> &Coming {
@@ -89,6 +95,7 @@ impl Clients {
 pub(super) fn enter(
     clients: &Arc<Clients>,
     key: ClientKey,
+    max_open: Option<u64>,
     limit: Option<u64>,
     uptime: Moment,
 ) -> Result<Client, (Bound, Duration)> {
@@ -97,6 +104,7 @@ pub(super) fn enter(
     let reached = limit.filter(|limit| current >= *limit);
     let request = Request {
         key,
+        max_open,
         counts,
         clients: Arc::clone(clients),
         began: reached.is_none().then(Instant::now),

@@ -71,9 +71,9 @@ impl Engine {
         }
     }
 
-    pub(super) fn client_waits(&self, limit: u64, current: u64) -> EngineError {
+    pub(super) fn client_waits(&self, setting: &'static str, limit: u64, current: u64) -> EngineError {
         let bound = Bound {
-            setting: "clients.max_waiting",
+            setting,
             unit: Unit::Predictions,
             limit,
             current,

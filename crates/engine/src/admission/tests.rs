@@ -66,7 +66,7 @@ fn of_many_at_once_none_slips_past_the_bound() {
 
 fn enter(clients: &Arc<Clients>, name: &str, limit: Option<u64>) -> Result<Client, (Bound, Duration)> {
     let key = ClientKey::named(name).unwrap();
-    client::enter(clients, key, limit, Duration::from_secs(3))
+    client::enter(clients, key, None, limit, Duration::from_secs(3))
 }
 
 #[test]

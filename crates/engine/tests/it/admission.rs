@@ -20,7 +20,7 @@ fn of(client: &Client, text: &str) -> Submission {
 }
 
 fn named(engine: &Engine, name: &str) -> Client {
-    engine.enter(ClientKey::named(name).unwrap()).unwrap()
+    engine.enter(ClientKey::named(name).unwrap(), None).unwrap()
 }
 
 /// Code, setting, limit and figure of a refusal, after a look at its hint.

@@ -153,6 +153,7 @@ pub(crate) fn submission(text: &str) -> Submission {
         deadline_at: None,
         cache: CacheUse::Allowed,
         retry: None,
+        tenant: None,
         idempotency_key: None,
         client: None,
     }

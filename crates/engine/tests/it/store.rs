@@ -13,7 +13,7 @@ use cresset_queue::{
 };
 use cresset_queue_sql::SqliteStore;
 use cresset_runner::testing::FakePool;
-use cresset_task::{ClientKey, Code, DeadLetter, ModelName, Payload, State, TaskId, Timestamp};
+use cresset_task::{ClientKey, Code, DeadLetter, ModelName, Ownership, Payload, State, TaskId, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::house::{LONG, config, echo, store, submission, until};
@@ -99,6 +99,9 @@ impl ResultStore for Moody {
     }
     async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError> {
         self.store.fetch(id).await
+    }
+    async fn owner(&self, id: TaskId) -> Result<Ownership, QueueError> {
+        self.store.owner(id).await
     }
     async fn purge(&self, now: Timestamp) -> Result<usize, QueueError> {
         self.write("purge")?;

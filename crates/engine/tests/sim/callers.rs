@@ -138,6 +138,7 @@ impl Caller {
             client: None,
             cache: CacheUse::Allowed,
             retry: None,
+            tenant: None,
         };
         let order = Order {
             serial,
@@ -189,7 +190,7 @@ fn client(caller: &Mutex<Caller>, world: &World, engine: &Engine) -> Result<Opti
     }
     let number = with(caller, |caller| caller.number % 2);
     let key = ClientKey::named(&format!("client-{number}")).unwrap();
-    engine.enter(key).map(Some)
+    engine.enter(key, None).map(Some)
 }
 
 async fn submit_all(

@@ -1,13 +1,13 @@
 //! Questions about dead letters, answered by the readers.
 
 use cresset_queue::{LETTERS_MAX, LetterCursor, LetterPage, LetterQuery, QueueError};
-use cresset_task::{DeadLetter, Payload, TaskId, Timestamp};
+use cresset_task::{DeadLetter, Payload, TaskId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
 use crate::error::StoreError;
 use crate::files::{Files, Part};
-use crate::open::model_of;
+use crate::open::{model_of, tenant_of};
 use crate::place::Found;
 use crate::queries;
 
@@ -71,14 +71,15 @@ fn list_rows(
     limit: usize,
 ) -> rusqlite::Result<Vec<LetterRow>> {
     let limit = limit as i64;
+    let tenant = query.tenant.as_ref().map(Tenant::as_str);
     match &query.model {
         Some(model) => conn
             .prepare_cached(queries::LETTER_LIST_MODEL)?
-            .query_map(params![after, limit, model.as_str()], LetterRow::read)?
+            .query_map(params![after, limit, model.as_str(), tenant], LetterRow::read)?
             .collect(),
         None => conn
             .prepare_cached(queries::LETTER_LIST)?
-            .query_map(params![after, limit], LetterRow::read)?
+            .query_map(params![after, limit, tenant], LetterRow::read)?
             .collect(),
     }
 }
@@ -127,6 +128,7 @@ struct LetterRow {
     metadata: Option<Vec<u8>>,
     evidence: String,
     input_bytes: i64,
+    tenant: Option<String>,
 }
 
 impl LetterRow {
@@ -143,6 +145,7 @@ impl LetterRow {
             metadata: row.get(8)?,
             evidence: row.get(9)?,
             input_bytes: row.get(10)?,
+            tenant: row.get(11)?,
         })
     }
 
@@ -160,6 +163,7 @@ impl LetterRow {
             metadata: self.metadata.map(Into::into),
             input_bytes: self.input_bytes.cast_unsigned(),
             replayed_as: self.replayed_as.map(TaskId::from_bytes),
+            tenant: tenant_of(self.tenant.as_deref())?,
         })
     }
 }

@@ -63,6 +63,7 @@ async fn list(world: &World, name: Option<&str>, limit: usize) -> Vec<TaskId> {
     loop {
         let query = LetterQuery {
             model: name.map(model),
+            tenant: None,
             after,
             limit,
         };
@@ -109,6 +110,7 @@ pub(super) async fn a_guilty_task_leaves_a_letter_with_its_evidence_and_its_inpu
         metadata: Some(Bytes::from_static(b"{\"order\":17}")),
         input_bytes: wanted_input.encode().len() as u64,
         replayed_as: None,
+        tenant: None,
     };
     assert_eq!(found, wanted);
     assert_eq!(input(&world, id).await, wanted_input);
@@ -195,6 +197,7 @@ pub(super) async fn letters_are_listed_newest_first_page_by_page(world: World) {
     let page = |after| {
         let query = LetterQuery {
             model: None,
+            tenant: None,
             after,
             limit: 3,
         };
@@ -332,6 +335,7 @@ pub(super) async fn letters_are_thrown_away_by_id_by_model_and_by_age(world: Wor
     assert_eq!(world.store.letter_input(died[0]).await.unwrap(), None);
     let by = |name: Option<&str>, before| LetterFilter {
         model: name.map(model),
+        tenant: None,
         before,
     };
     assert_eq!(discard_all(&world, by(Some("embed"), Some(at(101)))).await, 0);

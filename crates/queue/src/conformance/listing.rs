@@ -19,6 +19,7 @@ async fn list(world: &World, name: Option<&str>, state: Option<State>, limit: us
         let query = TaskQuery {
             model: name.map(model),
             state,
+            tenant: None,
             after,
             limit,
         };

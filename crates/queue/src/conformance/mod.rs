@@ -35,6 +35,7 @@ mod order;
 mod random;
 mod revoke;
 mod sizes;
+mod tenants;
 mod world;
 
 use std::sync::Arc;
@@ -235,6 +236,12 @@ table! { $
         a_letter_thrown_away_leaves_its_replay,
         what_a_letter_keeps_of_a_log_is_bounded,
         a_discard_is_bounded_and_ends_with_zero,
+    }
+    tenants {
+        an_owner_is_known_from_submit_to_the_end_of_memory,
+        a_list_can_be_of_one_tenant,
+        a_letter_and_its_replay_are_of_the_tasks_tenant,
+        each_tenant_has_keys_of_its_own,
     }
     close {
         a_closed_store_answers_closed,

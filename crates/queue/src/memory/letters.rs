@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cresset_task::{DeadLetter, Evidence, Payload, TaskId, TaskRecord, Timestamp};
+use cresset_task::{DeadLetter, Evidence, ModelName, Payload, TaskId, TaskRecord, Tenant, Timestamp};
 
 use super::tables::{PURGE_MAX, Tables};
 use crate::{LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery, NewTask, Replayed};
@@ -15,7 +15,13 @@ pub(super) struct Letters {
 
 impl Letters {
     /// The letter of a task that has just ended.
-    pub(super) fn add(&mut self, record: &TaskRecord, evidence: Evidence, input: Payload) {
+    pub(super) fn add(
+        &mut self,
+        record: &TaskRecord,
+        tenant: Option<Tenant>,
+        evidence: Evidence,
+        input: Payload,
+    ) {
         self.last += 1;
         let letter = DeadLetter {
             id: record.id,
@@ -28,6 +34,7 @@ impl Letters {
             metadata: record.metadata.clone(),
             input_bytes: input.encode().len() as u64,
             replayed_as: None,
+            tenant,
         };
         self.all.insert(self.last, (letter, input));
     }
@@ -50,7 +57,7 @@ impl Letters {
         let limit = query.limit.clamp(1, LETTERS_MAX);
         let before = query.after.map_or(u64::MAX, |LetterCursor(place)| place);
         let mut found = (self.all.range(..before).rev())
-            .filter(|(_, (letter, _))| query.model.as_ref().is_none_or(|model| letter.model == *model));
+            .filter(|(_, (letter, _))| is_of(letter, query.model.as_ref(), query.tenant.as_ref()));
         let page: Vec<_> = found.by_ref().take(limit).collect();
         let next = page.last().map(|(number, _)| LetterCursor(**number));
         LetterPage {
@@ -73,7 +80,7 @@ impl Letters {
 
     pub(super) fn discard_all(&mut self, filter: &LetterFilter) -> usize {
         let is_meant = |letter: &DeadLetter| {
-            filter.model.as_ref().is_none_or(|model| letter.model == *model)
+            is_of(letter, filter.model.as_ref(), filter.tenant.as_ref())
                 && filter.before.is_none_or(|before| letter.died_at < before)
         };
         self.remove_where(PURGE_MAX, is_meant)
@@ -88,6 +95,11 @@ impl Letters {
         let numbers: Vec<u64> = meant.take(limit).map(|(number, _)| *number).collect();
         self.remove(&numbers)
     }
+}
+
+fn is_of(letter: &DeadLetter, model: Option<&ModelName>, tenant: Option<&Tenant>) -> bool {
+    model.is_none_or(|model| letter.model == *model)
+        && tenant.is_none_or(|tenant| letter.tenant.as_ref() == Some(tenant))
 }
 
 impl Tables {

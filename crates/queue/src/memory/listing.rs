@@ -2,18 +2,23 @@
 
 use cresset_task::{TaskRecord, TaskSummary};
 
-use super::tables::Tables;
+use super::tables::{Tables, Task};
 use crate::{TASKS_MAX, TaskCursor, TaskPage, TaskQuery};
 
 impl Tables {
     pub(super) fn list(&self, query: &TaskQuery) -> TaskPage {
         let limit = query.limit.clamp(1, TASKS_MAX);
         let before = query.after.map_or(u64::MAX, |TaskCursor(place)| place);
-        let is_meant = |record: &TaskRecord| {
-            query.model.as_ref().is_none_or(|model| record.model == *model)
+        let is_meant = |task: &Task| {
+            let record = &task.record;
+            query
+                .tenant
+                .as_ref()
+                .is_none_or(|tenant| task.tenant.as_ref() == Some(tenant))
+                && query.model.as_ref().is_none_or(|model| record.model == *model)
                 && query.state.is_none_or(|state| record.state == state)
         };
-        let mut found = (self.tasks.range(..before).rev()).filter(|(_, task)| is_meant(&task.record));
+        let mut found = (self.tasks.range(..before).rev()).filter(|(_, task)| is_meant(task));
         let page: Vec<_> = found.by_ref().take(limit).collect();
         let last = page.last().map(|(seq, _)| TaskCursor(**seq));
         TaskPage {

@@ -1,7 +1,7 @@
 //! The traits, each method one call of the store.
 
 use async_trait::async_trait;
-use cresset_task::{ClientKey, DeadLetter, ModelName, Payload, TaskId, Timestamp};
+use cresset_task::{ClientKey, DeadLetter, ModelName, Ownership, Payload, TaskId, Timestamp};
 
 use super::fate::{Effect, Fate};
 use super::tables::Tables;
@@ -173,6 +173,10 @@ impl ResultStore for MemoryStore {
 
     async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError> {
         self.ask("fetch", |tables| tables.fetch(id)).await
+    }
+
+    async fn owner(&self, id: TaskId) -> Result<Ownership, QueueError> {
+        self.ask("owner", |tables| tables.owner(id)).await
     }
 
     async fn purge(&self, now: Timestamp) -> Result<usize, QueueError> {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use cresset_task::{
-    Attempt, CacheUse, ClientKey, HISTORY_MAX, ModelName, Payload, Redelivery, State, TaskId, TaskRecord,
-    Timestamp,
+    Attempt, CacheUse, ClientKey, HISTORY_MAX, ModelName, Ownership, Payload, Redelivery, State, TaskId,
+    TaskRecord, Tenant, Timestamp,
 };
 
 use super::letters::Letters;
@@ -40,6 +40,7 @@ pub(super) struct Task {
     weight: u64,
     client: Option<ClientKey>,
     cache: CacheUse,
+    pub(super) tenant: Option<Tenant>,
     key: Option<IdempotencyKey>,
 }
 
@@ -59,7 +60,7 @@ pub(super) struct Tables {
     pub(super) expiring: Order<Timestamp>,
     pub(super) overdue: Order<Timestamp>,
     ended: Order<Timestamp>,
-    pub(super) tombstones: BTreeMap<TaskId, Timestamp>,
+    pub(super) tombstones: BTreeMap<TaskId, (Timestamp, Option<Tenant>)>,
     models: HashMap<ModelName, Load>,
     clients: HashMap<ClientKey, Load>,
     pub(super) letters: Letters,
@@ -209,6 +210,7 @@ impl Tables {
             input: Some(new.payload),
             client: new.client,
             cache: new.cache,
+            tenant: new.tenant,
             key: new.idempotency.map(|named| named.key),
         };
         self.tasks.insert(seq, task);
@@ -300,7 +302,8 @@ impl Tables {
         if let (Some(evidence), Some(input)) = (completion.evidence, input.flatten())
             && let Some(task) = self.tasks.get(&seq)
         {
-            self.letters.add(&task.record, *evidence, input);
+            self.letters
+                .add(&task.record, task.tenant.clone(), *evidence, input);
         }
         Finished::Recorded
     }
@@ -325,6 +328,14 @@ impl Tables {
             Some((_, task)) => Lookup::Found(Box::new(task.record.clone())),
             None if self.tombstones.contains_key(&id) => Lookup::Expired,
             None => Lookup::Unknown,
+        }
+    }
+
+    pub(super) fn owner(&self, id: TaskId) -> Ownership {
+        match (self.task(id), self.tombstones.get(&id)) {
+            (Some((_, task)), _) => Ownership::Of(task.tenant.clone()),
+            (None, Some((_, tenant))) => Ownership::Of(tenant.clone()),
+            (None, None) => Ownership::Unknown,
         }
     }
 
@@ -381,13 +392,13 @@ impl Tables {
             if let Some(key) = task.key {
                 self.keys.remove(&(task.record.model, key));
             }
-            self.tombstones.insert(task.record.id, now);
+            self.tombstones.insert(task.record.id, (now, task.tenant));
         }
         removed += self
             .letters
             .purge(PURGE_MAX - removed, |died| is_old(&died, ttl.letters));
         let forgotten: Vec<TaskId> = (self.tombstones.iter())
-            .filter(|(_, at)| is_old(at, ttl.tombstones))
+            .filter(|(_, (at, _))| is_old(at, ttl.tombstones))
             .take(PURGE_MAX - removed)
             .map(|(id, _)| *id)
             .collect();

@@ -4,6 +4,8 @@
 CressetError
 ├── ApiError                 the server answered with an error: .code .status .detail .errors .retry_after
 │   ├── BadRequest           malformed_body, bad_query and other mistakes in the request as such
+│   ├── Unauthorized         unauthorized: the server needs a key, and this one opens nothing
+│   ├── Forbidden            forbidden: the key lacks the scope or the model that .detail names
 │   ├── InvalidInput         invalid_input: .errors names each wrong field
 │   ├── IdempotencyKeyReused idempotency_key_reused: the key given belongs to another submit
 │   ├── BodyTooLarge         body_too_large
@@ -13,7 +15,7 @@ CressetError
 │   ├── ExpiredTask          expired_task: it ended longer ago than results are kept
 │   ├── Unavailable          nothing was accepted; the same request may pass later (also request_timeout)
 │   │   ├── QueueFull        queue_full
-│   │   ├── Overloaded       overloaded, client_limit, server_full, server_busy
+│   │   ├── Overloaded       overloaded, client_limit, rate_limited, server_full, server_busy
 │   │   ├── ModelUnavailable model_unavailable: .detail gives the last failure of its instances
 │   │   ├── ShuttingDown     shutting_down
 │   │   └── StoreUnavailable store_unavailable
@@ -50,6 +52,7 @@ __all__ = [
     "CressetError",
     "ExpiredTask",
     "FieldError",
+    "Forbidden",
     "IdempotencyKeyReused",
     "InvalidInput",
     "ModelUnavailable",
@@ -64,6 +67,7 @@ __all__ = [
     "TaskFailed",
     "TaskRevoked",
     "TaskTimeout",
+    "Unauthorized",
     "Unavailable",
     "UnknownLetter",
     "UnknownModel",
@@ -125,6 +129,14 @@ class ApiError(CressetError):
 
 class BadRequest(ApiError):
     """The request as such is wrong: a bug here or in the caller, not in the input."""
+
+
+class Unauthorized(ApiError):
+    """The server needs a key, and there was none, or one that opens nothing: unknown, revoked, or past its time."""
+
+
+class Forbidden(ApiError):
+    """The key is good, and lacks the scope or the model that the request needs."""
 
 
 class InvalidInput(ApiError):
@@ -255,6 +267,8 @@ _BY_CODE: Final[dict[str, type[ApiError]]] = {
     "unsupported_media_type": BadRequest,
     "unknown_route": BadRequest,
     "method_not_allowed": BadRequest,
+    "unauthorized": Unauthorized,
+    "forbidden": Forbidden,
     "invalid_input": InvalidInput,
     "idempotency_key_reused": IdempotencyKeyReused,
     "body_too_large": BodyTooLarge,
@@ -265,6 +279,7 @@ _BY_CODE: Final[dict[str, type[ApiError]]] = {
     "queue_full": QueueFull,
     "overloaded": Overloaded,
     "client_limit": Overloaded,
+    "rate_limited": Overloaded,
     "server_full": Overloaded,
     "server_busy": Overloaded,
     "request_timeout": Unavailable,

@@ -85,5 +85,5 @@ def test_a_transport_of_the_callers_is_in_one_httpx_client_of_each_kind():
 
 
 def test_certificates_are_loaded_once_for_all_and_only_for_https():
-    assert base_options("http://127.0.0.1:8700", None, "test")["verify"] is False
-    assert type(base_options("https://models.example", None, "test")["verify"]).__name__ == "SSLContext"
+    assert base_options("http://127.0.0.1:8700", None, None, "test")["verify"] is False
+    assert type(base_options("https://models.example", None, None, "test")["verify"]).__name__ == "SSLContext"

@@ -48,6 +48,7 @@ class AsyncClient:
         self,
         base_url: str = "http://127.0.0.1:8700",
         *,
+        key: str | None = None,
         timeout: Seconds = 30.0,  # of each request; not a scope to be left
         retries: int | Retries = 6,
         headers: Mapping[str, str] | None = None,
@@ -55,7 +56,7 @@ class AsyncClient:
     ) -> None:
         self._core = Core(timeout, retries)
         self._base_url = base_url
-        options: Any = _pools.base_options(base_url, headers, USER_AGENT)
+        options: Any = _pools.base_options(base_url, key, headers, USER_AGENT)
         self._pools = _pools.Pools(
             lambda limits: httpx.AsyncClient(**options, limits=limits, transport=transport), spread=transport is None
         )

@@ -28,6 +28,7 @@ _WAITS_MAX: Final = 512
 """Connections at most. Together they stay below the 1,024 open files that many systems allow a process."""
 _KEEPALIVE_S: Final = 60.0
 """Below the server's own limit of 75 s, so that it is we who close an idle connection."""
+_KEY_VARIABLE: Final = "CRESSET_KEY"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 AnyHttp = TypeVar("AnyHttp", httpx.Client, httpx.AsyncClient)
@@ -106,11 +107,14 @@ class Pools(Generic[AnyHttp]):
             return [lane.http for lanes in self._lanes.values() for lane in lanes]
 
 
-def base_options(base_url: str, headers: Mapping[str, str] | None, user_agent: str) -> dict[str, object]:
+def base_options(
+    base_url: str, key: str | None, headers: Mapping[str, str] | None, user_agent: str
+) -> dict[str, object]:
     """Give what both kinds of httpx client are made with.
 
     Raises:
-        ValueError: the URL is not one of http or https.
+        TypeError: the key is not text.
+        ValueError: the URL is not one of http or https, or the key has characters that no key has.
     """
     try:
         url = httpx.URL(base_url)
@@ -120,11 +124,23 @@ def base_options(base_url: str, headers: Mapping[str, str] | None, user_agent: s
         raise ValueError(f"base_url must be like http://127.0.0.1:8700, not {base_url!r}")
     return {
         "base_url": url,
-        "headers": {"user-agent": user_agent, "accept": "application/json", **(headers or {})},
+        "headers": {"user-agent": user_agent, "accept": "application/json", **_bearer(key), **(headers or {})},
         # Loading certificates takes time: once for all, and not for plain HTTP. A proxy has no way to this machine.
         "verify": httpx.create_ssl_context() if url.scheme == "https" else False,
         "trust_env": url.host not in _LOOPBACK,
     }
+
+
+def _bearer(key: str | None) -> dict[str, str]:
+    """Give the header that carries the key, or what the environment has for one. No message shows it."""
+    value = os.environ.get(_KEY_VARIABLE) if key is None else key
+    if not value:
+        return {}
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"key must be text, not {type(value).__name__}")
+    if not all("!" <= character <= "~" for character in value.strip()):
+        raise ValueError("key has characters that no key has; give it as `cresset keys create` printed it")
+    return {"authorization": f"Bearer {value.strip()}"}
 
 
 def timeouts(send: Send, connect: float) -> httpx.Timeout:

@@ -55,6 +55,8 @@ class Client:
 
     Args:
         base_url: where the server is.
+        key: the API key, where the server needs one. Default what the environment variable CRESSET_KEY has; "" is none
+            in any case. Nothing shows it.
         timeout: seconds (or a timedelta) to connect, to send, and to wait for an answer that the server need not
             compute, each time that a request is sent. Default 30. How long a *result* may take is said with each call.
         retries: how often a request that was refused, or got no answer, is sent again; a number, or `Retries`. Default
@@ -71,6 +73,7 @@ class Client:
         self,
         base_url: str = "http://127.0.0.1:8700",
         *,
+        key: str | None = None,
         timeout: Seconds = 30.0,
         retries: int | Retries = 6,
         headers: Mapping[str, str] | None = None,
@@ -78,7 +81,7 @@ class Client:
     ) -> None:
         self._core = Core(timeout, retries)
         self._base_url = base_url
-        options: Any = _pools.base_options(base_url, headers, USER_AGENT)
+        options: Any = _pools.base_options(base_url, key, headers, USER_AGENT)
         self._pools = _pools.Pools(
             lambda limits: httpx.Client(**options, limits=limits, transport=transport), spread=transport is None
         )
