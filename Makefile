@@ -1,12 +1,15 @@
 # The words mean the same for people and for .ci/run. What they do is in scripts/.
 
-.PHONY: demo run test faults check bench bench-full fmt
+.PHONY: demo run celery test faults check bench bench-full fmt
 
 demo: ## compile, serve examples/digits, submit every held-out image, say how to go on (DEMO_KEEP=1: serve on)
 	@scripts/demo.sh
 
 run: ## serve examples/digits, or MODELS=folder, on 127.0.0.1:8700
 	@MODELS="$(MODELS)" scripts/run.sh
+
+celery: ## one Celery application served by a real Celery worker, then by Cresset: drain rate and latency of both
+	@scripts/celery.sh
 
 test: ## every test: Rust, the Python package, the program from outside
 	@scripts/test.sh
