@@ -1,6 +1,6 @@
 # The words mean the same for people and for .ci/run. What they do is in scripts/.
 
-.PHONY: demo run django django-compare test faults check bench bench-full fmt
+.PHONY: demo run django django-compare celery test faults check bench bench-full fmt
 
 demo: ## compile, serve examples/digits, submit every held-out image, say how to go on (DEMO_KEEP=1: serve on)
 	@scripts/demo.sh
@@ -13,6 +13,8 @@ django: ## serve examples/django: a Django site under uWSGI behind nginx, on 127
 
 django-compare: ## what a slow model does to that site: inline in the view, and at Cresset, measured here
 	@scripts/django.sh compare
+celery: ## one Celery application served by a real Celery worker, then by Cresset: drain rate and latency of both
+	@scripts/celery.sh
 
 test: ## every test: Rust, the Python package, the program from outside
 	@scripts/test.sh

@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "runner": {"config", "task"},
     "engine": {"runner", "batch", "queue", "config", "task"},
     "gateway": {"engine", "keys", "config", "task"},
+    "celery-worker": {"celery", "engine", "config", "task"},
     "loadgen": set(),
     "fuzz-targets": {"gateway", "runner", "queue-sql", "config", "task"},
 }

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support.application import House, Redis, house, redis_or_skip
 from support.server import Server
 
 Serve = Callable[..., Server]
@@ -25,3 +26,28 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             return server
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def the_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """The Redis that most tests with Celery share."""
+    server = redis_or_skip(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def home(tmp_path: Path, the_redis: Redis) -> Iterator[House]:
+    """A Celery application with a queue of its own, for one test."""
+    made = house(tmp_path, the_redis)
+    with made.stack:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, the_redis: Redis) -> Iterator[House]:
+    """The same with a running worker, for the tests of a module that leave nothing behind."""
+    made = house(tmp_path_factory.mktemp("shared"), the_redis)
+    with made.stack:
+        made.worker("--celery-track-started")
+        yield made

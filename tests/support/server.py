@@ -35,16 +35,21 @@ def program() -> Path:
 
 
 class Server:
-    """`cresset serve` on a free port. Its log is kept, line by line, for waiting on facts and for failures."""
+    """`cresset serve`, or another command, on a free port.
 
-    def __init__(self, models: Path, data_dir: Path, *flags: str, env: dict[str, str] | None = None) -> None:
+    Its log is kept, line by line, for waiting on facts and for failures.
+    """
+
+    def __init__(
+        self, models: Path, data_dir: Path, *flags: str, env: dict[str, str] | None = None, command: str = "serve"
+    ) -> None:
         """Starts the program; `wait_listening` and `wait_ready` say when it can be used."""
         self.data_dir = data_dir
-        command = [str(program()), "serve", str(models), "--data-dir", str(data_dir)]
+        words = [str(program()), command, str(models), "--data-dir", str(data_dir)]
         if "--listen" not in flags:
-            command += ["--listen", "127.0.0.1:0"]
+            words += ["--listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(
-            [*command, *flags],
+            [*words, *flags],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,

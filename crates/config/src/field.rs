@@ -28,6 +28,9 @@ pub(crate) struct Key<T: 'static> {
     pub(crate) field: Field<T>,
 }
 
+/// The entries of a map, in their order.
+pub(crate) type Pairs = Vec<(String, String)>;
+
 /// What a key takes, and where it goes.
 pub(crate) enum Field<T: 'static> {
     Bool {
@@ -71,6 +74,12 @@ pub(crate) enum Field<T: 'static> {
         names: &'static [&'static str],
         get: fn(&T) -> &'static str,
         set: fn(&mut T, &str),
+    },
+    /// From text to text: a table, or `a=b,c=d` where there is none.
+    Map {
+        form: &'static str,
+        get: fn(&T) -> Option<String>,
+        set: fn(&mut T, Pairs) -> Result<(), Refusal>,
     },
     /// Read by code of its own; the words say what it takes.
     ByHand(&'static str),
@@ -171,7 +180,7 @@ impl<T> Key<T> {
             }
             Field::Bytes { min, max, .. } => format!("size, {} to {}", show_size(*min), show_size(*max)),
             Field::Path { .. } => "path".into(),
-            Field::Text { form, .. } | Field::ByHand(form) => (*form).into(),
+            Field::Text { form, .. } | Field::Map { form, .. } | Field::ByHand(form) => (*form).into(),
             Field::Choice { names, .. } => names
                 .iter()
                 .map(|n| format!("`\"{n}\"`"))
@@ -189,7 +198,7 @@ impl<T> Key<T> {
             Field::Duration { get, .. } => Scalar::Text(show_duration(get(from)?)),
             Field::Bytes { get, .. } => Scalar::Text(show_size(get(from)?)),
             Field::Path { get, .. } => Scalar::Text(get(from)?.display().to_string()),
-            Field::Text { get, .. } => Scalar::Text(get(from)?),
+            Field::Text { get, .. } | Field::Map { get, .. } => Scalar::Text(get(from)?),
             Field::Choice { get, .. } => Scalar::Text(get(from).into()),
             Field::ByHand(_) => return None,
         })
@@ -209,6 +218,7 @@ impl<T> Key<T> {
                 let text = given.text().filter(|t| names.contains(t));
                 set(into, text.ok_or_else(|| refuse_choice(given, names))?);
             }
+            Field::Map { form, set, .. } => set(into, take_pairs(given, form)?)?,
             Field::ByHand(form) => return Err(given.refuse(form)),
         }
         Ok(())
@@ -243,6 +253,33 @@ pub(crate) fn take_int(given: Given<'_>, min: u64, max: u64) -> Result<u64, Refu
             }
         }
     }
+}
+
+fn take_pairs(given: Given<'_>, form: &str) -> Result<Pairs, Refusal> {
+    if let Given::Toml(DeValue::Table(table)) = given {
+        let entry = |(name, value): (
+            &toml::Spanned<toml::de::DeString<'_>>,
+            &toml::Spanned<DeValue<'_>>,
+        )| {
+            let name: &str = name.get_ref();
+            let text = take_text(Given::Toml(value.get_ref()), "a text in quotes");
+            let text = text.map_err(|refusal| Refusal {
+                message: format!("`{name}` {}", refusal.message),
+                hint: refusal.hint,
+            })?;
+            Ok((name.to_owned(), text.to_owned()))
+        };
+        return table.iter().map(entry).collect();
+    }
+    let text = given.text().ok_or_else(|| given.refuse(form))?;
+    let pair = |piece: &str| {
+        let (name, value) = piece.split_once('=').ok_or_else(|| given.refuse(form))?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    text.split(',')
+        .filter(|piece| !piece.trim().is_empty())
+        .map(pair)
+        .collect()
 }
 
 fn take_number(given: Given<'_>, min: f64, max: f64) -> Result<f64, Refusal> {

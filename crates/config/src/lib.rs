@@ -4,10 +4,12 @@
 //! Keys are declared in two tables, [`settings`] for the server and `model_keys` for models. Readers, `config show`,
 //! templates and reference pages all follow from them.
 
+pub mod celery;
 pub mod discover;
 mod field;
 pub mod mistake;
 pub mod model;
+mod model_celery;
 mod model_checks;
 mod model_keys;
 mod model_tensors;
@@ -25,6 +27,7 @@ mod tensor_keys;
 mod units;
 mod walk;
 
+pub use celery::{Celery, CeleryParameter, CeleryTasks, ServiceUrl};
 pub use discover::discover;
 pub use field::Scalar;
 pub use mistake::{Mistake, Place, Position, Severity, render_all};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cresset_task::{ModelName, TensorSpec};
 
+use crate::celery::CeleryTasks;
 use crate::retry::Retry;
 
 /// One model, as its folder describes it, defaults filled in.
@@ -37,6 +38,8 @@ pub struct ModelConfig {
     pub health: HealthCheck,
     /// Whether its results are kept for equal inputs.
     pub cache: ResultCache,
+    /// Which Celery tasks it answers.
+    pub celery: CeleryTasks,
     /// The interpreter.
     pub environment: Environment,
     /// A pickled module may be loaded: whoever wrote the weights may run code here.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cresset_task::{ModelName, TensorSpec};
 
+use crate::celery::CeleryTasks;
 use crate::field::{Field, Key};
 use crate::model::{Batching, Entry, HealthCheck, Instances, ModelLimits, ResultCache};
 use crate::retry::Retry;
@@ -26,6 +27,7 @@ pub(crate) struct Draft {
     pub(crate) canary: Option<String>,
     pub(crate) health: HealthCheck,
     pub(crate) cache: ResultCache,
+    pub(crate) celery: CeleryTasks,
     pub(crate) python: Option<String>,
     pub(crate) requirements: Option<String>,
     pub(crate) python_version: Option<String>,
@@ -63,6 +65,7 @@ macro_rules! flag {
 mod about;
 mod batching;
 mod cache;
+mod celery;
 mod environment;
 mod running;
 
@@ -91,6 +94,7 @@ pub(crate) fn model_keys() -> impl Iterator<Item = &'static Key<Draft>> + Clone 
         batching::KEYS,
         running::KEYS,
         cache::KEYS,
+        celery::KEYS,
         environment::KEYS,
     ]
     .into_iter()

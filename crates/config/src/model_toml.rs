@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::field::{Given, Key, Refusal, quote, take_text};
 use crate::mistake::Mistake;
 use crate::model::ModelConfig;
+use crate::model_celery::{check_parameters, read_parameters, read_tasks};
 use crate::model_checks::{
     check_batch_bytes, check_entry, check_group_by_size, check_soft_timeout, environment, health, model_name,
 };
@@ -50,6 +51,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
     check_batch_bytes(&draft, &seen, &mut report);
     check_group_by_size(&draft, &seen, &mut report);
     check_soft_timeout(&draft, &seen, &mut report);
+    check_parameters(&draft, &seen, &mut report);
     let name = model_name(&mut draft, &seen, folder, &mut report);
     check_entry(&draft, &seen, folder, &mut report);
     let environment = environment(&mut draft, &seen, folder, &mut report);
@@ -69,6 +71,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
             retry: draft.retry,
             health,
             cache: draft.cache,
+            celery: draft.celery,
             environment,
             allow_pickle: draft.allow_pickle,
             copy_inputs: draft.copy_inputs,
@@ -82,6 +85,8 @@ fn read_by_hand(key: &Key<Draft>, value: &Node<'_>, draft: &mut Draft, report: &
         "inputs" => draft.inputs = read_tensors("inputs", value, report),
         "outputs" => draft.outputs = read_tensors("outputs", value, report),
         "instances.devices" => read_devices(value, draft, report),
+        "celery.tasks" => read_tasks(value, draft, report),
+        "celery.parameters" => read_parameters(value, draft, report),
         "retry.on" => read_retry_on(value, draft, report),
         "environment.variables" => read_variables(value, draft, report),
         other => report.add(

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::celery::Celery;
+
 /// Effective settings of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -59,6 +61,8 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// Answer tracebacks of failed tasks to callers. Default false: they are in the log only.
     pub show_tracebacks: bool,
+    /// How it is a Celery worker. Default: not.
+    pub celery: Celery,
     /// Filter directives of the log. Default `info`.
     pub log_level: String,
     /// How log lines look.
@@ -95,6 +99,7 @@ impl Default for ServerConfig {
             min_rate: 1 << 10,
             drain_timeout: Duration::from_secs(30),
             show_tracebacks: false,
+            celery: Celery::default(),
             log_level: "info".into(),
             log_format: LogFormat::Text,
         }

@@ -3,6 +3,7 @@
 //! This table is the registry of `CRESSET_*` variables too: a variable that is neither here nor in [`OTHER_VARIABLES`]
 //! does nothing, and whoever sets one is told.
 
+mod celery;
 mod table;
 
 use std::net::SocketAddr;

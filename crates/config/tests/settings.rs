@@ -159,6 +159,7 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         min_rate: 512,
         drain_timeout: Duration::from_secs(5),
         show_tracebacks: true,
+        celery: cresset_config::Celery::default(),
         log_level: "info,cresset_engine=debug".into(),
         log_format: LogFormat::Json,
     };

@@ -61,9 +61,12 @@ fn the_default_settings_file_says_what_is_the_default_anyway() {
     let bounds = &all.admission;
     assert!(bounds.max_queue.is_some() && bounds.client.max_requests.is_some());
     assert!(all.auth.keys.is_some() && !all.auth.enabled);
+    let celery = &all.celery;
+    assert!(celery.is_on() && celery.broker.is_some() && celery.tasks.len() == 1 && celery.node.is_some());
     assert_eq!(
         all,
         ServerConfig {
+            celery: celery.clone(),
             cache_dir: "/var/cache/cresset".into(),
             admission: bounds.clone(),
             max_connections_per_address: Some(256),

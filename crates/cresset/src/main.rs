@@ -44,6 +44,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<Exit, Trouble> {
     match command {
         Command::Serve(args) => commands::serve::run(&args),
+        Command::Worker(args) => commands::worker::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Init(args) => commands::init::run(&args),

@@ -58,3 +58,5 @@ pub use hint::{MeanTime, hint};
 pub use metrics::Metrics;
 #[cfg(feature = "testing")]
 pub use residue::Residue;
+/// When a failure is tried again, for the doors whose work others keep.
+pub use retry::wait as retry_wait;

@@ -15,6 +15,9 @@ use crate::engine::{Engine, invalid};
 use crate::item::{Item, Origin, check_fit};
 use crate::served::Served;
 
+/// What nobody has set a limit to is given up after a day: by then it is no work any more, but a fault.
+const WORK_LIMIT_MAX: Duration = Duration::from_secs(86_400);
+
 /// A prediction on its way.
 struct Call<'a> {
     served: &'a Served,
@@ -43,13 +46,40 @@ impl Engine {
         cache: CacheUse,
     ) -> Result<Prediction, EngineError> {
         let served = self.open(model.as_str())?;
+        let longest = served.config.limits.predict_timeout;
+        let limit = limit.map_or(longest, |l| l.min(longest));
+        self.ask(&served, input, limit, client, cache).await
+    }
+
+    /// As [`Self::predict`], for work that another keeps until it is done, such as a broker: nobody waits on a connection, so
+    /// `predict_timeout` does not apply. Over `limit` it is given up. A failure says whether its model wants it tried again
+    /// ([`crate::retry_wait`]).
+    pub async fn work(
+        &self,
+        model: &ModelName,
+        input: Payload,
+        limit: Option<Duration>,
+    ) -> Result<Prediction, EngineError> {
+        let served = self.open(model.as_str())?;
+        let limit = limit.map_or(WORK_LIMIT_MAX, |l| l.min(WORK_LIMIT_MAX));
+        self.ask(&served, input, limit, None, CacheUse::Allowed).await
+    }
+
+    async fn ask(
+        &self,
+        served: &Served,
+        input: Payload,
+        limit: Duration,
+        client: Option<Client>,
+        cache: CacheUse,
+    ) -> Result<Prediction, EngineError> {
         served.check_available()?;
         check_fit(&input, &served.config).map_err(|why| invalid(&why))?;
-        let call = self.call(&served, input, limit, false);
+        let call = self.call(served, input, limit, false);
         match &served.cache {
             Some(kept) if cache != CacheUse::NoStore => self.look(kept, call, client, cache).await,
             _ => {
-                let place = self.seat(&served, call.input.weight(), client)?;
+                let place = self.seat(served, call.input.weight(), client)?;
                 self.compute(call, place, None).await
             }
         }
@@ -62,23 +92,17 @@ impl Engine {
         input: Payload,
         place: Place,
     ) -> Result<Prediction, EngineError> {
-        let call = self.call(served, input, None, true);
+        let limit = served.config.limits.predict_timeout;
+        let call = self.call(served, input, limit, true);
         self.compute(call, place, None).await
     }
 
-    fn call<'a>(
-        &self,
-        served: &'a Served,
-        input: Payload,
-        limit: Option<Duration>,
-        is_canary: bool,
-    ) -> Call<'a> {
-        let longest = served.config.limits.predict_timeout;
+    fn call<'a>(&self, served: &'a Served, input: Payload, limit: Duration, is_canary: bool) -> Call<'a> {
         Call {
             served,
             input,
             since: self.inner.shared.now(),
-            limit: limit.map_or(longest, |l| l.min(longest)),
+            limit,
             is_canary,
         }
     }

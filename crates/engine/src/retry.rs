@@ -11,7 +11,8 @@ const JITTER: f64 = 0.2;
 /// How long to wait before the next try of a task that has been retried `retries` times; `None` when this failure is its end.
 /// `dice` is uniform in 0..1. The wait doubles: `delay * 2^retries`, at most `max_delay`, spread by [`JITTER`] either way; a
 /// model that names a time gets that time.
-pub(crate) fn wait(policy: &Retry, retries: u32, failure: &Failure, dice: f64) -> Option<Duration> {
+#[must_use]
+pub fn wait(policy: &Retry, retries: u32, failure: &Failure, dice: f64) -> Option<Duration> {
     // Only what was raised in the model: a wrong shape or a dead process is no better in a minute.
     let was_raised = matches!(failure.code, Code::ModelError | Code::SoftTimeout);
     if !was_raised || retries >= policy.max_retries {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::celery;
 use super::{
     DAY, Setting, set_client_header, set_client_key, set_durability, set_listen, set_log_format,
     set_log_level,
@@ -40,7 +41,7 @@ macro_rules! path {
     };
 }
 
-const fn setting(
+pub(super) const fn setting(
     path: &'static str,
     [env, flag]: [&'static str; 2],
     field: Field<ServerConfig>,
@@ -57,7 +58,7 @@ const fn setting(
 }
 
 /// The same, with a default in words and an example for templates.
-const fn words(setting: Setting, default: &'static str, example: &'static str) -> Setting {
+pub(super) const fn words(setting: Setting, default: &'static str, example: &'static str) -> Setting {
     let Setting { key, env, flag } = setting;
     let Key { path, doc, field, .. } = key;
     let key = Key {
@@ -358,6 +359,19 @@ pub const SETTINGS: &[Setting] = &[
         },
         "Give callers the Python tracebacks of failed tasks. They show code and paths; the log has them in any case.",
     ),
+    celery::QUEUES,
+    celery::BROKER,
+    celery::RESULT_BACKEND,
+    celery::TASKS,
+    celery::NODE,
+    celery::VISIBILITY_TIMEOUT,
+    celery::DEFAULT_QUEUE,
+    celery::RESULT_EXPIRES,
+    celery::TRACK_STARTED,
+    celery::RESULT_EXTENDED,
+    celery::EVENTS,
+    celery::BROKER_KEY_PREFIX,
+    celery::RESULT_KEY_PREFIX,
     setting(
         "auth.enabled",
         ["CRESSET_AUTH", "auth"],

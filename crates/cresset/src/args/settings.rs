@@ -100,6 +100,10 @@ impl SettingsArgs {
             }
             None => Vec::new(),
         };
+        if let Some(effective) = effective.as_ref().filter(|_| !models.is_empty()) {
+            let celery = &effective.config.celery;
+            mistakes.extend(celery.routes(&models).err().unwrap_or_default());
+        }
         Look {
             mistakes,
             effective,

@@ -21,6 +21,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(Box<commands::serve::ServeArgs>),
+    Worker(Box<commands::worker::WorkerArgs>),
     Check(Box<commands::check::CheckArgs>),
     Doctor(commands::doctor::DoctorArgs),
     Init(commands::init::InitArgs),

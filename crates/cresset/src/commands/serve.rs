@@ -3,7 +3,7 @@
 use clap::Args;
 use cresset_config::{Mistake, render_all};
 
-use crate::args::settings::SettingsArgs;
+use crate::args::settings::{Look, SettingsArgs};
 use crate::exit::{Exit, Trouble};
 use crate::{logging, out, serve};
 
@@ -21,7 +21,11 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Trouble> {
-    let look = args.settings.look();
+    look_and_run(args.settings.look())
+}
+
+/// Serves what was found, if nothing is wrong with it.
+pub(super) fn look_and_run(look: Look) -> Result<Exit, Trouble> {
     let Some(effective) = look.effective.as_ref().filter(|_| look.errors() == 0) else {
         return Err(wrong(&look.mistakes));
     };

@@ -1,15 +1,16 @@
 //! A server from start to stop, in order. Here concrete types are picked: the SQLite store, real model processes, the
 //! HTTP door; everything else knows them by their ports only.
 //!
-//! Start: bind the door -> open the store -> start the engine -> start the models -> open the door. The models only
+//! Start: bind the door -> open the store -> start the engine -> start the models -> open the door, and take Celery's tasks. The models only
 //! begin to load: the door opens long before they are ready, so that probes and submits are answered meanwhile, and
 //! after the engine knows them all, so that no probe sees a server that is ready because it serves nothing yet.
 //!
-//! Stop: not ready, no new work -> finish or give back what is under way -> stop the processes -> close the store ->
+//! Stop: no more of Celery's tasks -> not ready, no new work -> finish or give back what is under way -> stop the processes -> close the store ->
 //! close the door (a door that was handed over is closed first: the next server has the callers). A second signal ends at
 //! once; the model processes die with us.
 
 pub(crate) mod canary;
+mod celery;
 mod keys;
 mod models;
 mod service;
@@ -71,7 +72,9 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
         .local_addr()
         .map_err(|error| cannot_listen(config.listen, &error))?;
     let served = models.len();
+    let routes = celery::routes(config, &models)?;
     models::start(config, models, &engine)?;
+    let celery = celery::start(config, routes, &engine)?;
     keys::warn_if_open(at, auth.as_ref());
     let told = CancellationToken::new();
     if let Some(auth) = &auth {
@@ -89,15 +92,28 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
         "listening"
     );
 
-    let signal = signals.next().await;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        () = celery::asked_to_stop(celery.as_ref()) => "shutdown by remote control",
+    };
     service::stopping();
     if is_handed_over {
         // Whoever comes now waits in the backlog for the server after us.
         close_door.cancel();
     }
     tracing::info!(signal, drain_timeout = ?config.drain_timeout, "stopping; a second signal ends at once");
+    let stop = async {
+        // First: what it has under way is the engine's, and what comes back goes to the broker.
+        let began = Instant::now();
+        if let Some(worker) = celery {
+            worker.stop().await;
+        }
+        engine
+            .stop(config.drain_timeout.saturating_sub(began.elapsed()))
+            .await;
+    };
     tokio::select! {
-        () = engine.stop(config.drain_timeout) => {}
+        () = stop => {}
         signal = signals.next() => {
             tracing::warn!(signal, "ended by a second signal; running tasks go back to the queue at the next start");
             return Ok(Exit::TERMINATED);

@@ -1,0 +1,315 @@
+//! The life of one message, from the broker to its acknowledgement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cresset_celery::{Body, Exception, Head, Status, Task, TaskEvent, Unread, read, read_envelope};
+use cresset_config::ModelConfig;
+use cresset_engine::{EngineError, Prediction, retry_wait};
+use cresset_task::{Failure, Payload, Timestamp, json};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::after::{self, Finished};
+use crate::arguments;
+use crate::held::{Place, Stand};
+use crate::insist::{Abandoned, insist};
+use crate::transport::Receipt;
+use crate::worker::Shared;
+
+/// A model that cannot take work is asked again after at most so long.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// Ids and names are cut in the log: anybody may make them as long as they like.
+const LOGGED_MAX: usize = 128;
+
+/// How a message leaves our hands.
+pub(crate) enum End {
+    /// It is done with.
+    Done,
+    /// Another worker is to have it.
+    Back,
+}
+
+/// A message under way.
+pub(crate) struct Job<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) queue: &'a str,
+    pub(crate) place: &'a Place,
+}
+
+/// Sees one message through.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    receipt: Receipt,
+    queue: String,
+    envelope: Vec<u8>,
+    place: Place,
+) {
+    let job = Job {
+        shared: &shared,
+        queue: &queue,
+        place: &place,
+    };
+    let end = job.live(&envelope).await;
+    if receipt.tag.is_empty() {
+        return;
+    }
+    let transport = &shared.transport;
+    let settled = match end {
+        End::Done => insist(&shared.abandon, "acknowledge", || transport.acknowledge(&receipt)).await,
+        // Once: a broker that is away will find by itself that we are.
+        End::Back => transport.give_back(&receipt).await.map_err(|_| Abandoned),
+    };
+    if settled.is_err() {
+        tracing::warn!(
+            "broker could not be told that a message has been dealt with; it will be delivered again"
+        );
+    }
+}
+
+impl Job<'_> {
+    async fn live(&self, envelope: &[u8]) -> End {
+        let message = match read_envelope(envelope) {
+            Ok((message, _)) => message,
+            Err(error) => {
+                tracing::error!(queue = self.queue, error = %error, "message that nobody can read is thrown away");
+                return End::Done;
+            }
+        };
+        match read(&message) {
+            Ok(task) => {
+                drop(message);
+                self.task(task).await
+            }
+            Err(unread) => self.refuse(*unread).await,
+        }
+    }
+
+    /// A message that is no task: its sender is told, if it is known.
+    async fn refuse(&self, unread: Unread) -> End {
+        let Unread { why, head, exception } = unread;
+        let head = head.map(|head| *head).unwrap_or_default();
+        let (id, task) = (short(&head.id), short(&head.name));
+        tracing::error!(queue = self.queue, id, task, why, "message is refused");
+        if head.id.is_empty() {
+            return End::Done;
+        }
+        self.shared.events.task(&head, TaskEvent::Rejected);
+        let line = exception.line();
+        self.finish(&head, &Body::default(), Status::Failure(exception, line))
+            .await
+    }
+
+    async fn task(&self, task: Task) -> End {
+        let head = Arc::new(task.head.clone());
+        self.place.is(&head);
+        self.shared.events.task(&head, TaskEvent::Received);
+        if let Some(status) = self.too_late(&head) {
+            return self.finish(&head, &task.body, status).await;
+        }
+        let Some(config) = self.shared.catalog.find(&head.name) else {
+            tracing::error!(
+                queue = self.queue,
+                id = short(&head.id),
+                task = short(&head.name),
+                "task that no model answers"
+            );
+            let exception = Exception::not_registered(&head.name);
+            let line = exception.line();
+            return self
+                .finish(&head, &task.body, Status::Failure(exception, line))
+                .await;
+        };
+        if let Some(eta) = head.eta.filter(|eta| *eta > Timestamp::now())
+            && !self.wait_until(eta).await
+        {
+            return End::Back;
+        }
+        if let Some(status) = self.too_late(&head) {
+            return self.finish(&head, &task.body, status).await;
+        }
+        if head.redelivered {
+            match after::done_before(self, &head, &task.body).await {
+                Ok(false) => {}
+                Ok(true) => return End::Done,
+                Err(Abandoned) => return End::Back,
+            }
+        }
+        let input = match arguments::input(&head.name, &task.body, config) {
+            Ok(input) => input,
+            Err(exception) => {
+                let line = exception.line();
+                return self
+                    .finish(&head, &task.body, Status::Failure(exception, line))
+                    .await;
+            }
+        };
+        self.compute(&task, &head, config, input).await
+    }
+
+    /// Revoked, or past its time.
+    fn too_late(&self, head: &Head) -> Option<Status> {
+        let reason = if self.shared.revoked.has(&head.id) || self.place.revoke.is_cancelled() {
+            "revoked"
+        } else if head.expires.is_some_and(|expires| expires <= Timestamp::now()) {
+            "expired"
+        } else {
+            return None;
+        };
+        Some(Status::Revoked(Exception::revoked(reason)))
+    }
+
+    /// True when the time has come, or somebody has revoked it; false when the door closes before.
+    async fn wait_until(&self, eta: Timestamp) -> bool {
+        self.place.stands(Stand::Scheduled(eta));
+        let due = tokio::time::sleep(eta.since(Timestamp::now()));
+        let come = tokio::select! {
+            () = due => true,
+            () = self.place.revoke.cancelled() => true,
+            () = self.shared.closing.cancelled() => false,
+        };
+        self.place.stands(Stand::Reserved);
+        come
+    }
+
+    async fn compute(&self, task: &Task, head: &Arc<Head>, config: &ModelConfig, input: Payload) -> End {
+        let began = Instant::now();
+        let shared = self.shared;
+        self.place.stands(Stand::Active(Timestamp::now()));
+        if after::is_wanted(head) && shared.options.settings.track_started {
+            let status = Status::Started {
+                pid: std::process::id(),
+                node: shared.options.node.clone(),
+            };
+            if after::store(self, head, &status, &[], None).await.is_err() {
+                return End::Back;
+            }
+        }
+        shared.events.task(head, TaskEvent::Started);
+        let answered = tokio::select! {
+            answered = self.ask(head, config, input, began) => answered,
+            () = self.place.revoke.cancelled() => Answer::Ends(Status::Revoked(Exception::revoked("terminated"))),
+            () = shared.abandon.cancelled() => Answer::Back,
+        };
+        match answered {
+            Answer::Ends(status) => {
+                let finished = Finished {
+                    head,
+                    body: &task.body,
+                    status,
+                    took: began.elapsed(),
+                };
+                self.end(finished).await
+            }
+            Answer::Failed(failure) => {
+                let exception = Exception::of_failure(&failure, config.limits.timeout.as_secs_f64());
+                let traceback = failure.traceback.clone().unwrap_or_else(|| exception.line());
+                let wait = retry_wait(&config.retry, head.retries, &failure, rand::random());
+                if let Some(wait) = wait {
+                    return after::again(self, task, exception, traceback, wait).await;
+                }
+                let status = Status::Failure(exception, traceback);
+                self.finish(head, &task.body, status).await
+            }
+            Answer::Back => End::Back,
+        }
+    }
+
+    /// Asks the engine, again while it has no room or no process.
+    async fn ask(&self, head: &Head, config: &ModelConfig, input: Payload, began: Instant) -> Answer {
+        let limit = head
+            .hard_limit
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        loop {
+            let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
+            if let Some(seconds) = head.hard_limit.filter(|_| left == Some(Duration::ZERO)) {
+                let exception = Exception::time_limit(seconds);
+                let line = exception.line();
+                return Answer::Ends(Status::Failure(exception, line));
+            }
+            let error = match self.shared.engine.work(&config.name, input.clone(), left).await {
+                Ok(Prediction { output, .. }) => return Answer::of(&output),
+                Err(error) => error,
+            };
+            let wait = match error {
+                EngineError::Failed(failure) => return Answer::Failed(failure),
+                EngineError::ShuttingDown => return Answer::Back,
+                EngineError::InvalidInput(_) | EngineError::TooLarge { .. } => {
+                    let exception = Exception::builtin("ValueError", &error.to_string());
+                    let line = exception.line();
+                    return Answer::Ends(Status::Failure(exception, line));
+                }
+                // The time is over: the next round says so.
+                EngineError::PredictTimeout { .. } => Duration::ZERO,
+                error => error.retry_after().unwrap_or(ASK_AGAIN).min(ASK_AGAIN),
+            };
+            let wait = left.map_or(wait, |left| wait.min(left));
+            if self.shared.closing.is_cancelled() {
+                return Answer::Back;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.shared.closing.cancelled() => return Answer::Back,
+            }
+            if let Some(status) = self.too_late(head) {
+                return Answer::Ends(status);
+            }
+        }
+    }
+
+    async fn finish(&self, head: &Head, body: &Body, status: Status) -> End {
+        let finished = Finished {
+            head,
+            body,
+            status,
+            took: Duration::ZERO,
+        };
+        self.end(finished).await
+    }
+
+    async fn end(&self, finished: Finished<'_>) -> End {
+        match after::finish(self, finished).await {
+            Ok(()) => End::Done,
+            Err(Abandoned) => End::Back,
+        }
+    }
+}
+
+/// What came of asking the engine.
+enum Answer {
+    Ends(Status),
+    Failed(Failure),
+    Back,
+}
+
+impl Answer {
+    fn of(output: &Payload) -> Self {
+        let text = match output {
+            Payload::Json(text) => text.to_vec(),
+            Payload::Tensors(set) => {
+                let mut text = Vec::new();
+                json::write_outputs(set, &mut text);
+                text
+            }
+        };
+        let raw = String::from_utf8(text)
+            .ok()
+            .and_then(|text| RawValue::from_string(text).ok());
+        match raw {
+            Some(raw) => Self::Ends(Status::Success(raw)),
+            None => {
+                let exception = Exception::builtin("RuntimeError", "the model's result is not JSON");
+                let line = exception.line();
+                Self::Ends(Status::Failure(exception, line))
+            }
+        }
+    }
+}
+
+/// The beginning of a text from outside, for the log.
+pub(crate) fn short(text: &str) -> &str {
+    match text.char_indices().nth(LOGGED_MAX) {
+        Some((at, _)) => text.get(..at).unwrap_or_default(),
+        None => text,
+    }
+}

@@ -1,0 +1,32 @@
+//! The door for Celery applications: to them Cresset is a worker. Thin, as the other doors are: it takes messages from a broker,
+//! binds their arguments to a model's input, asks the engine, and writes what came of it where the application looks.
+//!
+//! The broker is the durable thing. A message is acknowledged when its result has been written, and not before; until then the
+//! broker has it, and gives it to another worker if this one dies. Nothing of it goes through Cresset's own store.
+//!
+//! What text and bytes mean is in `cresset-celery`; which broker it is stays behind [`transport::Transport`].
+
+mod after;
+mod arguments;
+mod care;
+mod catalog;
+mod chord;
+mod control;
+mod events;
+mod held;
+mod insist;
+mod job;
+mod node;
+mod options;
+mod redis;
+mod results;
+mod revoked;
+mod rpc;
+mod stats;
+mod take;
+mod transport;
+mod worker;
+
+pub use node::default_node;
+pub use options::{Options, StartError};
+pub use worker::{Worker, start};

@@ -1,0 +1,182 @@
+//! Redis as the result backend.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cresset_celery::{ChordSize, Head, Status};
+use cresset_config::Celery;
+use redis::aio::ConnectionManager;
+use redis::{Client, RedisResult, Value};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::connect::{manager, trouble};
+use super::scripts::BackendScripts;
+use crate::options::StartError;
+use crate::results::{ChordStep, Results, Stored};
+use crate::transport::Trouble;
+
+/// How long a chord's parts are kept, as in Celery; with results that are kept for ever, too.
+const CHORD_KEPT: Duration = Duration::from_secs(86_400);
+/// Whoever has found a chord complete has so long to send its body; then another part that is told again may.
+const CLAIM_KEPT: Duration = Duration::from_secs(6);
+/// A part that is told again so long after finds that all is done.
+const DONE_KEPT: Duration = Duration::from_secs(300);
+
+const SERVICE: &str = "result backend";
+
+/// The backend.
+pub(crate) struct RedisResults {
+    connection: ConnectionManager,
+    scripts: BackendScripts,
+    prefix: String,
+    expires: Duration,
+}
+
+/// A stored result, as far as we look into one.
+#[derive(Deserialize)]
+struct Meta {
+    status: String,
+    result: Box<RawValue>,
+}
+
+impl RedisResults {
+    /// Connects when it is first asked.
+    pub(crate) fn new(client: &Client, settings: &Celery) -> Result<Self, StartError> {
+        let connection = manager(client).map_err(|error| StartError::Url {
+            setting: "result_backend",
+            url: settings
+                .result_backend
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            why: error.to_string(),
+        })?;
+        // Celery puts a `_` behind a prefix that ends in nothing of the kind.
+        let prefix = match settings.result_key_prefix.as_str() {
+            "" => String::new(),
+            prefix if prefix.ends_with(['_', ':', '-', '.']) => prefix.to_owned(),
+            prefix => format!("{prefix}_"),
+        };
+        Ok(Self {
+            connection,
+            scripts: BackendScripts::new(),
+            prefix,
+            expires: settings.result_expires,
+        })
+    }
+
+    fn task(&self, id: &str) -> String {
+        format!("{}celery-task-meta-{id}", self.prefix)
+    }
+
+    fn group(&self, id: &str, part: &str) -> String {
+        format!("{}celery-taskset-meta-{id}{part}", self.prefix)
+    }
+
+    async fn stored(&self, id: &str) -> Result<Option<Meta>, Trouble> {
+        let mut command = redis::cmd("GET");
+        command.arg(self.task(id));
+        let text: Option<Vec<u8>> = command
+            .query_async(&mut self.connection.clone())
+            .await
+            .map_err(trouble(SERVICE))?;
+        // What cannot be read is not ours to trust: it counts as nothing, and is written over.
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    async fn tell_part(&self, head: &Head, group: &str, status: &Status) -> RedisResult<Vec<String>> {
+        let state = status.name();
+        let id = json!(head.id);
+        let member = format!("[1, {id}, \"{state}\", {}]", status.result());
+        let (name, place) = match head.group_index {
+            Some(index) => (format!("{}:{index}", head.id), index.to_string()),
+            None => (format!("{}:+inf", head.id), "+inf".into()),
+        };
+        let mut call = self.scripts.chord_part.prepare_invoke();
+        for part in [".j", ".t", ".s", ".d", ".c"] {
+            call.key(self.group(group, part));
+        }
+        call.arg(name)
+            .arg(member)
+            .arg(place)
+            .arg(CHORD_KEPT.as_secs())
+            .arg(CLAIM_KEPT.as_secs())
+            .arg(uuid::Uuid::now_v7().simple().to_string());
+        call.invoke_async(&mut self.connection.clone()).await
+    }
+}
+
+#[async_trait]
+impl Results for RedisResults {
+    async fn store(&self, head: &Head, _: &Status, text: String) -> Result<(), Trouble> {
+        let call = self
+            .scripts
+            .store
+            .key(self.task(&head.id))
+            .arg(text)
+            .arg(self.expires.as_secs())
+            .invoke_async::<Value>(&mut self.connection.clone())
+            .await;
+        call.map(drop).map_err(trouble(SERVICE))
+    }
+
+    async fn success(&self, id: &str) -> Result<Option<Stored>, Trouble> {
+        let stored = self.stored(id).await?;
+        let success = stored.filter(|meta| meta.status == "SUCCESS");
+        Ok(success.map(|meta| Stored { result: meta.result }))
+    }
+
+    async fn is_settled(&self, id: &str) -> Result<bool, Trouble> {
+        let stored = self.stored(id).await?;
+        Ok(stored.is_some_and(|meta| {
+            !matches!(
+                meta.status.as_str(),
+                "PENDING" | "RECEIVED" | "RETRY" | "REJECTED"
+            )
+        }))
+    }
+
+    async fn chord_size(&self, size: &ChordSize) -> Result<(), Trouble> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("DEL").arg(self.group(&size.group, ".c")).ignore();
+        pipe.cmd("SET")
+            .arg(self.group(&size.group, ".s"))
+            .arg(size.size)
+            .arg("EX")
+            .arg(CHORD_KEPT.as_secs())
+            .ignore();
+        let done: RedisResult<()> = pipe.query_async(&mut self.connection.clone()).await;
+        done.map_err(trouble(SERVICE))
+    }
+
+    async fn chord_part(&self, head: &Head, group: &str, status: &Status) -> Result<ChordStep, Trouble> {
+        let mut told = self
+            .tell_part(head, group, status)
+            .await
+            .map_err(trouble(SERVICE))?;
+        let is_complete = told.first().is_some_and(|first| first == "1");
+        Ok(match is_complete {
+            true => ChordStep::Complete(told.split_off(1)),
+            false => ChordStep::Wait,
+        })
+    }
+
+    async fn chord_done(&self, group: &str) -> Result<(), Trouble> {
+        let mut drop_all = redis::cmd("DEL");
+        for part in [".j", ".t", ".s", ".d"] {
+            drop_all.arg(self.group(group, part));
+        }
+        let mut pipe = redis::pipe();
+        pipe.cmd("SET")
+            .arg(self.group(group, ".c"))
+            .arg("done")
+            .arg("EX")
+            .arg(DONE_KEPT.as_secs())
+            .ignore();
+        pipe.add_command(drop_all).ignore();
+        let done: RedisResult<()> = pipe.query_async(&mut self.connection.clone()).await;
+        done.map_err(trouble(SERVICE))
+    }
+}

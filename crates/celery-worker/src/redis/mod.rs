@@ -1,0 +1,13 @@
+//! Redis, as Celery lays it out: a list for each step of priority of a queue, what is held in a hash and a sorted set, results
+//! under their own keys, broadcasts by pub/sub. Real workers and producers share it with us.
+
+mod backend;
+mod broker;
+mod connect;
+mod keys;
+mod scripts;
+mod wake;
+
+pub(crate) use backend::RedisResults;
+pub(crate) use broker::RedisBroker;
+pub(crate) use connect::open;

@@ -1,0 +1,76 @@
+//! A broker, as the door needs it.
+//!
+//! Promises: a delivery stays the broker's until it is acknowledged or given back. Whoever dies with it loses nothing: it is
+//! delivered again, to whoever is there, and marked so. An acknowledgement of what is not held any more does nothing.
+
+use async_trait::async_trait;
+use cresset_celery::{Message, Outgoing, Target};
+use tokio::sync::mpsc;
+
+/// A message that is ours for now.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    /// By which it is acknowledged. Empty: it is not the broker's any more.
+    pub(crate) tag: String,
+    /// The queue that it came by.
+    pub(crate) queue: String,
+    /// Its place at the broker, for giving it back.
+    pub(crate) place: usize,
+    /// The message, as it came.
+    pub(crate) envelope: Vec<u8>,
+}
+
+/// What is kept of a delivery that is held.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Receipt {
+    pub(crate) tag: String,
+    pub(crate) place: usize,
+}
+
+/// A service that cannot be used now.
+#[derive(Debug, thiserror::Error)]
+#[error("{service}: {why}")]
+pub(crate) struct Trouble {
+    pub(crate) service: &'static str,
+    pub(crate) why: String,
+}
+
+/// A broker.
+#[async_trait]
+pub(crate) trait Transport: Send + Sync + 'static {
+    /// At most `max` messages, the most urgent first; none when there are none.
+    async fn fetch(&self, max: usize) -> Result<Vec<Delivery>, Trouble>;
+
+    /// Returns when there may be something to fetch. May return for nothing; must be asked after each empty fetch.
+    async fn arrival(&self);
+
+    /// The message is done with.
+    async fn acknowledge(&self, receipt: &Receipt) -> Result<(), Trouble>;
+
+    /// The message is to be delivered next, to whomever.
+    async fn give_back(&self, receipt: &Receipt) -> Result<(), Trouble>;
+
+    /// These are held still.
+    async fn keep(&self, held: &[Receipt]) -> Result<(), Trouble>;
+
+    /// Makes what dead workers held available again; says how many messages that were.
+    async fn restore(&self) -> Result<usize, Trouble>;
+
+    /// Sends messages to their queues.
+    async fn publish(&self, messages: &[Outgoing]) -> Result<(), Trouble>;
+
+    /// Makes the queues and the node known.
+    async fn announce(&self) -> Result<(), Trouble>;
+
+    /// Tells whoever watches.
+    async fn tell(&self, routing_key: &str, message: &Message) -> Result<(), Trouble>;
+
+    /// Answers a request.
+    async fn reply(&self, target: &Target, message: &Message) -> Result<(), Trouble>;
+
+    /// Hands over requests of remote control, until the connection is lost or the receiver gone.
+    async fn listen(&self, requests: &mpsc::Sender<Message>) -> Result<(), Trouble>;
+
+    /// What `stats` says of the connection.
+    fn describe(&self) -> serde_json::Value;
+}

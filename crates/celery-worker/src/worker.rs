@@ -1,0 +1,183 @@
+//! The worker as a whole: what its parts share, how it starts and how it stops.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cresset_celery::Event;
+use cresset_engine::Engine;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::Catalog;
+use crate::events::{self, Events};
+use crate::held::Held;
+use crate::options::{Options, StartError};
+use crate::redis::{RedisBroker, RedisResults, open};
+use crate::results::{Nowhere, Results};
+use crate::revoked::Revoked;
+use crate::rpc::Rpc;
+use crate::transport::Transport;
+use crate::{care, control, node, take};
+
+/// Requests of remote control that wait to be answered.
+const REQUESTS_MAX: usize = 256;
+/// The last words are not waited for for ever.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What all parts share.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) options: Options,
+    pub(crate) catalog: Catalog,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) results: Arc<dyn Results>,
+    pub(crate) held: Arc<Held>,
+    pub(crate) revoked: Revoked,
+    pub(crate) events: Arc<Events>,
+    /// Tasks that have ended, by name.
+    pub(crate) totals: Mutex<BTreeMap<String, u64>>,
+    pub(crate) processed: AtomicU64,
+    pub(crate) began: Instant,
+    /// Nothing new is taken.
+    pub(crate) closing: CancellationToken,
+    /// What is not done goes back.
+    pub(crate) abandon: CancellationToken,
+    /// A remote shutdown was asked for.
+    pub(crate) asked_to_stop: CancellationToken,
+    /// Owns the tasks that are under way.
+    pub(crate) jobs: TaskTracker,
+}
+
+impl Shared {
+    /// The queue of a task that names none: ours when it is answered here.
+    pub(crate) fn queue_of(&self, task: &str) -> String {
+        let settings = &self.options.settings;
+        let own = settings
+            .queues
+            .first()
+            .filter(|_| self.catalog.find(task).is_some());
+        own.unwrap_or(&settings.default_queue).clone()
+    }
+
+    pub(crate) fn counts_by_task(&self) -> BTreeMap<String, u64> {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn count(&self, task: &str) {
+        self.processed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        match totals.get_mut(task) {
+            Some(count) => *count += 1,
+            None => drop(totals.insert(task.to_owned(), 1)),
+        }
+    }
+}
+
+/// A running worker.
+pub struct Worker {
+    shared: Arc<Shared>,
+    /// Owns everything but the tasks under way.
+    house: TaskTracker,
+    leave: CancellationToken,
+}
+
+/// Starts the worker: it connects, and takes tasks as soon as models can answer them. Must be called inside a tokio runtime.
+pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
+    let settings = &options.settings;
+    let (house, leave, closing) = (
+        TaskTracker::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
+    let url = settings.broker.as_ref().ok_or(StartError::NoBroker)?;
+    let client = open("broker", url)?;
+    let broker = RedisBroker::new(client, &options, &house, closing.clone())?;
+    let transport: Arc<dyn Transport> = Arc::new(broker);
+    let results: Arc<dyn Results> = match &settings.result_backend {
+        None => Arc::new(Nowhere),
+        Some(url) if url.scheme() == "rpc" => Arc::new(Rpc {
+            transport: Arc::clone(&transport),
+        }),
+        Some(url) => Arc::new(RedisResults::new(&open("result_backend", url)?, settings)?),
+    };
+    let (events, waiting) = Events::new(node::identity(&options.node), settings.events);
+    let events = Arc::new(events);
+    let shared = Arc::new(Shared {
+        catalog: Catalog::new(&options.routes),
+        engine,
+        options,
+        transport,
+        results,
+        held: Arc::new(Held::default()),
+        revoked: Revoked::default(),
+        events,
+        totals: Mutex::default(),
+        processed: AtomicU64::new(0),
+        began: Instant::now(),
+        closing,
+        abandon: CancellationToken::new(),
+        asked_to_stop: CancellationToken::new(),
+        jobs: TaskTracker::new(),
+    });
+    let (requests, asked) = mpsc::channel(REQUESTS_MAX);
+    let transport = Arc::clone(&shared.transport);
+    house.spawn(events::run(
+        Arc::clone(&shared.events),
+        transport,
+        waiting,
+        leave.clone(),
+    ));
+    house.spawn(control::listen(Arc::clone(&shared), requests, leave.clone()));
+    house.spawn(control::answer(Arc::clone(&shared), asked, leave.clone()));
+    house.spawn(care::beat(Arc::clone(&shared), leave.clone()));
+    house.spawn(care::look_after(Arc::clone(&shared), leave.clone()));
+    house.spawn(take::run(Arc::clone(&shared)));
+    let (settings, catalog) = (&shared.options.settings, &shared.catalog);
+    tracing::info!(
+        node = shared.options.node,
+        broker = ?settings.broker,
+        results = ?settings.result_backend,
+        queues = settings.queues.join(","),
+        tasks = catalog.names().collect::<Vec<_>>().join(","),
+        prefetch = catalog.prefetch(),
+        "worker of Celery tasks started"
+    );
+    Ok(Worker { shared, house, leave })
+}
+
+impl Worker {
+    /// Returns when remote control has asked for a shutdown.
+    pub async fn asked_to_stop(&self) {
+        self.shared.asked_to_stop.cancelled().await;
+    }
+
+    /// Takes nothing new, gives back what has not begun, waits for what runs as long as a drain may take, and gives back the rest.
+    pub async fn stop(self) {
+        let Self { shared, house, leave } = self;
+        shared.closing.cancel();
+        shared.jobs.close();
+        let drained = tokio::time::timeout(shared.options.drain_timeout, shared.jobs.wait()).await;
+        if drained.is_err() {
+            tracing::warn!("tasks were still under way at the deadline and go back to their queues");
+            shared.abandon.cancel();
+            shared.jobs.wait().await;
+        }
+        let offline = Event::Worker {
+            what: "offline",
+            active: 0,
+            processed: shared.processed.load(std::sync::atomic::Ordering::Relaxed),
+            load: node::load(),
+        };
+        let farewell = shared.events.worker(&*shared.transport, offline);
+        // Nobody may be there to hear it.
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        leave.cancel();
+        house.close();
+        house.wait().await;
+        tracing::info!("worker of Celery tasks stopped");
+    }
+}

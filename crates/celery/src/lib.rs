@@ -1,0 +1,38 @@
+//! What Celery's parties say to each other, as text and bytes: task messages in, results, events, replies to remote control and
+//! further task messages out. Pure: no clock, no I/O, no randomness; whoever calls brings the time and new ids.
+//!
+//! Everything from a broker is foreign: readers are bounded, never panic, and say what is wrong in words for the log and, where
+//! the sender can be told, as an exception for it. Pickle is never read.
+
+mod again;
+mod bind;
+mod body;
+mod canvas;
+mod compress;
+mod control;
+mod envelope;
+mod event;
+mod exception;
+mod head;
+mod message;
+mod meta;
+mod msgpack;
+mod python;
+mod read;
+mod signature;
+mod time;
+
+pub use bind::{Parameter, bind};
+pub use body::{BODY_BYTES_MAX, BODY_DEPTH_MAX, Body, Embed};
+pub use canvas::{CANVAS_MAX, ChordSize, Next, Outgoing, Plan};
+pub use control::{Request, Target, reply};
+pub use envelope::{BadEnvelope, Route, read_envelope, write_envelope};
+pub use event::{Event, Identity, TaskEvent};
+pub use exception::Exception;
+pub use head::Head;
+pub use message::{JSON, MSGPACK, Message, Properties};
+pub use meta::{Meta, Status};
+pub use python::{repr_str, repr_strs};
+pub use read::{Task, Unread, read};
+pub use signature::{BadSignature, Signature};
+pub use time::{parse_time, show_time};

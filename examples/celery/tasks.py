@@ -1,0 +1,49 @@
+"""An application as Celery's own guide would have it: one task that runs a model. It knows nothing of Cresset.
+
+    celery -A tasks worker --concurrency 2
+    python -c "from tasks import perform_inference; print(perform_inference.delay([[[0.0] * 8] * 8]).get())"
+
+`REDIS_URL` is where the broker and the results are.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, shared_task
+
+URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+DIGITS = Path(__file__).resolve().parent.parent / "digits"
+
+app: Any = Celery("tasks", broker=URL, backend=URL)
+"""Celery says nothing of its types."""
+
+
+@functools.cache
+def network() -> Any:
+    """The trained network, loaded once in each process. Two processes on two cores: one thread each is the fastest."""
+    import torch  # noqa: PLC0415  # who only sends tasks needs no torch
+
+    sys.path.insert(0, str(DIGITS))
+    from net import Net  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    net = Net()
+    net.load_state_dict(torch.load(DIGITS / "weights.pt", weights_only=True))
+    return net.eval()
+
+
+def predict(input_data: list[Any]) -> list[float]:
+    """Probabilities of the ten digits for one image."""
+    import torch  # noqa: PLC0415
+
+    with torch.inference_mode():
+        return network()(torch.tensor([input_data], dtype=torch.float32)).softmax(dim=1)[0].tolist()
+
+
+perform_inference: Any = shared_task(name="tasks.perform_inference")(predict)
+"""The task."""

@@ -1,0 +1,191 @@
+"""Workers that die, stop, are told what to do, and are watched: as Celery's own tools see it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.exceptions import TaskRevokedError
+from support.application import House, house, redis_or_skip
+from support.server import LONG
+
+pytestmark = [
+    # Celery leaves sockets and results to the collector, which then says goodbye to a Redis that has gone.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def until(fact: Any, what: str) -> Any:
+    """Asks until `fact` gives something; the pause only keeps the asking civil."""
+    pause = threading.Event()
+    for _ in range(int(LONG / 0.01)):
+        if found := fact():
+            return found
+        pause.wait(0.01)
+    raise AssertionError(f"never {what}")
+
+
+def test_what_a_killed_worker_had_is_done_by_another(home: House) -> None:
+    first = home.worker("--celery-visibility-timeout", "1s")
+    slow = home.app.send_task("proj.echo", ({"sleep": 0.5, "give": "slow"},))
+    others = [home.app.send_task("proj.echo", (i,)) for i in range(5)]
+    until(lambda: home.client.hlen("unacked") > 0, "taken")
+    first.kill()
+    home.worker("--celery-visibility-timeout", "1s")
+    assert slow.get(timeout=LONG) == "slow"
+    assert [result.get(timeout=LONG) for result in others] == list(range(5))
+    until(lambda: home.client.llen(home.queue) == 0, "empty")
+
+
+def test_a_task_may_take_longer_than_the_visibility_timeout(home: House) -> None:
+    home.worker("--celery-visibility-timeout", "1s")
+    home.worker("--celery-visibility-timeout", "1s")
+    slow = home.app.send_task("proj.echo", ({"sleep": 2.2, "give": 1},))
+    assert slow.get(timeout=LONG) == 1
+    computed = [worker.metric("cresset_batch_size_count", model="echo") for worker in home.workers]
+    assert sum(computed) == 1, computed
+
+
+def test_a_worker_that_stops_gives_back_what_waits(home: House) -> None:
+    first = home.worker()
+    later = [home.app.send_task("proj.echo", (i,), countdown=1.0) for i in range(20)]
+    until(lambda: home.client.llen(home.queue) == 0, "taken")
+    assert first.stop() == 0
+    assert home.client.llen(home.queue) == 20
+    home.worker()
+    assert [result.get(timeout=LONG) for result in later] == list(range(20))
+
+
+def test_urgent_tasks_go_first(tmp_path: Path, home: House) -> None:
+    one = house(tmp_path / "one", home.redis, batch=1)
+    with one.stack:
+        sent = {
+            priority: [one.app.send_task("proj.echo", (priority,), priority=priority) for _ in range(6)]
+            for priority in (9, 3, 0)
+        }
+        one.worker()
+        done = {p: [(r.get(timeout=LONG) and r.date_done) or r.date_done for r in rs] for p, rs in sent.items()}
+        assert max(done[0]) <= min(done[9]), done
+        assert min(done[3]) <= min(done[9]), done
+
+
+def test_tasks_are_revoked_before_and_while_they_run(home: House) -> None:
+    home.worker()
+    later = home.app.send_task("proj.echo", (1,), countdown=600)
+    running = home.app.send_task("proj.echo", ({"sleep": 1.5},))
+    inspect = home.app.control.inspect([home.node], timeout=LONG)
+    until(lambda: any(inspect.active().values()), "active")
+    assert [t["request"]["id"] for t in next(iter(inspect.scheduled().values()))] == [later.id]
+    home.app.control.revoke(later.id)
+    home.app.control.revoke(running.id, terminate=True)
+    with pytest.raises(TaskRevokedError, match="revoked"):
+        later.get(timeout=LONG)
+    with pytest.raises(TaskRevokedError, match="terminated"):
+        running.get(timeout=LONG)
+    assert later.id in next(iter(inspect.revoked().values()))
+    assert until(lambda: not any(inspect.active().values()), "idle")
+
+
+def test_results_go_to_whoever_asked_with_rpc(tmp_path: Path, home: House) -> None:
+    rpc = house(tmp_path / "rpc", home.redis, backend="rpc://")
+    with rpc.stack:
+        rpc.worker(backend="rpc://")
+        assert rpc.app.send_task("proj.echo", (1,)).get(timeout=LONG) == 1
+        with pytest.raises(ValueError, match="boom"):
+            rpc.app.send_task("proj.echo", ({"raise": "value"},)).get(timeout=LONG)
+
+
+def test_celerys_own_commands_show_it_as_a_worker(home: House, tmp_path: Path) -> None:
+    home.worker()
+    url = home.redis.url(home.db)
+    (tmp_path / "appmodule.py").write_text(
+        f"from celery import Celery\napp = Celery('proj', broker='{url}', backend='{url}')\n"
+    )
+
+    def celery(*words: str) -> str:
+        command = [sys.executable, "-m", "celery", "-A", "appmodule", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LONG, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    status = celery("status")
+    assert f"{home.node}: OK" in status and "1 node online" in status
+    inspect = home.app.control.inspect([home.node], timeout=LONG)
+    (node,) = inspect.ping()
+    assert node == home.node
+    assert inspect.stats()[node]["broker"]["transport"] == "redis"
+    assert inspect.registered()[node] == ["proj.echo", "proj.perform_inference"]
+    assert inspect.active_queues()[node][0]["name"] == home.queue
+    assert inspect.reserved()[node] == []
+    assert inspect.query_task("nothing")[node] == {}
+    assert home.app.control.ping(destination=["nobody@here"], timeout=0.3) == []
+    (answer,) = home.app.control.broadcast("no_such_method", destination=[node], reply=True, timeout=LONG)
+    assert "no_such_method" in answer[node]["error"]
+    home.app.control.shutdown()
+    assert home.workers[0].process.wait(LONG) == 0
+
+
+def test_events_tell_of_the_worker_and_its_tasks(home: House) -> None:
+    home.worker()
+    home.app.control.enable_events(destination=[home.node], reply=True, timeout=LONG)
+    seen: list[str] = []
+    wanted = {"worker-heartbeat", "task-received", "task-started", "task-succeeded", "task-failed"}
+    heard = threading.Event()
+
+    def hear(event: dict[str, Any]) -> None:
+        seen.append(event["type"])
+        if wanted <= set(seen):
+            heard.set()
+
+    def listen() -> None:
+        with home.app.connection_for_read() as connection:
+            receiver = home.app.events.Receiver(connection, handlers={"*": hear})
+            for _ in receiver.itercapture(limit=None, timeout=LONG, wakeup=False):
+                if heard.is_set():
+                    return
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    while not heard.is_set():
+        home.app.send_task("proj.echo", (1,)).get(timeout=LONG)
+        home.app.send_task("proj.echo", ({"raise": "value"},)).get(timeout=LONG, propagate=False)
+        heard.wait(0.2)
+    thread.join(LONG)
+
+
+def test_a_broker_that_was_away_is_used_again(tmp_path: Path) -> None:
+    server = redis_or_skip(tmp_path)
+    try:
+        made = house(tmp_path / "house", server)
+        with made.stack:
+            worker = made.worker()
+            assert made.app.send_task("proj.echo", (1,)).get(timeout=LONG) == 1
+            server.stop()
+            worker.wait_log(lambda line: "broker cannot be used" in line, "that the broker has gone")
+            server.start()
+            worker.wait_log(lambda line: "broker is back" in line, "that the broker is back")
+            began = time.monotonic()
+            assert made.app.send_task("proj.echo", (2,)).get(timeout=LONG) == 2
+            assert time.monotonic() - began < 10
+    finally:
+        server.stop()
+
+
+def test_a_worker_says_what_is_missing(home: House) -> None:
+    from support.server import run_cli
+
+    done = run_cli("worker", str(home.models), check=False)
+    assert (done.returncode, "--celery" in done.stderr) == (64, True), done.stderr
+    done = run_cli("worker", str(home.models), "--celery", "q", check=False)
+    assert (done.returncode, "celery.broker" in done.stderr) == (65, True), done.stderr
+    unknown = ["--celery", "q", "--broker", "redis://h", "--celery-tasks", "a.b=ecko"]
+    done = run_cli("worker", str(home.models), *unknown, check=False)
+    assert (done.returncode, "`ecko`" in done.stderr, "echo" in done.stderr) == (65, True, True), done.stderr
+    done = run_cli("worker", str(home.models), "--celery", "q", "--broker", "sqs://:secret@h", check=False)
+    assert "redis" in done.stderr and "secret" not in done.stderr

@@ -1,0 +1,167 @@
+"""A Redis of the tests' own, an application on real Celery, and workers that are Cresset."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+
+from support.models import write_model
+from support.server import LONG, Server
+
+WHO = itertools.count(1)
+"""Numbers queues and nodes: no test sees another's."""
+
+MODEL = """
+    import time
+    import cresset
+
+    tries = {}
+
+    class OwnError(Exception):
+        pass
+
+    class Echo(cresset.Model):
+        def predict(self, batch):
+            return [self.one(item) for item in batch]
+
+        def one(self, item):
+            if not isinstance(item, dict):
+                return item
+            if "sleep" in item:
+                time.sleep(item["sleep"])
+            if "retry" in item:
+                tries[item["retry"]] = tries.get(item["retry"], 0) + 1
+                if tries[item["retry"]] < 2:
+                    raise cresset.Retry("not yet", after=0.05)
+                return tries[item["retry"]]
+            if item.get("raise") == "own":
+                raise OwnError("mine")
+            if "raise" in item:
+                raise {"value": ValueError, "key": KeyError}[item["raise"]]("boom")
+            return item.get("give", item)
+"""
+
+SETTINGS = """
+    [batching]
+    max_batch_size = {batch}
+    [celery]
+    tasks = ["proj.echo", "proj.perform_inference"]
+"""
+
+
+class Redis:
+    """`redis-server` on a port of its own, in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        """Starts it and waits until it answers."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._folder = folder
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, empty."""
+        words = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen(
+            [*words, "--dir", str(self._folder)], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+        )
+        pause = threading.Event()
+        client = redis.Redis(port=self.port)
+        for _ in range(int(LONG / 0.01)):
+            if self._process.poll() is not None:
+                break
+            with suppress(redis.ConnectionError):
+                client.ping()
+                client.close()
+                return
+            pause.wait(0.01)
+        raise AssertionError("redis-server does not answer")
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._process.kill()
+        self._process.wait(LONG)
+
+    def url(self, db: int = 0) -> str:
+        """Its address."""
+        return f"redis://127.0.0.1:{self.port}/{db}"
+
+
+def redis_or_skip(folder: Path) -> Redis:
+    """A Redis; where the program is missing a failure in CI, and a skip that is told elsewhere."""
+    if shutil.which("redis-server") is None:
+        if os.environ.get("CI"):
+            pytest.fail("redis-server is not installed")
+        pytest.skip("redis-server is not installed")
+    return Redis(folder)
+
+
+@dataclass
+class House:
+    """One application, its queue, and the workers that a test starts for it."""
+
+    folder: Path
+    redis: Redis
+    queue: str
+    db: int
+    app: Any
+    """Celery says nothing of its types."""
+    stack: ExitStack
+    models: Path
+    workers: list[Server] = field(default_factory=list[Server])
+    node: str = ""
+    """The name of the worker that was started last."""
+
+    @property
+    def client(self) -> Any:
+        """The broker, bare."""
+        return self.stack.enter_context(redis.Redis(port=self.redis.port, db=self.db))
+
+    def worker(self, *flags: str, backend: str | None = None) -> Server:
+        """Starts `cresset worker` and waits until its models are ready."""
+        data = self.folder / f"data-{len(self.workers)}"
+        data.mkdir()
+        url = self.redis.url(self.db)
+        known = ["--celery", self.queue, "--broker", url, "--result-backend", backend or url]
+        self.node = f"cresset-{next(WHO)}@test"
+        named = ["--celery-node", self.node]
+        server = Server(self.models, data, *known, *named, *flags, command="worker")
+        self.stack.callback(server.close)
+        self.workers.append(server)
+        return server.wait_ready()
+
+
+def close(app: Any) -> None:
+    """Ends an application's connections: it leaves them to the collector otherwise."""
+    with suppress(AttributeError):  # not every backend has each of them
+        app.backend.result_consumer.stop()
+        app.backend.client.connection_pool.disconnect()
+    app.close()
+
+
+def house(folder: Path, server: Redis, batch: int = 32, backend: str | None = None) -> House:
+    """A model, an application, and no worker yet."""
+    number = next(WHO)
+    queue, db = f"q{number}", number % 16
+    models = folder / "models"
+    write_model(models, "echo", MODEL, SETTINGS.format(batch=batch))
+    app: Any = Celery("proj", broker=server.url(db), backend=backend or server.url(db), set_as_current=False)
+    app.conf.update(task_default_queue=queue, broker_connection_retry_on_startup=True)
+    stack = ExitStack()
+    stack.callback(gc.collect)
+    stack.callback(close, app)
+    return House(folder, server, queue, db, app, stack, models)
