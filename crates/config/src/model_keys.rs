@@ -7,7 +7,7 @@ use std::time::Duration;
 use cresset_task::{ModelName, TensorSpec};
 
 use crate::field::{Field, Key};
-use crate::model::{Batching, Entry, HealthCheck, Instances, ModelLimits, ResultCache};
+use crate::model::{Batching, Entry, HealthCheck, Instances, ModelLimits, ResultCache, Stream};
 use crate::retry::Retry;
 
 /// What has been read of a `model.toml`, before its parts are checked against each other and the folder.
@@ -26,6 +26,7 @@ pub(crate) struct Draft {
     pub(crate) canary: Option<String>,
     pub(crate) health: HealthCheck,
     pub(crate) cache: ResultCache,
+    pub(crate) stream: Stream,
     pub(crate) python: Option<String>,
     pub(crate) requirements: Option<String>,
     pub(crate) python_version: Option<String>,
@@ -65,6 +66,7 @@ mod batching;
 mod cache;
 mod environment;
 mod running;
+mod stream;
 
 const fn key(path: &'static str, field: Field<Draft>, doc: &'static str) -> Key<Draft> {
     Key {
@@ -91,6 +93,7 @@ pub(crate) fn model_keys() -> impl Iterator<Item = &'static Key<Draft>> + Clone 
         batching::KEYS,
         running::KEYS,
         cache::KEYS,
+        stream::KEYS,
         environment::KEYS,
     ]
     .into_iter()

@@ -8,7 +8,8 @@ use crate::field::{Given, Key, Refusal, quote, take_text};
 use crate::mistake::Mistake;
 use crate::model::ModelConfig;
 use crate::model_checks::{
-    check_batch_bytes, check_entry, check_group_by_size, check_soft_timeout, environment, health, model_name,
+    check_batch_bytes, check_entry, check_group_by_size, check_soft_timeout, check_stream, environment,
+    health, model_name,
 };
 use crate::model_keys::{Draft, model_keys};
 use crate::model_tensors::read_tensors;
@@ -50,6 +51,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
     check_batch_bytes(&draft, &seen, &mut report);
     check_group_by_size(&draft, &seen, &mut report);
     check_soft_timeout(&draft, &seen, &mut report);
+    check_stream(&draft, &seen, &mut report);
     let name = model_name(&mut draft, &seen, folder, &mut report);
     check_entry(&draft, &seen, folder, &mut report);
     let environment = environment(&mut draft, &seen, folder, &mut report);
@@ -69,6 +71,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
             retry: draft.retry,
             health,
             cache: draft.cache,
+            stream: draft.stream,
             environment,
             allow_pickle: draft.allow_pickle,
             copy_inputs: draft.copy_inputs,

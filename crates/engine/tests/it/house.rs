@@ -52,6 +52,7 @@ pub(crate) fn config() -> ModelConfig {
         retry: Retry::default(),
         health: HealthCheck::default(),
         cache: ResultCache::default(),
+        stream: Default::default(),
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,
