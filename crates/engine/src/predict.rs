@@ -13,6 +13,7 @@ use crate::api::{CacheStatus, EngineError, Prediction};
 use crate::cache::{Asker, Begun, Cache, End, Follow, Key, Lead};
 use crate::engine::{Engine, invalid};
 use crate::item::{Item, Origin, check_fit};
+use crate::live::{Feed, Voice};
 use crate::served::Served;
 
 /// A prediction on its way.
@@ -22,6 +23,8 @@ struct Call<'a> {
     since: Moment,
     limit: Duration,
     is_canary: bool,
+    /// Where the model says what it says of this input, if the caller reads along.
+    feed: Option<Arc<Feed>>,
 }
 
 impl Call<'_> {
@@ -42,10 +45,26 @@ impl Engine {
         client: Option<Client>,
         cache: CacheUse,
     ) -> Result<Prediction, EngineError> {
+        self.predict_with(model, input, limit, client, cache, None).await
+    }
+
+    /// As [`Engine::predict`], for a caller who reads along where there is a feed.
+    pub(crate) async fn predict_with(
+        &self,
+        model: &ModelName,
+        input: Payload,
+        limit: Option<Duration>,
+        client: Option<Client>,
+        cache: CacheUse,
+        feed: Option<Arc<Feed>>,
+    ) -> Result<Prediction, EngineError> {
         let served = self.open(model.as_str())?;
         served.check_available()?;
         check_fit(&input, &served.config).map_err(|why| invalid(&why))?;
-        let call = self.call(&served, input, limit, false);
+        let call = Call {
+            feed,
+            ..self.call(&served, input, limit, false)
+        };
         match &served.cache {
             Some(kept) if cache != CacheUse::NoStore => self.look(kept, call, client, cache).await,
             _ => {
@@ -80,6 +99,7 @@ impl Engine {
             since: self.inner.shared.now(),
             limit: limit.map_or(longest, |l| l.min(longest)),
             is_canary,
+            feed: None,
         }
     }
 
@@ -170,6 +190,7 @@ impl Engine {
         };
         let mut item = Item::new(call.input, origin);
         item.lead = lead;
+        item.voice = call.feed.map(|feed| Box::new(Voice::of_call(feed)));
         // The channel has a place for each permit: it can only be closed, by a driver that has drained.
         served
             .inbox

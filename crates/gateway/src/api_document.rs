@@ -10,7 +10,9 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 
-use crate::{cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, ws};
+use crate::{
+    cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, watching, ws,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,6 +27,7 @@ use crate::{cancel, dead, events, health, listing, models, pages, predict, schem
         tasks::task,
         tasks::result,
         events::follow,
+        watching::watch,
         cancel::cancel,
         ws::open,
         dead::list,
@@ -126,6 +129,7 @@ pub(crate) fn problems(operation: &str) -> Vec<Code> {
         }
         "getTask" => [&task[..], &[Internal]].concat(),
         "followTask" => [&task[..], &[InvalidInput, Internal]].concat(),
+        "watchTasks" => vec![BadQuery, ClientLimit, InvalidInput, Internal],
         "cancelTask" => vec![
             BadQuery,
             ClientLimit,

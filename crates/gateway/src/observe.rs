@@ -17,7 +17,7 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::client;
 use crate::problem::{Details, Problem};
-use crate::request_id::{RequestId, X_REQUEST_ID};
+use crate::request_id::{NamedLater, RequestId, X_REQUEST_ID};
 use crate::upload::Upload;
 
 /// The route label of requests that match none; raw paths would make labels without end.
@@ -84,6 +84,9 @@ impl Watch<'_> {
                 &self.id,
                 self.app.options.show_tracebacks,
             );
+        }
+        if let Some(later) = response.extensions_mut().remove::<NamedLater>() {
+            later.name(&self.id);
         }
         response
             .headers_mut()

@@ -22,6 +22,7 @@ mod slow;
 mod sockets;
 mod spool;
 mod stopping;
+mod streams;
 mod times;
 mod waiting;
 mod wire;
