@@ -124,9 +124,10 @@ async fn each_lie_is_named_and_ends_its_process() {
         (hex(CHUNKS, "0000000001"), "left over"),
         (hex(CHUNKS, &too_long), "has at most"),
     ];
-    let mut it = streaming(true);
     let mut wrong = Vec::new();
     for (frame, words) in cases {
+        // Each its own: one that dies again and again is waited for longer and longer.
+        let mut it = streaming(true);
         it.up().await;
         it.run(vec![raw(&frame)]);
         let (_, end, _) = it.ended().await;
@@ -135,15 +136,15 @@ async fn each_lie_is_named_and_ends_its_process() {
         if !named || !matches!(end, JobEnd::Lost { suspect: true, .. }) {
             wrong.push(format!("{words}: {reason:?}"));
         }
+        it.up().await;
+        it.run(vec![json("1")]);
+        assert!(
+            matches!(it.ended().await.1, JobEnd::Items(_)),
+            "the next one serves"
+        );
+        it.stop(Duration::from_secs(10)).await;
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    it.up().await;
-    it.run(vec![json("1")]);
-    assert!(
-        matches!(it.ended().await.1, JobEnd::Items(_)),
-        "the next one serves"
-    );
-    it.stop(Duration::from_secs(10)).await;
 }
 
 #[tokio::test]
