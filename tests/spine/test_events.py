@@ -73,6 +73,7 @@ def test_a_follower_sees_the_end_once_though_the_server_is_killed_on_the_way(
 
         def follow() -> None:
             for state in handle.events(timeout=LONG):
+                assert isinstance(state, cresset.TaskStatus)
                 states.append(state)
                 if state.status == "STARTED":
                     started.set()
@@ -95,7 +96,7 @@ def test_a_follower_sees_the_end_once_though_the_server_is_killed_on_the_way(
 
 def test_many_follow_one_task_and_leave_nothing_behind(held: Server, pipe: Path) -> None:
     async def follow(task: cresset.AsyncTaskHandle) -> str:
-        return [state.status async for state in task.events(timeout=LONG)][-1]
+        return [event.status async for event in task.events(timeout=LONG) if isinstance(event, cresset.TaskStatus)][-1]
 
     async def all_of_them() -> list[str]:
         async with cresset.AsyncClient(held.url) as client:

@@ -40,6 +40,8 @@ pub struct ModelConfig {
     pub cache: ResultCache,
     /// Which Celery tasks it answers.
     pub celery: CeleryTasks,
+    /// Whether it gives its results piece by piece.
+    pub stream: Stream,
     /// The interpreter.
     pub environment: Environment,
     /// A pickled module may be loaded: whoever wrote the weights may run code here.
@@ -267,6 +269,24 @@ impl Default for ResultCache {
             ttl: Duration::from_secs(3600),
             max_bytes: 64 << 20,
             max_entries: 100_000,
+        }
+    }
+}
+
+/// How a model gives its results piece by piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// It does. Default: no.
+    pub enabled: bool,
+    /// Bytes of the pieces of one item that are kept for those who read them, at most. Default 1 MiB.
+    pub replay_bytes: usize,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            replay_bytes: 1 << 20,
         }
     }
 }

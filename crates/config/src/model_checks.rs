@@ -71,6 +71,22 @@ pub(crate) fn check_group_by_size(draft: &Draft, seen: &Seen, report: &mut Repor
     }
 }
 
+/// The pieces of a tensor would have to be declared.
+pub(crate) fn check_stream(draft: &Draft, seen: &Seen, report: &mut Report<'_>) {
+    const KEY: &str = "stream.enabled";
+    if draft.stream.enabled
+        && !draft.inputs.is_empty()
+        && let Some(sight) = seen.get(KEY)
+    {
+        let refusal = Refusal::new("is for models of JSON, this one declares tensors");
+        report.add(
+            sight.span.clone(),
+            KEY,
+            refusal.hint("remove [[inputs]]: `predict` then gets decoded JSON values"),
+        );
+    }
+}
+
 pub(crate) fn model_name(
     draft: &mut Draft,
     seen: &Seen,

@@ -8,7 +8,7 @@ use cresset_task::{ModelName, TensorSpec};
 
 use crate::celery::CeleryTasks;
 use crate::field::{Field, Key};
-use crate::model::{Batching, Entry, HealthCheck, Instances, ModelLimits, ResultCache};
+use crate::model::{Batching, Entry, HealthCheck, Instances, ModelLimits, ResultCache, Stream};
 use crate::retry::Retry;
 
 /// What has been read of a `model.toml`, before its parts are checked against each other and the folder.
@@ -28,6 +28,7 @@ pub(crate) struct Draft {
     pub(crate) health: HealthCheck,
     pub(crate) cache: ResultCache,
     pub(crate) celery: CeleryTasks,
+    pub(crate) stream: Stream,
     pub(crate) python: Option<String>,
     pub(crate) requirements: Option<String>,
     pub(crate) python_version: Option<String>,
@@ -68,6 +69,7 @@ mod cache;
 mod celery;
 mod environment;
 mod running;
+mod stream;
 
 const fn key(path: &'static str, field: Field<Draft>, doc: &'static str) -> Key<Draft> {
     Key {
@@ -95,6 +97,7 @@ pub(crate) fn model_keys() -> impl Iterator<Item = &'static Key<Draft>> + Clone 
         running::KEYS,
         cache::KEYS,
         celery::KEYS,
+        stream::KEYS,
         environment::KEYS,
     ]
     .into_iter()

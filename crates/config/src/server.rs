@@ -31,6 +31,8 @@ pub struct ServerConfig {
     pub max_inflight_body_bytes: usize,
     /// Large answers that are being read at once, in all. Default 1 GiB.
     pub max_inflight_answer_bytes: usize,
+    /// Results that come piece by piece: what is kept of them for readers, in all. Default 64 MiB.
+    pub max_stream_bytes: usize,
     /// Bodies of more bytes are spooled to files. Default 1 MiB.
     pub spool_above: usize,
     /// Bytes of all of those. Default 16 GiB.
@@ -84,6 +86,7 @@ impl Default for ServerConfig {
             max_body_bytes: 64 << 20,
             max_inflight_body_bytes: 1 << 30,
             max_inflight_answer_bytes: 1 << 30,
+            max_stream_bytes: 64 << 20,
             spool_above: 1 << 20,
             max_spool_bytes: 16 << 30,
             admission: Admission::default(),

@@ -29,6 +29,7 @@ cache_dir = "cache"
 max_body_bytes = "1MiB"
 max_inflight_body_bytes = "8MiB"
 max_inflight_answer_bytes = "9MiB"
+max_stream_bytes = "5MiB"
 spool_above = "128KiB"
 max_spool_bytes = "3MiB"
 max_wait = "1m"
@@ -127,6 +128,7 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         max_body_bytes: 1 << 20,
         max_inflight_body_bytes: 8 << 20,
         max_inflight_answer_bytes: 9 << 20,
+        max_stream_bytes: 5 << 20,
         spool_above: 128 << 10,
         max_spool_bytes: 3 << 20,
         admission: Admission {
@@ -194,7 +196,7 @@ fn flags_beat_variables_beat_the_file_beats_defaults() {
         path: "/etc/cresset/cresset.toml".into(),
         line,
     };
-    assert_eq!(effective.origins["results.ttl"], at(35));
+    assert_eq!(effective.origins["results.ttl"], at(36));
     insta::assert_snapshot!("config_show", effective.to_toml());
     insta::assert_snapshot!(
         "config_show_json",

@@ -12,6 +12,7 @@ use cresset_task::{
 };
 
 use crate::admission::{Bound, Client};
+use crate::live::Progress;
 
 /// A task to be accepted.
 #[derive(Clone, Debug)]
@@ -156,12 +157,14 @@ impl CacheStatus {
 }
 
 /// A task, as a caller may see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TaskView {
     /// What the store knows.
     pub record: TaskRecord,
     /// While queued: how many tasks go before it (0 = next), counted up to `cresset_queue::POSITION_MAX`.
     pub queue_position: Option<u64>,
+    /// While it runs: how far it has come, if its model says so.
+    pub progress: Option<Progress>,
 }
 
 /// A model, as a caller may see it.

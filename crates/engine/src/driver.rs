@@ -29,6 +29,7 @@ mod aside;
 mod ends;
 mod idle;
 mod leasing;
+mod live;
 mod unwanted;
 
 /// Predictions and events taken in before the policy is asked again, so that neither can starve the other.
@@ -241,6 +242,8 @@ impl Driver {
                 end,
                 timing,
             } => self.on_ended(instance, batch, end, timing),
+            PoolEvent::Progress { batch, reports, .. } => self.on_progress(batch, reports),
+            PoolEvent::Chunks { batch, chunks, .. } => self.on_chunks(batch, chunks),
             PoolEvent::Down { instance, reason } => {
                 self.seats.down(instance);
                 self.forget_results();
@@ -300,7 +303,10 @@ impl Driver {
         let again: usize = verdict.again.iter().map(Vec::len).sum();
         self.served.metrics.redelivered(again as u64);
         for mut group in verdict.again {
-            group.iter_mut().for_each(|entry| entry.item.note(at, &reason));
+            for entry in &mut group {
+                entry.item.note(at, &reason);
+                entry.item.void(at);
+            }
             self.batcher.push_sealed(group);
         }
         self.put_down();

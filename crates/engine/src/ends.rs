@@ -19,7 +19,7 @@ pub(crate) struct TaskEnds {
 }
 
 impl TaskEnds {
-    /// A task whose run ended `at` this instant, after so many deliveries under its lease.
+    /// A task whose run ended `at` this instant, after so many deliveries under its lease. True when it is tried again.
     pub(crate) fn add(
         &mut self,
         task: Leased,
@@ -28,7 +28,7 @@ impl TaskEnds {
         resolution: Resolution,
         config: &ModelConfig,
         at: Timestamp,
-    ) {
+    ) -> bool {
         let Leased { id, attempt, .. } = task;
         let redeliveries = deliveries.saturating_sub(1);
         let cached = matches!(resolution, Resolution::Kept(_));
@@ -55,7 +55,7 @@ impl TaskEnds {
                         history,
                         due_at: at.plus(wait),
                     });
-                    return;
+                    return true;
                 }
                 (Outcome::Failure(failure), None)
             }
@@ -76,5 +76,6 @@ impl TaskEnds {
             created_at: task.created_at,
             started_at: task.leased_at,
         });
+        false
     }
 }

@@ -39,6 +39,8 @@ pub struct EngineOptions {
     pub purge_every: Duration,
     /// Bounds over all models. Default: none.
     pub admission: Admission,
+    /// Bytes of results that come piece by piece that are kept for readers, in all. Default 64 MiB.
+    pub stream_bytes: usize,
 }
 
 impl Default for EngineOptions {
@@ -46,6 +48,7 @@ impl Default for EngineOptions {
         Self {
             purge_every: Duration::from_secs(30),
             admission: Admission::default(),
+            stream_bytes: 64 << 20,
         }
     }
 }
@@ -68,7 +71,7 @@ impl Engine {
     #[must_use]
     pub fn start(backend: Arc<dyn Backend>, options: &EngineOptions) -> Self {
         let admission = Admissions::new(options.admission.clone());
-        let shared = Arc::new(Shared::new(backend, admission));
+        let shared = Arc::new(Shared::new(backend, admission, options.stream_bytes));
         let tracker = TaskTracker::new();
         tracker.spawn(retention::run(Arc::clone(&shared), options.purge_every));
         let models = Arc::new(ArcSwap::<Models>::default());
@@ -119,9 +122,14 @@ impl Engine {
         };
         let queued = matches!(record.state, State::Pending | State::Retry);
         let queue_position = if queued { backend.position(id).await? } else { None };
+        let progress = match record.state {
+            State::Started => self.inner.shared.feeds.of(id).and_then(|feed| feed.progress()),
+            _ => None,
+        };
         Ok(TaskView {
             record,
             queue_position,
+            progress,
         })
     }
 
@@ -154,6 +162,7 @@ impl Engine {
                 {
                     ended.apply(&mut view.record);
                     view.queue_position = None;
+                    view.progress = None;
                     return Ok(view);
                 },
                 () = shared.draining.cancelled() => return self.task(id).await,

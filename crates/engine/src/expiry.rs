@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use cresset_task::Timestamp;
+use cresset_task::{State, Timestamp};
 use tokio::sync::Notify;
 
 use crate::served::Models;
@@ -89,6 +89,7 @@ async fn expire(shared: &Shared, models: &ArcSwap<Models>, now: Timestamp) -> bo
             let leased = expiries.stopped.into_iter().map(|task| (task, true));
             for ((id, model), is_leased) in queued.chain(leased) {
                 shared.ended(id, &News::Look);
+                shared.tell(id, &model, State::Revoked, None);
                 if let Some(served) = models.get(&model) {
                     served.metrics.revoked();
                     if is_leased {

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::admission::Place;
 use crate::api::{EngineError, Prediction};
 use crate::cache::Lead;
+use crate::live::Voice;
 
 /// The answer to a caller on an open connection.
 pub(crate) type Reply = oneshot::Sender<Result<Prediction, EngineError>>;
@@ -75,6 +76,8 @@ pub(crate) struct Item {
     pub(crate) sent: Option<Moment>,
     /// Nobody wants its end any more, and whoever has it has been told so.
     pub(crate) unwanted: bool,
+    /// Who reads along, or may.
+    pub(crate) voice: Option<Box<Voice>>,
     /// Others may wait for its result.
     pub(crate) lead: Option<Box<Lead>>,
     /// Why it was handed to an instance more than once; only of tasks.
@@ -91,6 +94,7 @@ impl Item {
             killed: 0,
             sent: None,
             unwanted: false,
+            voice: None,
             lead: None,
             history: Vec::new(),
         }
@@ -116,6 +120,21 @@ impl Item {
         match &self.origin {
             Origin::Caller { .. } => false,
             Origin::Queue(leased) => !tasks.is_empty() && tasks.contains(&leased.id),
+        }
+    }
+
+    /// The attempt that its latest delivery is.
+    pub(crate) fn attempt(&self) -> Attempt {
+        match &self.origin {
+            Origin::Caller { .. } => Attempt(self.deliveries),
+            Origin::Queue(leased) => leased.delivery(self.deliveries),
+        }
+    }
+
+    /// Whatever it has said is void: it is run again.
+    pub(crate) fn void(&self, at: Timestamp) {
+        if let Some(voice) = &self.voice {
+            voice.feed.void(self.attempt().next(), at);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Dead letters: shown, run again, thrown away. They are written with the end of their task (see `ends`).
 
 use cresset_queue::{LetterFilter, LetterPage, LetterQuery, Lookup, NewTask, Replayed, Turn};
-use cresset_task::{DeadLetter, ModelName, Payload, State, TaskId, Timestamp};
+use cresset_task::{Attempt, DeadLetter, ModelName, Payload, State, TaskId, Timestamp};
 
 use crate::admission::Client;
 use crate::api::{EngineError, Replay};
@@ -81,6 +81,7 @@ impl Engine {
             Replayed::Before(task) => self.replayed(id, task, model).await,
             Replayed::New => {
                 served.metrics.accepted();
+                shared.tell(fresh, &model, State::Pending, Attempt(0));
                 served.wake.notify_one();
                 Ok(Replay {
                     letter: id,

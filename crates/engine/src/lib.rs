@@ -6,6 +6,7 @@
 mod admission;
 mod alarm;
 mod api;
+mod bulletin;
 mod cache;
 mod canary;
 mod driver;
@@ -19,6 +20,7 @@ mod hint;
 mod idempotency;
 mod item;
 mod letters;
+mod live;
 mod measure;
 pub mod metrics;
 mod predict;
@@ -35,6 +37,7 @@ mod seats;
 mod served;
 mod shared;
 mod store_watch;
+mod stream;
 mod submit;
 mod verdict;
 mod waiters;
@@ -44,6 +47,7 @@ pub use api::{
     Accepted, CacheStatus, Cancellation, EngineError, Health, ModelHealth, ModelView, Prediction, Replay,
     ServerState, Stopped, Submission, TaskView,
 };
+pub use bulletin::{Change, WatchPlace, Watched, Watching};
 /// How a submit is named, for the doors that take names.
 pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};
 /// How dead letters are asked for.
@@ -53,10 +57,12 @@ pub use cresset_queue::{TASKS_MAX, TaskCursor, TaskPage, TaskQuery};
 /// How processes stand, for those who show it: the doors know the engine, not the runner.
 pub use cresset_runner::{InstanceState, InstanceStatus, PoolState, PoolStatus, Replacement};
 pub use engine::{Engine, EngineOptions};
-pub use follow::Following;
+pub use follow::{Event, Following, Place};
 pub use hint::{MeanTime, hint};
+pub use live::{Cursor, Piece, Progress};
 pub use metrics::Metrics;
 #[cfg(feature = "testing")]
 pub use residue::Residue;
 /// When a failure is tried again, for the doors whose work others keep.
 pub use retry::wait as retry_wait;
+pub use stream::{PredictEvent, PredictStream};

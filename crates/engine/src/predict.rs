@@ -13,6 +13,7 @@ use crate::api::{CacheStatus, EngineError, Prediction};
 use crate::cache::{Asker, Begun, Cache, End, Follow, Key, Lead};
 use crate::engine::{Engine, invalid};
 use crate::item::{Item, Origin, check_fit};
+use crate::live::{Feed, Voice};
 use crate::served::Served;
 
 /// What nobody has set a limit to is given up after a day: by then it is no work any more, but a fault.
@@ -25,6 +26,8 @@ struct Call<'a> {
     since: Moment,
     limit: Duration,
     is_canary: bool,
+    /// Where the model says what it says of this input, if the caller reads along.
+    feed: Option<Arc<Feed>>,
 }
 
 impl Call<'_> {
@@ -44,6 +47,19 @@ impl Engine {
         limit: Option<Duration>,
         client: Option<Client>,
         cache: CacheUse,
+    ) -> Result<Prediction, EngineError> {
+        self.predict_with(model, input, limit, client, cache, None).await
+    }
+
+    /// As [`Engine::predict`], for a caller who reads along where there is a feed.
+    pub(crate) async fn predict_with(
+        &self,
+        model: &ModelName,
+        input: Payload,
+        limit: Option<Duration>,
+        client: Option<Client>,
+        cache: CacheUse,
+        feed: Option<Arc<Feed>>,
     ) -> Result<Prediction, EngineError> {
         let served = self.open(model.as_str())?;
         let longest = served.config.limits.predict_timeout;
@@ -75,7 +91,10 @@ impl Engine {
     ) -> Result<Prediction, EngineError> {
         served.check_available()?;
         check_fit(&input, &served.config).map_err(|why| invalid(&why))?;
-        let call = self.call(served, input, limit, false);
+        let call = Call {
+            feed,
+            ..self.call(served, input, limit, false)
+        };
         match &served.cache {
             Some(kept) if cache != CacheUse::NoStore => self.look(kept, call, client, cache).await,
             _ => {
@@ -104,6 +123,7 @@ impl Engine {
             since: self.inner.shared.now(),
             limit,
             is_canary,
+            feed: None,
         }
     }
 
@@ -194,6 +214,7 @@ impl Engine {
         };
         let mut item = Item::new(call.input, origin);
         item.lead = lead;
+        item.voice = call.feed.map(|feed| Box::new(Voice::of_call(feed)));
         // The channel has a place for each permit: it can only be closed, by a driver that has drained.
         served
             .inbox

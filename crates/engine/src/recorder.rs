@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_queue::{Completion, Finished, QueueError, Release, Retry};
-use cresset_task::{Attempt, Timestamp};
+use cresset_task::{Attempt, State, Timestamp};
 
 use crate::served::Served;
 use crate::shared::Shared;
@@ -57,6 +57,8 @@ pub(crate) async fn put_off(shared: Arc<Shared>, served: Arc<Served>, retries: V
             Finished::Recorded => {
                 served.metrics.retried();
                 shared.followers.moved(retry.id);
+                let attempt = Attempt(retry.attempt.0.saturating_add(retry.redeliveries));
+                shared.tell(retry.id, &served.config.name, State::Retry, attempt);
             }
             Finished::Stale => served.metrics.stale(),
         }
@@ -106,6 +108,8 @@ fn announce(shared: &Shared, served: &Served, end: End) {
     } = end.completion;
     if let Ok(state) = cresset_task::State::Started.after(outcome.as_move()) {
         served.metrics.ended(state, finished_at.since(end.created_at));
+        let attempts = Attempt(attempt.0.saturating_add(redeliveries));
+        shared.tell(id, &served.config.name, state, attempts);
     }
     if evidence.is_some() {
         served.metrics.died();

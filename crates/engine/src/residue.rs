@@ -11,6 +11,10 @@ pub struct Residue {
     pub waiters: usize,
     /// Those who follow one.
     pub followers: usize,
+    /// Those who watch all tasks.
+    pub watchers: usize,
+    /// Bytes of results that come piece by piece; of tasks that have ended some are kept for a while.
+    pub feed_bytes: usize,
     /// Submits on their way to the store, by model, client and in all.
     pub coming: u64,
     /// Predictions that wait or run.
@@ -33,6 +37,8 @@ impl Engine {
         let mut residue = Residue {
             waiters: shared.waiters.len(),
             followers: shared.followers.len(),
+            watchers: shared.bulletin.watchers(),
+            feed_bytes: shared.feeds.budget.used(),
             coming: shared.admission.coming(),
             predictions: shared.admission.waiting(),
             clients: shared.admission.clients(),

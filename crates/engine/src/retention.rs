@@ -24,6 +24,7 @@ pub(crate) async fn run(shared: Arc<Shared>, every: Duration) {
                 every
             }
         };
+        shared.feeds.purge(shared.now());
         tokio::select! {
             biased;
             () = shared.draining.cancelled() => return,

@@ -52,6 +52,7 @@ impl Engine {
     /// Tells whom it concerns; gives the grace of the model.
     fn revoked(&self, id: TaskId, model: &ModelName, is_leased: bool) -> Option<Duration> {
         self.inner.shared.ended(id, &News::Look);
+        self.inner.shared.tell(id, model, State::Revoked, None);
         // A model that is no longer served may still have tasks.
         let models = self.inner.models.load();
         let served = models.get(model)?;

@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cresset_batch::Moment;
 use cresset_queue::Backend;
-use cresset_task::{BatchId, TaskId};
+use cresset_task::{Attempt, BatchId, ModelName, State, TaskId, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admissions;
+use crate::bulletin::{Bulletin, Change};
 use crate::expiry::Expiring;
 use crate::follow::Followers;
+use crate::live::Feeds;
 use crate::store_watch::StoreState;
 use crate::waiters::{News, Waiters};
 
@@ -19,6 +21,10 @@ pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) waiters: Waiters,
     pub(crate) followers: Followers,
+    /// What models say of the tasks that run.
+    pub(crate) feeds: Feeds,
+    /// What becomes of all tasks, for those who watch.
+    pub(crate) bulletin: Bulletin,
     pub(crate) expiries: Expiring,
     pub(crate) store: StoreState,
     pub(crate) admission: Admissions,
@@ -31,11 +37,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(backend: Arc<dyn Backend>, admission: Admissions) -> Self {
+    /// `stream_bytes`: how much is kept of what models say.
+    pub(crate) fn new(backend: Arc<dyn Backend>, admission: Admissions, stream_bytes: usize) -> Self {
         Self {
             backend,
             waiters: Waiters::default(),
             followers: Followers::default(),
+            feeds: Feeds::new(stream_bytes),
+            bulletin: Bulletin::new(Timestamp::now()),
             expiries: Expiring::default(),
             store: StoreState::default(),
             admission,
@@ -50,6 +59,23 @@ impl Shared {
     pub(crate) fn ended(&self, id: TaskId, news: &News) {
         self.waiters.wake(id, news);
         self.followers.moved(id);
+    }
+
+    /// The store has a task in this state: whoever watches is told.
+    pub(crate) fn tell(
+        &self,
+        id: TaskId,
+        model: &ModelName,
+        state: State,
+        attempt: impl Into<Option<Attempt>>,
+    ) {
+        self.bulletin.tell(self.now(), || Change {
+            id,
+            model: model.clone(),
+            state,
+            attempt: attempt.into(),
+            at: Timestamp::now(),
+        });
     }
 
     /// The engine's monotonic clock.

@@ -4,7 +4,7 @@
 //! key: an answer from memory could outlive a purge, or miss what the process before this one accepted.
 
 use cresset_queue::{Idempotency, NewTask, QueueError, QueueErrorKind, Submitted, Turn};
-use cresset_task::{ModelName, State, TaskId, Timestamp};
+use cresset_task::{Attempt, ModelName, State, TaskId, Timestamp};
 
 use crate::api::{Accepted, EngineError, Submission};
 use crate::engine::{Engine, invalid};
@@ -75,6 +75,7 @@ impl Engine {
             shared.expiries.earlier(at);
         }
         served.metrics.accepted();
+        shared.tell(id, &model, State::Pending, Attempt(0));
         served.wake.notify_one();
         Ok(Accepted {
             id,

@@ -16,7 +16,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 
 use crate::auth::rules::{self, Need};
-use crate::{cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, ws};
+use crate::{
+    cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, watching, ws,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,6 +33,7 @@ use crate::{cancel, dead, events, health, listing, models, pages, predict, schem
         tasks::task,
         tasks::result,
         events::follow,
+        watching::watch,
         cancel::cancel,
         ws::open,
         dead::list,
@@ -145,6 +148,7 @@ fn own_problems(operation: &str) -> Vec<Code> {
         }
         "getTask" => [&task[..], &[Internal]].concat(),
         "followTask" => [&task[..], &[InvalidInput, Internal]].concat(),
+        "watchTasks" => vec![BadQuery, ClientLimit, InvalidInput, Internal],
         "cancelTask" => vec![
             BadQuery,
             ClientLimit,

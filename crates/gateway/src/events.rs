@@ -1,43 +1,37 @@
-//! `GET /v1/tasks/{id}/events`: a task followed from state to state, as server-sent events (WHATWG HTML, section 9.2).
+//! `GET /v1/tasks/{id}/events`: a task followed from state to state, and what its model says in between.
 //!
-//! An event is the whole task as it is, and its id says how far the task had come. So nothing is kept for callers who are away:
-//! one who comes back says what it saw last, and is sent what is newer. What goes wrong on the way ends the stream; who comes back
-//! for more reads why as an ordinary answer.
-
-use std::convert::Infallible;
-use std::time::Duration;
+//! An event of the type `status` is the whole task as it is, and each event's id says how far the task had come, and up to where
+//! the pieces of its result were read. So one who comes back says what it saw last, and is sent what is newer. What goes wrong
+//! on the way ends the stream; who comes back for more reads why as an ordinary answer.
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Response, StatusCode, Uri};
 use bytes::Bytes;
-use cresset_engine::{Following, TaskView};
+use cresset_engine::{Cursor, Event, Following, Place, TaskView};
 use cresset_task::Revision;
-use futures_util::stream;
 
-use crate::answer::typed;
 use crate::app::App;
 use crate::path::TaskPath;
 use crate::problem::{Answer, Problem};
 use crate::schema::FieldError;
+use crate::streaming::{self, Form, Source};
 use crate::{query, schema, task_json};
 
 /// What a browser sends when it comes back.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-/// Tells nginx to pass events on as they come.
-const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// A stream on which nothing happens says so this often: proxies give up what is silent, usually after a minute.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The first words: who loses the stream comes back after a second.
-const HELLO: &str = "retry: 1000\n\n";
-const STILL_HERE: &str = ": still here\n\n";
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Follow a task.
 ///
 /// Server-sent events. The first is the task as it is, and then there is one each time that it has come to another state, until
-/// its end, when the stream ends. Each is of the type `status`, and its data is the task as `getTask` shows it. A state that
+/// its end, when the stream ends. These are of the type `status`, and their data is the task as `getTask` shows it. A state that
 /// passes very quickly may be left out; the end never is.
+///
+/// Between them comes what the model says: `progress` (`fraction`, `message`, `at`), the newest only; and of a streaming model
+/// (`[stream]` in its `model.toml`) `chunk` (`attempt`, `number`, `chunk`) for each piece of the result, in order and before the
+/// end. `restart` (`attempt`) says that the task is run again: what came before is void. `gap` (`attempt`, `from`, `to`) says
+/// that these pieces are not kept any more: `[stream] replay_bytes` and `limits.max_stream_bytes` bound what is. The result at
+/// the end is whole in any case. Pieces are kept until ten seconds after the end.
 ///
 /// A caller that comes back with `Last-Event-ID`, as browsers do by themselves, is sent what it has not seen, also after a restart
 /// of the server. If it has seen the end, the answer is 204, which tells a browser not to come back. A comment is sent every 15
@@ -49,7 +43,7 @@ const STILL_HERE: &str = ": still here\n\n";
     tag = "tasks",
     params(
         ("id" = String, Path, description = "The task's id"),
-        ("Last-Event-ID" = Option<u64>, Header, description = "The id of the last event that was seen")
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen")
     ),
     responses(
         (
@@ -67,66 +61,73 @@ pub(crate) async fn follow(
     uri: Uri,
 ) -> Answer {
     query::none(&uri)?;
-    let seen = last_seen(&headers)?;
+    let seen = last_seen(&headers)?.unwrap_or_default();
     let now = app.engine.task(id).await?.record;
-    if now.state.is_terminal() && seen >= Some(now.revision()) {
+    if now.state.is_terminal() && seen.revision >= Some(now.revision()) {
         let mut nothing = Response::new(Body::empty());
         *nothing.status_mut() = StatusCode::NO_CONTENT;
         return Ok(nothing);
     }
     let events = Events {
         following: app.engine.follow(id, seen),
-        app,
-        greeted: false,
+        app: app.clone(),
     };
-    let body = Body::from_stream(stream::unfold(events, |mut events| async {
-        let piece = events.next().await?;
-        Some((Ok::<_, Infallible>(piece), events))
-    }));
-    let mut response = typed(StatusCode::OK, EVENT_STREAM, body);
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(streaming::answer(app, Form::Events, events))
 }
 
-/// How far the task had come when this caller last saw it.
-pub(crate) fn last_seen(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
+/// Where this caller was when it last saw the task.
+pub(crate) fn last_seen(headers: &HeaderMap) -> Result<Option<Place>, Problem> {
     let Some(value) = headers.get(LAST_EVENT_ID) else {
         return Ok(None);
     };
-    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    match number {
-        Some(number) => Ok(Some(Revision(number))),
+    match value.to_str().ok().and_then(|text| read_place(text.trim())) {
+        Some(place) => Ok(Some(place)),
         None => Err(Problem::fields(vec![FieldError {
-            field: "Last-Event-ID".into(),
-            message: "is not the id of an event; send the last one that came, or no such header".into(),
+            field: LAST_EVENT_ID_NAME.into(),
+            message: NO_EVENT.into(),
         }])),
     }
 }
 
-/// A stream on its way. It makes a piece when the connection has room for one, so a slow reader costs one event.
+pub(crate) const LAST_EVENT_ID_NAME: &str = "Last-Event-ID";
+pub(crate) const NO_EVENT: &str = "is not the id of an event; send the last one that came, or no such header";
+
+/// `<revision>`, or `<revision>-<run>.<next>` once pieces of the result were read. No task has revision 0.
+fn read_place(text: &str) -> Option<Place> {
+    let (revision, cursor) = match text.split_once('-') {
+        None => (text, Cursor::default()),
+        Some((revision, cursor)) => {
+            let (run, next) = cursor.split_once('.')?;
+            let (run, next) = (run.parse().ok()?, next.parse().ok()?);
+            (revision, Cursor { run, next })
+        }
+    };
+    let revision: u64 = revision.parse().ok()?;
+    Some(Place {
+        revision: (revision > 0).then_some(Revision(revision)),
+        cursor,
+    })
+}
+
+fn write_place(place: Place) -> String {
+    let revision = place.revision.map_or(0, |revision| revision.0);
+    match place.cursor {
+        Cursor { next: 0, .. } => revision.to_string(),
+        Cursor { run, next } => format!("{revision}-{run}.{next}"),
+    }
+}
+
 struct Events {
     following: Following,
     app: App,
-    greeted: bool,
 }
 
-impl Events {
-    async fn next(&mut self) -> Option<Bytes> {
-        if !std::mem::replace(&mut self.greeted, true) {
-            return Some(Bytes::from_static(HELLO.as_bytes()));
-        }
-        // Either future may be dropped: what has not been shown is shown by the next one.
-        let view = tokio::select! {
-            biased;
-            () = self.app.stop.cancelled() => return None,
-            view = self.following.next() => view,
-            () = tokio::time::sleep(HEARTBEAT) => return Some(Bytes::from_static(STILL_HERE.as_bytes())),
-        };
-        match view {
-            Ok(Some(view)) => self.event(view).await,
-            Ok(None) => None,
+impl Source for Events {
+    type Event = (Event, Place);
+
+    async fn next(&mut self) -> Option<Self::Event> {
+        match self.following.next().await {
+            Ok(event) => Some((event?, self.following.place())),
             Err(error) => {
                 tracing::debug!(%error, "a stream of events ends early");
                 None
@@ -134,42 +135,35 @@ impl Events {
         }
     }
 
-    async fn event(&self, view: TaskView) -> Option<Bytes> {
-        let tracebacks = self.app.options.show_tracebacks;
-        let id = view.record.revision().0;
-        let weight = task_json::weight(&view);
-        let write = move || frame(id, task_json::write(&view, tracebacks));
-        match self.app.codec(weight, write).await {
-            Ok(event) => Some(event.into()),
-            // The only way: the runtime shuts down.
-            Err(_) => None,
+    async fn write(&mut self, (event, place): Self::Event) -> Option<Bytes> {
+        let id = write_place(place);
+        match event {
+            Event::State(view) => self.status(id, *view).await,
+            Event::Live(piece) => {
+                let (event, json) = streaming::live(piece);
+                // Progress is the newest there is whenever one comes back.
+                let id = (event != "progress").then_some(&*id);
+                Some(Form::Events.frame(id, event, json))
+            }
         }
     }
 }
 
-/// One event. Its data must be on one line: what JSON has of line breaks is white space, and becomes blanks.
-fn frame(id: u64, mut json: Vec<u8>) -> Vec<u8> {
-    for byte in &mut json {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
+impl Events {
+    async fn status(&self, id: String, view: TaskView) -> Option<Bytes> {
+        let tracebacks = self.app.options.show_tracebacks;
+        let weight = task_json::weight(&view);
+        let write = move || Form::Events.frame(Some(&id), "status", task_json::write(&view, tracebacks));
+        // It fails in one way only: the runtime shuts down.
+        self.app.codec(weight, write).await.ok()
     }
-    let mut event = format!("id: {id}\nevent: status\ndata: ").into_bytes();
-    event.extend_from_slice(&json);
-    event.extend_from_slice(b"\n\n");
-    event
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use axum::http::HeaderValue;
 
-    #[test]
-    fn the_data_of_an_event_is_one_line() {
-        let event = frame(7, b"{\n  \"a\":\r\n [1]}".to_vec());
-        let text = String::from_utf8(event).unwrap();
-        assert_eq!(text, "id: 7\nevent: status\ndata: {   \"a\":   [1]}\n\n");
-    }
+    use super::*;
 
     #[test]
     fn what_is_no_id_of_an_event_is_refused() {
@@ -177,10 +171,48 @@ mod tests {
             let value = HeaderValue::from_bytes(value).unwrap();
             last_seen(&HeaderMap::from_iter([(LAST_EVENT_ID, value)]))
         };
-        assert_eq!(of(b" 12 ").unwrap(), Some(Revision(12)));
-        for wrong in [&b""[..], b"x", b"-1", b"1.5", b"99999999999999999999", b"\xff"] {
+        let place = |revision, run, next| Place {
+            revision,
+            cursor: Cursor { run, next },
+        };
+        assert_eq!(of(b" 12 ").unwrap(), Some(place(Some(Revision(12)), 0, 0)));
+        assert_eq!(of(b"3-17.5").unwrap(), Some(place(Some(Revision(3)), 17, 5)));
+        for wrong in [
+            &b""[..],
+            b"x",
+            b"-1",
+            b"1.5",
+            b"99999999999999999999",
+            b"\xff",
+            b"1-",
+            b"1-2",
+            b"1-2.",
+            b"1-.2",
+            b"1-2.-3",
+            b"1-2.3.4",
+        ] {
             assert!(of(wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(last_seen(&HeaderMap::new()).unwrap(), None);
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_was_written() {
+        for place in [
+            Place::default(),
+            Place {
+                revision: Some(Revision(7)),
+                cursor: Cursor::default(),
+            },
+            Place {
+                revision: Some(Revision(u64::MAX)),
+                cursor: Cursor {
+                    run: i64::MAX,
+                    next: u64::MAX,
+                },
+            },
+        ] {
+            assert_eq!(read_place(&write_place(place)), Some(place));
+        }
     }
 }

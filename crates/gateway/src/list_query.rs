@@ -1,6 +1,6 @@
 //! What the queries of lists have in common: of which model, how many, behind which place.
 
-use cresset_task::ModelName;
+use cresset_task::{ModelName, State};
 
 use crate::problem::Problem;
 use crate::query::{bad, cut};
@@ -9,6 +9,12 @@ use crate::query::{bad, cut};
 pub(crate) fn model(text: &str) -> Result<ModelName, Problem> {
     text.parse()
         .map_err(|error| bad(format!("`model` is `{}`: {error}", cut(text))))
+}
+
+/// A state.
+pub(crate) fn state(text: &str) -> Result<State, Problem> {
+    text.parse()
+        .map_err(|error| bad(format!("`status` is `{}`: {error}", cut(text))))
 }
 
 /// How many a page has at most.

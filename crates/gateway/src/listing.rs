@@ -3,14 +3,13 @@
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use cresset_engine::{TASKS_MAX, TaskCursor, TaskPage, TaskQuery};
-use cresset_task::{self as task, TaskSummary};
+use cresset_task::TaskSummary;
 
 use crate::answer::json;
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::json_out::ObjectOut;
-use crate::problem::{Answer, Problem};
-use crate::query::{bad, cut};
+use crate::problem::Answer;
 use crate::{list_query, query, schema};
 
 /// Tasks on a page unless the caller says otherwise.
@@ -47,7 +46,7 @@ pub(crate) async fn list(State(app): State<App>, Viewer(tenant): Viewer, uri: Ur
     for (name, value) in query::options(&uri, &["model", "status", "limit", "after"])? {
         match name.as_str() {
             "model" => asked.model = Some(list_query::model(&value)?),
-            "status" => asked.state = Some(state(&value)?),
+            "status" => asked.state = Some(list_query::state(&value)?),
             "limit" => asked.limit = list_query::limit(&value, TASKS_MAX)?,
             _ => asked.after = Some(TaskCursor(list_query::after(&value)?)),
         }
@@ -56,11 +55,6 @@ pub(crate) async fn list(State(app): State<App>, Viewer(tenant): Viewer, uri: Ur
     let weight = page.tasks.iter().map(weight).sum();
     let body = app.codec(weight, move || write(&page, weight)).await?;
     Ok(json(StatusCode::OK, body))
-}
-
-fn state(text: &str) -> Result<task::State, Problem> {
-    text.parse()
-        .map_err(|error| bad(format!("`status` is `{}`: {error}", cut(text))))
 }
 
 fn weight(task: &TaskSummary) -> usize {

@@ -141,13 +141,7 @@ impl Accepted {
         if let (None | Some(b"*/*" | b"application/json"), None) = (given.next(), given.next()) {
             return Self(ONLY_JSON);
         }
-        let ranges: Vec<Range> = headers
-            .get_all(header::ACCEPT)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(Range::read)
-            .collect();
+        let ranges = Range::all(headers);
         let mut wanted: Vec<(Weight, Media)> = Media::ALL
             .into_iter()
             .filter_map(|media| Some((weigh(&ranges, media)?, media)))
@@ -175,12 +169,25 @@ impl Accepted {
 type Weight = (u16, u8);
 
 /// One entry of `Accept`.
-struct Range {
-    name: String,
-    quality: u16,
+pub(crate) struct Range {
+    /// In lower case.
+    pub(crate) name: String,
+    /// In thousandths.
+    pub(crate) quality: u16,
 }
 
 impl Range {
+    /// All that can be read.
+    pub(crate) fn all(headers: &HeaderMap) -> Vec<Self> {
+        headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(Self::read)
+            .collect()
+    }
+
     /// `type/subtype;q=0.5`. An entry that cannot be read is passed over: the rest still says something.
     fn read(text: &str) -> Option<Self> {
         let mut parts = text.split(';').map(str::trim);

@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::problem::{Details, Problem};
-use crate::request_id::{RequestId, X_REQUEST_ID};
+use crate::request_id::{NamedLater, RequestId, X_REQUEST_ID};
 use crate::upload::Upload;
 use crate::{auth, client};
 
@@ -86,6 +86,9 @@ impl Watch<'_> {
                 &self.id,
                 self.app.options.show_tracebacks,
             );
+        }
+        if let Some(later) = response.extensions_mut().remove::<NamedLater>() {
+            later.name(&self.id);
         }
         response
             .headers_mut()

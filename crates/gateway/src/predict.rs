@@ -23,7 +23,7 @@ use crate::problem::{Answer, Problem};
 use crate::promise::Promise;
 use crate::task_json::{json_weight, write_payload};
 use crate::upload::Upload;
-use crate::{auth, binary_out, idempotency, schema};
+use crate::{auth, binary_out, idempotency, predict_stream, schema, streaming};
 
 /// What an answer weighs without its result.
 const FRAME_BYTES: usize = 128;
@@ -43,6 +43,10 @@ const FRAME_BYTES: usize = 128;
 ///
 /// A model with a result cache (`[cache]` in its `model.toml`) may answer with the result of an equal input, and computes
 /// equal inputs that come at the same time once; `Cresset-Cache` says so. `Cache-Control` refuses that.
+///
+/// A streaming model (`[stream]` in its `model.toml`) answers piece by piece where `Accept` asks for `text/event-stream` or
+/// `application/x-ndjson`: `chunk` (`attempt`, `number`, `chunk`) for each piece, `progress`, `restart` and `gap` as with
+/// `followTask`, and at the end `result` with the result whole, or `error` with a problem. Hanging up stops the model. `Prefer` is not heeded then.
 // Hanging up makes hyper drop this future, and dropping `Engine::predict` is how the engine learns of it.
 #[utoipa::path(
     post,
@@ -79,6 +83,8 @@ const FRAME_BYTES: usize = 128;
         description = "The result",
         content(
             (schema::Predicted = "application/json"),
+            (schema::PredictEvents = "text/event-stream"),
+            (schema::PredictLines = "application/x-ndjson"),
             (schema::Elements = "application/octet-stream"),
             (schema::NpyFile = "application/x-npy"),
             (schema::SafetensorsFile = "application/x-safetensors")
@@ -98,9 +104,13 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
     let (parts, body) = request.into_parts();
     let upload = Upload::new(&app, &parts.headers, body);
     let accepted = Accepted::of(&parts.headers);
+    let form = streaming::Form::wanted(&parts.headers);
     let cache = cache_control::wanted(&parts.headers)?;
     let config = app.engine.declaration(&name)?;
-    binary_out::check(&accepted, &config)?;
+    match form {
+        Some(_) => predict_stream::check(&config)?,
+        None => binary_out::check(&accepted, &config)?,
+    }
     let model = config.name.clone();
     let preference = Preference::of(&parts.headers, app.options.max_wait);
     let idempotency_key = match preference.takes_a_task() {
@@ -110,6 +120,13 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Predict).await?;
     let Order { input, options } = order;
     let client = parts.extensions.get::<Client>().cloned();
+    if let Some(form) = form {
+        let stream = app
+            .engine
+            .predict_stream(&model, input, options.timeout, client, cache)
+            .await?;
+        return predict_stream::answer(app, form, stream, model, &parts.uri);
+    }
     if preference.takes_a_task() {
         let submission = Submission {
             model,

@@ -151,6 +151,11 @@ impl Problem {
         (self.0.status(), self.0.document("", &RequestId::fresh(), false).0)
     }
 
+    /// The document alone, for a stream whose head has been sent.
+    pub(crate) fn as_event(&self, instance: &str, id: &RequestId, tracebacks: bool) -> Vec<u8> {
+        self.0.document(instance, id, tracebacks).0
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -48,6 +48,17 @@ impl RequestId {
     /// As a header's value.
     pub(crate) fn into_header(self) -> HeaderValue {
         self.0
+    }
+}
+
+/// Travels with an answer whose body has to say the id, and is written when the id is known.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedLater(pub(crate) Arc<OnceLock<RequestId>>);
+
+impl NamedLater {
+    /// This is the id. Said once.
+    pub(crate) fn name(&self, id: &RequestId) {
+        self.0.get_or_init(|| id.clone());
     }
 }
 

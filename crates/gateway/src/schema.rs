@@ -17,6 +17,6 @@ pub(crate) use problem::{Bound, FieldError, Position, Problem, TaskError};
 pub(crate) use retry::{RetryBody, RetryTerms};
 pub(crate) use server::{Health, Links, Live, Root};
 pub(crate) use task::{
-    Accepted, AnyJson, Cancelled, Elements, EventStream, NpyFile, PredictBody, Predicted, SafetensorsFile,
-    Status, SubmitBody, Task, Tasks,
+    Accepted, AnyJson, Cancelled, ChangeStream, Elements, EventStream, NpyFile, PredictBody, PredictEvents,
+    PredictLines, Predicted, SafetensorsFile, Status, SubmitBody, Task, Tasks,
 };

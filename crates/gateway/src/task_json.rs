@@ -8,6 +8,7 @@ use cresset_task::{Outcome, Payload, Redelivery, TaskRecord, json};
 
 use crate::json_out::ObjectOut;
 use crate::schema::{RetryTerms, TaskError};
+use crate::streaming;
 
 /// What a task weighs without its result and metadata.
 const FRAME_BYTES: usize = 512;
@@ -107,6 +108,11 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
     task.plain_or_null("replay_of", *replay_of);
     task.value("priority", priority);
     task.value("queue_position", &view.queue_position);
+    if let Some(progress) = &view.progress {
+        let mut said = ObjectOut::new(FRAME_BYTES);
+        streaming::write_progress(progress, &mut said);
+        task.raw("progress").extend_from_slice(&said.end());
+    }
     task.raw("metadata")
         .extend_from_slice(metadata.as_deref().unwrap_or(b"null"));
     task.end()

@@ -23,6 +23,8 @@ pub(crate) enum BrokenRules {
     OutsideRegion { at: u64, len: u64, slot: u32 },
     #[error("{0} outputs of a model that declares none came without names")]
     NoNames(usize),
+    #[error("a piece of a result is not JSON: {0}")]
+    Chunk(String),
     #[error(transparent)]
     Wire(#[from] WireError),
 }
@@ -98,6 +100,11 @@ pub(crate) fn objects(answers: Vec<ItemAnswer>) -> Result<JobEnd, BrokenRules> {
         }),
     });
     Ok(JobEnd::Items(ends.collect::<Result<_, BrokenRules>>()?))
+}
+
+/// A piece of a result is a JSON value.
+pub(crate) fn chunk(text: &[u8]) -> Result<(), BrokenRules> {
+    is_json(text).map_err(BrokenRules::Chunk)
 }
 
 fn is_json(text: &[u8]) -> Result<(), String> {

@@ -5,6 +5,7 @@ use cresset_task::Code;
 
 use crate::wire::{
     ALIGN, HEADER_LEN, Header, ItemAnswer, Kind, Note, Ready, WireFailure, decode_answer, decode_answers,
+    decode_chunks, decode_progress,
 };
 
 /// A header and a body. A header that is read says what was there; of a body nothing is believed that is not in it.
@@ -32,6 +33,23 @@ pub fn frame(data: &[u8]) {
         Kind::Failed | Kind::Error => failure(header.kind, &body),
         Kind::Ready => drop(Ready::decode(Kind::Ready, &body)),
         Kind::Note => drop(Note::decode(Kind::Note, &body)),
+        Kind::Progress => {
+            for report in decode_progress(&header, &body).unwrap_or_default() {
+                assert!((0.0..=1.0).contains(&report.fraction));
+                assert!(report.items.iter().flatten().all(|item| *item < header.batch));
+            }
+        }
+        Kind::Chunks => {
+            if let Ok(chunks) = decode_chunks(&header, &body) {
+                let bytes: usize = chunks.iter().map(|chunk| chunk.text.len()).sum();
+                assert_eq!(
+                    bytes + 12 * chunks.len() + 4,
+                    body.len(),
+                    "every byte is somebody's"
+                );
+                assert!(chunks.iter().all(|chunk| chunk.item < header.batch));
+            }
+        }
         _ => {}
     }
 }

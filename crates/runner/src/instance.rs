@@ -5,6 +5,7 @@
 
 mod flight;
 mod hand_over;
+mod live;
 mod serve;
 mod start;
 mod wear;
@@ -133,6 +134,8 @@ struct Instance<'a> {
     /// It has said that it begins nothing more.
     is_leaving: bool,
     notes: usize,
+    /// When what it said of its progress was last passed on.
+    reported: Option<Instant>,
     resident: Resident,
 }
 

@@ -36,6 +36,7 @@ mod wire;
 pub use env::{EnvError, EnvInfo, EnvKey, EnvManager};
 pub use pool::{OnProgress, Pool, PoolOptions};
 pub use port::{
-    DownReason, Executor, InstanceState, InstanceStatus, ItemEnd, Job, JobEnd, NotTaken, PoolEvent,
-    PoolState, PoolStatus, RecycleReason, Replacement, Scene, Timing, Unwanted,
+    Chunk, DownReason, Executor, InstanceState, InstanceStatus, ItemEnd, Job, JobEnd, NotTaken,
+    PROGRESS_EVERY, PoolEvent, PoolState, PoolStatus, RecycleReason, Replacement, Report, Scene, Timing,
+    Unwanted,
 };

@@ -10,6 +10,10 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use cresset_task::{BatchId, Failure, InstanceId, Payload};
 
+pub use self::live::{Chunk, PROGRESS_EVERY, Report};
+
+mod live;
+
 /// Items for one instance, to be run together.
 #[derive(Debug)]
 pub struct Job {
@@ -223,6 +227,25 @@ pub enum PoolEvent {
         instance: InstanceId,
         /// Jobs it may hold.
         slots: usize,
+    },
+    /// How far items of a running job have come; at most one event in [`PROGRESS_EVERY`] for each instance. Comes before the
+    /// job's end, or not at all.
+    Progress {
+        /// Which instance has it.
+        instance: InstanceId,
+        /// The job's batch.
+        batch: BatchId,
+        /// The newest of what was said.
+        reports: Vec<Report>,
+    },
+    /// Pieces of the results of a running job of a streaming model, in order, none left out. All come before the job's end.
+    Chunks {
+        /// Which instance has it.
+        instance: InstanceId,
+        /// The job's batch.
+        batch: BatchId,
+        /// For each of its items in the order in which the model gave them.
+        chunks: Vec<Chunk>,
     },
     /// A job ended. Sent exactly once for every job that `run` took.
     Ended {

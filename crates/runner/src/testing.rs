@@ -442,5 +442,6 @@ impl Executor for FakePool {
     }
 }
 
+mod live;
 #[cfg(test)]
 mod tests;

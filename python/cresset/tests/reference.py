@@ -40,6 +40,8 @@ KINDS = [
     "RESIZE",
     "SHUTDOWN",
     "NOTE",
+    "PROGRESS",
+    "CHUNKS",
 ]
 DTYPES = [
     ("bool", "?"),
@@ -88,6 +90,7 @@ class Answer:
     places: list[int] = field(default_factory=list)
     names: list[str] | None = None
     items: list[tuple[int, Any]] = field(default_factory=list)
+    chunks: list[tuple[int, int, Any]] = field(default_factory=list)
 
 
 def tensor_spec(name: str, dtype: str, *shape: int) -> dict[str, Any]:
@@ -203,6 +206,8 @@ class Child:
         allow_pickle: bool = False,
         copy_inputs: bool = False,
         soft_timeout_ms: int | None = None,
+        stream: bool = False,
+        progress_ms: int | None = None,
         protocol: int = 2,
     ) -> None:
         if inputs and slab is None:
@@ -222,9 +227,15 @@ class Child:
                 "allow_pickle": allow_pickle,
                 "copy_inputs": copy_inputs,
                 "soft_timeout_ms": soft_timeout_ms,
+                "stream": stream,
                 "a key of a later version": None,
             },
-            "instance": {"id": 0, "device": device, "threads": threads},
+            "instance": {
+                "id": 0,
+                "device": device,
+                "threads": threads,
+                **({} if progress_ms is None else {"progress_ms": progress_ms}),
+            },
             "slab": slab.json() if slab else None,
             "board": self.board.json(),
         }
@@ -300,6 +311,13 @@ class Child:
         body = b"".join(struct.pack("<I", len(text)) for text in texts) + b"".join(texts)
         self.send("RUN_OBJECTS", body, seq=seq, slot=slot, batch=len(items))
 
+    def streamed(self) -> tuple[list[tuple[int, int, Any]], Answer]:
+        """Receive pieces up to the answer; gives them all, and that."""
+        chunks: list[tuple[int, int, Any]] = []
+        while (answer := self.receive()).kind == "CHUNKS":
+            chunks += answer.chunks
+        return chunks, answer
+
     def receive(self) -> Answer:
         head = self._exactly(32)
         assert head is not None, f"the child closed the channel; status {self.wait()}\n{self.logs()}"
@@ -309,10 +327,12 @@ class Child:
         body = self._exactly(length) if length else b""
         assert body is not None
         answer = Answer(KINDS[kind], flags, seq, slot, batch)
-        if answer.kind in ("READY", "FAILED", "ERROR", "NOTE"):
+        if answer.kind in ("READY", "FAILED", "ERROR", "NOTE", "PROGRESS"):
             answer.json = json.loads(body, parse_constant=_no_constants)
         elif answer.kind == "DONE":
             self._decode_done(answer, body, n_tensors)
+        elif answer.kind == "CHUNKS":
+            answer.chunks = _decode_chunks(body)
         elif answer.kind == "DONE_OBJECTS":
             answer.items = _decode_statuses(body, batch)
         return answer
@@ -397,6 +417,17 @@ class Child:
         self.board.close()
         if self.slab is not None:
             self.slab.close()
+
+
+def _decode_chunks(body: bytes) -> list[tuple[int, int, Any]]:
+    (count,) = struct.unpack_from("<I", body)
+    at = 4 + 12 * count
+    chunks: list[tuple[int, int, Any]] = []
+    for item, number, length in struct.iter_unpack("<III", body[4:at]):
+        chunks.append((item, number, json.loads(body[at : at + length], parse_constant=_no_constants)))
+        at += length
+    assert at == len(body)
+    return chunks
 
 
 def _decode_statuses(body: bytes, batch: int) -> list[tuple[int, Any]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from cresset.client._core import Core, Lost, Send, Sleep
 from cresset.client._messages import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from cresset.client._options import Retries
 
@@ -40,6 +42,22 @@ def problem(code: str, status: int, **headers: str) -> Response:
 
 def task(**changes: Any) -> Response:
     return answer({**TASK, **changes})
+
+
+class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A stream that breaks after these pieces."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.pieces
+        raise httpx.ReadError("cut")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for piece in self.pieces:
+            yield piece
+        raise httpx.ReadError("cut")
 
 
 class Clock:

@@ -15,7 +15,7 @@ import pytest
 import cresset
 from cresset import errors
 
-MODULES = ["cresset", "cresset.client", "cresset.errors", "cresset.records", "cresset.testing"]
+MODULES = ["cresset", "cresset.client", "cresset.errors", "cresset.events", "cresset.records", "cresset.testing"]
 
 
 @pytest.mark.parametrize("name", MODULES)

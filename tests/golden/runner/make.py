@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 KINDS = ["", "HELLO", "READY", "FAILED", "RUN", "RUN_OBJECTS", "DONE", "DONE_OBJECTS", "ERROR", "PING", "PONG", "RESIZE",
-         "SHUTDOWN", "NOTE"]
+         "SHUTDOWN", "NOTE", "PROGRESS", "CHUNKS"]
 DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "uint16",
           "uint32", "uint64"]
 SIZES = [1, 1, 1, 2, 4, 8, 2, 2, 4, 8, 2, 4, 8]
@@ -100,16 +100,16 @@ js("hello-tensor", "HELLO", "A tensor model with two slots; the memfds of slab a
     "protocol": 2,
     "model": {"name": "digits", "version": "1", "dir": "/srv/models/digits", "entry": "model.py:Model", "kind": "tensor",
               "inputs": [PIXELS], "outputs": [LOGITS], "max_batch_size": 32, "allow_pickle": False, "copy_inputs": False,
-              "soft_timeout_ms": None},
-    "instance": {"id": 0, "device": "cpu", "threads": 1},
+              "soft_timeout_ms": None, "stream": False},
+    "instance": {"id": 0, "device": "cpu", "threads": 1, "progress_ms": 100},
     "slab": SLAB,
     "board": board(32)})
 js("hello-object", "HELLO", "An object model: no inputs, no slab; the board's memfd comes alone. The entry names a file only.", {
     "protocol": 2,
     "model": {"name": "embed", "version": "2026-11", "dir": "/srv/modèles/embed", "entry": "model.py", "kind": "object",
               "inputs": [], "outputs": [], "max_batch_size": 64, "allow_pickle": True, "copy_inputs": True,
-              "soft_timeout_ms": 45000},
-    "instance": {"id": 3, "device": "cuda:1", "threads": 4},
+              "soft_timeout_ms": 45000, "stream": True},
+    "instance": {"id": 3, "device": "cuda:1", "threads": 4, "progress_ms": 100},
     "slab": None,
     "board": board(64)})
 js("ready-tensor", "READY", "Warm; answers with tensors.", {
@@ -184,6 +184,22 @@ js("resize", "RESIZE", "A larger slab; carries the new memfd.", {"slab": {"size"
 write("shutdown", "SHUTDOWN", "Finish what was received before, then exit with status 0.", b"", None)
 js("note", "NOTE", "For the operator's log.", {"level": "warning", "message": "the model ignores its device"})
 
+js("progress", "PROGRESS", "Two items have come equally far, all of them another time, in words.", {"reports": [
+    {"items": [0, 2], "fraction": 0.25, "message": None},
+    {"items": None, "fraction": 1, "message": "größte Hälfte"}]}, seq=15, slot=1, batch=3)
+
+
+def chunks(name, description, pieces, **fields):
+    raw = [text(p["json"]) for p in pieces]
+    heads = [struct.pack("<III", p["item"], p["number"], len(r)) for p, r in zip(pieces, raw)]
+    write(name, "CHUNKS", description, struct.pack("<I", len(pieces)) + b"".join(heads) + b"".join(raw),
+          {"chunks": pieces}, **fields)
+
+
+chunks("chunks", "A step of a batch of three: the second item has ended, the third gets two pieces.", [
+    {"item": 0, "number": 7, "json": "né"}, {"item": 2, "number": 0, "json": {"a": [1]}},
+    {"item": 2, "number": 1, "json": None}], seq=16, slot=0, batch=3)
+
 BAD = HERE / "bad"
 
 
@@ -192,7 +208,7 @@ def bad(name, kind_name, error, body, **fields):
 
 
 D = descriptor(tensor("float32", [1, 2], 0))
-bad("unknown-kind", "PING", "kind 14 is not known", b"", kind=14)
+bad("unknown-kind", "PING", "kind 16 is not known", b"", kind=16)
 bad("kind-zero", "PING", "kind 0 is not known", b"", kind=0)
 bad("reserved", "PING", "reserved must be 0", b"", reserved=1)
 bad("body-too-long", "RUN", "body_len is over 1 GiB (refused before the body is read)", b"", body_len=(1 << 30) + 1,
@@ -238,3 +254,14 @@ bad("status-left-over", "DONE_OBJECTS", "bytes after the last item", struct.pack
     batch=1)
 bad("not-json", "READY", "the body is JSON", b"{protocol: 1}")
 bad("json-not-utf8", "NOTE", "the body is UTF-8", b'{"level":"warning","message":"\xff"}')
+bad("progress-of-nobody", "PROGRESS", "there is no item 2 in a batch of two", text({"reports": [
+    {"items": [2], "fraction": 0, "message": None}]}), seq=1, batch=2)
+bad("progress-beyond", "PROGRESS", "a fraction is at most 1", text({"reports": [
+    {"items": None, "fraction": 1.5, "message": None}]}), seq=1, batch=2)
+bad("progress-without-batch", "PROGRESS", "a PROGRESS is of a batch", text({"reports": []}), seq=1)
+bad("chunks-of-nobody", "CHUNKS", "there is no item 1 in a batch of one", struct.pack("<IIII", 1, 1, 0, 1) + b"1", seq=1,
+    batch=1)
+bad("chunks-cut", "CHUNKS", "the pieces go past the body", struct.pack("<IIII", 1, 0, 0, 2) + b"1", seq=1, batch=1)
+bad("chunks-left-over", "CHUNKS", "bytes after the last piece", struct.pack("<IIII", 1, 0, 0, 1) + b"11", seq=1, batch=1)
+bad("chunks-too-long", "CHUNKS", "the body of CHUNKS is at most 16 MiB (refused before it is read)", b"",
+    body_len=(16 << 20) + 1, seq=1, batch=1)

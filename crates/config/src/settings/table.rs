@@ -197,6 +197,14 @@ pub const SETTINGS: &[Setting] = &[
          result stays where it is. One that alone is larger is answered when there is no other.",
     ),
     setting(
+        "limits.max_stream_bytes",
+        ["CRESSET_MAX_STREAM_BYTES", "max-stream-bytes"],
+        bytes!(max_stream_bytes, 64 << 10, BYTES_MAX),
+        "Bytes at most that are kept in memory of results that come piece by piece (`[stream]` in `model.toml`), all models \
+         together, for readers who come late or come back. Beyond it the oldest pieces of each go sooner: no model waits, and \
+         no result is lost.",
+    ),
+    setting(
         "limits.spool_above",
         ["CRESSET_SPOOL_ABOVE", "spool-above"],
         bytes!(spool_above, 64 << 10, 1 << 30),

@@ -28,7 +28,7 @@ pub(crate) use target::{DEFAULT_URL, Target};
 pub(crate) use tasks::{Listed, TaskFilter};
 pub(crate) use wait::{POLL, WaitEnd};
 pub(crate) use wire::{
-    Accepted, Batching, Cancelled, Instance, Model, Models, RetryShown, SubmitBody, Task, Tensor,
+    Accepted, Batching, Cancelled, Instance, Model, Models, Progress, RetryShown, SubmitBody, Task, Tensor,
 };
 
 use crate::exit::Trouble;

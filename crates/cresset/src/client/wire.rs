@@ -128,6 +128,9 @@ pub(crate) struct Task {
     #[serde(default)]
     pub(crate) history: Vec<Redelivery>,
     pub(crate) queue_position: Option<u64>,
+    /// While it runs, if its model says so.
+    #[serde(default)]
+    pub(crate) progress: Option<Progress>,
     #[serde(default)]
     pub(crate) metadata: Option<Box<RawValue>>,
 }
@@ -139,6 +142,15 @@ pub(crate) struct RetryShown {
     pub(crate) delay: Option<String>,
     pub(crate) max_delay: Option<String>,
     pub(crate) on: Option<Vec<String>>,
+}
+
+/// How far a task has come.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Progress {
+    /// 0 to 1.
+    pub(crate) fraction: f64,
+    /// In the model's words.
+    pub(crate) message: Option<String>,
 }
 
 /// Why a task ran once more.

@@ -4,7 +4,7 @@ use clap::Args;
 use cresset_task::TaskId;
 
 use crate::args::{self, ServerArgs, WaitArgs};
-use crate::client::{RetryShown, Task, WaitEnd};
+use crate::client::{Progress, RetryShown, Task, WaitEnd};
 use crate::exit::{Exit, Trouble};
 use crate::out;
 
@@ -78,6 +78,7 @@ fn overview(task: &Task) -> String {
         task.queue_position
             .map(|position| format!("{position} before it in the queue")),
     );
+    push("progress", task.progress.as_ref().map(progress));
     push("attempts", task.attempts.map(|n| n.to_string()));
     push("retries", task.retries.filter(|n| *n > 0).map(|n| n.to_string()));
     push(
@@ -142,6 +143,14 @@ fn short(json: &str) -> String {
     }
 }
 
+fn progress(progress: &Progress) -> String {
+    let percent = format!("{:.0} %", progress.fraction * 100.0);
+    match &progress.message {
+        Some(message) => format!("{percent}, {}", message.replace(char::is_control, " ")),
+        None => percent,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +176,11 @@ mod tests {
         let failure = task(
             r#""status":"FAILURE","attempts":1,"error":{"code":"model_error","type":"ValueError","message":"odd","traceback":"Traceback:\n  File \"model.py\"\nValueError: odd"}"#,
         );
+        let started = task(
+            r#""status":"STARTED","attempts":1,"progress":{"fraction":0.257,"message":"page 3\nof 9","at":"2026-11-23T10:00:00.000000Z"}"#,
+        );
+        let said = overview(&started);
+        assert!(said.contains("26 %, page 3 of 9"), "{said}");
         insta::assert_snapshot!([&pending, &retry, &success, &failure].map(overview).join("\n"));
     }
 

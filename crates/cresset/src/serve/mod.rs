@@ -64,6 +64,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     let options = EngineOptions {
         purge_every,
         admission: config.admission.clone(),
+        stream_bytes: config.max_stream_bytes,
     };
     let engine = Engine::start(store, &options);
 

@@ -51,7 +51,11 @@ impl Driver {
                 }
                 Origin::Queue(task) => {
                     let (deliveries, history) = (item.deliveries, item.history);
-                    ends.add(task, deliveries, history, resolution, config, at);
+                    let next = task.delivery(deliveries).next();
+                    let is_again = ends.add(task, deliveries, history, resolution, config, at);
+                    if let (true, Some(voice)) = (is_again, &item.voice) {
+                        voice.feed.void(next, at);
+                    }
                 }
             }
         }

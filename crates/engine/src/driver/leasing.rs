@@ -8,7 +8,7 @@ use std::time::Duration;
 use cresset_batch::Moment;
 use cresset_queue::{Lease, LeaseRequest, QueueError, Turn};
 use cresset_runner::Timing;
-use cresset_task::{Code, Failure, Timestamp};
+use cresset_task::{Code, Failure, State, Timestamp};
 
 use super::Driver;
 use crate::item::{Item, Leased, Origin, check_fit};
@@ -119,6 +119,8 @@ impl Driver {
         } in leases
         {
             self.shared.followers.moved(id);
+            self.shared
+                .tell(id, &self.served.config.name, State::Started, attempt);
             let checked = check_fit(&payload, &self.served.config);
             let task = Leased {
                 id,

@@ -1,7 +1,7 @@
 //! Following a task from state to state.
 
 use cresset_config::ModelConfig;
-use cresset_engine::{EngineError, Following};
+use cresset_engine::{EngineError, Event, Following, Place};
 use cresset_runner::{ItemEnd, JobEnd};
 use cresset_task::{Revision, State, TaskId};
 
@@ -16,16 +16,25 @@ fn patient() -> ModelConfig {
 }
 
 async fn next(following: &mut Following) -> Option<(State, Revision)> {
-    let view = tokio::time::timeout(LONG, following.next()).await.unwrap();
-    view.unwrap()
-        .map(|view| (view.record.state, view.record.revision()))
+    let event = tokio::time::timeout(LONG, following.next()).await.unwrap();
+    event.unwrap().map(|event| match event {
+        Event::State(view) => (view.record.state, view.record.revision()),
+        Event::Live(piece) => panic!("nobody said {piece:?}"),
+    })
+}
+
+fn seen_at(revision: Revision) -> Place {
+    Place {
+        revision: Some(revision),
+        ..Place::default()
+    }
 }
 
 #[tokio::test]
 async fn a_follower_sees_each_state_and_the_end() {
     let house = House::by_hand(patient());
     let id = house.submitted("1").await;
-    let mut following = house.engine.follow(id, None);
+    let mut following = house.engine.follow(id, Place::default());
     let mut seen = vec![next(&mut following).await.unwrap()];
     house.pool.all_up();
     let job = house.pool.next_job().await;
@@ -57,7 +66,7 @@ async fn a_follower_sees_each_state_and_the_end() {
 
     // One that comes back is shown what it has not seen.
     for (at, (_, revision)) in seen.iter().enumerate() {
-        let mut back = house.engine.follow(id, Some(*revision));
+        let mut back = house.engine.follow(id, seen_at(*revision));
         let rest = if at + 1 < seen.len() {
             seen.last().copied()
         } else {
@@ -73,7 +82,7 @@ async fn a_follower_of_a_cancelled_task_sees_its_end() {
     let house = House::by_hand(config());
     house.pool.all_up();
     let id = house.submitted("1").await;
-    let mut following = house.engine.follow(id, None);
+    let mut following = house.engine.follow(id, Place::default());
     let job = house.pool.next_job().await;
     while next(&mut following).await.unwrap().0 != State::Started {}
     house.engine.cancel(id).await.unwrap();
@@ -86,10 +95,14 @@ async fn a_follower_of_a_cancelled_task_sees_its_end() {
 #[tokio::test]
 async fn a_follower_of_nothing_is_told_so_and_a_stop_ends_them_all() {
     let house = House::by_hand(config());
-    let nobody = house.engine.follow(TaskId::fresh(), None).next().await;
+    let nobody = house
+        .engine
+        .follow(TaskId::fresh(), Place::default())
+        .next()
+        .await;
     assert!(matches!(nobody, Err(EngineError::UnknownTask(_))));
     let id = house.submitted("1").await;
-    let mut following = house.engine.follow(id, None);
+    let mut following = house.engine.follow(id, Place::default());
     assert_eq!(next(&mut following).await.unwrap().0, State::Pending);
     house.engine.drain();
     assert_eq!(next(&mut following).await, None);

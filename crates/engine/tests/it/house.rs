@@ -53,6 +53,7 @@ pub(crate) fn config() -> ModelConfig {
         health: HealthCheck::default(),
         cache: ResultCache::default(),
         celery: Default::default(),
+        stream: Default::default(),
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,

@@ -23,4 +23,6 @@ mod life;
 mod retrying;
 mod stopping;
 mod store;
+mod streaming;
 mod times;
+mod watching;

@@ -181,6 +181,7 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
             ..ResultCache::default()
         },
         celery: Default::default(),
+        stream: Default::default(),
         retry: Retry {
             max_retries: dice.below(4) as u32,
             delay: millis(dice, 10, 2_000),

@@ -64,6 +64,7 @@ async fn live(world: &Arc<World>, stable: &Stable, callers: &[Arc<Mutex<Caller>>
     let options = EngineOptions {
         admission: world.plan.admission.clone(),
         purge_every: world.plan.kept.map_or(KEPT, |kept| kept / 4),
+        ..EngineOptions::default()
     };
     let engine = Engine::start(store.clone(), &options);
     for (at, model) in world.plan.models.iter().enumerate() {

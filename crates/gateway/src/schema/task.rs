@@ -28,9 +28,36 @@ pub(crate) struct NpyFile(Vec<u8>);
 #[schema(value_type = String, format = Binary)]
 pub(crate) struct SafetensorsFile(Vec<u8>);
 
-/// Server-sent events of the type `status`; the data of each is a `Task`.
+/// Server-sent events: `status`, whose data is a `Task`; and `progress`, `chunk`, `restart` and `gap`.
 #[derive(Debug, ToSchema)]
 pub(crate) struct EventStream(String);
+
+/// Server-sent events: `status`, whose data has `task_id`, `model`, `status`, `attempts` and `at`; and `gap`.
+#[derive(Debug, ToSchema)]
+pub(crate) struct ChangeStream(String);
+
+/// Server-sent events: `chunk`, `progress`, `restart` and `gap` as those of a task; the last is `result`, whose data is a
+/// `Predicted`, or `error`, whose data is a `Problem`.
+#[derive(Debug, ToSchema)]
+pub(crate) struct PredictEvents(String);
+
+/// The same events, each a JSON object on a line of its own that says in `event` what it is.
+#[derive(Debug, ToSchema)]
+pub(crate) struct PredictLines(String);
+
+/// How far a running task has come, as its model says.
+#[derive(Debug, ToSchema)]
+pub(crate) struct Progress {
+    /// From 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
+    pub(crate) fraction: f64,
+    /// In the model's words.
+    #[schema(required)]
+    pub(crate) message: Option<String>,
+    /// When it said so.
+    #[schema(format = DateTime)]
+    pub(crate) at: String,
+}
 
 /// What is submitted.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -264,6 +291,8 @@ pub(crate) struct Task {
     /// While it is queued: how many tasks of the model go before it, counted up to 10,000.
     #[schema(required)]
     pub(crate) queue_position: Option<u64>,
+    /// While it runs: how far it has come, if its model has said so.
+    pub(crate) progress: Option<Progress>,
     /// As submitted.
     #[schema(required)]
     pub(crate) metadata: Option<BTreeMap<String, Value>>,

@@ -29,6 +29,7 @@ fn record(state: State, outcome: Option<Outcome>) -> TaskView {
     TaskView {
         record,
         queue_position: (state == State::Pending).then_some(4),
+        progress: None,
     }
 }
 

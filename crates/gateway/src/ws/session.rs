@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use bytes::Bytes;
-use cresset_engine::{EngineError, Following};
+use cresset_engine::{EngineError, Event, Following, Place};
 use cresset_task::{Code, Revision, TaskId};
 use futures_util::future::{AbortHandle, Abortable, Aborted, BoxFuture, FutureExt};
 use futures_util::stream::FuturesUnordered;
@@ -163,7 +163,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 if let Some((id, seen)) = follow
                     && !self.followed.contains_key(&id)
                 {
-                    let following = Box::new(self.app.engine.follow(id, seen));
+                    let place = Place {
+                        revision: seen,
+                        ..Place::default()
+                    };
+                    let following = Box::new(self.app.engine.follow(id, place));
                     self.follow_on(id, following);
                 }
             }
@@ -192,7 +196,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let app = self.app.clone();
         let moved = async move {
             let news = match following.next().await {
-                Ok(Some(view)) => {
+                Ok(Some(Event::Live(piece))) => Ok(Some((tells::live(id, piece), false))),
+                Ok(Some(Event::State(view))) => {
                     let is_end = view.record.state.is_terminal();
                     let tracebacks = app.options.show_tracebacks;
                     let weight = task_json::weight(&view);

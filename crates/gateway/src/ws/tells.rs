@@ -1,11 +1,11 @@
 //! What callers are told on a WebSocket. Pure.
 
 use axum::http::StatusCode;
-use cresset_engine::TaskView;
+use cresset_engine::{Piece, TaskView};
 use cresset_task::TaskId;
 
 use crate::json_out::ObjectOut;
-use crate::task_json;
+use crate::{streaming, task_json};
 
 /// What a message takes beside what it carries.
 const FRAME_BYTES: usize = 128;
@@ -52,6 +52,21 @@ pub(super) fn status(view: &TaskView, tracebacks: bool) -> Vec<u8> {
     told.end()
 }
 
+/// What the model of a task that is followed says.
+pub(super) fn live(id: TaskId, piece: Piece) -> Vec<u8> {
+    let (kind, json) = streaming::live(piece);
+    let mut told = ObjectOut::new(FRAME_BYTES + json.len());
+    told.plain("type", kind);
+    told.plain("task_id", id);
+    let mut told = told.end();
+    // Two objects of ours as one.
+    if let Some(last) = told.last_mut() {
+        *last = b',';
+    }
+    told.extend_from_slice(json.get(1..).unwrap_or(b"}"));
+    told
+}
+
 /// A task is no longer followed, though its end was not told.
 pub(super) fn unsubscribed(id: TaskId, problem: &[u8]) -> Vec<u8> {
     let mut told = ObjectOut::new(FRAME_BYTES + problem.len());
@@ -66,4 +81,20 @@ pub(super) fn about(id: TaskId) -> Vec<u8> {
     let mut body = ObjectOut::new(FRAME_BYTES);
     body.plain("task_id", id);
     body.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_model_says_is_told_with_its_task() {
+        let id = TaskId::fresh();
+        let attempt = cresset_task::Attempt(2);
+        let told = String::from_utf8(live(id, Piece::Restart { attempt })).unwrap();
+        assert_eq!(
+            told,
+            format!(r#"{{"type":"restart","task_id":"{id}","attempt":2}}"#)
+        );
+    }
 }

@@ -43,6 +43,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
         health: HealthCheck::default(),
         cache: ResultCache::default(),
         celery: Default::default(),
+        stream: Default::default(),
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,

@@ -65,6 +65,7 @@ impl House {
             &EngineOptions {
                 purge_every,
                 admission,
+                ..EngineOptions::default()
             },
         );
         let listener = cresset_gateway::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -217,4 +218,18 @@ pub(crate) async fn until(fact: impl Fn() -> bool) {
     tokio::time::timeout(LONG, wait)
         .await
         .expect("the fact should have come true");
+}
+
+/// Ends a held job: every item fails with this message.
+pub(crate) fn fail(pool: &FakePool, held: &Held, message: &str) {
+    let failure = Failure {
+        code: Code::ModelError,
+        type_: "ValueError".into(),
+        message: message.into(),
+        traceback: None,
+        stage: Some(Stage::Predict),
+        again: Default::default(),
+    };
+    let ends = held.items.iter().map(|_| ItemEnd::Failed(failure.clone()));
+    assert!(pool.finish(held.batch, JobEnd::Items(ends.collect())));
 }

@@ -25,6 +25,7 @@ mod sockets;
 mod spool;
 mod stopping;
 mod tenants;
+mod streams;
 mod times;
 mod waiting;
 mod wire;

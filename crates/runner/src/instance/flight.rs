@@ -13,7 +13,7 @@ use crate::batch::Stack;
 use crate::layout::SLOTS;
 use crate::place::Given;
 use crate::wanted::Wanted;
-use crate::wire::Header;
+use crate::wire::{Header, WireChunk};
 
 /// A job looked through, next to be sent.
 pub(super) struct Planned {
@@ -40,6 +40,8 @@ pub(super) struct Flight {
     pub(super) slot: u32,
     pub(super) credit: OwnedSemaphorePermit,
     wanted: Arc<Wanted>,
+    /// How many pieces of each item's result have come; of a model that gives its results whole it is empty.
+    pieces: Vec<u32>,
     /// Since when no other is before it.
     first_since: Option<Instant>,
 }
@@ -107,8 +109,30 @@ impl Flights {
             slot,
             credit,
             wanted,
+            pieces: Vec::new(),
             first_since,
         });
+    }
+
+    /// Pieces of the first job's results have come: each must be the next of its item.
+    pub(super) fn count(&mut self, chunks: &[WireChunk]) -> Result<(), String> {
+        let Some(first) = self.sent.front_mut() else {
+            return Err("pieces of a result though no batch was sent".into());
+        };
+        first.pieces.resize(first.items as usize, 0);
+        for chunk in chunks {
+            let Some(next) = first.pieces.get_mut(chunk.item as usize) else {
+                return Err(format!("a piece of item {} of {}", chunk.item, first.items));
+            };
+            if chunk.number != *next {
+                return Err(format!(
+                    "piece {} of item {}, when {next} was next",
+                    chunk.number, chunk.item
+                ));
+            }
+            *next = next.saturating_add(1);
+        }
+        Ok(())
     }
 
     /// The job that an answer with this header is for, if it is the one whose turn it is.

@@ -169,6 +169,8 @@ impl Instance<'_> {
         let Frame { header, body } = frame;
         let end = match (header.kind, self.returns) {
             (Kind::Note, _) => return self.on_note(&body),
+            (Kind::Progress, _) => return self.on_progress(&header, &body).await,
+            (Kind::Chunks, _) => return self.on_chunks(&header, body).await,
             (Kind::Error, _) => {
                 self.flights.answered_by(&header).map_err(Finish::protocol)?;
                 let failure = WireFailure::decode(header.kind, &body)?.into_failure();

@@ -19,7 +19,7 @@ use crate::logs::Logs;
 use crate::memory::Resident;
 use crate::place::{LifeId, Place};
 use crate::pool::Shared;
-use crate::port::{DownReason, PoolEvent};
+use crate::port::{DownReason, PROGRESS_EVERY, PoolEvent};
 use crate::spawn::spawn;
 use crate::supervise::leaving;
 use crate::wire::{Hello, InstanceInfo, Kind, ModelInfo, PROTOCOL, Ready, Returns, WireFailure};
@@ -82,11 +82,13 @@ pub(super) async fn start<'a>(
             allow_pickle: config.allow_pickle,
             copy_inputs: config.copy_inputs,
             soft_timeout_ms: config.limits.soft_timeout.map(whole_millis),
+            stream: config.stream.enabled,
         },
         instance: InstanceInfo {
             id: place.id.0,
             device: &place.device,
             threads,
+            progress_ms: whole_millis(PROGRESS_EVERY),
         },
         slab: slab.as_ref().map(|s| s.info().clone()),
         board: board.info().clone(),
@@ -114,6 +116,7 @@ pub(super) async fn start<'a>(
         phase: Phase::Serving,
         is_leaving: false,
         notes: 0,
+        reported: None,
     })
 }
 

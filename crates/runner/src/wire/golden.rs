@@ -130,11 +130,13 @@ fn our_body(kind: Kind, body: &Value) -> Option<Vec<u8>> {
                     allow_pickle: model["allow_pickle"].as_bool()?,
                     copy_inputs: model["copy_inputs"].as_bool()?,
                     soft_timeout_ms: model["soft_timeout_ms"].as_u64(),
+                    stream: model["stream"].as_bool()?,
                 },
                 instance: InstanceInfo {
                     id: number(&instance["id"]) as u32,
                     device: instance["device"].as_str()?,
                     threads: number(&instance["threads"]) as usize,
+                    progress_ms: number(&instance["progress_ms"]),
                 },
                 slab: slab_of(&json["slab"]),
                 board: board_of(&json["board"]),
@@ -222,6 +224,31 @@ fn check_decoded(kind: Kind, header: &Header, raw: &[u8], body: &Value) {
                 }
             }
         }
+        Kind::Progress => {
+            let reports = decode_progress(header, raw).unwrap();
+            let want = body["json"]["reports"].as_array().unwrap();
+            assert_eq!(reports.len(), want.len());
+            for (report, want) in reports.iter().zip(want) {
+                assert_eq!(serde_json::json!(report.items), want["items"]);
+                assert_eq!(Some(report.fraction), want["fraction"].as_f64());
+                assert_eq!(report.message.as_deref(), want["message"].as_str());
+            }
+        }
+        Kind::Chunks => {
+            let chunks = decode_chunks(header, raw).unwrap();
+            let want = body["chunks"].as_array().unwrap();
+            assert_eq!(chunks.len(), want.len());
+            for (chunk, want) in chunks.iter().zip(want) {
+                assert_eq!(
+                    (u64::from(chunk.item), u64::from(chunk.number)),
+                    (number(&want["item"]), number(&want["number"]))
+                );
+                assert_eq!(
+                    serde_json::from_slice::<Value>(&chunk.text).unwrap(),
+                    want["json"]
+                );
+            }
+        }
         Kind::Pong => assert!(raw.is_empty()),
         _ => panic!("an instance does not send {}", kind.name()),
     }
@@ -283,6 +310,8 @@ fn bad_golden_messages_from_an_instance_are_refused() {
             Kind::DoneObjects => decode_answers(&header, &body).err(),
             Kind::Ready => Ready::decode(header.kind, raw).err(),
             Kind::Note => Note::decode(header.kind, raw).err(),
+            Kind::Progress => decode_progress(&header, raw).err(),
+            Kind::Chunks => decode_chunks(&header, raw).err(),
             // For the other side; ours never reads them.
             Kind::Run | Kind::RunObjects => continue,
             other => panic!("{}: nobody refuses {}", golden["name"], other.name()),

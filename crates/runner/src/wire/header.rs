@@ -1,6 +1,6 @@
 //! The 32-byte header and the kinds of frames.
 
-use super::{BODY_MAX, JSON_BODY_MAX, WireError};
+use super::{BODY_MAX, CHUNKS_BODY_MAX, JSON_BODY_MAX, WireError};
 
 /// The protocol version we speak.
 pub(crate) const PROTOCOL: u32 = 2;
@@ -52,6 +52,8 @@ kinds! {
     Resize = 11, "RESIZE";
     Shutdown = 12, "SHUTDOWN";
     Note = 13, "NOTE";
+    Progress = 14, "PROGRESS";
+    Chunks = 15, "CHUNKS";
 }
 
 impl Kind {
@@ -59,16 +61,23 @@ impl Kind {
         match self {
             Self::Run | Self::RunObjects | Self::Done | Self::DoneObjects => BODY_MAX,
             Self::Hello | Self::Resize => BODY_MAX, // ours: never read
-            Self::Ready | Self::Failed | Self::Error | Self::Note => JSON_BODY_MAX,
+            Self::Ready | Self::Failed | Self::Error | Self::Note | Self::Progress => JSON_BODY_MAX,
+            Self::Chunks => CHUNKS_BODY_MAX,
             Self::Ping | Self::Pong | Self::Shutdown => 0,
         }
     }
 
-    /// RUN, RUN_OBJECTS and their answers.
+    /// RUN, RUN_OBJECTS, their answers and what comes before these.
     const fn has_batch(self) -> bool {
         matches!(
             self,
-            Self::Run | Self::RunObjects | Self::Done | Self::DoneObjects | Self::Error
+            Self::Run
+                | Self::RunObjects
+                | Self::Done
+                | Self::DoneObjects
+                | Self::Error
+                | Self::Progress
+                | Self::Chunks
         )
     }
 }
@@ -191,7 +200,7 @@ mod tests {
         }
 
         #[test]
-        fn nearly_right_headers_are_a_header_or_refused(mut bytes: [u8; HEADER_LEN], kind in 0_u8..16, small: bool) {
+        fn nearly_right_headers_are_a_header_or_refused(mut bytes: [u8; HEADER_LEN], kind in 0_u8..18, small: bool) {
             bytes[4] = kind;
             bytes[28..].fill(0);
             if small { bytes[5] &= 15; bytes[3] = 0; bytes[7] = 0; }

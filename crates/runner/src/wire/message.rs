@@ -35,6 +35,7 @@ pub(crate) struct ModelInfo<'a> {
     pub(crate) allow_pickle: bool,
     pub(crate) copy_inputs: bool,
     pub(crate) soft_timeout_ms: Option<u64>,
+    pub(crate) stream: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,6 +43,7 @@ pub(crate) struct InstanceInfo<'a> {
     pub(crate) id: u32,
     pub(crate) device: &'a str,
     pub(crate) threads: usize,
+    pub(crate) progress_ms: u64,
 }
 
 /// The slab as HELLO and RESIZE describe it.
@@ -197,7 +199,7 @@ decodes! {
 }
 
 /// `text`, or its beginning and end with a mark between them, within `max` bytes.
-fn cut_middle(text: String, max: usize) -> String {
+pub(super) fn cut_middle(text: String, max: usize) -> String {
     const MARK: &str = "\n[...]\n";
     if text.len() <= max {
         return text;

@@ -6,6 +6,7 @@
 
 mod header;
 mod items;
+mod live;
 mod message;
 mod tensor;
 
@@ -14,6 +15,7 @@ mod golden;
 
 pub(crate) use header::{HEADER_LEN, Header, Kind, PROTOCOL};
 pub(crate) use items::{ItemAnswer, decode_answers, encode_items};
+pub(crate) use live::{Report, WireChunk, decode_chunks, decode_progress};
 pub(crate) use message::{
     BoardInfo, BoardSlot, Hello, InstanceInfo, ModelInfo, Note, Ready, Resize, Returns, SlabInfo, SlotInfo,
     WireFailure,
@@ -26,6 +28,8 @@ use cresset_task::DType;
 pub(crate) const BODY_MAX: u32 = 1 << 30;
 /// The longest JSON body taken from an instance: a failure at its documented bounds, every byte escaped, is under it.
 pub(crate) const JSON_BODY_MAX: u32 = 512 * 1024;
+/// The longest CHUNKS: a step of a large batch, each piece a short text; or a few pieces as long as one may be.
+pub(crate) const CHUNKS_BODY_MAX: u32 = 16 << 20;
 
 /// The most dimensions on the wire, batch dimension included.
 const RANK_MAX: usize = cresset_task::tensor::RANK_MAX + 1;
@@ -75,6 +79,12 @@ pub(crate) enum WireError {
     Utf8(&'static str),
     #[error("item status {0} is not known")]
     Status(u8),
+    #[error("a {0} frame for item {1} of a batch of {2}")]
+    Item(&'static str, u32, u32),
+    #[error("a fraction of {0}; it must be from 0 to 1")]
+    Fraction(String),
+    #[error("a piece of a result of {0} bytes; it has at most {max}", max = live::CHUNK_MAX)]
+    ChunkTooLong(usize),
     #[error("a skipped item has a text of {0} bytes")]
     SkippedText(usize),
     #[error("the JSON of a {0} frame: {1}")]

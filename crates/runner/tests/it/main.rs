@@ -8,6 +8,7 @@ mod hostile;
 mod package;
 mod recycling;
 mod stops;
+mod streams;
 mod support;
 mod surroundings;
 mod unloading;

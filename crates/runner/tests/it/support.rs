@@ -59,6 +59,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
         health: HealthCheck::default(),
         cache: ResultCache::default(),
         celery: Default::default(),
+        stream: Default::default(),
         environment: Environment {
             variables: BTreeMap::new(),
             ..Environment::default()

@@ -297,6 +297,8 @@ fn follow(event: PoolEvent, up: &mut [bool; 2], held: &mut Vec<cresset_task::Bat
         }
         PoolEvent::Recycled { end, .. } => assert_eq!(end, DownReason::Stopped),
         PoolEvent::TakenOver { .. } => {}
-        PoolEvent::NotReplaced { .. } => panic!("{event:?}"),
+        PoolEvent::NotReplaced { .. } | PoolEvent::Progress { .. } | PoolEvent::Chunks { .. } => {
+            panic!("{event:?}")
+        }
     }
 }

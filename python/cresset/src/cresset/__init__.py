@@ -37,7 +37,7 @@ from cresset._specs import TensorSpec
 from cresset._version import __version__
 
 if TYPE_CHECKING:
-    from cresset.client import AsyncClient, AsyncTaskHandle, Client, Retries, TaskHandle
+    from cresset.client import AsyncClient, AsyncStream, AsyncTaskHandle, Client, Retries, Stream, TaskHandle
     from cresset.errors import (
         ApiError,
         BadAnswer,
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         UnknownModel,
         UnknownTask,
     )
+    from cresset.events import Chunk, Gap, Progress, Restart, TaskEvent
     from cresset.records import (
         Cancellation,
         DeadLetter,
@@ -86,12 +87,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AsyncStream",
     "AsyncTaskHandle",
     "BadAnswer",
     "BadRequest",
     "BodyTooLarge",
     "Cancellation",
     "Cancelled",
+    "Chunk",
     "Client",
     "ConnectionFailed",
     "Context",
@@ -100,6 +103,7 @@ __all__ = [
     "ExpiredTask",
     "FieldError",
     "Forbidden",
+    "Gap",
     "Health",
     "IdempotencyKeyReused",
     "InstanceInfo",
@@ -111,9 +115,11 @@ __all__ = [
     "Overloaded",
     "PredictFailed",
     "PredictTimeout",
+    "Progress",
     "QueueFull",
     "Redelivery",
     "Reject",
+    "Restart",
     "Retries",
     "Retry",
     "RetryPolicy",
@@ -121,7 +127,9 @@ __all__ = [
     "ShuttingDown",
     "SoftTimeout",
     "StoreUnavailable",
+    "Stream",
     "TaskError",
+    "TaskEvent",
     "TaskFailed",
     "TaskFailure",
     "TaskHandle",
@@ -143,7 +151,10 @@ __all__ = [
 _EAGER: Final = frozenset(
     ("Cancelled", "Context", "Model", "Reject", "Retry", "SoftTimeout", "TensorSpec", "__version__", "current")
 )
-_CLIENT: Final = frozenset(("AsyncClient", "AsyncTaskHandle", "Client", "Retries", "TaskHandle"))
+_CLIENT: Final = frozenset(
+    ("AsyncClient", "AsyncStream", "AsyncTaskHandle", "Client", "Retries", "Stream", "TaskHandle")
+)
+_EVENTS: Final = frozenset(("Chunk", "Gap", "Progress", "Restart", "TaskEvent"))
 _RECORDS: Final = frozenset(
     (
         "Cancellation",
@@ -168,7 +179,7 @@ if not TYPE_CHECKING:  # a checker knows the names above, and must refuse all ot
         """Import a name of the client when it is first asked for."""
         if name not in __all__ or name in _EAGER:
             raise AttributeError(f"module 'cresset' has no attribute {name!r}")
-        homes = ((_CLIENT, "cresset.client"), (_RECORDS, "cresset.records"))
+        homes = ((_CLIENT, "cresset.client"), (_RECORDS, "cresset.records"), (_EVENTS, "cresset.events"))
         home = next((home for names, home in homes if name in names), "cresset.errors")
         value = getattr(importlib.import_module(home), name)
         globals()[name] = value

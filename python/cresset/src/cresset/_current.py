@@ -1,11 +1,20 @@
-"""What a model may ask while it runs a batch: does anybody still want the result, is its time over?
+"""What a model may ask while it runs a batch: does anybody want the result, is its time over? And what it may say.
 
 Nothing but the standard library.
 """
 
 from __future__ import annotations
 
+import math
 import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from cresset.runner._progress import Reporter
+    from cresset.runner._wire import Header
+
+_MESSAGE_MAX: Final = 500
+"""Characters of a progress's message; a longer one is cut. It is for people, who read it in passing."""
 
 
 class Cancelled(BaseException):  # not an Exception: `except Exception` around a step of the work must not eat it
@@ -61,9 +70,21 @@ class Marks:
     Made by the runner; models see it through `Context`.
     """
 
-    __slots__ = ("_is_late", "flags", "until")
+    __slots__ = ("_is_late", "flags", "header", "is_open", "reporter", "until")
 
-    def __init__(self, flags: memoryview | bytes, until: float | None = None) -> None:
+    def __init__(
+        self,
+        flags: memoryview | bytes,
+        until: float | None = None,
+        header: Header | None = None,
+        reporter: Reporter | None = None,
+    ) -> None:
+        self.header = header
+        """Of the batch, for what is said of it."""
+        self.reporter = reporter
+        """Who takes what is said, if the server wants to hear it."""
+        self.is_open = True
+        """The batch has not ended."""
         self.flags = flags
         """A byte for each item; not 0 when it is cancelled. The server sets it while we look."""
         self.until = until
@@ -86,6 +107,7 @@ class Marks:
 
     def close(self) -> None:
         """Keep what is known: the memory is another batch's from now on, and so is the time."""
+        self.is_open = False
         self._is_late = self.timed_out()
         self.flags = bytes(self.flags)
 
@@ -147,6 +169,41 @@ class Context:
         """
         if self.timed_out:
             raise SoftTimeout
+
+    def progress(self, fraction: float, message: str | None = None, *, item: int | None = None) -> None:
+        """Say how far the work has come. Whoever looks at the task is shown the newest; nothing is stored.
+
+        Costs some microseconds, and may be said as often as one likes: the server hears of it ten times a second at
+        most. After the batch has ended it does nothing.
+
+        Args:
+            fraction: from 0 to 1.
+            message: for people; cut after 500 characters.
+            item: in `predict`, which of its inputs this is about, from 0. Without it, all of them. In `preprocess`,
+                `postprocess` and the generator of one item it is known, and must not be given.
+
+        Raises:
+            TypeError: `fraction` is not a number, `message` no text, or `item` no int.
+            ValueError: `fraction` is not from 0 to 1.
+            IndexError: there is no such item.
+        """
+        if isinstance(fraction, bool) or not hasattr(fraction, "__float__") or isinstance(fraction, str):
+            raise TypeError(f"progress(fraction): must be a number from 0 to 1, not {type(fraction).__name__}")
+        value = float(fraction)
+        if not math.isfinite(value) or not 0 <= value <= 1:
+            raise ValueError(f"progress(fraction): must be from 0 to 1, is {value!r}")
+        if message is not None and not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"progress(message): must be text, not {type(message).__name__}")
+        items = tuple(range(len(self._marks.flags))) if self._items is None else self._items
+        if item is not None:
+            if isinstance(item, bool) or not isinstance(item, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"progress(item): must be an int, not {type(item).__name__}")
+            if not 0 <= item < len(items):
+                raise IndexError(f"progress(item): there is no item {item} among {len(items)}, counted from 0")
+            items = (items[item],)
+        if self._marks.reporter is not None:
+            text = message if message is None or len(message) <= _MESSAGE_MAX else message[: _MESSAGE_MAX - 3] + "..."
+            self._marks.reporter.report(self._marks, items, value, text)
 
 
 _context: Context | None = None

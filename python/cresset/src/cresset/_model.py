@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from cresset._specs import TensorSpec
 
 
+def joined(chunks: list[Any]) -> Any:
+    """Join pieces of a result as `Model.join` does by default."""
+    if chunks and all(isinstance(chunk, str) for chunk in chunks):
+        return "".join(chunks)
+    return chunks
+
+
 class Model:
     """A model that Cresset serves: derive from it in `model.py` and write `predict`.
 
@@ -43,6 +50,12 @@ class Model:
     **Object models** declare no inputs. Each item is a decoded JSON payload; `predict` gets a list with one entry per
     item and returns a list of the same length, in the same order. Results are JSON values; tensors, numpy arrays and
     numpy scalars inside them are converted.
+
+    **Streaming models** are object models with `enabled = true` under `[stream]` in model.toml: `predict` gives its
+    results piece by piece, and each piece reaches its reader at once. It is a generator that yields `(item, piece)`, or
+    a dict from item to piece, for the inputs of the batch counted from 0, as a forward pass gives one token for each of
+    them; or it returns a list with a generator for each item, and these are run in turn. A piece is a JSON value.
+    `join` makes the result of them: texts are put together, others become a list.
 
     What a method prints or logs goes to the server's log. What it raises becomes the failure of the tasks in hand, and
     the instance goes on. Work that takes long may ask `cresset.current().cancelled` now and then whether anybody still
@@ -100,6 +113,14 @@ class Model:
         output back.
         """
         return output
+
+    def join(self, chunks: list[Any]) -> Any:
+        """Make the result of one item from the pieces that `predict` gave of it, in order. Streaming models only.
+
+        The default puts texts together, and gives any other pieces as a list; without pieces, an empty list. What it
+        raises fails that item alone. `postprocess`, where there is one, gets what this gives.
+        """
+        return joined(chunks)
 
     def warmup(self) -> Any:
         """Run what the first batch would be slow at. Called once after `load`, before the instance counts as ready.

@@ -10,6 +10,7 @@ from cresset import _times
 from cresset._health import Health, ModelHealth
 from cresset._policy import RetryPolicy
 from cresset._specs import TensorSpec
+from cresset.events import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -274,6 +275,8 @@ class TaskStatus:
     """Its result is that of an equal input, kept or computed at the same time: no process ran this task."""
     retry: RetryPolicy | None = None
     """How its submitter has it tried again; `None` leaves that to its model."""
+    progress: Progress | None = None
+    """While it runs: how far it has come, if its model has said so."""
 
     @property
     def is_final(self) -> bool:
@@ -306,6 +309,7 @@ class TaskStatus:
             priority=int(value.get("priority", 0)),
             queue_position=value.get("queue_position"),
             metadata=value.get("metadata"),
+            progress=Progress.of(value["progress"]) if value.get("progress") else None,
             raw=value,
             deadline_at=_time_or_none(value.get("deadline_at")),
             cached=bool(value.get("cached", False)),

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
 
 import cresset
+from cresset import TaskStatus
 from cresset.client._events import Events
 from cresset.testing import MockServer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+from scripted import Broken
 
 TASK = {"task_id": "t", "model": "m", "version": None, "created_at": "2026-11-23T01:02:03Z", "attempts": 1}
 STREAM = {"content-type": "text/event-stream"}
@@ -24,22 +23,6 @@ STREAM = {"content-type": "text/event-stream"}
 def event(number: int, status: str, **more: Any) -> bytes:
     data = json.dumps({**TASK, "status": status, **more}, ensure_ascii=False)
     return f"id: {number}\nevent: status\ndata: {data}\n\n".encode()
-
-
-class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A stream that breaks after these pieces."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        self.pieces = pieces
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self.pieces
-        raise httpx.ReadError("cut")
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        for piece in self.pieces:
-            yield piece
-        raise httpx.ReadError("cut")
 
 
 class Script:
@@ -57,12 +40,12 @@ class Script:
     def follow(self, **options: Any) -> list[str]:
         retries = cresset.Retries(attempts=2, base_delay=0)
         with cresset.Client(transport=httpx.MockTransport(self), retries=retries) as client:
-            return [state.status for state in client.task("t").events(**options)]
+            return [state.status for state in client.task("t").events(**options) if isinstance(state, TaskStatus)]
 
     async def follow_async(self) -> list[str]:
         retries = cresset.Retries(attempts=2, base_delay=0)
         async with cresset.AsyncClient(transport=httpx.MockTransport(self), retries=retries) as client:
-            return [state.status async for state in client.task("t").events()]
+            return [state.status async for state in client.task("t").events() if isinstance(state, TaskStatus)]
 
 
 def stream(*pieces: bytes) -> httpx.Response:
@@ -81,7 +64,7 @@ def eventful() -> Script:
         broken(event(3, "STARTED"), end[:20]),
         busy,
         broken(b": still here\n\n"),
-        stream(b"event: progress\ndata: 0.5\n\n", end),
+        stream(b"event: news\ndata: 0.5\n\n", end),
     )
 
 
@@ -134,7 +117,7 @@ def test_the_stand_in_server_can_be_followed():
     server = MockServer({"double": lambda x: 2 * x}, run_at_submit=False)
     with server.client() as client:
         handle = client.submit("double", 4)
-        states = handle.events()
+        states = (event for event in handle.events() if isinstance(event, TaskStatus))
         seen = [next(states).status]
         server.start_pending()
         seen.append(next(states).status)
@@ -142,7 +125,7 @@ def test_the_stand_in_server_can_be_followed():
         end = next(states)
         assert [*seen, end.status, end.result] == ["PENDING", "STARTED", "SUCCESS", 8]
         assert list(states) == []
-        assert [state.result for state in handle.events()] == [8]
+        assert [state.result for state in handle.events() if isinstance(state, TaskStatus)] == [8]
 
     async def follow() -> list[str]:
         async with server.async_client() as client:
@@ -150,6 +133,7 @@ def test_the_stand_in_server_can_be_followed():
             seen: list[str] = []
             async with aclosing(handle.events()) as states:
                 async for state in states:
+                    assert isinstance(state, TaskStatus)
                     seen.append(state.status)
                     server.run_pending()
             return seen

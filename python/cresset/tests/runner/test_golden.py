@@ -31,7 +31,7 @@ def name_of(frame: dict[str, Any]) -> str:
 
 def test_the_golden_messages_are_there():
     kinds = {frame["header"]["kind"] for frame in ALL}
-    assert kinds == set(range(1, 14))
+    assert kinds == set(range(1, 16))
     assert len(BAD_TO_INSTANCE) >= 10
 
 
@@ -57,6 +57,8 @@ def write(frame: dict[str, Any]) -> bytes:
     elif "tensors" in body:
         names = wire.pack_names(body["names"]) if "names" in body else b""
         raw = names + wire.pack_descriptors(descriptors(body)) + bytes.fromhex(body.get("inline_hex", ""))
+    elif "chunks" in body:
+        raw = wire.pack_chunks([(one["item"], one["number"], wire.pack_json(one["json"])) for one in body["chunks"]])
     else:
         raw = wire.pack_statuses([(item["status"], text_of(item)) for item in body["items"]])
     fields = {key: frame["header"][key] for key in ("flags", "n_tensors", "seq", "slot", "batch", "deadline_ms")}
@@ -117,6 +119,8 @@ def test_we_read_exactly_this(frame: dict[str, Any]):
         )
         soft_ms = model["soft_timeout_ms"]
         assert value.soft_timeout == (None if soft_ms is None else soft_ms / 1000)
+        assert value.stream == model["stream"]
+        assert value.progress == body["json"]["instance"]["progress_ms"] / 1000
         board = body["json"]["board"]
         assert value.board.size == board["size"]
         assert [vars(slot) for slot in value.board.slots] == board["slots"]

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use cresset_engine::{Client, Engine, LetterQuery, Submission};
+use cresset_engine::{Client, Engine, Event, LetterQuery, Place, Submission};
 use cresset_queue::conformance::Dice;
 use cresset_task::{CacheUse, ModelName, TaskId};
 use tokio::time::sleep;
@@ -193,15 +193,19 @@ pub(super) async fn follow(caller: &Mutex<Caller>, world: &World, engine: &Engin
     let Some(task) = with(caller, |caller| world.some_task(&mut caller.dice)) else {
         return;
     };
-    let mut following = engine.follow(task, None);
+    let mut following = engine.follow(task, Place::default());
     let walk = async {
         let mut seen = None;
         loop {
             let call = Call::begin(world, |call| What::Following { call, id: task, seen });
             let id = call.id;
             match following.next().await {
-                Ok(view) => {
-                    let record = view.map(|view| Box::new(view.record));
+                Ok(event) => {
+                    let record = event.and_then(|event| match event {
+                        Event::State(view) => Some(Box::new(view.record)),
+                        // No model here says anything.
+                        Event::Live(_) => None,
+                    });
                     seen = record.as_ref().map(|record| record.revision());
                     call.answer(What::Followed { call: id, record });
                     if seen.is_none() {

@@ -8,6 +8,7 @@ means; `_sync` and `_async` only carry it out, so the two clients cannot differ.
 | `_core` | the steps of every call, as generators of effects |
 | `_dead` | the same for dead letters, with their faces |
 | `_events` | following a task: what comes, and when to come back |
+| `_streams` | results that come piece by piece, and predictions read so |
 | `_messages` | requests made, answers read |
 | `_options` | timeouts, times, retries and idempotency keys, checked |
 | `_inputs` | arrays and tensors as bytes |
@@ -23,6 +24,7 @@ from __future__ import annotations
 from cresset.client._async import AsyncClient
 from cresset.client._handles import AsyncTaskHandle, TaskHandle
 from cresset.client._options import Retries
+from cresset.client._streams import AsyncStream, Stream
 from cresset.client._sync import Client
 
-__all__ = ["AsyncClient", "AsyncTaskHandle", "Client", "Retries", "TaskHandle"]
+__all__ = ["AsyncClient", "AsyncStream", "AsyncTaskHandle", "Client", "Retries", "Stream", "TaskHandle"]

@@ -15,6 +15,7 @@ from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
 from cresset.client._dead import AsyncDeadLetters
 from cresset.client._events import Follower
 from cresset.client._handles import AsyncTaskHandle
+from cresset.client._streams import AsyncStream
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cresset.client._options import CacheUse, Retries, Seconds
-    from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskStatus, TaskSummary
+    from cresset.events import TaskEvent
+    from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskSummary
 
 _T = TypeVar("_T")
 
@@ -108,6 +110,17 @@ class AsyncClient:
     ) -> Any:
         """Run one input and wait for its result; see `Client.predict`."""
         return await self._run(self._core.predict(model, input, timeout, as_, cache))
+
+    def stream(
+        self,
+        model: str,
+        input: Any,  # noqa: A002
+        *,
+        timeout: Seconds | None = None,  # the server's, for the prediction
+        cache: CacheUse | None = None,
+    ) -> AsyncStream:
+        """Run one input of a streaming model and read its result as it comes; see `Client.stream`."""
+        return AsyncStream(self._driven(self._core.called(model, input, timeout, cache)))
 
     def task(self, task_id: str) -> AsyncTaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""
@@ -217,33 +230,36 @@ class AsyncClient:
             raise _pools.lost(error, self._base_url) from error
         return _pools.received(response)
 
-    async def _follow(
+    def _follow(
         self,
         task_id: str,
         timeout: Seconds | None,  # raises TaskTimeout
-    ) -> AsyncGenerator[TaskStatus, None]:
+    ) -> AsyncGenerator[TaskEvent, None]:
         """Follow a task, coming back for as long as it takes."""
-        follower = Follower(task_id, timeout, self._core.retries)
-        while not follower.done:
-            request, silence = follower.request()
+        return self._driven(Follower(task_id, timeout, self._core.retries))
+
+    async def _driven(self, reader: Any) -> AsyncGenerator[Any, None]:
+        """Read a `Follower` or a `Called` to its end."""
+        while not reader.done:
+            request, silence = reader.request()
             limits = _pools.timeouts(Send(request, silence, silence), self._core.timeout)
-            headers = dict(request.headers)
+            options: Any = {"content": request.content, "headers": dict(request.headers), "timeout": limits}
             try:
                 with self._pools.turn(is_wait=request.is_wait) as http:
-                    async with http.stream(request.method, request.path, headers=headers, timeout=limits) as response:
-                        if follower.is_stream(response.status_code):
+                    async with http.stream(request.method, request.path, **options) as response:
+                        if reader.is_stream(response.status_code):
                             async for piece in response.aiter_bytes():
-                                for state in follower.feed(piece):
-                                    yield state
-                                if follower.done or follower.is_short_of_time():
+                                for event in reader.feed(piece):
+                                    yield event
+                                if reader.done or reader.is_short_of_time():
                                     break
-                            pause = follower.pause()
+                            pause = reader.pause()
                         else:
                             await response.aread()
-                            pause = follower.refused(_pools.received(response))
+                            pause = reader.refused(_pools.received(response))
             except httpx.HTTPError as error:
-                pause = follower.lost(_pools.lost(error, self._base_url))
-            if not follower.done:
+                pause = reader.lost(_pools.lost(error, self._base_url))
+            if not reader.done:
                 await asyncio.sleep(pause)
 
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from cresset.client import _arrays, _inputs, _messages as messages
 from cresset.client._options import CacheUse, Retries, Seconds, seconds
+from cresset.client._streams import Called
 from cresset.errors import (
     ApiError,
     BadRequest,
     ConnectionFailed,
     InvalidInput,
-    TaskFailed,
-    TaskRevoked,
     TaskTimeout,
 )
 from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskStatus, TaskSummary
@@ -139,6 +138,14 @@ class Core:
         result, version = messages.read(response, lambda answer: (answer["result"], answer.get("version")))
         return (yield from self._converted(result, as_, model, version))
 
+    def called(self, model: str, value: Any, timeout: Seconds | None, cache: CacheUse | None) -> Called:
+        """Make the prediction whose result is read as it comes."""
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        order = messages.predict(model, limit, as_events=True, cache=cache)
+        request = order.with_json(value)
+        # It may be silent for long, and must not hold up others.
+        return Called(replace(request, is_wait=True), self.retries)
+
     def status(self, task_id: str) -> Flow[TaskStatus]:
         """Ask how a task stands."""
         response = yield from self.exchange(messages.task(task_id))
@@ -168,13 +175,7 @@ class Core:
             task = found
         else:
             task = yield from self.wait(task_id, timeout)
-        if task.status == "REVOKED":
-            why = task.error.message if task.error else "it was revoked"
-            raise TaskRevoked(f"task {task.id} was revoked: {why}", task)
-        if task.status == "FAILURE":
-            error = task.error
-            why = f"{error.type}: {error.message} [{error.code}]" if error else "it does not say why"
-            raise TaskFailed(f"task {task.id} failed: {why}", task)
+        messages.raise_unless_succeeded(task)
         return (yield from self._converted(task.result, as_, task.model, task.version))
 
     def wait(self, task_id: str, timeout: Seconds | None) -> Flow[TaskStatus]:

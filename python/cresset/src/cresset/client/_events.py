@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cresset.client import _messages as messages
 from cresset.client._options import Retries, Seconds, seconds
 from cresset.errors import ApiError, BadAnswer, ConnectionFailed, TaskTimeout
+from cresset.events import TaskEvent, read
 from cresset.records import TaskStatus
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from cresset.client._core import Lost
     from cresset.client._messages import Request, Response
 
-_SILENCE_S: Final = 45.0
+SILENCE_S: Final = 45.0
 """Three of the server's signs of life: after such silence it counts as gone."""
 _PAUSE_S: Final = 1.0
 """Before coming back to a server that ended a stream, unless it says otherwise."""
@@ -56,7 +57,7 @@ class Events:
 
 
 class Follower:
-    """One task being followed: the request to send next, the states that came, the pause before coming back.
+    """One task being followed: the request to send next, what came, the pause before coming back.
 
     A driver sends `request`, gives the answer's bytes to `feed`, an answer without events to `refused`, and a failure
     to `lost`; after each it sleeps for `pause` and begins again, until `done`.
@@ -81,7 +82,7 @@ class Follower:
             TaskTimeout: there is no time left.
         """
         left = self._left(is_first=self._silence is None)
-        self._silence = _SILENCE_S if left is None else min(_SILENCE_S, left)
+        self._silence = SILENCE_S if left is None else min(SILENCE_S, left)
         self._events = Events()
         return messages.events(self._task_id, self._last_id), self._silence
 
@@ -89,18 +90,21 @@ class Follower:
         """Tell whether an answer of this status has events."""
         return status == _OK
 
-    def feed(self, piece: bytes) -> list[TaskStatus]:
-        """Take a piece of the stream; gives the states that are whole with it."""
+    def feed(self, piece: bytes) -> list[TaskEvent]:
+        """Take a piece of the stream; gives what is whole with it."""
         self._attempt = 0
-        states: list[TaskStatus] = []
+        found: list[TaskEvent] = []
         for event_id, kind, data in self._events.feed(piece):
-            if kind != "status":
+            event = _read(kind, data)
+            if event is None:
                 continue  # of a newer server
-            self._seen = _read(data)
-            self._last_id = event_id
-            self.done = self._seen.is_final
-            states.append(self._seen)
-        return states
+            if event_id is not None:
+                self._last_id = event_id
+            if isinstance(event, TaskStatus):
+                self._seen = event
+                self.done = event.is_final
+            found.append(event)
+        return found
 
     def is_short_of_time(self) -> bool:
         """Tell whether the silence that was agreed on is too long by now."""
@@ -159,9 +163,10 @@ class Follower:
         return max(left, _SHORTEST_S)
 
 
-def _read(data: str) -> TaskStatus:
+def _read(kind: str, data: str) -> TaskEvent | None:
     try:
         value: Any = json.loads(data)
-        return TaskStatus.of(value)
+        return TaskStatus.of(value) if kind == "status" else read(kind, value)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadAnswer(f"an event of the server is not a task: {type(error).__name__}: {error}") from error
+        what = "a task" if kind == "status" else f"a {kind}"
+        raise BadAnswer(f"an event of the server is not {what}: {type(error).__name__}: {error}") from error

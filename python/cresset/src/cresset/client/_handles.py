@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from cresset.client._streams import AsyncStream, Stream
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     from cresset.client._core import ArrayKind, Core, Flow
     from cresset.client._options import Seconds
+    from cresset.events import TaskEvent
     from cresset.records import Cancellation, TaskStatus
 
 
@@ -18,7 +21,7 @@ class TaskHandle:
     def __init__(
         self,
         run: Callable[[Flow[Any]], Any],
-        follow: Callable[[str, Seconds | None], Generator[TaskStatus, None, None]],
+        follow: Callable[[str, Seconds | None], Generator[TaskEvent, None, None]],
         core: Core,
         task_id: str,
     ) -> None:
@@ -71,23 +74,39 @@ class TaskHandle:
         """
         return self._run(self._core.result(self.id, timeout, as_))
 
-    def events(self, timeout: Seconds | None = None) -> Generator[TaskStatus, None, None]:
+    def events(self, timeout: Seconds | None = None) -> Generator[TaskEvent, None, None]:
         """Follow the task: give it as it is, then each time that it has come to another state, up to its end.
 
-        The server sends the states as they come; a connection that breaks is made again, and nothing is shown twice. A
-        state that passes very quickly may be left out; the end never is.
+        Between the states comes what its model says: `Progress`, and of a streaming model each `Chunk` of the result,
+        `Restart` when the task is run again, and `Gap` for chunks that the server does not keep any more. The server
+        sends all of it as it comes; a connection that breaks is made again, and nothing is shown twice but the newest
+        progress. A state that passes very quickly may be left out; the end never is, and has the whole result.
 
         Args:
             timeout: how long until the end, in seconds or as a timedelta; 0 asks once. Default no limit.
 
         Yields:
-            The task; the last one has ended.
+            The task, as a `TaskStatus`, or what its model says; the last is the task, ended.
 
         Raises:
             TaskTimeout: it has not ended in that time; it goes on.
             UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
         """
         return self._follow(self.id, timeout)
+
+    def stream(self, timeout: Seconds | None = None) -> Stream:
+        """Read the result of a streaming model as it comes; of any other model, the result at the end.
+
+        A connection that breaks is made again, also to a server that was started anew: it runs the task again then, the
+        pieces come from the first on, and `Stream.restarts` says so.
+
+        Args:
+            timeout: as in `events`.
+
+        Returns:
+            An iterator over the pieces; `result` is there at its end. It raises what `result` does.
+        """
+        return Stream(self._follow(self.id, timeout))
 
     def cancel(self) -> Cancellation:
         """Cancel the task: it ends as REVOKED, unless it has ended before.
@@ -115,7 +134,7 @@ class AsyncTaskHandle:
     def __init__(
         self,
         run: Callable[[Flow[Any]], Awaitable[Any]],
-        follow: Callable[[str, Seconds | None], AsyncGenerator[TaskStatus, None]],
+        follow: Callable[[str, Seconds | None], AsyncGenerator[TaskEvent, None]],
         core: Core,
         task_id: str,
     ) -> None:
@@ -145,12 +164,19 @@ class AsyncTaskHandle:
     def events(
         self,
         timeout: Seconds | None = None,  # raises TaskTimeout
-    ) -> AsyncGenerator[TaskStatus, None]:
-        """Follow the task from state to state, up to its end; see `TaskHandle.events`.
+    ) -> AsyncGenerator[TaskEvent, None]:
+        """Follow the task from state to state, and what its model says, up to its end; see `TaskHandle.events`.
 
         Close the generator (`aclose`, or `contextlib.aclosing`) when leaving the loop early.
         """
         return self._follow(self.id, timeout)
+
+    def stream(
+        self,
+        timeout: Seconds | None = None,  # raises TaskTimeout
+    ) -> AsyncStream:
+        """Read the result of a streaming model as it comes; see `TaskHandle.stream`."""
+        return AsyncStream(self._follow(self.id, timeout))
 
     async def cancel(self) -> Cancellation:
         """Cancel the task; see `TaskHandle.cancel`."""

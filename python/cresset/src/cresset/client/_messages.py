@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from cresset._json import NotJsonError, encode
 from cresset._policy import RetryPolicy
 from cresset.client import _options, _safetensors
-from cresset.errors import ApiError, BadAnswer, FieldError, class_for
+from cresset.errors import ApiError, BadAnswer, FieldError, TaskFailed, TaskRevoked, class_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     from cresset.client._options import CacheUse, Seconds
     from cresset.client._safetensors import Packed
+    from cresset.records import TaskStatus
 
 _T = TypeVar("_T")
 _PRIORITY_MAX: Final = 100
 _ERROR: Final = 400
+_SERVER_ERROR: Final = 500
 _BYTES_OR_JSON: Final = f"{_safetensors.MEDIA_TYPE}, application/json;q=0.5"
 _HEADER_MAX: Final = 4096
 """Metadata longer than this goes with a JSON body: many proxies take 8 KiB of headers in all."""
@@ -127,14 +129,21 @@ def submit(
     return Order(_model_path(model, "/tasks"), options, query, in_header, terms, headers)
 
 
-def predict(model: str, timeout: float | None, *, as_bytes: bool = False, cache: CacheUse | None = None) -> Order:
+def predict(
+    model: str,
+    timeout: float | None,
+    *,
+    as_bytes: bool = False,
+    as_events: bool = False,
+    cache: CacheUse | None = None,
+) -> Order:
     """Make the order for `POST /v1/models/{model}/predict`."""
     options, query = b"", ""
     if timeout is not None:
         if timeout == 0:
             raise ValueError("timeout must be more than 0 for predict")
         options, query = b',"timeout":' + json.dumps(timeout).encode(), f"?timeout={_options.milliseconds(timeout)}"
-    accept = {"accept": _BYTES_OR_JSON} if as_bytes else {}
+    accept = {"accept": _BYTES_OR_JSON} if as_bytes else {"accept": "text/event-stream"} if as_events else {}
     headers = {**accept, **_options.cache_control(cache)}
     return Order(_model_path(model, "/predict"), options, query, headers=headers)
 
@@ -286,6 +295,30 @@ def error_of(response: Response) -> ApiError | None:
             problem = cast("dict[str, Any]", value)
     except ValueError:
         pass  # a proxy's page: what it says is shown as the detail
+    return _error(problem, response)
+
+
+def error_in(problem: dict[str, Any]) -> ApiError:
+    """Make the exception for a problem that came in a stream."""
+    return _error(problem, Response(int(problem.get("status", _SERVER_ERROR)), b""))
+
+
+def raise_unless_succeeded(task: TaskStatus) -> None:
+    """Raise what the end of a task means to who waits for its result.
+
+    Raises:
+        TaskRevoked, TaskFailed: it has none.
+    """
+    if task.status == "REVOKED":
+        why = task.error.message if task.error else "it was revoked"
+        raise TaskRevoked(f"task {task.id} was revoked: {why}", task)
+    if task.status == "FAILURE":
+        error = task.error
+        why = f"{error.type}: {error.message} [{error.code}]" if error else "it does not say why"
+        raise TaskFailed(f"task {task.id} failed: {why}", task)
+
+
+def _error(problem: dict[str, Any], response: Response) -> ApiError:
     code = str(problem.get("code", ""))
     detail = str(problem.get("detail", "")) if problem else _shown(response.content)
     return class_for(code, response.status)(

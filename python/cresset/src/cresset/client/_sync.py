@@ -16,6 +16,7 @@ from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
 from cresset.client._dead import DeadLetters
 from cresset.client._events import Follower
 from cresset.client._handles import TaskHandle
+from cresset.client._streams import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cresset.client._options import CacheUse, Retries, Seconds
-    from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskStatus, TaskSummary
+    from cresset.events import TaskEvent
+    from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskSummary
 
 _T = TypeVar("_T")
 _THREADS_MAX: Final = 256
@@ -196,6 +198,30 @@ class Client:
         """
         return self._run(self._core.predict(model, input, timeout, as_, cache))
 
+    def stream(
+        self,
+        model: str,
+        input: Any,  # noqa: A002
+        *,
+        timeout: Seconds | None = None,
+        cache: CacheUse | None = None,
+    ) -> Stream:
+        """Run one input of a streaming model and read its result as it comes; it begins with the first piece asked for.
+
+        Nothing is stored: leaving the stream stops the model, and a connection that breaks is an error. `submit` and
+        `TaskHandle.stream` are for what must not get lost.
+
+        Args:
+            model: the model's name.
+            input: any JSON value.
+            timeout: as in `predict`, up to the last piece.
+            cache: as in `submit`.
+
+        Returns:
+            An iterator over the pieces; `result` is there at its end.
+        """
+        return Stream(self._driven(self._core.called(model, input, timeout, cache)))
+
     def task(self, task_id: str) -> TaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""
         return TaskHandle(self._run, self._follow, self._core, task_id)
@@ -347,34 +373,37 @@ class Client:
             raise _pools.lost(error, self._base_url) from error
         return _pools.received(response)
 
-    def _follow(self, task_id: str, timeout: Seconds | None) -> Generator[TaskStatus, None, None]:
+    def _follow(self, task_id: str, timeout: Seconds | None) -> Generator[TaskEvent, None, None]:
         """Follow a task, coming back for as long as it takes."""
-        follower = Follower(task_id, timeout, self._core.retries)
-        while not follower.done:
-            pause = yield from self._stream(follower)
-            if not follower.done:
+        return self._driven(Follower(task_id, timeout, self._core.retries))
+
+    def _driven(self, reader: Any) -> Generator[Any, None, None]:
+        """Read a `Follower` or a `Called` to its end."""
+        while not reader.done:
+            pause = yield from self._stream(reader)
+            if not reader.done:
                 time.sleep(pause)
 
-    def _stream(self, follower: Follower) -> Generator[TaskStatus, None, float]:
+    def _stream(self, reader: Any) -> Generator[Any, None, float]:
         """Read one stream of events; gives the pause before the next one."""
-        request, silence = follower.request()
+        request, silence = reader.request()
         timeout = _pools.timeouts(Send(request, silence, silence), self._core.timeout)
-        headers = dict(request.headers)
+        options: Any = {"content": request.content, "headers": dict(request.headers), "timeout": timeout}
         try:
             with (
                 self._pools.turn(is_wait=request.is_wait) as http,
-                http.stream(request.method, request.path, headers=headers, timeout=timeout) as response,
+                http.stream(request.method, request.path, **options) as response,
             ):
-                if not follower.is_stream(response.status_code):
+                if not reader.is_stream(response.status_code):
                     response.read()
-                    return follower.refused(_pools.received(response))
+                    return reader.refused(_pools.received(response))
                 for piece in response.iter_bytes():
-                    yield from follower.feed(piece)
-                    if follower.done or follower.is_short_of_time():
+                    yield from reader.feed(piece)
+                    if reader.done or reader.is_short_of_time():
                         return 0.0
         except httpx.HTTPError as error:
-            return follower.lost(_pools.lost(error, self._base_url))
-        return follower.pause()
+            return reader.lost(_pools.lost(error, self._base_url))
+        return reader.pause()
 
 
 def _pipeline(

@@ -11,6 +11,7 @@ from cresset.runner import _wire as wire
 
 if TYPE_CHECKING:
     from cresset.runner._hello import BoardLayout
+    from cresset.runner._progress import Reporter
 
 
 class Board:
@@ -30,6 +31,8 @@ class Board:
         finally:
             os.close(fd)
         self._slots = layout.slots
+        self.reporter: Reporter | None = None
+        """Who takes what is said of the batches, once there is somebody."""
 
     def marks(self, header: wire.Header) -> Marks:
         """Give the marks of a batch.
@@ -40,4 +43,4 @@ class Board:
         if header.slot >= len(self._slots) or header.batch > self._slots[header.slot].len:
             raise wire.ProtocolError(f"the board has no place for {header.batch} items in slot {header.slot}")
         start = self._slots[header.slot].offset
-        return Marks(self._memory[start : start + header.batch])
+        return Marks(self._memory[start : start + header.batch], None, header, self.reporter)

@@ -10,6 +10,7 @@ import array
 import contextlib
 import os
 import socket
+import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cresset.runner import _wire as wire
@@ -37,7 +38,7 @@ class Frame(NamedTuple):
 
 
 class Channel:
-    """Our end of the socketpair. Not thread-safe, but for `stop_receiving`."""
+    """Our end of the socketpair. `receive` is for one thread, `send` and `stop_receiving` for any."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -47,6 +48,7 @@ class Channel:
         self._start = 0
         self._end = 0
         self._fds: list[int] = []
+        self._sending = threading.Lock()
 
     def receive(self) -> Frame | None:
         """Wait for the next frame; `None` when the server has gone.
@@ -71,13 +73,14 @@ class Channel:
         Raises:
             BrokenPipeError: the server has gone.
         """
-        if not parts:
-            self._sock.sendall(header)
-            return
-        rest: Sequence[bytes | bytearray | memoryview] = (header, *parts)
-        while rest:
-            sent = self._sock.sendmsg(rest[:_MAX_IOVECS])
-            rest = _after(rest, sent)
+        with self._sending:
+            if not parts:
+                self._sock.sendall(header)
+                return
+            rest: Sequence[bytes | bytearray | memoryview] = (header, *parts)
+            while rest:
+                sent = self._sock.sendmsg(rest[:_MAX_IOVECS])
+                rest = _after(rest, sent)
 
     def stop_receiving(self) -> None:
         """Make a waiting `receive` return `None`. May be called from another thread."""

@@ -27,6 +27,7 @@ _SIGNATURES: Final = {
     "preprocess": ("def preprocess(self, payload)", 1),
     "predict": ("def predict(self, batch)", 1),
     "postprocess": ("def postprocess(self, output)", 1),
+    "join": ("def join(self, chunks)", 1),
     "warmup": ("def warmup(self)", 0),
 }
 
@@ -47,6 +48,7 @@ class Served:
     predict: Callable[[Any], Any]
     preprocess: Callable[[Any], Any] | None = None
     postprocess: Callable[[Any], Any] | None = None
+    join: Callable[[Any], Any] | None = None
 
 
 def find_model(folder: Path, entry: str) -> Found:
@@ -97,7 +99,7 @@ def find_model(folder: Path, entry: str) -> Found:
     return Found(module, None, value)
 
 
-def check_signatures(found: Found, *, is_tensor: bool) -> None:
+def check_signatures(found: Found, *, is_tensor: bool, streams: bool) -> None:
     """Make sure that what the author wrote can be called as we are going to call it.
 
     Raises:
@@ -105,7 +107,7 @@ def check_signatures(found: Found, *, is_tensor: bool) -> None:
     """
     if found.function is not None:
         name = getattr(found.function, "__name__", type(found.function).__name__)
-        _check_callable(found.function, name, f"def {name}(batch)", 1)
+        _check_callable(found.function, name, f"def {name}(batch)", 1, may_yield=streams)
         return
     cls = found.model_class
     assert cls is not None  # Found has one or the other
@@ -122,12 +124,15 @@ def check_signatures(found: Found, *, is_tensor: bool) -> None:
             "prepare the tensor in predict, or remove [[inputs]] to get one decoded JSON payload per item",
         )
     for name, (wanted, count) in _SIGNATURES.items():
+        if name == "join" and not streams:
+            continue  # a name of the author's own
+        may_yield = streams and name == "predict"
         method = inspect.getattr_static(cls, name)
         if overrides(cls, name) and not isinstance(method, (staticmethod, classmethod)):
             # Called with `self` in front, as a method of an instance is.
-            _check_callable(getattr(cls, name), f"{cls.__name__}.{name}", wanted, count + 1)
+            _check_callable(getattr(cls, name), f"{cls.__name__}.{name}", wanted, count + 1, may_yield=may_yield)
         elif overrides(cls, name):
-            _check_callable(getattr(cls, name), f"{cls.__name__}.{name}", wanted, count)
+            _check_callable(getattr(cls, name), f"{cls.__name__}.{name}", wanted, count, may_yield=may_yield)
 
 
 def overrides(cls: type[Model], name: str) -> bool:
@@ -207,13 +212,19 @@ def _only_candidate(module: ModuleType, file: str) -> Found:
     )
 
 
-def _check_callable(function: Callable[..., Any], name: str, wanted: str, count: int) -> None:
+def _check_callable(
+    function: Callable[..., Any], name: str, wanted: str, count: int, *, may_yield: bool = False
+) -> None:
     # The signature of a plain function decides; of an object that is called, that of its __call__.
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise StartError("import", "TypeError", f"{name} is async; it is called without awaiting", f"write `{wanted}`")
-    if inspect.isgeneratorfunction(function):
+    if inspect.isgeneratorfunction(function) and not may_yield:
         raise StartError(
-            "import", "TypeError", f"{name} is a generator (it has `yield`)", "return the whole result instead"
+            "import",
+            "TypeError",
+            f"{name} is a generator (it has `yield`)",
+            "return the whole result instead; or, if it is predict of an object model, give it piece by piece with "
+            "enabled = true under [stream] in model.toml",
         )
     try:
         signature = inspect.signature(function)

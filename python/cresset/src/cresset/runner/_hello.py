@@ -59,9 +59,11 @@ class Hello:
     allow_pickle: bool
     copy_inputs: bool
     soft_timeout: float | None
+    stream: bool
     instance: int
     device: str
     threads: int
+    progress: float | None
     layout: Layout | None
     board: BoardLayout
 
@@ -92,10 +94,13 @@ def read_hello(body: bytes | memoryview) -> Hello:
             max_batch_size=int(model["max_batch_size"]),
             allow_pickle=bool(model["allow_pickle"]),
             copy_inputs=bool(model["copy_inputs"]),
-            soft_timeout=_seconds(model.get("soft_timeout_ms")),
+            soft_timeout=_seconds("soft_timeout_ms", model.get("soft_timeout_ms")),
+            stream=bool(model.get("stream", False)),
             instance=int(instance["id"]),
             device=str(instance["device"]),
             threads=max(1, int(instance["threads"])),
+            # A server that does not say how often it wants to hear of it does not know the message.
+            progress=_seconds("progress_ms", instance.get("progress_ms")),
             layout=None if message["slab"] is None else _layout(message["slab"]),
             board=_board(message["board"]),
         )
@@ -124,11 +129,11 @@ def _spec(spec: dict[str, Any]) -> TensorSpec:
     return TensorSpec(str(spec["name"]), str(spec["dtype"]), tuple(int(dim) for dim in spec["shape"]))
 
 
-def _seconds(ms: Any) -> float | None:
+def _seconds(name: str, ms: Any) -> float | None:
     if ms is None:
         return None
     if not isinstance(ms, int) or ms <= 0:
-        raise ValueError(f"soft_timeout_ms is {ms!r}, not a number of milliseconds")
+        raise ValueError(f"{name} is {ms!r}, not a number of milliseconds")
     return ms / 1000
 
 

@@ -21,7 +21,9 @@ from cresset.runner import _failure, _process, _start, _torch, _wire as wire
 from cresset.runner._board import Board
 from cresset.runner._hello import Hello, read_hello, read_resize
 from cresset.runner._objects import ObjectRunner
+from cresset.runner._progress import Reporter
 from cresset.runner._soft import SoftLimit
+from cresset.runner._streams import Streams
 from cresset.runner._tensors import TensorRunner
 
 if TYPE_CHECKING:
@@ -82,7 +84,10 @@ class Instance:
             if fd is not None:
                 self._tensors = TensorRunner(hello, fd, served, self._soft, self._note)
             else:
-                self._objects = ObjectRunner(served, self._soft)
+                streams = Streams(self._channel, self._soft, served.join) if hello.stream else None
+                self._objects = ObjectRunner(served, self._soft, streams)
+            if hello.progress is not None and self._board is not None:
+                self._board.reporter = Reporter(self._channel, self._soft, hello.progress)
             self._soft.watch()
         except (_process.Stopping, wire.ProtocolError):
             raise
@@ -160,7 +165,10 @@ class Instance:
         finally:
             self._soft.end()
             enter(None)
-            marks.close()
+            if marks.reporter is None:
+                marks.close()
+            else:
+                marks.reporter.end(marks)
         self._channel.send(head, *parts)
         if lost:
             sys.stderr.write(

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from cresset._current import Marks
     from cresset.runner._discover import Served
     from cresset.runner._soft import SoftLimit
+    from cresset.runner._streams import Streams
 
 
 class ObjectRunner:
     """Answers RUN_OBJECTS. One per process; main thread only."""
 
-    def __init__(self, served: Served, soft: SoftLimit) -> None:
+    def __init__(self, served: Served, soft: SoftLimit, streams: Streams | None = None) -> None:
         self._served = served
         self._soft = soft
+        self._streams = streams
 
     def run(self, header: wire.Header, body: memoryview, marks: Marks) -> tuple[bytes, tuple[bytes, ...]]:
         """Run one batch; gives the answer's header and the parts of its body.
@@ -45,9 +47,12 @@ class ObjectRunner:
         if good:
             batch = [ends[index].value for index in good]
             enter(Context(marks, None if len(good) == len(ends) else tuple(good)))
-            outputs = _outputs(self._soft.call("predict", self._served.predict, batch), len(good))
-            for index, output in zip(good, outputs, strict=True):
-                ends[index].value = output
+            result = self._soft.call("predict", self._served.predict, batch)
+            if self._streams is not None:
+                self._streams.drive(header, result, ends, good, marks)
+            else:
+                for index, output in zip(good, _outputs(result, len(good)), strict=True):
+                    ends[index].value = output
         finished = wire.pack_statuses(finish_items(self._soft, ends, self._served.postprocess, marks))
         if len(finished) > wire.MAX_BODY_LEN:
             raise OutputError(
@@ -76,7 +81,11 @@ def _outputs(result: Any, count: int) -> list[Any]:
     elif hasattr(result, "tolist") and getattr(result, "ndim", 0) > 0:
         outputs = list(result)
     else:
-        hint = "return list(...) of it" if hasattr(result, "__next__") else "return one entry for each item, in order"
+        hint = (
+            "return list(...) of it, or set stream.enabled in model.toml"
+            if hasattr(result, "__next__")
+            else "return one entry for each item, in order"
+        )
         raise OutputError(f"predict returned a {type_name_of(result)}, not a list with one entry for each item", hint)
     if len(outputs) != count:
         raise OutputError(

@@ -71,6 +71,22 @@ class SoftLimit:
         finally:
             self._is_inside = False
 
+    def quietly(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Do something of ours that the author's code asked for, and that must not be interrupted.
+
+        Raises:
+            SoftTimeout: as in `call`, after it.
+        """
+        if not self._is_inside or threading.current_thread() is not threading.main_thread():
+            function(*arguments)
+            return
+        self._is_inside = False
+        try:
+            function(*arguments)
+        finally:
+            self._is_inside = True
+        self._look()  # a knock meanwhile was not let in
+
     def failure(self) -> dict[str, Any]:
         """Give what sets the failure of a batch that was interrupted apart from others."""
         return {

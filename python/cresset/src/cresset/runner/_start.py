@@ -41,7 +41,7 @@ class Start:
             _torch.import_torch()
         self._meet_torch()
         found = _discover.find_model(hello.dir, hello.entry)
-        _discover.check_signatures(found, is_tensor=hello.is_tensor)
+        _discover.check_signatures(found, is_tensor=hello.is_tensor, streams=hello.stream)
         _process.default_logging()
         self._meet_torch()
         self.stage = "load"
@@ -109,7 +109,8 @@ class Start:
         def hook(name: str) -> Callable[[Any], Any] | None:
             return getattr(model, name) if _discover.overrides(type(model), name) else None
 
-        return _discover.Served(model.predict, hook("preprocess"), hook("postprocess")), model
+        join = hook("join") if hello.stream else None
+        return _discover.Served(model.predict, hook("preprocess"), hook("postprocess"), join), model
 
 
 def _ms_since(began: float) -> float:

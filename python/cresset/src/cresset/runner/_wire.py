@@ -22,6 +22,11 @@ HEADER_LEN: Final = HEADER.size
 MAX_BODY_LEN: Final = 1 << 30
 MAX_TENSORS: Final = 256
 MAX_RANK: Final = 17
+MAX_CHUNK_LEN: Final = 1 << 20
+"""A piece of a result, as JSON."""
+MAX_CHUNKS_LEN: Final = 8 << 20
+"""Pieces that are sent together; half of what the protocol allows."""
+CHUNK_HEAD_LEN: Final = 12
 ALIGNMENT: Final = 64
 """Offsets of tensors in the slab are multiples of this."""
 
@@ -38,6 +43,8 @@ PONG: Final = 10
 RESIZE: Final = 11
 SHUTDOWN: Final = 12
 NOTE: Final = 13
+PROGRESS: Final = 14
+CHUNKS: Final = 15
 KIND_NAMES: Final = (
     "",
     "HELLO",
@@ -53,6 +60,8 @@ KIND_NAMES: Final = (
     "RESIZE",
     "SHUTDOWN",
     "NOTE",
+    "PROGRESS",
+    "CHUNKS",
 )
 
 FLAG_INLINE: Final = 1
@@ -96,6 +105,7 @@ _DESCRIPTOR: Final = struct.Struct("<BBHI")
 _PLACE: Final = struct.Struct("<QQ")
 _LENGTH: Final = struct.Struct("<I")
 _STATUS: Final = struct.Struct("<BBHI")
+_CHUNK: Final = struct.Struct("<III")
 _U16: Final = struct.Struct("<H")
 _MAX_U16: Final = 0xFFFF
 
@@ -255,6 +265,12 @@ def pack_statuses(items: Sequence[tuple[int, bytes]]) -> bytes:
     """Make the item list of a DONE_OBJECTS from (status, JSON text) pairs."""
     heads = [_STATUS.pack(status, 0, 0, len(text)) for status, text in items]
     return b"".join([*heads, *(text for _, text in items)])
+
+
+def pack_chunks(chunks: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """Make the body of a CHUNKS from (item, number, JSON text) triples."""
+    heads = [_CHUNK.pack(item, number, len(text)) for item, number, text in chunks]
+    return b"".join([_LENGTH.pack(len(chunks)), *heads, *(text for _, _, text in chunks)])
 
 
 def pack_json(value: Any) -> bytes:

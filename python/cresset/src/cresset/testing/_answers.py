@@ -94,8 +94,35 @@ def events(task: Task, now: datetime, last_event_id: str | None) -> httpx.Respon
     is_new = last_event_id is None or int(last_event_id) < task.revision()
     if task.finished_at and not is_new:
         return httpx.Response(204)
-    event = f"id: {task.revision()}\nevent: status\ndata: {json.dumps(task.shown(now))}\n\n" if is_new else ""
-    content = f"retry: {_COME_BACK_MS}\n\n{event}".encode()
+    found = _chunks(task) if is_new and task.finished_at else []
+    if is_new:
+        found.append(_event("status", task.shown(now), task.revision()))
+    return _stream(found)
+
+
+def predicted(task: Task) -> httpx.Response:
+    """Answer who reads a prediction piece by piece."""
+    if task.error:
+        found = [*_chunks(task), _event("error", json.loads(failure(task.error).content))]
+    else:
+        result = {"result": task.result, "model": task.model, "version": VERSION}
+        found = [*_chunks(task), _event("result", result)]
+    return _stream(found)
+
+
+def _chunks(task: Task) -> list[str]:
+    return [
+        _event("chunk", {"attempt": 1, "number": number, "chunk": chunk}) for number, chunk in enumerate(task.chunks)
+    ]
+
+
+def _event(kind: str, data: Any, number: int | None = None) -> str:
+    name = "" if number is None else f"id: {number}\n"
+    return f"{name}event: {kind}\ndata: {json.dumps(data)}\n\n"
+
+
+def _stream(events: list[str]) -> httpx.Response:
+    content = f"retry: {_COME_BACK_MS}\n\n{''.join(events)}".encode()
     return httpx.Response(200, content=content, headers={"content-type": "text/event-stream"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import threading
 from collections import deque
@@ -35,6 +36,8 @@ class MockServer:
     Args:
         models: for each model a function from one input (decoded JSON) to its result. What it raises becomes the task's
             FAILURE, or has it tried again where its submit's `retry` says so: at the time that `advance` brings about.
+            A generator function is a streaming model: what it yields are the pieces of its result, joined as
+            `Model.join` does; whoever reads along is sent all of them when they are there.
         run_at_submit: true (default) runs a task when it is submitted, or when its time has come. False leaves tasks
             PENDING until `run_pending`, to test what an application does meanwhile.
     """
@@ -184,16 +187,23 @@ class MockServer:
         task = tasks.read(name, what, cast("dict[str, Any]", body), self._now())
         if isinstance(task, list):
             return answers.problem("invalid_input", "fields are wrong", errors=task)
-        return self._predict(task) if what == "predict" else self._submit(task, request.headers.get("idempotency-key"))
+        take = self._predict if what == "predict" else self._submit
+        return take(task, request.headers)
 
-    def _predict(self, task: Task) -> httpx.Response:
+    def _predict(self, task: Task, headers: httpx.Headers) -> httpx.Response:
+        as_events = "text/event-stream" in headers.get("accept", "")
+        if as_events and not inspect.isgeneratorfunction(self._models[task.model]):
+            return answers.problem("not_acceptable", f"model `{task.model}` gives its results whole")
         self._inputs.append((task.model, task.input))
         self._run(task)
+        if as_events:
+            return answers.predicted(task)
         if task.error:
             return answers.failure(task.error)
         return answers.as_json(200, {"result": task.result, "model": task.model, "version": tasks.VERSION})
 
-    def _submit(self, task: Task, key: str | None) -> httpx.Response:
+    def _submit(self, task: Task, headers: httpx.Headers) -> httpx.Response:
+        key = headers.get("idempotency-key")
         if key is not None:
             known = self._by_key.setdefault((task.model, _unquoted(key)), task)
             if known.fingerprint() != task.fingerprint():

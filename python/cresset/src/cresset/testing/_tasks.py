@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import uuid
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from cresset import _times
 from cresset._json import NotJsonError, encode
+from cresset._model import joined
 from cresset.testing import _retry
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class Task:
     attempts: int = 0
     retries: int = 0
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    chunks: list[Any] = field(default_factory=list[Any])
+    """The pieces of its result, of a model that is a generator."""
 
     def is_due(self, now: datetime) -> bool:
         """Tell whether it may start."""
@@ -79,7 +83,8 @@ class Task:
     def run(self, model: Callable[[Any], Any], clock: Callable[[], datetime]) -> None:
         """Compute it; what comes of that is thrown away when it is revoked meanwhile."""
         self.start(clock())
-        result, error = _computed(model, self.input)
+        self.chunks.clear()
+        result, error = _computed(model, self.input, self.chunks)
         if self.finished_at is not None:
             return
         again = _retry.wait(self.retry, self.retries, error)
@@ -163,9 +168,14 @@ def _set_time(task: Task, name: str, value: Any, now: datetime) -> None:
         task.due_at = _instant(value) if name == "eta" else now + _duration(value)
 
 
-def _computed(model: Callable[[Any], Any], value: Any) -> tuple[Any, dict[str, Any] | None]:
+def _computed(model: Callable[[Any], Any], value: Any, chunks: list[Any]) -> tuple[Any, dict[str, Any] | None]:
     try:
-        return json.loads(encode(model(value), "result")), None
+        result = model(value)
+        if inspect.isgenerator(result):
+            for chunk in result:
+                chunks.append(json.loads(encode(chunk, "result")))  # noqa: PERF401  # what came before an error counts
+            result = joined(list(chunks))
+        return json.loads(encode(result, "result")), None
     except NotJsonError as error:
         code = "non_finite_output" if error.non_finite else "bad_output"
         return None, {"code": code, "type": "BadOutput", "message": str(error), "stage": "output"}

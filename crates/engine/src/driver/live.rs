@@ -1,0 +1,81 @@
+//! What models say of the items that run, on its way to those who read along. Nobody is waited for: a reader who is slow
+//! misses something, and is told so (see `live`).
+
+use std::sync::Arc;
+
+use cresset_runner::{Chunk, Report};
+use cresset_task::{BatchId, Timestamp};
+
+use super::Driver;
+use crate::item::{Item, Origin};
+use crate::live::{Feed, Progress, Voice};
+use crate::shared::Shared;
+
+impl Driver {
+    /// Items of this batch have come so far. Of a batch that has ended nothing is heard.
+    pub(super) fn on_progress(&mut self, batch: BatchId, reports: Vec<Report>) {
+        let Some(flight) = self.flights.get_mut(&batch) else {
+            return;
+        };
+        let at = Timestamp::now();
+        for report in reports {
+            let progress = Progress {
+                fraction: report.fraction,
+                message: report.message.map(Arc::from),
+                at,
+            };
+            let say = |item: &mut Item| {
+                if let Some(feed) = feed(&self.shared, item, self.served.config.stream.replay_bytes) {
+                    feed.say(progress.clone());
+                }
+            };
+            match report.items {
+                None => flight
+                    .entries
+                    .iter_mut()
+                    .map(|entry| &mut entry.item)
+                    .for_each(say),
+                Some(items) => {
+                    for at in items {
+                        if let Some(entry) = flight.entries.get_mut(at as usize) {
+                            say(&mut entry.item);
+                        }
+                    }
+                }
+            }
+        }
+        self.served.progress.moved();
+    }
+
+    /// Pieces of the results of this batch.
+    pub(super) fn on_chunks(&mut self, batch: BatchId, chunks: Vec<Chunk>) {
+        let Some(flight) = self.flights.get_mut(&batch) else {
+            return;
+        };
+        let limit = self.served.config.stream.replay_bytes;
+        let mut has_room = true;
+        for Chunk { item, text } in chunks {
+            if let Some(entry) = flight.entries.get_mut(item as usize)
+                && let Some(feed) = feed(&self.shared, &mut entry.item, limit)
+            {
+                has_room &= feed.push(text);
+            }
+        }
+        if !has_room {
+            self.shared.feeds.squeeze();
+        }
+        self.served.progress.moved();
+    }
+}
+
+/// Where an item says what it says; `None` when nobody reads along, or wants it any more.
+fn feed<'a>(shared: &Arc<Shared>, item: &'a mut Item, limit: usize) -> Option<&'a Feed> {
+    if item.unwanted {
+        return None;
+    }
+    if let (None, Origin::Queue(task)) = (&item.voice, &item.origin) {
+        let voice = Voice::of_task(shared, task.id, item.attempt(), limit);
+        item.voice = Some(Box::new(voice));
+    }
+    item.voice.as_deref().map(|voice| &*voice.feed)
+}

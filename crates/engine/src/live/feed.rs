@@ -1,0 +1,239 @@
+//! What one item has said of itself: written by the driver, read by any number of readers, each at its own pace.
+//!
+//! Writing never waits: a reader who is too slow for what is kept is told what it missed.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use cresset_task::{Attempt, Timestamp};
+use tokio::sync::watch;
+
+use super::{Budget, Found, Ring};
+
+/// What it takes to keep a piece, beside its bytes.
+const PIECE_BYTES: usize = 64;
+
+/// How far an item has come, as its model says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// 0 to 1.
+    pub fraction: f64,
+    /// In the model's words.
+    pub message: Option<Arc<str>>,
+    /// When it said so.
+    pub at: Timestamp,
+}
+
+/// Up to where the pieces of a result have been read. Only what a reader was given says where to go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The run that they are of. No two runs of a task have the same, before a crash and after it.
+    pub run: i64,
+    /// The first that has not been read.
+    pub next: u64,
+}
+
+/// What a reader has had of a feed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) cursor: Cursor,
+    progress: u64,
+}
+
+impl Seen {
+    pub(crate) fn up_to(cursor: Cursor) -> Self {
+        Self { cursor, progress: 0 }
+    }
+}
+
+/// What comes to a reader next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    /// A piece of the result.
+    Chunk {
+        /// Counted from 0.
+        number: u64,
+        /// The attempt that it is of.
+        attempt: Attempt,
+        /// Its JSON.
+        text: Bytes,
+    },
+    /// Pieces are not kept any more, and were not read.
+    Gap {
+        /// The first of them.
+        from: u64,
+        /// The last of them.
+        to: u64,
+        /// The attempt that they are of.
+        attempt: Attempt,
+    },
+    /// The item is run again from the beginning: what was read is void.
+    Restart {
+        /// The attempt that begins.
+        attempt: Attempt,
+    },
+    /// It has come farther.
+    Progress(Progress),
+}
+
+#[derive(Debug)]
+struct Inner {
+    run: i64,
+    attempt: Attempt,
+    log: Ring<Bytes>,
+    bytes: usize,
+    progress: Option<Progress>,
+    /// Counts what was said of progress.
+    said: u64,
+    is_over: bool,
+}
+
+/// See above.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    budget: Arc<Budget>,
+    limit: usize,
+    inner: Mutex<Inner>,
+    moved: watch::Sender<()>,
+}
+
+impl Feed {
+    /// Of a run that begins at `now`; it keeps pieces of `limit` bytes.
+    pub(crate) fn new(budget: Arc<Budget>, limit: usize, attempt: Attempt, now: Timestamp) -> Self {
+        Self {
+            budget,
+            limit,
+            inner: Mutex::new(Inner {
+                run: now.as_micros(),
+                attempt,
+                log: Ring::default(),
+                bytes: 0,
+                progress: None,
+                said: 0,
+                is_over: false,
+            }),
+            moved: watch::Sender::new(()),
+        }
+    }
+
+    /// Rings when there is something new.
+    pub(crate) fn bell(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+
+    /// Another piece; false when it, or one before it, had to go for want of room that all share.
+    pub(crate) fn push(&self, text: Bytes) -> bool {
+        let mut inner = self.lock();
+        let cost = text.len() + PIECE_BYTES;
+        let mut has_room = true;
+        loop {
+            if inner.bytes + cost <= self.limit {
+                if self.budget.take(cost) {
+                    inner.bytes += cost;
+                    inner.log.push(text);
+                    break;
+                }
+                has_room = false;
+            }
+            let Some(oldest) = inner.log.pop() else {
+                inner.log.skip();
+                break;
+            };
+            let freed = oldest.len() + PIECE_BYTES;
+            inner.bytes -= freed;
+            self.budget.give(freed);
+        }
+        drop(inner);
+        self.moved.send_replace(());
+        has_room
+    }
+
+    pub(crate) fn say(&self, progress: Progress) {
+        let mut inner = self.lock();
+        inner.progress = Some(progress);
+        inner.said += 1;
+        drop(inner);
+        self.moved.send_replace(());
+    }
+
+    /// What was said is void: the item is run again, as this attempt, or will be.
+    pub(crate) fn void(&self, attempt: Attempt, now: Timestamp) {
+        let mut inner = self.lock();
+        self.budget.give(inner.bytes);
+        inner.bytes = 0;
+        // Later than the run before, whatever the clock says.
+        inner.run = now.as_micros().max(inner.run + 1);
+        inner.attempt = attempt;
+        inner.log = Ring::default();
+        inner.progress = None;
+        drop(inner);
+        self.moved.send_replace(());
+    }
+
+    /// The run is over: nothing comes any more.
+    pub(crate) fn over(&self) {
+        let mut inner = self.lock();
+        inner.is_over = true;
+        inner.progress = None;
+    }
+
+    /// How far the item has come, while it runs.
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        self.lock().progress.clone()
+    }
+
+    /// What comes next for a reader; it has been given that then.
+    pub(crate) fn next(&self, seen: &mut Seen) -> Option<Piece> {
+        let inner = self.lock();
+        let attempt = inner.attempt;
+        let cursor = &mut seen.cursor;
+        if cursor.run != inner.run {
+            let had = cursor.next;
+            *cursor = Cursor {
+                run: inner.run,
+                next: 0,
+            };
+            if had > 0 {
+                return Some(Piece::Restart { attempt });
+            }
+        }
+        match inner.log.get(cursor.next) {
+            Found::Here(text) => {
+                let number = cursor.next;
+                cursor.next += 1;
+                let text = text.clone();
+                return Some(Piece::Chunk {
+                    number,
+                    attempt,
+                    text,
+                });
+            }
+            Found::Gone(first) => {
+                let from = std::mem::replace(&mut cursor.next, first);
+                return Some(Piece::Gap {
+                    from,
+                    to: first - 1,
+                    attempt,
+                });
+            }
+            Found::ToCome => {}
+        }
+        if seen.progress < inner.said {
+            seen.progress = inner.said;
+            return inner.progress.clone().map(Piece::Progress);
+        }
+        None
+    }
+
+    // Nothing under the lock can panic halfway, so a poisoned one is sound.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.budget.give(inner.bytes);
+    }
+}

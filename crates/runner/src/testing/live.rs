@@ -1,0 +1,38 @@
+//! What a by-hand pool says of its jobs before their end.
+
+use cresset_task::{BatchId, InstanceId};
+
+use super::FakePool;
+use crate::port::{Chunk, PoolEvent, Report};
+
+impl FakePool {
+    /// By-hand pools: says how far items of a held job have come.
+    pub fn progress(&self, batch: BatchId, reports: Vec<Report>) {
+        if let Some(instance) = self.holder(batch) {
+            self.emit(PoolEvent::Progress {
+                instance,
+                batch,
+                reports,
+            });
+        }
+    }
+
+    /// By-hand pools: gives pieces of the results of a held job.
+    pub fn chunks(&self, batch: BatchId, chunks: Vec<Chunk>) {
+        if let Some(instance) = self.holder(batch) {
+            self.emit(PoolEvent::Chunks {
+                instance,
+                batch,
+                chunks,
+            });
+        }
+    }
+
+    fn holder(&self, batch: BatchId) -> Option<InstanceId> {
+        let inner = self.lock();
+        let held = inner.places.values().flat_map(|place| &place.held);
+        held.into_iter()
+            .find(|held| held.batch == batch)
+            .map(|held| held.instance)
+    }
+}
