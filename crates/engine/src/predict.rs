@@ -64,7 +64,7 @@ impl Engine {
         let served = self.open(model.as_str())?;
         let longest = served.config.limits.predict_timeout;
         let limit = limit.map_or(longest, |l| l.min(longest));
-        self.ask(&served, input, limit, client, cache).await
+        self.ask(&served, input, limit, client, cache, feed).await
     }
 
     /// As [`Self::predict`], for work that another keeps until it is done, such as a broker: nobody waits on a connection, so
@@ -78,7 +78,8 @@ impl Engine {
     ) -> Result<Prediction, EngineError> {
         let served = self.open(model.as_str())?;
         let limit = limit.map_or(WORK_LIMIT_MAX, |l| l.min(WORK_LIMIT_MAX));
-        self.ask(&served, input, limit, None, CacheUse::Allowed).await
+        self.ask(&served, input, limit, None, CacheUse::Allowed, None)
+            .await
     }
 
     async fn ask(
@@ -88,6 +89,7 @@ impl Engine {
         limit: Duration,
         client: Option<Client>,
         cache: CacheUse,
+        feed: Option<Arc<Feed>>,
     ) -> Result<Prediction, EngineError> {
         served.check_available()?;
         check_fit(&input, &served.config).map_err(|why| invalid(&why))?;
