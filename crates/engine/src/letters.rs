@@ -66,6 +66,7 @@ impl Engine {
             client: client.map(|client| client.key().clone()),
             cache: Default::default(),
             retry: None,
+            callback: None,
         };
         let shared = &self.inner.shared;
         let replayed = shared

@@ -58,6 +58,7 @@ impl Engine {
             client: client.as_ref().map(|client| client.key().clone()),
             cache: submission.cache,
             retry: submission.retry,
+            callback: None,
         };
         let expires_at = task.expires_at;
         let submitted = shared

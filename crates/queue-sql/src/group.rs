@@ -209,6 +209,7 @@ mod tests {
             results: DAY,
             tombstones: DAY,
             letters: DAY,
+            deliveries: DAY,
         };
         let groups = Groups::new(
             WriterConn::new(&options.path, database.conn, database.log),
@@ -248,6 +249,7 @@ mod tests {
             idempotency: None,
             cache: Default::default(),
             retry: None,
+            callback: None,
         };
         (
             Op::Submit {

@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../sql/migrations/0008_deadline.sql"),
     include_str!("../sql/migrations/0009_cache.sql"),
     include_str!("../sql/migrations/0010_retry.sql"),
+    include_str!("../sql/migrations/0011_outbox.sql"),
 ];
 
 /// Lays the schema into a new, empty database.

@@ -35,6 +35,7 @@ fn task() -> NewTask {
         client: None,
         cache: Default::default(),
         retry: None,
+        callback: None,
     }
 }
 

@@ -10,7 +10,9 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cresset_task::{Attempt, CacheUse, ClientKey, ModelName, Payload, RetryTerms, TaskId, Timestamp};
+use cresset_task::{
+    Attempt, CacheUse, Callback, ClientKey, ModelName, Payload, RetryTerms, TaskId, Timestamp,
+};
 
 use crate::error::QueueError;
 use crate::idempotency::{Idempotency, Submitted};
@@ -65,6 +67,8 @@ pub struct NewTask {
     pub cache: CacheUse,
     /// How its submitter has it tried again; `None` leaves that to its model. Kept for its leases, and shown by `fetch`.
     pub retry: Option<Box<RetryTerms>>,
+    /// Whom to tell of it; `None` when nobody. See [`Outbox`](crate::Outbox).
+    pub callback: Option<Callback>,
 }
 
 /// Which tasks to lease.

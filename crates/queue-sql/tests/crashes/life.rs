@@ -176,6 +176,7 @@ impl Life {
                 client: None,
                 cache: Default::default(),
                 retry: None,
+                callback: None,
             };
             let told = Told {
                 state: State::Pending,

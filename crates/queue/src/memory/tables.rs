@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use cresset_task::{
-    Attempt, CacheUse, ClientKey, HISTORY_MAX, ModelName, Payload, Redelivery, State, TaskId, TaskRecord,
-    Timestamp,
+    Attempt, CacheUse, Callback, ClientKey, Event, HISTORY_MAX, ModelName, Payload, Redelivery, State,
+    TaskId, TaskRecord, Timestamp,
 };
 
 use super::letters::Letters;
+use super::outbox::Outbox;
 use crate::{
     Completion, Depth, Finished, Idempotency, IdempotencyKey, Lease, LeaseRequest, Load, Lookup, NewTask,
     POSITION_MAX, Release, Retry, Submitted, Turn,
@@ -28,6 +29,8 @@ pub struct Ttl {
     pub tombstones: Duration,
     /// Dead letters.
     pub letters: Duration,
+    /// Settled deliveries.
+    pub deliveries: Duration,
 }
 
 /// A task, with what its record does not show.
@@ -40,6 +43,7 @@ pub(super) struct Task {
     weight: u64,
     client: Option<ClientKey>,
     cache: CacheUse,
+    pub(super) callback: Option<Callback>,
     key: Option<IdempotencyKey>,
 }
 
@@ -63,6 +67,7 @@ pub(super) struct Tables {
     models: HashMap<ModelName, Load>,
     clients: HashMap<ClientKey, Load>,
     pub(super) letters: Letters,
+    pub(super) outbox: Outbox,
     /// Tasks whose records have changed since somebody last asked.
     changed: Vec<u64>,
 }
@@ -209,6 +214,7 @@ impl Tables {
             input: Some(new.payload),
             client: new.client,
             cache: new.cache,
+            callback: new.callback,
             key: new.idempotency.map(|named| named.key),
         };
         self.tasks.insert(seq, task);
@@ -261,8 +267,14 @@ impl Tables {
                 retry: record.retry.clone(),
             }
         };
-        let leased = chosen.into_iter().filter_map(|seq| self.change(seq, start));
-        leased.collect()
+        let mut leased = Vec::new();
+        for seq in chosen {
+            if let Some(lease) = self.change(seq, start) {
+                self.tell(seq, Event::Started, lease.attempt.0, now);
+                leased.push(lease);
+            }
+        }
+        leased
     }
 
     /// The task, if this attempt holds it.
@@ -302,6 +314,9 @@ impl Tables {
         {
             self.letters.add(&task.record, *evidence, input);
         }
+        if let Some(event) = Event::of(state) {
+            self.tell(seq, event, 0, completion.finished_at);
+        }
         Finished::Recorded
     }
 
@@ -309,6 +324,7 @@ impl Tables {
         let Some(seq) = self.held(retry.id, retry.attempt) else {
             return Finished::Stale;
         };
+        let at = retry.history.last().map_or(retry.due_at, |failure| failure.at);
         self.change(seq, |task| {
             let record = &mut task.record;
             record.state = State::Retry;
@@ -317,6 +333,7 @@ impl Tables {
             record.due_at = Some(retry.due_at);
             add_history(record, retry.history);
         });
+        self.tell(seq, Event::Retried, retry.attempt.0, at);
         Finished::Recorded
     }
 
@@ -386,6 +403,9 @@ impl Tables {
         removed += self
             .letters
             .purge(PURGE_MAX - removed, |died| is_old(&died, ttl.letters));
+        removed += self
+            .outbox
+            .purge(PURGE_MAX - removed, |settled| is_old(settled, ttl.deliveries));
         let forgotten: Vec<TaskId> = (self.tombstones.iter())
             .filter(|(_, at)| is_old(at, ttl.tombstones))
             .take(PURGE_MAX - removed)
@@ -399,6 +419,7 @@ impl Tables {
 
     /// The process that held all leases has ended: they are queued again, with the reason.
     pub(super) fn reopen(&mut self, now: Timestamp) {
+        self.outbox.reopen(now);
         for seq in self.leased.clone() {
             self.change(seq, |task| {
                 let record = &mut task.record;
