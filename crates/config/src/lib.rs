@@ -36,7 +36,9 @@ pub use model_toml::{Folder, MODEL_TOML, parse_model};
 pub use reference::{model_reference_markdown, reference_markdown};
 pub use resolve::{Effective, GivenFlag, Origin, Row, SettingsFile};
 pub use retry::Retry;
-pub use server::{Admission, ClientBounds, ClientIdentity, Clients, Durability, LogFormat, ServerConfig};
+pub use server::{
+    Admission, ClientBounds, ClientIdentity, Clients, Durability, LogFormat, ServerConfig, Webhooks,
+};
 pub use settings::{OTHER_VARIABLES, SETTINGS, Setting};
 pub use template::{default_cresset_toml, default_model_toml};
 pub use units::parse_duration;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cresset_task::{ModelName, TensorSpec};
+use cresset_task::{Callback, ModelName, TensorSpec};
 
 use crate::retry::Retry;
 
@@ -37,6 +37,8 @@ pub struct ModelConfig {
     pub health: HealthCheck,
     /// Whether its results are kept for equal inputs.
     pub cache: ResultCache,
+    /// Whom to tell of its tasks, unless their submitters say.
+    pub webhook: Option<Callback>,
     /// The interpreter.
     pub environment: Environment,
     /// A pickled module may be loaded: whoever wrote the weights may run code here.

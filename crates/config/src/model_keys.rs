@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cresset_task::{ModelName, TensorSpec};
+use cresset_task::{CallbackUrl, Events, ModelName, TensorSpec};
 
 use crate::field::{Field, Key};
 use crate::model::{Batching, Entry, HealthCheck, Instances, ModelLimits, ResultCache};
@@ -26,6 +26,8 @@ pub(crate) struct Draft {
     pub(crate) canary: Option<String>,
     pub(crate) health: HealthCheck,
     pub(crate) cache: ResultCache,
+    pub(crate) webhook_url: Option<CallbackUrl>,
+    pub(crate) webhook_events: Events,
     pub(crate) python: Option<String>,
     pub(crate) requirements: Option<String>,
     pub(crate) python_version: Option<String>,
@@ -65,6 +67,7 @@ mod batching;
 mod cache;
 mod environment;
 mod running;
+mod webhook;
 
 const fn key(path: &'static str, field: Field<Draft>, doc: &'static str) -> Key<Draft> {
     Key {
@@ -91,6 +94,7 @@ pub(crate) fn model_keys() -> impl Iterator<Item = &'static Key<Draft>> + Clone 
         batching::KEYS,
         running::KEYS,
         cache::KEYS,
+        webhook::KEYS,
         environment::KEYS,
     ]
     .into_iter()

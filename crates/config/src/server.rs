@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 /// Effective settings of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -57,10 +59,33 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// Answer tracebacks of failed tasks to callers. Default false: they are in the log only.
     pub show_tracebacks: bool,
+    /// What signs webhooks and whom they may reach.
+    pub webhooks: Webhooks,
     /// Filter directives of the log. Default `info`.
     pub log_level: String,
     /// How log lines look.
     pub log_format: LogFormat,
+}
+
+/// What signs webhooks, whom they may reach, and how long they are remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhooks {
+    /// A file of secrets. Default none: without secrets there are no webhooks.
+    pub secrets_file: Option<PathBuf>,
+    /// Networks that are called though they are not public. Default none.
+    pub allow: Vec<IpNet>,
+    /// How long settled deliveries are kept, and addresses stay disabled. Default 3 days.
+    pub retention: Duration,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self {
+            secrets_file: None,
+            allow: Vec::new(),
+            retention: Duration::from_secs(3 * 86_400),
+        }
+    }
 }
 
 impl Default for ServerConfig {
@@ -92,6 +117,7 @@ impl Default for ServerConfig {
             min_rate: 1 << 10,
             drain_timeout: Duration::from_secs(30),
             show_tracebacks: false,
+            webhooks: Webhooks::default(),
             log_level: "info".into(),
             log_format: LogFormat::Text,
         }

@@ -60,12 +60,15 @@ fn the_default_settings_file_says_what_is_the_default_anyway() {
     // What has no value by default has an example.
     let bounds = &all.admission;
     assert!(bounds.max_queue.is_some() && bounds.client.max_requests.is_some());
+    assert!(all.webhooks.secrets_file.is_some() && !all.webhooks.allow.is_empty());
+    assert_eq!(all.webhooks.retention, defaults.webhooks.retention);
     assert_eq!(
         all,
         ServerConfig {
             cache_dir: "/var/cache/cresset".into(),
             admission: bounds.clone(),
             max_connections_per_address: Some(256),
+            webhooks: all.webhooks.clone(),
             ..defaults
         }
     );

@@ -38,6 +38,7 @@ mod store_watch;
 mod submit;
 mod verdict;
 mod waiters;
+mod webhooks;
 
 pub use admission::{Bound, Client, Unit};
 pub use api::{
@@ -46,15 +47,22 @@ pub use api::{
 };
 /// How a submit is named, for the doors that take names.
 pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};
+/// How webhooks are asked for.
+pub use cresset_queue::{
+    DELIVERIES_MAX, Delivery, DeliveryCursor, DeliveryPage, DeliveryQuery, DeliveryState, Sending,
+};
 /// How dead letters are asked for.
 pub use cresset_queue::{LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery};
 /// How tasks are asked for.
 pub use cresset_queue::{TASKS_MAX, TaskCursor, TaskPage, TaskQuery};
 /// How processes stand, for those who show it: the doors know the engine, not the runner.
 pub use cresset_runner::{InstanceState, InstanceStatus, PoolState, PoolStatus, Replacement};
+/// What the doors make for webhooks: the data of a message.
+pub use cresset_webhook::{Writer as WebhookWriter, message::BODY_MAX as WEBHOOK_BODY_MAX};
 pub use engine::{Engine, EngineOptions};
 pub use follow::Following;
 pub use hint::{MeanTime, hint};
 pub use metrics::Metrics;
 #[cfg(feature = "testing")]
 pub use residue::Residue;
+pub use webhooks::Trial;

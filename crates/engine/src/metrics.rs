@@ -14,8 +14,10 @@ use prometheus_client::registry::Registry;
 
 use self::cache::CacheFamilies;
 pub(crate) use self::cache::CacheMetrics;
+pub(crate) use self::webhooks::WebhookMetrics;
 
 mod cache;
+mod webhooks;
 
 /// Seconds: 50 us to about 100 s, doubling.
 fn seconds() -> Histogram {
@@ -85,6 +87,7 @@ pub struct Metrics {
     compute_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
     total_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
     caches: CacheFamilies,
+    webhooks: WebhookMetrics,
 }
 
 /// The figures of one model, looked up once so that the hot path does not hash labels.
@@ -153,6 +156,7 @@ impl Metrics {
             compute_seconds: Family::new_with_constructor(seconds),
             total_seconds: Family::new_with_constructor(seconds),
             caches: CacheFamilies::default(),
+            webhooks: WebhookMetrics::new(),
         };
         metrics.registered()
     }
@@ -260,6 +264,7 @@ impl Metrics {
             self.total_seconds.clone(),
         );
         self.caches.register(r);
+        self.webhooks.register(r);
         self
     }
 
@@ -310,6 +315,11 @@ impl Metrics {
             compute_seconds: self.compute_seconds.get_or_create(&label).clone(),
             total_seconds: self.total_seconds.get_or_create(&label).clone(),
         }
+    }
+
+    /// The figures of webhooks.
+    pub(crate) fn webhooks(&self) -> &WebhookMetrics {
+        &self.webhooks
     }
 
     /// The figures of one model's result cache.

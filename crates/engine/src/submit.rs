@@ -34,7 +34,11 @@ impl Engine {
         let shared = &self.inner.shared;
         let model = submission.model.clone();
         let (bytes, client) = (submission.input.weight() as u64, submission.client);
-        let room = match self.admit(served, bytes, client.as_ref()) {
+        let callback = submission.callback.or_else(|| served.config.webhook.clone());
+        let room = self
+            .admit_callback(callback.as_ref())
+            .and_then(|()| self.admit(served, bytes, client.as_ref()));
+        let room = match room {
             Ok(room) => room,
             Err(refusal) => return self.recalled(model, idempotency, refusal).await,
         };
@@ -58,7 +62,7 @@ impl Engine {
             client: client.as_ref().map(|client| client.key().clone()),
             cache: submission.cache,
             retry: submission.retry,
-            callback: None,
+            callback,
         };
         let expires_at = task.expires_at;
         let submitted = shared

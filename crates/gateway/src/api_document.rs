@@ -10,7 +10,9 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder, Type};
 
-use crate::{cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, ws};
+use crate::{
+    cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, webhooks, ws,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -33,6 +35,9 @@ use crate::{cancel, dead, events, health, listing, models, pages, predict, schem
         dead::replay,
         dead::purge,
         dead::purge_all,
+        webhooks::list,
+        webhooks::replay,
+        webhooks::test,
         models::list,
         models::one,
         health::live,
@@ -46,6 +51,7 @@ use crate::{cancel, dead, events, health, listing, models, pages, predict, schem
     tags(
         (name = "tasks", description = "Submit, follow, fetch; or predict at once"),
         (name = "dead letters", description = "Inputs that took their process down"),
+        (name = "webhooks", description = "What is told of tasks, and whether it arrived"),
         (name = "models", description = "What is served"),
         (name = "health", description = "Probes"),
         (name = "server", description = "What describes the server itself")
@@ -79,8 +85,8 @@ const FAILURES: [Code; 7] = [
 pub(crate) fn problems(operation: &str) -> Vec<Code> {
     use Code::{
         BadQuery, BodyTooLarge, ClientLimit, ExpiredTask, IdempotencyKeyReused, Internal, InvalidInput,
-        ModelUnavailable, NotAcceptable, Overloaded, PredictTimeout, QueueFull, Revoked, ServerFull,
-        ShuttingDown, StoreUnavailable, UnknownLetter, UnknownModel, UnknownTask,
+        ModelUnavailable, NotAcceptable, OutboxFull, Overloaded, PredictTimeout, QueueFull, Revoked,
+        ServerFull, ShuttingDown, StoreUnavailable, UnknownLetter, UnknownModel, UnknownTask, UnknownWebhook,
     };
     let task = [
         BadQuery,
@@ -93,6 +99,7 @@ pub(crate) fn problems(operation: &str) -> Vec<Code> {
     let letter = [UnknownLetter, BadQuery, ClientLimit, StoreUnavailable, Internal];
     let accepting = [
         UnknownModel,
+        OutboxFull,
         QueueFull,
         ClientLimit,
         ServerFull,
@@ -111,6 +118,9 @@ pub(crate) fn problems(operation: &str) -> Vec<Code> {
         "listDead" | "listTasks" | "purgeAllDead" => letter[1..].to_vec(),
         "getDead" | "purgeDead" => letter.to_vec(),
         "getDeadInput" => [&letter[..], &[NotAcceptable]].concat(),
+        "listWebhooks" => letter[1..].to_vec(),
+        "replayWebhook" => [&letter[1..], &[UnknownWebhook, InvalidInput]].concat(),
+        "testWebhook" => [&BODY[..], &[ClientLimit, ShuttingDown, Internal]].concat(),
         "predict" => {
             let own = [
                 NotAcceptable,

@@ -121,6 +121,8 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
             deadline_at: options.deadline_at,
             cache,
             retry: options.retry,
+            // As the model says.
+            callback: None,
             idempotency_key,
             client,
         };

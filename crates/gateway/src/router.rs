@@ -9,7 +9,8 @@ use crate::app::App;
 use crate::problem::{Answer, ERRORS_PAGE, Problem};
 use crate::upload;
 use crate::{
-    cancel, dead, events, health, listing, models, observe, pages, predict, query, submit, tasks, ws,
+    cancel, dead, events, health, listing, models, observe, pages, predict, query, submit, tasks, webhooks,
+    ws,
 };
 
 /// Every route, with the one layer around them. `openapi` describes them; a test holds the two together.
@@ -27,6 +28,9 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/dead/{id}", get(dead::one).delete(dead::purge))
         .route("/v1/dead/{id}/input", get(dead::input))
         .route("/v1/dead/{id}/replay", post(dead::replay))
+        .route("/v1/webhooks", get(webhooks::list))
+        .route("/v1/webhooks/test", post(webhooks::test))
+        .route("/v1/webhooks/{id}/replay", post(webhooks::replay))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::one))
         .route("/health/live", get(health::live))

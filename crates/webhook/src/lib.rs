@@ -22,7 +22,8 @@ pub mod secret;
 mod sender;
 
 pub use courier::{Courier, Reply, Resolve, TRY_TIMEOUT, Trouble, Words};
-pub use guard::{BadNetwork, Guard};
+pub use guard::Guard;
+pub use ipnet::IpNet;
 pub use policy::{Policy, Verdict};
 pub use secret::{BadSecret, Keys, Secret};
 pub use sender::{Outcome, Sender, Tally, Writer};

@@ -10,6 +10,7 @@ mod pages;
 mod target;
 mod tasks;
 mod wait;
+mod webhooks;
 mod wire;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub(crate) use error::Problem;
 pub(crate) use target::{DEFAULT_URL, Target};
 pub(crate) use tasks::{Listed, TaskFilter};
 pub(crate) use wait::{POLL, WaitEnd};
+pub(crate) use webhooks::{Tested, Webhook, WebhookFilter};
 pub(crate) use wire::{
     Accepted, Batching, Cancelled, Instance, Model, Models, RetryShown, SubmitBody, Task, Tensor,
 };

@@ -15,3 +15,4 @@ pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod submit;
 pub(crate) mod tasks;
+pub(crate) mod webhooks;

@@ -52,6 +52,7 @@ pub(crate) fn config() -> ModelConfig {
         retry: Retry::default(),
         health: HealthCheck::default(),
         cache: ResultCache::default(),
+        webhook: None,
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,
@@ -153,6 +154,7 @@ pub(crate) fn submission(text: &str) -> Submission {
         deadline_at: None,
         cache: CacheUse::Allowed,
         retry: None,
+        callback: None,
         idempotency_key: None,
         client: None,
     }

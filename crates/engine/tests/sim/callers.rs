@@ -138,6 +138,7 @@ impl Caller {
             client: None,
             cache: CacheUse::Allowed,
             retry: None,
+            callback: None,
         };
         let order = Order {
             serial,

@@ -180,6 +180,7 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
             enabled: dice.chance(30),
             ..ResultCache::default()
         },
+        webhook: None,
         retry: Retry {
             max_retries: dice.below(4) as u32,
             delay: millis(dice, 10, 2_000),

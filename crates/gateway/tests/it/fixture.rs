@@ -42,6 +42,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
         retry: Retry::default(),
         health: HealthCheck::default(),
         cache: ResultCache::default(),
+        webhook: None,
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,

@@ -24,4 +24,5 @@ mod spool;
 mod stopping;
 mod times;
 mod waiting;
+mod webhooks;
 mod wire;

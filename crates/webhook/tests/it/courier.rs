@@ -47,9 +47,15 @@ impl Resolve for Names {
     }
 }
 
+/// One that admits this network too.
+fn guard(allow: &str) -> Guard {
+    let network = (!allow.is_empty()).then(|| allow.parse().unwrap());
+    Guard::allowing(network.into_iter().collect())
+}
+
 pub(crate) fn courier(allow: &str, names: Arc<Names>) -> Courier {
     let keys = Keys::read(SECRET).unwrap().unwrap();
-    Courier::new(keys, Guard::allowing(allow).unwrap()).looking_up(names, PATIENCE)
+    Courier::new(keys, guard(allow)).looking_up(names, PATIENCE)
 }
 
 fn words() -> Words {
@@ -67,7 +73,7 @@ async fn post(courier: &Courier, url: &str) -> Result<Reply, Trouble> {
 /// What a receiver that does this is understood to say.
 async fn said(act: Act) -> Result<Reply, Trouble> {
     let receiver = Receiver::start(move |_, _| act.clone()).await;
-    let reply = post(&courier("127.0.0.1", Names::none()), &receiver.url("/hook")).await;
+    let reply = post(&courier("127.0.0.1/32", Names::none()), &receiver.url("/hook")).await;
     assert_eq!(receiver.got().len(), 1, "it was asked once");
     reply
 }
@@ -124,8 +130,8 @@ async fn whatever_it_does_ends_in_time() {
 async fn a_text_that_never_ends_does_not_undo_the_answer() {
     let receiver = Receiver::start(|_, _| Act::Drip).await;
     let keys = Keys::read(SECRET).unwrap().unwrap();
-    let patient = Courier::new(keys, Guard::allowing("127.0.0.1").unwrap())
-        .looking_up(Names::none(), Duration::from_secs(20));
+    let patient =
+        Courier::new(keys, guard("127.0.0.1/32")).looking_up(Names::none(), Duration::from_secs(20));
     let reply = post(&patient, &receiver.url("/")).await.unwrap();
     assert_eq!(reply.status, 200);
     assert!(reply.text.len() < 4_096);
@@ -137,7 +143,7 @@ async fn nobody_there_and_no_such_name_are_told_apart() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let courier = courier("127.0.0.1", Names::none());
+    let courier = courier("127.0.0.1/32", Names::none());
     let nobody = post(&courier, &format!("http://{unused}/")).await;
     assert!(matches!(nobody, Err(Trouble::Connect(_))), "{nobody:?}");
     assert!(matches!(
@@ -150,7 +156,7 @@ async fn nobody_there_and_no_such_name_are_told_apart() {
 async fn without_tls_or_with_a_stranger_s_certificate_https_is_not_spoken() {
     let receiver = Receiver::start(|_, _| Act::Babble).await;
     let at = SocketAddr::from(([127, 0, 0, 1], receiver.port));
-    let courier = courier("127.0.0.1", Names::leading("hooks.example", vec![vec![at]]));
+    let courier = courier("127.0.0.1/32", Names::leading("hooks.example", vec![vec![at]]));
     for host in ["127.0.0.1", "hooks.example"] {
         let reply = post(&courier, &format!("https://{host}:{}/", receiver.port)).await;
         // What it hears is no request: it waits for the rest, or says what TLS does not.
@@ -206,7 +212,7 @@ async fn what_was_checked_is_what_is_called() {
     let first = SocketAddr::from(([127, 0, 0, 2], harmless.port));
     let then = SocketAddr::from(([127, 0, 0, 1], receiver.port));
     let names = Names::leading("rebind.example", vec![vec![first], vec![then]]);
-    let courier = courier("127.0.0.2", Arc::clone(&names));
+    let courier = courier("127.0.0.2/32", Arc::clone(&names));
     // The harmless one listens on 127.0.0.1 only, so that the call ends there; it never reaches the other.
     let reply = post(&courier, "http://rebind.example/").await;
     assert!(matches!(reply, Err(Trouble::Connect(_))), "{reply:?}");

@@ -79,7 +79,7 @@ impl House {
         let stop = CancellationToken::new();
         let sender = Sender::new(
             Arc::clone(&self.store) as Arc<dyn Backend>,
-            Arc::new(courier("127.0.0.1", Names::none())),
+            Arc::new(courier("127.0.0.1/32", Names::none())),
             Arc::new(Plain),
             Arc::clone(&self.counts) as Arc<dyn Tally>,
             self.policy.clone(),
@@ -120,6 +120,7 @@ impl House {
             idempotency: None,
             client: None,
             cache: Default::default(),
+            retry: None,
             callback: Some(Callback {
                 url: url.parse().unwrap(),
                 events,

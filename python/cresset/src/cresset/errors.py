@@ -13,7 +13,7 @@ CressetError
 │   ├── ExpiredTask          expired_task: it ended longer ago than results are kept
 │   ├── Unavailable          nothing was accepted; the same request may pass later (also request_timeout)
 │   │   ├── QueueFull        queue_full
-│   │   ├── Overloaded       overloaded, client_limit, server_full, server_busy
+│   │   ├── Overloaded       overloaded, client_limit, server_full, server_busy, outbox_full
 │   │   ├── ModelUnavailable model_unavailable: .detail gives the last failure of its instances
 │   │   ├── ShuttingDown     shutting_down
 │   │   └── StoreUnavailable store_unavailable
@@ -25,6 +25,7 @@ CressetError
 │   └── TaskRevoked          REVOKED
 ├── TaskTimeout              the task has not ended in the time given; it goes on: .task_id .task (also a TimeoutError)
 ├── ConnectionFailed         the server could not be reached, or went away (also a ConnectionError)
+├── BadSignature             a webhook is not from who it says, or was changed on its way (see cresset.webhooks)
 └── BadAnswer                what answered does not speak Cresset's API (a proxy's page, another program)
 ```
 
@@ -45,6 +46,7 @@ __all__ = [
     "ApiError",
     "BadAnswer",
     "BadRequest",
+    "BadSignature",
     "BodyTooLarge",
     "ConnectionFailed",
     "CressetError",
@@ -198,6 +200,10 @@ class ServerError(ApiError):
     """Something went wrong in the server, or in a proxy before it."""
 
 
+class BadSignature(CressetError):
+    """A webhook is not from who it says, or was changed on its way, or is too old. Do not act on it; answer 400."""
+
+
 class TaskError(CressetError):
     """A task ended without a result."""
 
@@ -267,6 +273,7 @@ _BY_CODE: Final[dict[str, type[ApiError]]] = {
     "client_limit": Overloaded,
     "server_full": Overloaded,
     "server_busy": Overloaded,
+    "outbox_full": Overloaded,
     "request_timeout": Unavailable,
     "model_unavailable": ModelUnavailable,
     "shutting_down": ShuttingDown,

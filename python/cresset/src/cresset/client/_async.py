@@ -17,13 +17,14 @@ from cresset.client._events import Follower
 from cresset.client._handles import AsyncTaskHandle
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from cresset.client._options import CacheUse, Retries, Seconds
     from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskStatus, TaskSummary
+    from cresset.client._options import CacheUse, CallbackEvent, Retries, Seconds
 
 _T = TypeVar("_T")
 
@@ -79,6 +80,8 @@ class AsyncClient:
         idempotency_key: str | None = None,
         cache: CacheUse | None = None,
         retry: RetryPolicy | None = None,
+        callback_url: str | None = None,
+        callback_events: Collection[CallbackEvent] | None = None,
     ) -> AsyncTaskHandle:
         """Submit a task; see `Client.submit`."""
         flow = self._core.submit(
@@ -93,6 +96,8 @@ class AsyncClient:
             idempotency_key=idempotency_key,
             cache=cache,
             retry=retry,
+            callback_url=callback_url,
+            callback_events=callback_events,
         )
         return self.task(await self._run(flow))
 
