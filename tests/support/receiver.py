@@ -14,7 +14,7 @@ SECRET = "whsec_" + "A" * 32
 
 
 class Receiver:
-    """An HTTP server on a free port. `behave` says what is answered to the n-th request (from 0) for a path without its query."""
+    """An HTTP server on a free port. `behave` says what is answered to the n-th request (from 0) for a path."""
 
     def __init__(self, behave: Callable[[str, int], int | None]) -> None:
         """Starts it. A status is answered; `None` is no answer until it closes."""

@@ -189,7 +189,7 @@ impl Engine {
     #[must_use]
     pub fn render_metrics(&self) -> String {
         let load = *self.inner.shared.backend.outbox().borrow();
-        self.inner.metrics.webhooks().load(load, Timestamp::now());
+        self.inner.metrics.webhooks.load(load, Timestamp::now());
         for (name, served) in self.inner.models.load().iter() {
             let depth = self.inner.shared.backend.depth(name);
             served

@@ -12,22 +12,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use self::buckets::{items, seconds};
 use self::cache::CacheFamilies;
 pub(crate) use self::cache::CacheMetrics;
 pub(crate) use self::webhooks::WebhookMetrics;
 
+mod buckets;
 mod cache;
 mod webhooks;
-
-/// Seconds: 50 us to about 100 s, doubling.
-fn seconds() -> Histogram {
-    Histogram::new((0..22).map(|i| 50e-6 * f64::from(1_u32 << i)))
-}
-
-/// Items: 1 to 4,096, doubling.
-fn items() -> Histogram {
-    Histogram::new((0..13).map(|i| f64::from(1_u32 << i)))
-}
 
 /// Labels of per-model figures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -87,7 +79,7 @@ pub struct Metrics {
     compute_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
     total_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
     caches: CacheFamilies,
-    webhooks: WebhookMetrics,
+    pub(crate) webhooks: WebhookMetrics,
 }
 
 /// The figures of one model, looked up once so that the hot path does not hash labels.
@@ -315,11 +307,6 @@ impl Metrics {
             compute_seconds: self.compute_seconds.get_or_create(&label).clone(),
             total_seconds: self.total_seconds.get_or_create(&label).clone(),
         }
-    }
-
-    /// The figures of webhooks.
-    pub(crate) fn webhooks(&self) -> &WebhookMetrics {
-        &self.webhooks
     }
 
     /// The figures of one model's result cache.

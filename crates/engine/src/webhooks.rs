@@ -44,7 +44,7 @@ impl Engine {
             Arc::clone(&shared.backend) as Arc<dyn Backend>,
             courier,
             writer,
-            Arc::new(self.inner.metrics.webhooks().clone()),
+            Arc::new(self.inner.metrics.webhooks.clone()),
             Policy::default(),
             shared.draining.clone(),
         );

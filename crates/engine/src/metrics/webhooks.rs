@@ -30,7 +30,7 @@ impl WebhookMetrics {
     pub(super) fn new() -> Self {
         let metrics = Self {
             tries: Family::default(),
-            seconds: super::seconds(),
+            seconds: super::buckets::seconds(),
             open: Gauge::default(),
             oldest: Gauge::default(),
         };

@@ -21,6 +21,7 @@ mod accept;
 mod cancel;
 mod close;
 mod crowd;
+mod deliver;
 mod depth;
 mod dice;
 mod expire;
@@ -248,6 +249,8 @@ table! { $
         starts_and_retries_are_told_with_their_attempt,
         a_newer_event_takes_the_place_of_what_waits,
         of_one_task_one_is_sent_at_a_time,
+    }
+    deliver {
         a_delivery_has_one_holder_and_a_fence,
         a_delivery_being_sent_waits_again_after_a_crash,
         what_was_not_taken_is_sent_again_when_it_is_due,
