@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cresset_task::{ModelName, TensorSpec};
+use cresset_task::{Callback, ModelName, TensorSpec};
 
 use crate::celery::CeleryTasks;
 use crate::retry::Retry;
@@ -42,6 +42,8 @@ pub struct ModelConfig {
     pub celery: CeleryTasks,
     /// Whether it gives its results piece by piece.
     pub stream: Stream,
+    /// Whom to tell of its tasks, unless their submitters say.
+    pub webhook: Option<Callback>,
     /// The interpreter.
     pub environment: Environment,
     /// A pickled module may be loaded: whoever wrote the weights may run code here.

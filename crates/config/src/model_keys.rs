@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cresset_task::{ModelName, TensorSpec};
+use cresset_task::{CallbackUrl, Events, ModelName, TensorSpec};
 
 use crate::celery::CeleryTasks;
 use crate::field::{Field, Key};
@@ -29,6 +29,8 @@ pub(crate) struct Draft {
     pub(crate) cache: ResultCache,
     pub(crate) celery: CeleryTasks,
     pub(crate) stream: Stream,
+    pub(crate) webhook_url: Option<CallbackUrl>,
+    pub(crate) webhook_events: Events,
     pub(crate) python: Option<String>,
     pub(crate) requirements: Option<String>,
     pub(crate) python_version: Option<String>,
@@ -70,6 +72,7 @@ mod celery;
 mod environment;
 mod running;
 mod stream;
+mod webhook;
 
 const fn key(path: &'static str, field: Field<Draft>, doc: &'static str) -> Key<Draft> {
     Key {
@@ -98,6 +101,7 @@ pub(crate) fn model_keys() -> impl Iterator<Item = &'static Key<Draft>> + Clone 
         cache::KEYS,
         celery::KEYS,
         stream::KEYS,
+        webhook::KEYS,
         environment::KEYS,
     ]
     .into_iter()

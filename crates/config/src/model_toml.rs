@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use cresset_task::Callback;
+
 use crate::field::{Given, Key, Refusal, quote, take_text};
 use crate::mistake::Mistake;
 use crate::model::ModelConfig;
@@ -58,6 +60,10 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
     check_entry(&draft, &seen, folder, &mut report);
     let environment = environment(&mut draft, &seen, folder, &mut report);
     let health = health(&draft, &seen, folder, &mut report);
+    let webhook = draft.webhook_url.map(|url| Callback {
+        url,
+        events: draft.webhook_events,
+    });
     match name {
         Some(name) if report.len() == 0 => Ok(ModelConfig {
             name,
@@ -75,6 +81,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
             cache: draft.cache,
             celery: draft.celery,
             stream: draft.stream,
+            webhook,
             environment,
             allow_pickle: draft.allow_pickle,
             copy_inputs: draft.copy_inputs,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::celery::Celery;
+use ipnet::IpNet;
 
 /// Effective settings of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,10 +66,33 @@ pub struct ServerConfig {
     pub show_tracebacks: bool,
     /// How it is a Celery worker. Default: not.
     pub celery: Celery,
+    /// What signs webhooks and whom they may reach.
+    pub webhooks: Webhooks,
     /// Filter directives of the log. Default `info`.
     pub log_level: String,
     /// How log lines look.
     pub log_format: LogFormat,
+}
+
+/// What signs webhooks, whom they may reach, and how long they are remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhooks {
+    /// A file of secrets. Default none: without secrets there are no webhooks.
+    pub secrets_file: Option<PathBuf>,
+    /// Networks that are called though they are not public. Default none.
+    pub allow: Vec<IpNet>,
+    /// How long settled deliveries are kept, and addresses stay disabled. Default 3 days.
+    pub retention: Duration,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self {
+            secrets_file: None,
+            allow: Vec::new(),
+            retention: Duration::from_secs(3 * 86_400),
+        }
+    }
 }
 
 impl Default for ServerConfig {
@@ -103,6 +127,7 @@ impl Default for ServerConfig {
             drain_timeout: Duration::from_secs(30),
             show_tracebacks: false,
             celery: Celery::default(),
+            webhooks: Webhooks::default(),
             log_level: "info".into(),
             log_format: LogFormat::Text,
         }

@@ -6,8 +6,10 @@
 mod celery;
 mod table;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::field::{Field, Key, Refusal, quote};
 use crate::server::{ClientIdentity, Durability, LogFormat, ServerConfig};
@@ -95,6 +97,10 @@ pub const OTHER_VARIABLES: &[OtherVariable] = &[
         doc: "The API key that client commands and the Python client send, as `--key` does.",
     },
     OtherVariable {
+        name: "CRESSET_WEBHOOKS_SECRETS",
+        doc: "The secrets that webhooks are signed with, parted by white space or commas; instead of `webhooks.secrets_file`.",
+    },
+    OtherVariable {
         name: "CRESSET_PARENT_PID",
         doc: "Given to model processes: the server's process id. Not for you to set.",
     },
@@ -148,6 +154,26 @@ fn set_client_header(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
         )));
     }
     c.clients.header = name.to_owned();
+    Ok(())
+}
+
+fn show_webhooks_allow(c: &ServerConfig) -> Option<String> {
+    let networks: Vec<String> = c.webhooks.allow.iter().map(ToString::to_string).collect();
+    (!networks.is_empty()).then(|| networks.join(", "))
+}
+
+fn set_webhooks_allow(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
+    let network = |word: &str| {
+        let alone = || word.parse::<IpAddr>().map(IpNet::from);
+        word.parse::<IpNet>().or_else(|_| alone()).map_err(|_| {
+            Refusal::new(format!(
+                "{} is not a network; write 10.0.0.0/8, fd00::/8 or an address such as 10.1.2.3",
+                quote(word)
+            ))
+        })
+    };
+    let words = text.split([',', ' ']).filter(|word| !word.is_empty());
+    c.webhooks.allow = words.map(network).collect::<Result<_, _>>()?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cresset_config::{
     Admission, Auth, ClientBounds, ClientIdentity, Clients, Durability, Effective, GivenFlag, LogFormat,
-    Mistake, OTHER_VARIABLES, Origin, SETTINGS, ServerConfig, SettingsFile, render_all,
+    Mistake, OTHER_VARIABLES, Origin, SETTINGS, ServerConfig, SettingsFile, Webhooks, render_all,
 };
 use proptest::prelude::*;
 
@@ -56,6 +56,10 @@ max_inline_bytes = "1MiB"
 enabled = true
 keys = "who.json"
 open_metrics = true
+[webhooks]
+secrets_file = "secrets"
+allow = "10.0.0.0/8, 127.0.0.1"
+retention = "2h"
 
 [api]
 show_tracebacks = true
@@ -160,6 +164,11 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         write_timeout: Duration::from_secs(7),
         min_rate: 512,
         drain_timeout: Duration::from_secs(5),
+        webhooks: Webhooks {
+            secrets_file: Some("/etc/cresset/secrets".into()),
+            allow: vec!["10.0.0.0/8".parse().unwrap(), "127.0.0.1/32".parse().unwrap()],
+            retention: Duration::from_secs(7_200),
+        },
         show_tracebacks: true,
         celery: cresset_config::Celery::default(),
         log_level: "info,cresset_engine=debug".into(),

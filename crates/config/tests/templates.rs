@@ -63,6 +63,8 @@ fn the_default_settings_file_says_what_is_the_default_anyway() {
     assert!(all.auth.keys.is_some() && !all.auth.enabled);
     let celery = &all.celery;
     assert!(celery.is_on() && celery.broker.is_some() && celery.tasks.len() == 1 && celery.node.is_some());
+    assert!(all.webhooks.secrets_file.is_some() && !all.webhooks.allow.is_empty());
+    assert_eq!(all.webhooks.retention, defaults.webhooks.retention);
     assert_eq!(
         all,
         ServerConfig {
@@ -71,6 +73,7 @@ fn the_default_settings_file_says_what_is_the_default_anyway() {
             admission: bounds.clone(),
             max_connections_per_address: Some(256),
             auth: all.auth.clone(),
+            webhooks: all.webhooks.clone(),
             ..defaults
         }
     );

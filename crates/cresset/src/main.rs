@@ -58,6 +58,7 @@ fn run(command: Command) -> Result<Exit, Trouble> {
         Command::Cancel(args) => commands::cancel::run(&args),
         Command::Tasks(args) => commands::tasks::run(&args),
         Command::Dead(args) => commands::dead::run(&args),
+        Command::Webhooks(args) => commands::webhooks::run(&args),
         Command::Models(args) => commands::models::run(&args),
         Command::Completions(args) => commands::completions::run(&args, Cli::command()),
     }

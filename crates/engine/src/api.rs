@@ -8,7 +8,8 @@ use cresset_config::ModelConfig;
 use cresset_queue::{Depth, IdempotencyKey, QueueError};
 use cresset_runner::{PoolState, PoolStatus};
 use cresset_task::{
-    CacheUse, Code, Failure, ModelName, Payload, RetryTerms, State, TaskId, TaskRecord, Tenant, Timestamp,
+    CacheUse, Callback, Code, EventId, Failure, ModelName, Payload, RetryTerms, State, TaskId, TaskRecord,
+    Tenant, Timestamp,
 };
 
 use crate::admission::{Bound, Client};
@@ -37,6 +38,8 @@ pub struct Submission {
     pub retry: Option<Box<RetryTerms>>,
     /// Whose it will be, where callers are told apart by keys.
     pub tenant: Option<Tenant>,
+    /// Whom to tell of it; `None` is whom the model says.
+    pub callback: Option<Callback>,
     /// The caller's name for this submit: sent again under it, the same submit gives the same task.
     pub idempotency_key: Option<IdempotencyKey>,
     /// Whose request it is, if clients are told apart.
@@ -326,6 +329,22 @@ pub enum EngineError {
     /// The input is not what the model declares.
     #[error("{0}")]
     InvalidInput(String),
+    /// Nobody can be told at this address.
+    #[error("`callback_url` {0}")]
+    BadCallback(String),
+    /// Too much is to be told already.
+    #[error("{limit} webhooks {what} already")]
+    OutboxFull {
+        /// Where, in words.
+        what: String,
+        /// The bound.
+        limit: u64,
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// No such webhook.
+    #[error("no webhook has the id {0}")]
+    UnknownWebhook(EventId),
     /// The prediction failed.
     #[error("{}: {}", .0.type_, .0.message)]
     Failed(Failure),
@@ -356,7 +375,9 @@ impl EngineError {
             Self::TooLarge { .. } => Code::BodyTooLarge,
             Self::ModelUnavailable { .. } => Code::ModelUnavailable,
             Self::PredictTimeout { .. } => Code::PredictTimeout,
-            Self::InvalidInput(_) => Code::InvalidInput,
+            Self::InvalidInput(_) | Self::BadCallback(_) => Code::InvalidInput,
+            Self::OutboxFull { .. } => Code::OutboxFull,
+            Self::UnknownWebhook(_) => Code::UnknownWebhook,
             Self::Failed(failure) => failure.code,
             Self::ShuttingDown => Code::ShuttingDown,
             Self::KeyReused(_) => Code::IdempotencyKeyReused,
@@ -385,6 +406,7 @@ impl EngineError {
             | Self::Overloaded { retry_after, .. }
             | Self::ClientLimit { retry_after, .. }
             | Self::ServerFull { retry_after, .. }
+            | Self::OutboxFull { retry_after, .. }
             | Self::ModelUnavailable { retry_after, .. } => Some(*retry_after),
             Self::ShuttingDown | Self::Store(_) => Some(RETRY_SOON),
             _ => None,

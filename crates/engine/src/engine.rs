@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use cresset_config::{Admission, ModelConfig};
 use cresset_queue::{Backend, Lookup, TaskPage, TaskQuery};
 use cresset_runner::{Executor, PoolEvent, PoolState};
-use cresset_task::{ModelName, Ownership, State, TaskId};
+use cresset_task::{ModelName, Ownership, State, TaskId, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -55,7 +55,7 @@ impl Default for EngineOptions {
 
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     pub(crate) models: Arc<ArcSwap<Models>>,
     pub(crate) tracker: TaskTracker,
 }
@@ -202,6 +202,8 @@ impl Engine {
     /// The text for `/metrics`.
     #[must_use]
     pub fn render_metrics(&self) -> String {
+        let load = *self.inner.shared.backend.outbox().borrow();
+        self.inner.metrics.webhooks.load(load, Timestamp::now());
         for (name, served) in self.inner.models.load().iter() {
             let depth = self.inner.shared.backend.depth(name);
             served

@@ -26,6 +26,8 @@ pub(crate) fn named(key: IdempotencyKey, submission: &Submission) -> Idempotency
         // Not what is computed, but how.
         cache: _,
         retry: _,
+        // Nor whom to tell.
+        callback: _,
         // Often told as so long from now, and then another instant each time it is sent.
         due_at: _,
         expires_at: _,
@@ -75,6 +77,7 @@ mod tests {
             cache: Default::default(),
             retry: None,
             tenant: None,
+            callback: None,
             due_at: None,
             expires_at: None,
             deadline_at: None,

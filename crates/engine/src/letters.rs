@@ -45,6 +45,7 @@ impl Engine {
         let input = self.dead_input(id).await?;
         // The model may have been changed since.
         check_fit(&input, &served.config).map_err(|why| invalid(&why))?;
+        self.admit_callback(served.config.webhook.as_ref())?;
         let room = self.admit(&served, input.weight() as u64, client)?;
         let (fresh, created_at) = (TaskId::fresh(), Timestamp::now());
         let task = NewTask {
@@ -67,6 +68,7 @@ impl Engine {
             cache: Default::default(),
             retry: None,
             tenant: letter.tenant,
+            callback: served.config.webhook.clone(),
         };
         let shared = &self.inner.shared;
         let replayed = shared

@@ -41,6 +41,7 @@ mod stream;
 mod submit;
 mod verdict;
 mod waiters;
+mod webhooks;
 
 pub use admission::{Bound, Client, Unit};
 pub use api::{
@@ -50,12 +51,18 @@ pub use api::{
 pub use bulletin::{Change, WatchPlace, Watched, Watching};
 /// How a submit is named, for the doors that take names.
 pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};
+/// How webhooks are asked for.
+pub use cresset_queue::{
+    DELIVERIES_MAX, Delivery, DeliveryCursor, DeliveryPage, DeliveryQuery, DeliveryState, Sending,
+};
 /// How dead letters are asked for.
 pub use cresset_queue::{LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery};
 /// How tasks are asked for.
 pub use cresset_queue::{TASKS_MAX, TaskCursor, TaskPage, TaskQuery};
 /// How processes stand, for those who show it: the doors know the engine, not the runner.
 pub use cresset_runner::{InstanceState, InstanceStatus, PoolState, PoolStatus, Replacement};
+/// What the doors make for webhooks: the data of a message.
+pub use cresset_webhook::{Writer as WebhookWriter, message::BODY_MAX as WEBHOOK_BODY_MAX};
 pub use engine::{Engine, EngineOptions};
 pub use follow::{Event, Following, Place};
 pub use hint::{MeanTime, hint};
@@ -66,3 +73,4 @@ pub use residue::Residue;
 /// When a failure is tried again, for the doors whose work others keep.
 pub use retry::wait as retry_wait;
 pub use stream::{PredictEvent, PredictStream};
+pub use webhooks::Trial;

@@ -12,20 +12,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use self::buckets::{items, seconds};
 use self::cache::CacheFamilies;
 pub(crate) use self::cache::CacheMetrics;
+pub(crate) use self::webhooks::WebhookMetrics;
 
+mod buckets;
 mod cache;
-
-/// Seconds: 50 us to about 100 s, doubling.
-fn seconds() -> Histogram {
-    Histogram::new((0..22).map(|i| 50e-6 * f64::from(1_u32 << i)))
-}
-
-/// Items: 1 to 4,096, doubling.
-fn items() -> Histogram {
-    Histogram::new((0..13).map(|i| f64::from(1_u32 << i)))
-}
+mod webhooks;
 
 /// Labels of per-model figures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -85,6 +79,7 @@ pub struct Metrics {
     compute_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
     total_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
     caches: CacheFamilies,
+    pub(crate) webhooks: WebhookMetrics,
 }
 
 /// The figures of one model, looked up once so that the hot path does not hash labels.
@@ -153,6 +148,7 @@ impl Metrics {
             compute_seconds: Family::new_with_constructor(seconds),
             total_seconds: Family::new_with_constructor(seconds),
             caches: CacheFamilies::default(),
+            webhooks: WebhookMetrics::new(),
         };
         metrics.registered()
     }
@@ -260,6 +256,7 @@ impl Metrics {
             self.total_seconds.clone(),
         );
         self.caches.register(r);
+        self.webhooks.register(r);
         self
     }
 

@@ -1,11 +1,12 @@
 //! What all models of one engine share: the store, those who wait, the clock, the stop signals.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use cresset_batch::Moment;
 use cresset_queue::Backend;
 use cresset_task::{Attempt, BatchId, ModelName, State, TaskId, Timestamp};
+use cresset_webhook::Courier;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) expiries: Expiring,
     pub(crate) store: StoreState,
     pub(crate) admission: Admissions,
+    /// Who sends webhooks; nobody where there are no secrets.
+    pub(crate) courier: OnceLock<Arc<Courier>>,
     /// No new work; what is under way is finished or given back.
     pub(crate) draining: CancellationToken,
     /// The time for that is over.
@@ -48,6 +51,7 @@ impl Shared {
             expiries: Expiring::default(),
             store: StoreState::default(),
             admission,
+            courier: OnceLock::new(),
             draining: CancellationToken::new(),
             abandon: CancellationToken::new(),
             started: Instant::now(),

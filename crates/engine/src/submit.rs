@@ -34,7 +34,11 @@ impl Engine {
         let shared = &self.inner.shared;
         let model = submission.model.clone();
         let (bytes, client) = (submission.input.weight() as u64, submission.client);
-        let room = match self.admit(served, bytes, client.as_ref()) {
+        let callback = submission.callback.or_else(|| served.config.webhook.clone());
+        let room = self
+            .admit_callback(callback.as_ref())
+            .and_then(|()| self.admit(served, bytes, client.as_ref()));
+        let room = match room {
             Ok(room) => room,
             Err(refusal) => return self.recalled(model, idempotency, refusal).await,
         };
@@ -59,6 +63,7 @@ impl Engine {
             cache: submission.cache,
             retry: submission.retry,
             tenant: submission.tenant,
+            callback,
         };
         let expires_at = task.expires_at;
         let submitted = shared

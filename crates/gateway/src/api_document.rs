@@ -17,7 +17,7 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 
 use crate::auth::rules::{self, Need};
 use crate::{
-    cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, watching, ws,
+    cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, watching, webhooks, ws,
 };
 
 #[derive(OpenApi)]
@@ -42,6 +42,9 @@ use crate::{
         dead::replay,
         dead::purge,
         dead::purge_all,
+        webhooks::list,
+        webhooks::replay,
+        webhooks::test,
         models::list,
         models::one,
         health::live,
@@ -55,6 +58,7 @@ use crate::{
     tags(
         (name = "tasks", description = "Submit, follow, fetch; or predict at once"),
         (name = "dead letters", description = "Inputs that took their process down"),
+        (name = "webhooks", description = "What is told of tasks, and whether it arrived"),
         (name = "models", description = "What is served"),
         (name = "health", description = "Probes"),
         (name = "server", description = "What describes the server itself")
@@ -101,8 +105,8 @@ pub(crate) fn problems(operation: &str) -> Vec<Code> {
 fn own_problems(operation: &str) -> Vec<Code> {
     use Code::{
         BadQuery, BodyTooLarge, ClientLimit, ExpiredTask, IdempotencyKeyReused, Internal, InvalidInput,
-        ModelUnavailable, NotAcceptable, Overloaded, PredictTimeout, QueueFull, Revoked, ServerFull,
-        ShuttingDown, StoreUnavailable, UnknownLetter, UnknownModel, UnknownTask,
+        ModelUnavailable, NotAcceptable, OutboxFull, Overloaded, PredictTimeout, QueueFull, Revoked,
+        ServerFull, ShuttingDown, StoreUnavailable, UnknownLetter, UnknownModel, UnknownTask, UnknownWebhook,
     };
     let task = [
         BadQuery,
@@ -115,6 +119,7 @@ fn own_problems(operation: &str) -> Vec<Code> {
     let letter = [UnknownLetter, BadQuery, ClientLimit, StoreUnavailable, Internal];
     let accepting = [
         UnknownModel,
+        OutboxFull,
         QueueFull,
         ClientLimit,
         ServerFull,
@@ -133,6 +138,9 @@ fn own_problems(operation: &str) -> Vec<Code> {
         "listDead" | "listTasks" | "purgeAllDead" => letter[1..].to_vec(),
         "getDead" | "purgeDead" => letter.to_vec(),
         "getDeadInput" => [&letter[..], &[NotAcceptable]].concat(),
+        "listWebhooks" => letter[1..].to_vec(),
+        "replayWebhook" => [&letter[1..], &[UnknownWebhook, InvalidInput]].concat(),
+        "testWebhook" => [&BODY[..], &[ClientLimit, ShuttingDown, Internal]].concat(),
         "predict" => {
             let own = [
                 NotAcceptable,

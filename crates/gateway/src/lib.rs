@@ -1,7 +1,7 @@
 //! The HTTP door. Thin: parse, validate, ask the engine, answer.
 //!
 //! Life of a request: [`serve`] accepts a connection -> `observe` gives the request an id, a clock and a safety net ->
-//! a handler in `submit`, `predict`, `tasks`, `dead`, `models`, `health` or `pages` reads it into typed values (`upload`,
+//! a handler in `submit`, `predict`, `tasks`, `dead`, `webhooks`, `models`, `health` or `pages` reads it into typed values (`upload`,
 //! `order`, `query`) and asks the [`Engine`](cresset_engine::Engine) -> the answer is written, or a `problem`.
 //!
 //! What it must not do: touch a broker or a model process, keep state between requests, decide anything about a task,
@@ -58,6 +58,8 @@ mod task_json;
 mod tasks;
 mod upload;
 mod watching;
+mod webhook_json;
+mod webhooks;
 mod ws;
 
 pub use api_document::openapi;
@@ -66,3 +68,4 @@ pub use client::Identify;
 pub use options::GatewayOptions;
 pub use server::{bind, serve};
 pub use upload::SpoolOptions;
+pub use webhook_json::TaskWriter;

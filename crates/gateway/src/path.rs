@@ -4,7 +4,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use cresset_engine::EngineError;
-use cresset_task::{Code, TaskId};
+use cresset_task::{Code, EventId, TaskId};
 
 use crate::problem::Problem;
 use crate::query::cut;
@@ -17,6 +17,9 @@ pub(crate) struct TaskPath(pub(crate) TaskId);
 
 /// The `{id}` of a dead letter's path: that of its task.
 pub(crate) struct LetterPath(pub(crate) TaskId);
+
+/// The `{id}` of a webhook's path.
+pub(crate) struct WebhookPath(pub(crate) EventId);
 
 /// A name that no model can have is told as one that none has.
 impl<S: Send + Sync> FromRequestParts<S> for ModelPath {
@@ -47,6 +50,20 @@ impl<S: Send + Sync> FromRequestParts<S> for LetterPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         id(parts, state, Code::UnknownLetter).await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WebhookPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = segment(parts, state)
+            .await
+            .unwrap_or_else(|_| "(not UTF-8)".into());
+        text.parse().map(Self).map_err(|error| {
+            let detail = format!("`{}` is not a webhook's id: {error}", cut(&text));
+            Problem::new(Code::UnknownWebhook, detail)
+        })
     }
 }
 

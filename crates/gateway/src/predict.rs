@@ -139,6 +139,8 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
             cache,
             retry: options.retry,
             tenant: auth::tenant(&parts.extensions),
+            // As the model says.
+            callback: None,
             idempotency_key,
             client,
         };

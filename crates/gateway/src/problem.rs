@@ -168,6 +168,10 @@ impl From<EngineError> for Problem {
         let cause = chain(&error);
         let problem = match error {
             EngineError::Failed(failure) => Self::failed(failure),
+            EngineError::BadCallback(message) => Self::fields(vec![schema::FieldError {
+                field: "callback_url".into(),
+                message,
+            }]),
             other => Self::new(other.code(), other.to_string()),
         };
         problem.with(|d| {

@@ -85,6 +85,34 @@ fn keys(page: &mut String) {
         writeln!(page, "| {method} {path} | {needs} |").expect(NEVER_FAILS);
     }
 }
+/// What a receiver of webhooks must know.
+const WEBHOOKS: &str = r#"
+## Webhooks
+
+A task that was submitted with a `callback_url`, or whose model has a `[webhook]`, is told of by a POST to that address: of its end, or of the
+`callback_events` that are wanted. The body is JSON of at most about 64 KiB:
+
+```json
+{"type": "task.succeeded", "timestamp": "2026-01-31T08:00:00.000000Z", "data": {"task_id": "...", "status": "SUCCESS", "result": 7}}
+```
+
+`type` is `task.` and one of `started`, `retried`, `succeeded`, `failed` and `revoked`. `data` of an end is the task as
+`GET /v1/tasks/{id}` answers it, without traceback; `result_omitted` stands for a result that is too large, to be fetched there, and
+`expired` for a task that was purged before it could be told. Others have the task's id, model, status, attempt, priority and metadata.
+
+It is signed as [Standard Webhooks](https://www.standardwebhooks.com/) says, so any library for that verifies it, and so does
+`cresset.webhooks.verify` in Python:
+
+- `webhook-id`: the name of the event, the same for every try. Keep those you have seen: an event may come more than once.
+- `webhook-timestamp`: when this try was made, in seconds. Refuse one that is five minutes off.
+- `webhook-signature`: `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`, one for each of the server's secrets, parted by
+  spaces. The key is the base64 behind `whsec_`.
+
+Answer 2xx within 15 seconds, and work later. 410 disables the address: nothing more is sent there until something is replayed, or
+for `webhooks.retention`. Everything else, redirects too, is tried again after 5 s, 30 s, 2, 5, 15 and 30 minutes, then 1, 2, 3, 4, 6 and 7 hours, each 20 %
+more or less; a `Retry-After` with 429 or 503 may ask for longer, up to 6 hours. At most four are sent to one host at once. Of one task
+they come one after the other; a later one takes the place of those before it that could not be delivered.
+"#;
 
 /// What OpenAPI cannot say of binary bodies in one place.
 const BYTES: &str = r#"
@@ -164,6 +192,7 @@ pub fn http() -> String {
     page.push_str(KEYS);
     keys(&mut page);
     page.push_str(BYTES);
+    page.push_str(WEBHOOKS);
     let document = api_document::document();
     for (path, item) in &document.paths.paths {
         for (method, operation) in [("GET", &item.get), ("POST", &item.post), ("DELETE", &item.delete)] {

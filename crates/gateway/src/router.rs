@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::problem::{Answer, ERRORS_PAGE, Problem};
 use crate::upload;
 use crate::{
-    cancel, dead, events, health, listing, models, observe, pages, predict, query, submit, tasks, watching,
+    cancel, dead, events, health, listing, models, observe, pages, predict, query, submit, tasks, watching, webhooks,
     ws,
 };
 
@@ -29,6 +29,9 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/dead/{id}/input", get(dead::input))
         .route("/v1/dead/{id}/replay", post(dead::replay))
         .route("/v1/events", get(watching::watch))
+        .route("/v1/webhooks", get(webhooks::list))
+        .route("/v1/webhooks/test", post(webhooks::test))
+        .route("/v1/webhooks/{id}/replay", post(webhooks::replay))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::one))
         .route("/health/live", get(health::live))

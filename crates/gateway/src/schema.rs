@@ -10,6 +10,7 @@ mod problem;
 mod retry;
 mod server;
 mod task;
+mod webhook;
 
 pub(crate) use letter::{Letter, Letters, Purged, ReplayedLetter};
 pub(crate) use model::{Model, Models};
@@ -20,3 +21,4 @@ pub(crate) use task::{
     Accepted, AnyJson, Cancelled, ChangeStream, Elements, EventStream, NpyFile, PredictBody, PredictEvents,
     PredictLines, Predicted, SafetensorsFile, Status, SubmitBody, Task, Tasks,
 };
+pub(crate) use webhook::{TestBody, Tested, Webhook, WebhookState, Webhooks};

@@ -36,6 +36,9 @@ use crate::{auth, cache_control, idempotency, schema, tasks};
 /// A model with a result cache (`[cache]` in its `model.toml`) may end the task with the result of an equal input, in its turn
 /// and without running it: `cached` is `true` then. `Cache-Control` refuses that.
 ///
+/// With a `callback_url` a signed message is sent there when the task ends (or for other events, `callback_events`), and tried
+/// again for about a day until it is taken: see "Webhooks". It is written down with the task's end, so a restart loses none.
+///
 /// A tensor model also takes its input as bytes: see "Tensors as bytes".
 #[utoipa::path(
     post,
@@ -49,6 +52,8 @@ use crate::{auth, cache_control, idempotency, schema, tasks};
         ("countdown" = Option<String>, Query, description = "Binary bodies only: not before so long from now", example = "90s"),
         ("expires" = Option<String>, Query, description = "Binary bodies only: not after this instant, or so long from now", example = "10m"),
         ("deadline" = Option<String>, Query, description = "Binary bodies only: ended by this instant, or within so long from now", example = "1h"),
+        ("callback_url" = Option<String>, Query, description = "Binary bodies only: whom to tell of it", example = "https://example.com/hooks/cresset"),
+        ("callback_events" = Option<String>, Query, description = "Binary bodies only: of what, parted by commas; the ends unless told", example = "succeeded,failed"),
         ("Cresset-Metadata" = Option<String>, Header, description = "A header, binary bodies only: a JSON object, given back with the task", example = "{\"batch\": 7}"),
         ("Cresset-Retry" = Option<String>, Header, description = "A header, binary bodies only: `retry` as a JSON object", example = "{\"max_retries\": 5}"),
         ("Cresset-Shape" = Option<String>, Header, description = "A header, bodies of one tensor only: the input's sizes", example = "1,8,8"),
@@ -100,7 +105,8 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
     let config = app.engine.declaration(&name)?;
     let model = config.name.clone();
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Submit).await?;
-    let Order { input, options } = order;
+    let Order { input, mut options } = order;
+    let callback = options.callback();
     let submission = Submission {
         model,
         input,
@@ -112,6 +118,7 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
         cache,
         retry: options.retry,
         tenant: auth::tenant(&parts.extensions),
+        callback,
         idempotency_key,
         client: parts.extensions.get::<Client>().cloned(),
     };

@@ -62,6 +62,15 @@ pub(crate) fn revoked(reason: &str) -> TaskError<'_> {
 
 /// The whole task. `result` is there exactly when it succeeded, `error` exactly when it failed or was revoked.
 pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
+    write_parts(view, tracebacks, true)
+}
+
+/// The task without its result, for a message that has no room for it: `result_omitted` says so.
+pub(crate) fn write_without_result(view: &TaskView) -> Vec<u8> {
+    write_parts(view, false, false)
+}
+
+fn write_parts(view: &TaskView, tracebacks: bool, with_result: bool) -> Vec<u8> {
     let TaskRecord {
         id,
         model,
@@ -83,12 +92,13 @@ pub(crate) fn write(view: &TaskView, tracebacks: bool) -> Vec<u8> {
         cached,
         retry,
     } = &view.record;
-    let mut task = ObjectOut::new(weight(view));
+    let mut task = ObjectOut::new(if with_result { weight(view) } else { FRAME_BYTES });
     task.plain("task_id", id);
     task.plain("model", model);
     task.value("version", version);
     task.plain("status", state);
     match outcome {
+        Some(Outcome::Success(_)) if !with_result => task.value("result_omitted", &true),
         Some(Outcome::Success(payload)) => write_payload(payload, task.raw("result")),
         Some(Outcome::Failure(failure)) => task.value("error", &TaskError::of(failure, tracebacks)),
         Some(Outcome::Revoked { reason }) => task.value("error", &revoked(reason)),

@@ -167,6 +167,7 @@ fn task(name: &str, payload: Payload) -> NewTask {
         cache: Default::default(),
         retry: None,
         tenant: None,
+        callback: None,
     }
 }
 

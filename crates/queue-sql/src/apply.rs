@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted, Turn};
 use cresset_task::{
-    Attempt, CacheUse, ClientKey, Code, Failure, Outcome, Payload, State, TaskId, Tenant, Timestamp,
+    Attempt, CacheUse, Callback, ClientKey, Code, Event, Failure, Outcome, Payload, State, TaskId, Tenant, Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -19,6 +19,7 @@ use crate::idempotency::recall;
 use crate::letters;
 use crate::op::{Ending, Op, Submission};
 use crate::open::{client_of, owner_of};
+use crate::outbox;
 use crate::place::{Found, Kept, misnamed};
 use crate::purge::{Ttl, purge};
 use crate::queries;
@@ -47,7 +48,7 @@ pub(crate) fn apply(conn: &Connection, op: &mut Op, ttl: Ttl, change: &mut Chang
         Op::Finish { endings, slot } => {
             let answers = endings
                 .iter()
-                .map(|ending| ends::finish(conn, ending))
+                .map(|ending| ends::finish(conn, ending, change))
                 .collect::<rusqlite::Result<_>>();
             slot.set(Ok(
                 answers.map_err(StoreError::sqlite("cannot record an outcome"))?
@@ -83,6 +84,7 @@ pub(crate) fn apply(conn: &Connection, op: &mut Op, ttl: Ttl, change: &mut Chang
                 gone.map_err(StoreError::sqlite("cannot throw dead letters away"))?
             ));
         }
+        Op::Outbox(op) => op.apply(conn, change)?,
         Op::Probe { slot } => {
             schema::rewrite_version(conn)?;
             slot.set(Ok(()));
@@ -142,6 +144,14 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
     (task.input).with_columns(|[kind, bytes, file, length, checksum]| {
         input.execute(params![seq, kind, bytes, file, length, checksum])
     })?;
+    if let Some(Callback { url, events }) = &task.callback {
+        conn.prepare_cached(queries::CALLBACK_ADD)?.execute(params![
+            seq,
+            url.as_str(),
+            url.host(),
+            events.code()
+        ])?;
+    }
     if let Some(Idempotency { key, digest }) = &task.idempotency {
         conn.prepare_cached(queries::SUBMIT_KEY)?.execute(params![
             task.owner.model.as_str(),
@@ -176,7 +186,7 @@ fn lease(conn: &Connection, request: &LeaseRequest, change: &mut Change) -> Resu
             break;
         }
         for (seq, weight) in head {
-            let (lease, client) = lease_one(conn, seq, request.now)?;
+            let (lease, client) = lease_one(conn, seq, request.now, change)?;
             change.add_to_model(&request.model, -1, -weight);
             if let Some(client) = client {
                 change.add_to_client(&client, -1, -weight);
@@ -212,6 +222,7 @@ fn lease_one(
     conn: &Connection,
     seq: i64,
     now: Timestamp,
+    change: &mut Change,
 ) -> Result<(Option<Leased>, Option<ClientKey>), StoreError> {
     let LeaseRow {
         mut lease,
@@ -219,6 +230,8 @@ fn lease_one(
         client,
         retry,
     } = lease_row(conn, seq, now).map_err(StoreError::sqlite("cannot lease a task"))?;
+    outbox::tell(conn, seq, (Event::Started, lease.attempt.0), now, change)
+        .map_err(StoreError::sqlite("cannot note that a task has started"))?;
     let client = client_of(client.as_deref())?;
     let retry = retry_of(retry.as_deref()).map(|terms| lease.retry = terms);
     let payload = match input {
@@ -238,7 +251,8 @@ fn lease_one(
         }
         Err(damage) => {
             let ending = unreadable(&lease, now, &damage)?;
-            ends::finish(conn, &ending).map_err(StoreError::sqlite("cannot fail an unreadable task"))?;
+            ends::finish(conn, &ending, change)
+                .map_err(StoreError::sqlite("cannot fail an unreadable task"))?;
             Ok((None, client))
         }
     }

@@ -10,16 +10,18 @@ use cresset_queue::{Depth, Load};
 use cresset_task::{ClientKey, ModelName, Timestamp};
 use rusqlite::Connection;
 
+use crate::outbox::{OutboxChange, OutboxCounts};
 use crate::queries;
 
 /// The numbers. Models and clients with nothing queued have no entry, so this never outgrows the queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Depths {
     models: RwLock<HashMap<ModelName, Depth>>,
     clients: RwLock<HashMap<ClientKey, Load>>,
     // Apart from the maps: asked for without a lock.
     tasks: AtomicU64,
     bytes: AtomicU64,
+    pub(crate) outbox: OutboxCounts,
 }
 
 /// Whose a task is.
@@ -34,6 +36,7 @@ pub(crate) struct Owner {
 pub(crate) struct Change {
     models: HashMap<ModelName, ModelChange>,
     clients: HashMap<ClientKey, (i64, i64)>,
+    pub(crate) outbox: OutboxChange,
 }
 
 #[derive(Debug, Default)]
@@ -91,11 +94,22 @@ impl Change {
                 change.next_due = Some(next.map(Timestamp::from_micros));
             }
         }
-        Ok(())
+        self.outbox.look_up(conn)
     }
 }
 
 impl Depths {
+    /// Nothing queued, and what is to be told.
+    pub(crate) fn new(outbox: OutboxCounts) -> Self {
+        Self {
+            models: RwLock::default(),
+            clients: RwLock::default(),
+            tasks: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            outbox,
+        }
+    }
+
     pub(crate) fn get(&self, model: &ModelName) -> Depth {
         let depths = self.models.read().unwrap_or_else(PoisonError::into_inner);
         depths.get(model).copied().unwrap_or_default()
@@ -114,6 +128,7 @@ impl Depths {
     }
 
     pub(crate) fn apply(&self, change: Change) {
+        self.outbox.apply(change.outbox);
         if change.models.is_empty() && change.clients.is_empty() {
             return;
         }

@@ -1,7 +1,7 @@
 //! How a task ends, or is put off: outcomes, retries, cancellations, expiries. Each within the transaction of its group.
 
 use cresset_queue::{Cancelled, Expiries, Finished, Retry};
-use cresset_task::{HISTORY_MAX, Move, Outcome, Redelivery, TaskId, Timestamp};
+use cresset_task::{Event, HISTORY_MAX, Move, Outcome, Redelivery, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::apply::{Weighed, leased};
@@ -11,6 +11,7 @@ use crate::error::StoreError;
 use crate::letters;
 use crate::op::Ending;
 use crate::open::owner_of;
+use crate::outbox;
 use crate::place::Kept;
 use crate::queries;
 
@@ -22,7 +23,7 @@ const EXPIRED: &str = "it expired before it could run";
 /// What the caller of a task reads that ran past its deadline.
 const OVERDUE: &str = "its deadline passed while it ran";
 
-pub(crate) fn finish(conn: &Connection, ending: &Ending) -> rusqlite::Result<Finished> {
+pub(crate) fn finish(conn: &Connection, ending: &Ending, change: &mut Change) -> rusqlite::Result<Finished> {
     let held: Option<i64> = conn
         .prepare_cached(queries::LEASED_TASK)?
         .query_row(params![ending.id.as_bytes(), ending.attempt.0], |row| row.get(0))
@@ -43,6 +44,10 @@ pub(crate) fn finish(conn: &Connection, ending: &Ending) -> rusqlite::Result<Fin
     if let Some(evidence) = &ending.evidence {
         letters::add(conn, seq, evidence)?;
     }
+    // The state comes of an outcome, so there is an event of it.
+    if let Some(event) = state_of(ending.state).ok().and_then(Event::of) {
+        outbox::tell(conn, seq, (event, 0), ending.finished_at, change)?;
+    }
     Ok(Finished::Recorded)
 }
 
@@ -56,7 +61,7 @@ fn keep_outcome(conn: &Connection, seq: i64, outcome: &Kept) -> rusqlite::Result
 }
 
 pub(crate) fn retry(conn: &Connection, retry: &Retry, change: &mut Change) -> Result<Finished, StoreError> {
-    let queued = retry_row(conn, retry).map_err(StoreError::sqlite("cannot queue a task again"))?;
+    let queued = retry_row(conn, retry, change).map_err(StoreError::sqlite("cannot queue a task again"))?;
     let Some((owner, weight)) = queued else {
         return Ok(Finished::Stale);
     };
@@ -67,7 +72,7 @@ pub(crate) fn retry(conn: &Connection, retry: &Retry, change: &mut Change) -> Re
 }
 
 /// What the task counts for; `None` when the attempt does not hold it.
-fn retry_row(conn: &Connection, retry: &Retry) -> rusqlite::Result<Option<Weighed>> {
+fn retry_row(conn: &Connection, retry: &Retry, change: &mut Change) -> rusqlite::Result<Option<Weighed>> {
     let Some((seq, task)) = leased(conn, retry.id, retry.attempt)? else {
         return Ok(None);
     };
@@ -77,6 +82,8 @@ fn retry_row(conn: &Connection, retry: &Retry) -> rusqlite::Result<Option<Weighe
         retry.redeliveries
     ])?;
     add_history(conn, seq, &retry.history)?;
+    let at = retry.history.last().map_or(retry.due_at, |failure| failure.at);
+    outbox::tell(conn, seq, (Event::Retried, retry.attempt.0), at, change)?;
     Ok(Some(task))
 }
 
@@ -150,7 +157,7 @@ pub(crate) fn cancel(
         is_delayed,
     };
     if number == STARTED {
-        revoke(conn, &open, reason, now)?;
+        revoke(conn, &open, reason, now, change)?;
         return Ok(Cancelled::Leased(model));
     }
     revoke_queued(conn, &open, reason, now, change)?;
@@ -169,7 +176,7 @@ pub(crate) fn expire(conn: &Connection, now: Timestamp, change: &mut Change) -> 
     let cannot = StoreError::sqlite("cannot look for tasks past their deadline");
     for due in candidates(conn, queries::OVERDUE_CANDIDATES, now).map_err(cannot)? {
         let (id, open) = due.open()?;
-        revoke(conn, &open, OVERDUE, now)?;
+        revoke(conn, &open, OVERDUE, now, change)?;
         expiries.stopped.push((id, open.owner.model));
     }
     let next: Option<i64> = conn
@@ -224,7 +231,7 @@ fn revoke_queued(
     now: Timestamp,
     change: &mut Change,
 ) -> Result<(), StoreError> {
-    revoke(conn, open, reason, now)?;
+    revoke(conn, open, reason, now, change)?;
     change.add(&open.owner, -1, -open.weight);
     if open.is_delayed {
         change.delay(&open.owner.model, -1);
@@ -232,15 +239,22 @@ fn revoke_queued(
     Ok(())
 }
 
-fn revoke(conn: &Connection, open: &Open, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+fn revoke(
+    conn: &Connection,
+    open: &Open,
+    reason: &str,
+    now: Timestamp,
+    change: &mut Change,
+) -> Result<(), StoreError> {
     let outcome = Content::Outcome(Outcome::Revoked {
         reason: reason.into(),
     });
     let outcome = Kept::Row(outcome.encode()?);
-    let write = || {
+    let mut write = || {
         conn.prepare_cached(queries::REVOKE_TASK)?
             .execute(params![open.seq, now.as_micros()])?;
-        keep_outcome(conn, open.seq, &outcome)
+        keep_outcome(conn, open.seq, &outcome)?;
+        outbox::tell(conn, open.seq, (Event::Revoked, 0), now, change)
     };
     write().map_err(StoreError::sqlite("cannot revoke a task"))
 }

@@ -209,6 +209,7 @@ mod tests {
             results: DAY,
             tombstones: DAY,
             letters: DAY,
+            deliveries: DAY,
         };
         let groups = Groups::new(
             WriterConn::new(&options.path, database.conn, database.log),
@@ -249,6 +250,7 @@ mod tests {
             cache: Default::default(),
             retry: None,
             tenant: None,
+            callback: None,
         };
         (
             Op::Submit {

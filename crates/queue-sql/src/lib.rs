@@ -45,6 +45,7 @@ mod lock;
 mod op;
 mod open;
 mod options;
+mod outbox;
 mod place;
 mod purge;
 mod queries;

@@ -10,7 +10,7 @@ use cresset_queue::{
     Cancelled, Expiries, Finished, Idempotency, LeaseRequest, NewTask, QueueError, QueueErrorKind, Release,
     Replayed, Retry, Submitted, Turn,
 };
-use cresset_task::{Attempt, CacheUse, Redelivery, TaskId, Tenant, Timestamp};
+use cresset_task::{Attempt, CacheUse, Callback, Redelivery, TaskId, Tenant, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::codec::retry_text;
@@ -18,6 +18,7 @@ use crate::depth::Owner;
 use crate::error::StoreError;
 use crate::files::{Doomed, Files};
 use crate::letters::Doom;
+use crate::outbox::OutboxOp;
 use crate::place::Kept;
 use crate::purge::Purged;
 use crate::returns::{Given, Leased, Returns};
@@ -41,6 +42,7 @@ pub(crate) struct Submission {
     /// In stored form.
     pub(crate) retry: Option<String>,
     pub(crate) tenant: Option<Tenant>,
+    pub(crate) callback: Option<Callback>,
 }
 
 impl Submission {
@@ -66,6 +68,7 @@ impl Submission {
             cache: task.cache,
             retry,
             tenant: task.tenant,
+            callback: task.callback,
         })
     }
 }
@@ -136,6 +139,7 @@ pub(crate) enum Op {
         doom: Doom,
         slot: Slot<Purged, Doomed>,
     },
+    Outbox(OutboxOp),
     Probe {
         slot: Slot<()>,
     },
@@ -146,6 +150,9 @@ impl Op {
     /// with their process. An expiry is an end that callers are told, and a clock that was set back might let what it ended
     /// run after all. A purge could be done again, but not after the files of its rows have been removed.
     pub(crate) fn promises_durability(&self) -> bool {
+        if let Self::Outbox(op) = self {
+            return op.promises_durability();
+        }
         matches!(
             self,
             Self::Submit { .. }
@@ -173,6 +180,7 @@ impl Op {
             | Self::Expire { .. }
             | Self::Purge { .. }
             | Self::Discard { .. }
+            | Self::Outbox(_)
             | Self::Probe { .. } => 0,
         }
     }
@@ -212,6 +220,7 @@ impl Op {
             Self::Discard { slot, .. } => {
                 slot.settle("discard", |gone| Doomed::new(gone.count, gone.files, files));
             }
+            Self::Outbox(op) => op.settle(),
             Self::Probe { slot } => slot.settle("probe", |()| ()),
         }
     }
@@ -239,6 +248,7 @@ impl Op {
             Self::Expire { slot, .. } => slot.fail("expire", error),
             Self::Purge { slot, .. } => slot.fail("purge", error),
             Self::Discard { slot, .. } => slot.fail("discard", error),
+            Self::Outbox(op) => op.fail(error),
             Self::Probe { slot } => slot.fail("probe", error),
         }
         Vec::new()
@@ -268,7 +278,7 @@ impl<T, R> Slot<T, R> {
         matches!(&self.answer, Some(Ok(answer)) if is(answer))
     }
 
-    fn settle(self, operation: &'static str, given: impl FnOnce(T) -> R) {
+    pub(crate) fn settle(self, operation: &'static str, given: impl FnOnce(T) -> R) {
         let answer = match self.answer {
             Some(Ok(answer)) => Ok(given(answer)),
             Some(Err(error)) => Err(error.into_queue(operation)),
@@ -282,7 +292,7 @@ impl<T, R> Slot<T, R> {
         let _gone = self.reply.send(answer);
     }
 
-    fn fail(self, operation: &'static str, error: StoreError) {
+    pub(crate) fn fail(self, operation: &'static str, error: StoreError) {
         let _gone = self.reply.send(Err(error.into_queue(operation)));
     }
 }

@@ -16,6 +16,7 @@ use crate::depth::{Change, Depths, Owner};
 use crate::error::StoreError;
 use crate::files::{self, parent_of, sync_folder};
 use crate::lock::{Lock, beside};
+use crate::outbox::OutboxCounts;
 use crate::queries;
 use crate::schema;
 
@@ -143,6 +144,7 @@ fn give_back_leases(conn: &mut Connection) -> rusqlite::Result<usize> {
         params![Timestamp::now().as_micros(), "the server ended while it ran"],
     )?;
     let requeued = tx.execute(queries::REQUEUE_LEASED, [])?;
+    tx.execute(queries::OUTBOX_REQUEUE, [Timestamp::now().as_micros()])?;
     tx.commit()?;
     Ok(requeued)
 }
@@ -167,7 +169,8 @@ fn count_queued(conn: &Connection) -> Result<Depths, StoreError> {
         }
     }
     count_clients(conn, &mut change)?;
-    let depths = Depths::default();
+    let outbox = OutboxCounts::count(conn).map_err(StoreError::sqlite("cannot count what is to be told"))?;
+    let depths = Depths::new(outbox);
     depths.apply(change);
     Ok(depths)
 }

@@ -36,6 +36,8 @@ pub struct SqliteOptions {
     pub result_ttl: Duration,
     /// How long a dead letter and its input are kept.
     pub letter_ttl: Duration,
+    /// How long a delivery is kept once it is settled, and how long an address stays disabled.
+    pub delivery_ttl: Duration,
     /// How long a purged id still answers "expired" rather than "unknown".
     pub tombstone_ttl: Duration,
     /// Threads that serve `fetch` and `position`, at least one.
@@ -43,7 +45,7 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// The defaults, at this path: fsync, payloads over 128 KiB in files, results kept for a day, dead letters for 30, purged ids
+    /// The defaults, at this path: fsync, payloads over 128 KiB in files, results kept for a day, dead letters for 30, deliveries for three, purged ids
     /// remembered for seven.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -52,6 +54,7 @@ impl SqliteOptions {
             max_inline_bytes: INLINE_BYTES_DEFAULT,
             result_ttl: DAY,
             letter_ttl: 30 * DAY,
+            delivery_ttl: 3 * DAY,
             tombstone_ttl: 7 * DAY,
             readers: READERS_DEFAULT,
         }

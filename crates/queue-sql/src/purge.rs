@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 
 use crate::files::FileName;
 use crate::letters;
+use crate::outbox;
 use crate::queries;
 
 /// The most records one purge removes: about 10 ms of the writer's time.
@@ -21,6 +22,7 @@ pub(crate) struct Ttl {
     pub(crate) results: Duration,
     pub(crate) tombstones: Duration,
     pub(crate) letters: Duration,
+    pub(crate) deliveries: Duration,
 }
 
 /// What one purge removed.
@@ -31,7 +33,7 @@ pub(crate) struct Purged {
     pub(crate) files: Vec<FileName>,
 }
 
-/// One chunk: finished tasks first, then, with what is left of the chunk, dead letters and the memory of purged ids.
+/// One chunk: finished tasks first, then, with what is left of the chunk, dead letters, settled deliveries and the memory of purged ids.
 pub(crate) fn purge(conn: &Connection, now: Timestamp, ttl: Ttl) -> rusqlite::Result<Purged> {
     let mut files = Vec::new();
     let mut removed = purge_tasks(conn, now, before(now, ttl.results), &mut files)?;
@@ -39,6 +41,9 @@ pub(crate) fn purge(conn: &Connection, now: Timestamp, ttl: Ttl) -> rusqlite::Re
         let letters = letters::purge(conn, before(now, ttl.letters), PURGE_ROWS_MAX - removed)?;
         removed += letters.count;
         files.extend(letters.files);
+    }
+    if removed < PURGE_ROWS_MAX {
+        removed += outbox::purge(conn, before(now, ttl.deliveries), PURGE_ROWS_MAX - removed)?;
     }
     let forgotten = conn.prepare_cached(queries::FORGET)?.execute(params![
         before(now, ttl.tombstones),
@@ -84,12 +89,14 @@ fn purge_tasks(
     let mut outcome = conn.prepare_cached(queries::PURGE_OUTCOME)?;
     let mut key = conn.prepare_cached(queries::PURGE_KEY)?;
     let mut history = conn.prepare_cached(queries::PURGE_HISTORY)?;
+    let mut callback = conn.prepare_cached(queries::PURGE_CALLBACK)?;
     for seq in &chunk {
         bury.execute(params![seq, now.as_micros()])?;
         outcome.execute([seq])?;
         input.execute([seq])?;
         key.execute([seq])?;
         history.execute([seq])?;
+        callback.execute([seq])?;
         task.execute([seq])?;
     }
     Ok(chunk.len())

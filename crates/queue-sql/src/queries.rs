@@ -4,7 +4,7 @@
 //! a second statement.
 
 /// Statements kept compiled on a connection: all of them.
-pub(crate) const CACHED_MAX: usize = 64;
+pub(crate) const CACHED_MAX: usize = 96;
 
 pub(crate) const SUBMIT_TASK: &str = include_str!("../sql/submit_task.sql");
 pub(crate) const SUBMIT_INPUT: &str = include_str!("../sql/submit_input.sql");
@@ -58,3 +58,28 @@ pub(crate) const LIST_TASKS: &str = include_str!("../sql/list_tasks.sql");
 pub(crate) const LIST_ENDS: &str = include_str!("../sql/list_ends.sql");
 pub(crate) const COUNT_QUEUED: &str = include_str!("../sql/count_queued.sql");
 pub(crate) const COUNT_CLIENTS: &str = include_str!("../sql/count_clients.sql");
+pub(crate) const CALLBACK_ADD: &str = include_str!("../sql/callback_add.sql");
+pub(crate) const CALLBACK_OF: &str = include_str!("../sql/callback_of.sql");
+pub(crate) const PURGE_CALLBACK: &str = include_str!("../sql/purge_callback.sql");
+pub(crate) const OUTBOX_REPLACE: &str = include_str!("../sql/outbox_replace.sql");
+pub(crate) const OUTBOX_ADD: &str = include_str!("../sql/outbox_add.sql");
+pub(crate) const OUTBOX_IS_OPEN: &str = include_str!("../sql/outbox_is_open.sql");
+pub(crate) const OUTBOX_HOST_AFTER: &str = include_str!("../sql/outbox_host_after.sql");
+pub(crate) const OUTBOX_TAKE: &str = include_str!("../sql/outbox_take.sql");
+pub(crate) const OUTBOX_SEND: &str = include_str!("../sql/outbox_send.sql");
+pub(crate) const OUTBOX_HELD: &str = include_str!("../sql/outbox_held.sql");
+pub(crate) const OUTBOX_REMOVE: &str = include_str!("../sql/outbox_remove.sql");
+pub(crate) const OUTBOX_SETTLE: &str = include_str!("../sql/outbox_settle.sql");
+pub(crate) const OUTBOX_DISABLE: &str = include_str!("../sql/outbox_disable.sql");
+pub(crate) const GONE_ADD: &str = include_str!("../sql/gone_add.sql");
+pub(crate) const GONE_REMOVE: &str = include_str!("../sql/gone_remove.sql");
+pub(crate) const GONE_FORGET: &str = include_str!("../sql/gone_forget.sql");
+pub(crate) const OUTBOX_ONE: &str = include_str!("../sql/outbox_one.sql");
+pub(crate) const OUTBOX_AGAIN: &str = include_str!("../sql/outbox_again.sql");
+pub(crate) const OUTBOX_REQUEUE: &str = include_str!("../sql/outbox_requeue.sql");
+pub(crate) const OUTBOX_PURGE: &str = include_str!("../sql/outbox_purge.sql");
+pub(crate) const OUTBOX_ENDS: &str = include_str!("../sql/outbox_ends.sql");
+pub(crate) const OUTBOX_LIST: &str = include_str!("../sql/outbox_list.sql");
+pub(crate) const OUTBOX_LIST_TASK: &str = include_str!("../sql/outbox_list_task.sql");
+pub(crate) const OUTBOX_NEXT: &str = include_str!("../sql/outbox_next.sql");
+pub(crate) const COUNT_OUTBOX: &str = include_str!("../sql/count_outbox.sql");

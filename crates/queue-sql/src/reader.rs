@@ -1,4 +1,4 @@
-//! Reading threads: `fetch`, `position`, `recall`, the list of tasks and what is asked of dead letters, each query one snapshot of
+//! Reading threads: `fetch`, `position`, `recall`, the lists of tasks and deliveries and what is asked of dead letters, each query one snapshot of
 //! what is committed.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,7 @@ use crate::inbox::{Outlet, Received};
 use crate::letters::{self, LetterRead};
 use crate::listing;
 use crate::open::{model_of, tenant_of};
+use crate::outbox::{self, OutboxRead};
 use crate::place::Found;
 use crate::queries;
 
@@ -38,6 +39,7 @@ pub(crate) enum Read {
         reply: oneshot::Sender<Result<Ownership, QueueError>>,
     },
     Letters(LetterRead),
+    Outbox(OutboxRead),
     Tasks {
         query: TaskQuery,
         reply: oneshot::Sender<Result<TaskPage, QueueError>>,
@@ -66,6 +68,7 @@ pub(crate) fn run(conn: &Connection, files: &Files, inbox: &Arc<Mutex<Outlet<Rea
                 let _gone = reply.send(owner(conn, id).map_err(|e| e.into_queue("owner")));
             }
             Received::Work(Read::Letters(read)) => letters::answer(conn, files, read),
+            Received::Work(Read::Outbox(read)) => outbox::answer(conn, read),
             Received::Work(Read::Tasks { query, reply }) => {
                 let _gone = reply.send(listing::page(conn, &query).map_err(|e| e.into_queue("tasks")));
             }

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../sql/migrations/0009_cache.sql"),
     include_str!("../sql/migrations/0010_retry.sql"),
     include_str!("../sql/migrations/0011_tenant.sql"),
+    include_str!("../sql/migrations/0012_outbox.sql"),
 ];
 
 /// Lays the schema into a new, empty database.

@@ -91,6 +91,10 @@ impl SqliteStore {
         self.inner.opened
     }
 
+    pub(crate) fn depths(&self) -> &Depths {
+        &self.inner.depths
+    }
+
     pub(crate) fn files(&self) -> &Arc<Files> {
         &self.inner.files
     }
@@ -165,6 +169,7 @@ fn start(options: &SqliteOptions) -> Result<SqliteStore, StoreError> {
         results: options.result_ttl,
         tombstones: options.tombstone_ttl,
         letters: options.letter_ttl,
+        deliveries: options.delivery_ttl,
     };
 
     let (writer, writer_outlet) = inbox(GROUP_OPS_MAX);

@@ -36,6 +36,7 @@ fn task() -> NewTask {
         cache: Default::default(),
         retry: None,
         tenant: None,
+        callback: None,
     }
 }
 

@@ -10,7 +10,9 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cresset_task::{Attempt, CacheUse, ClientKey, ModelName, Payload, RetryTerms, TaskId, Tenant, Timestamp};
+use cresset_task::{
+    Attempt, CacheUse, Callback, ClientKey, ModelName, Payload, RetryTerms, TaskId, Tenant, Timestamp,
+};
 
 use crate::error::QueueError;
 use crate::idempotency::{Idempotency, Submitted};
@@ -67,6 +69,8 @@ pub struct NewTask {
     pub retry: Option<Box<RetryTerms>>,
     /// Whose it is, for [`ResultStore::owner`](crate::ResultStore::owner) and the lists; `None` where there are no keys.
     pub tenant: Option<Tenant>,
+    /// Whom to tell of it; `None` when nobody. See [`Outbox`](crate::Outbox).
+    pub callback: Option<Callback>,
 }
 
 /// Which tasks to lease.

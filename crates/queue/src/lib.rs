@@ -1,6 +1,6 @@
 //! The ports of durable work: [`Broker`], where queued tasks live, [`ResultStore`], where states and results live,
-//! [`TaskList`], what tasks there are, and [`DeadLetters`], where inputs are kept that took a model's process down. Their promises
-//! are written above the traits; [`conformance`] (feature `conformance`) holds every implementation to them, and [`memory`], for
+//! [`TaskList`], what tasks there are, [`DeadLetters`], where inputs are kept that took a model's process down, and [`Outbox`], what
+//! is to be told of tasks to the addresses that their submitters gave. Their promises are written above the traits; [`conformance`] (feature `conformance`) holds every implementation to them, and [`memory`], for
 //! tests, is one.
 //!
 //! A SQL engine is both at once ([`Capabilities::one_transaction`]): completing a task writes the result and leaves the
@@ -11,6 +11,7 @@ mod error;
 mod idempotency;
 mod letters;
 mod listing;
+mod outbox;
 mod results;
 mod revoke;
 mod turn;
@@ -25,11 +26,15 @@ pub use error::{QueueError, QueueErrorKind};
 pub use idempotency::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, Submitted};
 pub use letters::{DeadLetters, LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery, Replayed};
 pub use listing::{TASKS_MAX, TaskCursor, TaskList, TaskPage, TaskQuery};
+pub use outbox::{
+    DELIVERIES_MAX, Delivery, DeliveryCursor, DeliveryPage, DeliveryQuery, DeliveryState, HOSTS_LOOK_MAX,
+    NOTE_MAX, Outbox, OutboxLoad, OutboxRequest, Redelivered, Sending, Sendings, Told, Tried, cut_note,
+};
 pub use results::{Completion, Finished, Lookup, ResultStore, Retry};
 pub use revoke::{Cancelled, Expiries};
 pub use turn::Turn;
 
 /// One backend that is everything at once.
-pub trait Backend: Broker + ResultStore + TaskList + DeadLetters {}
+pub trait Backend: Broker + ResultStore + TaskList + DeadLetters + Outbox {}
 
-impl<T: Broker + ResultStore + TaskList + DeadLetters> Backend for T {}
+impl<T: Broker + ResultStore + TaskList + DeadLetters + Outbox> Backend for T {}

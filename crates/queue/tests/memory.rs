@@ -15,6 +15,7 @@ const TTL: Ttl = Ttl {
     results: Duration::from_secs(100),
     tombstones: Duration::from_secs(300),
     letters: Duration::from_secs(1_000),
+    deliveries: Duration::from_secs(500),
 };
 
 struct Memory {
@@ -54,6 +55,10 @@ impl Harness for Memory {
 
     fn letter_ttl(&self) -> Duration {
         TTL.letters
+    }
+
+    fn delivery_ttl(&self) -> Duration {
+        TTL.deliveries
     }
 
     fn tombstone_ttl(&self) -> Duration {
@@ -120,6 +125,7 @@ fn task() -> NewTask {
         cache: CacheUse::Allowed,
         retry: None,
         tenant: None,
+        callback: None,
     }
 }
 

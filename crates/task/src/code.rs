@@ -115,6 +115,9 @@ codes! {
     UnknownLetter = "unknown_letter", 404, 66, "There is no such dead letter",
         "No dead letter has this id: the task did not take its process down, or its letter was thrown away or has expired (`store.dead_ttl`).",
         "Check the id: a letter has the id of its task.";
+    UnknownWebhook = "unknown_webhook", 404, 66, "There is no such webhook",
+        "No webhook has this id: its task had no callback for the event, a later event took its place, or it was settled longer ago than `webhooks.retention`.",
+        "`GET /v1/webhooks` lists them.";
     ExpiredTask = "expired_task", 410, 66, "The task and its result have expired",
         "The task ended longer ago than results are kept (`results.ttl`).",
         "Fetch results sooner, or raise `results.ttl`.";
@@ -131,6 +134,9 @@ codes! {
     RateLimited = "rate_limited", 429, 75, "This key sends requests too fast",
         "The key has a rate, and this request came before its turn.",
         "Send it again after `Retry-After` seconds, or ask for a key with a higher rate.";
+    OutboxFull = "outbox_full", 429, 75, "Too many webhooks wait",
+        "The receiver of the callback, or all of them together, have more webhooks waiting than are kept: they are down, or too slow.",
+        "Send it again after `Retry-After` seconds, or without `callback_url`; `GET /v1/webhooks?state=waiting` shows what is wrong with them.";
     ServerFull = "server_full", 503, 75, "The server holds as much as it may hold",
         "All models together have reached `limits.max_queue_total`, `limits.max_queue_bytes_total` or `limits.max_waiting_total`.",
         "Send it again after `Retry-After` seconds; `bound` says which bound was reached.";

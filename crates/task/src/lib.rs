@@ -3,6 +3,7 @@
 //! Every other crate speaks in these types: a task has an id, a model, a payload, a state, and at most one terminal
 //! outcome. Nothing here does I/O, reads a clock or knows a backend; whatever needs "now" is given it.
 
+pub mod callback;
 pub mod client;
 pub mod code;
 pub mod dtype;
@@ -24,6 +25,9 @@ pub mod tenant;
 pub mod tensor;
 pub mod time;
 
+pub use callback::{
+    BadCallbackUrl, BadEventId, BadEvents, CALLBACK_URL_MAX, Callback, CallbackUrl, Event, EventId, Events,
+};
 pub use client::{BadClientKey, CLIENT_NAME_MAX, ClientKey};
 pub use code::Code;
 pub use dtype::DType;

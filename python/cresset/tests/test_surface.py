@@ -15,7 +15,15 @@ import pytest
 import cresset
 from cresset import errors
 
-MODULES = ["cresset", "cresset.client", "cresset.errors", "cresset.events", "cresset.records", "cresset.testing"]
+MODULES = [
+    "cresset",
+    "cresset.client",
+    "cresset.errors",
+    "cresset.events",
+    "cresset.records",
+    "cresset.testing",
+    "cresset.webhooks",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -88,6 +96,7 @@ client.submit("m", 1, expires="10m")
 client.submit("m", 1, idempotency_key=7)
 client.cancel(client.task("t"))
 client.task("t").cancel().when == "after"
+client.submit("m", 1, callback_url="https://x", callback_events=["done"])
 """
 ACCEPTED = """
 import cresset
@@ -101,6 +110,7 @@ with cresset.Client(timeout=timedelta(seconds=5), retries=cresset.Retries(attemp
     soon = datetime.now(timezone.utc) + timedelta(minutes=5)
     client.submit("m", [1], eta=soon, expires=timedelta(hours=1), idempotency_key="order-7")
     client.submit("m", [1], countdown=2.5, expires=soon)
+    client.submit("m", [1], callback_url="https://example.com/", callback_events=["failed", "succeeded"])
     when: Literal["before", "during", "too_late"] = handle.cancel().when
     grace: timedelta | None = handle.cancel().grace
     reasons: list[str] = [again.reason for again in status.history]
@@ -136,4 +146,4 @@ def test_the_type_checker_takes_good_calls_and_rejects_bad_ones(tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     errors_in_bad = {int(line.split(":")[1]) for line in done.stdout.splitlines() if "bad.py:" in line}
     assert "good.py:" not in done.stdout, done.stdout
-    assert errors_in_bad == set(range(4, 19)), done.stdout
+    assert errors_in_bad == set(range(4, 20)), done.stdout

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::celery;
 use super::{
     DAY, Setting, set_client_header, set_client_key, set_durability, set_listen, set_log_format,
-    set_log_level,
+    set_log_level, set_webhooks_allow, show_webhooks_allow,
 };
 use crate::field::{Field, Key};
 use crate::server::{ClientIdentity, ServerConfig};
@@ -357,6 +357,47 @@ pub const SETTINGS: &[Setting] = &[
         bytes!(max_inline_bytes, 4 << 10, 512 << 20),
         "Inputs and results that are stored in more bytes than this are files of their own beside the database, written \
          once; smaller ones are rows in it. What is stored already stays where it is.",
+    ),
+    words(
+        setting(
+            "webhooks.secrets_file",
+            ["CRESSET_WEBHOOKS_SECRETS_FILE", "webhooks-secrets-file"],
+            Field::Path {
+                get: |c| c.webhooks.secrets_file.clone(),
+                set: |c, p| c.webhooks.secrets_file = Some(p),
+            },
+            "A file with the secrets that webhooks are signed with, `whsec_` and 24 to 64 bytes in base64, one a line; a line \
+             that begins with `#` is a remark. With several, each signs, so that receivers can go from the old one to the new. \
+             `CRESSET_WEBHOOKS_SECRETS` takes them instead of a file. Without secrets no `callback_url` is accepted.",
+        ),
+        "none",
+        r#""/etc/cresset/webhook-secrets""#,
+    ),
+    words(
+        setting(
+            "webhooks.allow",
+            ["CRESSET_WEBHOOKS_ALLOW", "webhooks-allow"],
+            Field::Text {
+                form: "networks in one text, parted by commas, such as \"10.0.0.0/8, fd00::/8\"",
+                get: show_webhooks_allow,
+                set: set_webhooks_allow,
+            },
+            "Networks that webhooks may reach though they are not public. Without it private, loopback, link-local and other \
+             special addresses are refused, whatever name leads to them: callers choose the addresses.",
+        ),
+        "none: public addresses only",
+        r#""10.0.0.0/8""#,
+    ),
+    setting(
+        "webhooks.retention",
+        ["CRESSET_WEBHOOKS_RETENTION", "webhooks-retention"],
+        duration!(
+            webhooks.retention,
+            Duration::from_secs(1),
+            Duration::from_secs(3650 * 86_400)
+        ),
+        "How long a delivery is kept, to be listed and sent again, once it is delivered or given up; and how long an address \
+         that answered 410 Gone stays disabled.",
     ),
     setting(
         "api.show_tracebacks",

@@ -35,6 +35,7 @@ pub(crate) enum Command {
     Cancel(commands::cancel::CancelArgs),
     Tasks(commands::tasks::TasksArgs),
     Dead(commands::dead::DeadArgs),
+    Webhooks(commands::webhooks::WebhooksArgs),
     Models(commands::models::ModelsArgs),
     Completions(commands::completions::CompletionsArgs),
 }

@@ -11,6 +11,7 @@ mod pages;
 mod target;
 mod tasks;
 mod wait;
+mod webhooks;
 mod wire;
 
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(crate) use key::ApiKey;
 pub(crate) use target::{DEFAULT_URL, Target};
 pub(crate) use tasks::{Listed, TaskFilter};
 pub(crate) use wait::{POLL, WaitEnd};
+pub(crate) use webhooks::{Tested, Webhook, WebhookFilter};
 pub(crate) use wire::{
     Accepted, Batching, Cancelled, Instance, Model, Models, Progress, RetryShown, SubmitBody, Task, Tensor,
 };

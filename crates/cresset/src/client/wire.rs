@@ -29,6 +29,10 @@ pub(crate) struct SubmitBody<'a> {
     pub(crate) deadline: Option<Duration>,
     /// How it is tried again.
     pub(crate) retry: Option<&'a RetryTerms>,
+    /// An address.
+    pub(crate) callback_url: Option<&'a str>,
+    /// Names of events.
+    pub(crate) callback_events: &'a [String],
 }
 
 impl SubmitBody<'_> {
@@ -59,6 +63,15 @@ impl SubmitBody<'_> {
         }
         if let Some(retry) = self.retry {
             body.push_str(&format!(",\"retry\":{}", retry_json(retry)));
+        }
+        if let Some(url) = self.callback_url {
+            body.push_str(&format!(",\"callback_url\":{}", serde_json::Value::from(url)));
+        }
+        if !self.callback_events.is_empty() {
+            body.push_str(&format!(
+                ",\"callback_events\":{}",
+                serde_json::Value::from(self.callback_events)
+            ));
         }
         body.push('}');
         body.into()
@@ -342,6 +355,8 @@ mod tests {
                 max_delay: None,
                 on: Some(vec!["OSError".into()]),
             }),
+            callback_url: Some("https://example.com/\"hook"),
+            callback_events: &["failed".to_owned()],
         }
         .render(input);
         assert_eq!(
@@ -349,7 +364,8 @@ mod tests {
             concat!(
                 r#"{"input":[1.10, 12345678901234567890123],"priority":-5,"metadata":{"user": 7},"#,
                 r#""eta":"2026-01-31T08:00:00Z","expires":"1500ms","deadline":"2000ms","#,
-                r#""retry":{"max_retries":0,"delay":"1500ms","on":["OSError"]}}"#
+                r#""retry":{"max_retries":0,"delay":"1500ms","on":["OSError"]},"#,
+                r#""callback_url":"https://example.com/\"hook","callback_events":["failed"]}"#
             )
         );
     }

@@ -17,3 +17,4 @@ pub(crate) mod store;
 pub(crate) mod submit;
 pub(crate) mod tasks;
 pub(crate) mod worker;
+pub(crate) mod webhooks;

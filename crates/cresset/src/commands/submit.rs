@@ -64,6 +64,8 @@ pub(crate) struct SubmitArgs {
     #[command(flatten)]
     retry: RetryArgs,
     #[command(flatten)]
+    callback: CallbackArgs,
+    #[command(flatten)]
     wait: WaitArgs,
     /// Print the server's JSON document of the task instead of the bare id or result
     #[arg(long, conflicts_with = "jsonl")]
@@ -129,6 +131,17 @@ fn class(text: &str) -> Result<String, String> {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Webhook")]
+struct CallbackArgs {
+    /// Who is told of the task, by a signed POST
+    #[arg(long, value_name = "URL", conflicts_with = "jsonl")]
+    callback_url: Option<String>,
+    /// Of what: started, retried, succeeded, failed, revoked; the last three unless told
+    #[arg(long, value_name = "EVENTS", requires = "callback_url", value_delimiter = ',')]
+    callback_events: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Many inputs")]
 struct BulkArgs {
     /// Tasks submitted and not yet ended, at most; each holds a connection, so 512 is the most
@@ -186,6 +199,8 @@ pub(crate) fn run(args: SubmitArgs) -> Result<Exit, Trouble> {
         expires: args.when.expires,
         deadline: args.when.deadline,
         retry: retry.as_ref(),
+        callback_url: args.callback.callback_url.as_deref(),
+        callback_events: &args.callback.callback_events,
     }
     .render(&input);
     args::block_on(one(

@@ -16,6 +16,7 @@ mod models;
 mod service;
 mod signals;
 mod store;
+mod webhooks;
 
 pub(crate) use self::store::DATABASE;
 
@@ -53,6 +54,7 @@ pub(crate) fn run(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exi
 
 async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, Trouble> {
     let began = Instant::now();
+    let keys = webhooks::keys(config, &models)?;
     let mut signals = signals::Signals::install()?;
     let (listener, is_handed_over) = match service::handed_over()? {
         Some(listener) => (listener, true),
@@ -60,13 +62,15 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     };
     let auth = keys::open(config)?;
     let store = store::open(config)?;
-    let purge_every = (config.result_ttl / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
+    let purge_every =
+        (config.result_ttl.min(config.webhooks.retention) / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
     let options = EngineOptions {
         purge_every,
         admission: config.admission.clone(),
         stream_bytes: config.max_stream_bytes,
     };
     let engine = Engine::start(store, &options);
+    webhooks::start(config, keys, &engine);
 
     let (tracker, close_door) = (TaskTracker::new(), CancellationToken::new());
     let at = listener

@@ -24,6 +24,7 @@ pub(crate) fn open(config: &ServerConfig) -> Result<Arc<dyn Backend>, Trouble> {
     let mut options = SqliteOptions::at(dir.join(DATABASE));
     options.result_ttl = config.result_ttl;
     options.letter_ttl = config.dead_ttl;
+    options.delivery_ttl = config.webhooks.retention;
     options.max_inline_bytes = config.max_inline_bytes;
     options.durability = match config.durability {
         Durability::Fsync => cresset_queue_sql::Durability::Fsync,

@@ -94,6 +94,7 @@ async fn submit(store: &SqliteStore, bytes: usize) {
         cache: Default::default(),
         retry: None,
         tenant: None,
+        callback: None,
     };
     store.submit(new).await.unwrap();
 }

@@ -75,6 +75,7 @@ fn hut(
         results: LONG * 1_000,
         tombstones: LONG * 1_000,
         letters: LONG * 1_000,
+        deliveries: LONG * 1_000,
     });
     let store = MemoryStore::open(&stable, told.clone(), Timestamp::now());
     let engine = Engine::start(Arc::new(store), &EngineOptions::default());

@@ -54,6 +54,7 @@ pub(crate) fn config() -> ModelConfig {
         cache: ResultCache::default(),
         celery: Default::default(),
         stream: Default::default(),
+        webhook: None,
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,
@@ -156,6 +157,7 @@ pub(crate) fn submission(text: &str) -> Submission {
         cache: CacheUse::Allowed,
         retry: None,
         tenant: None,
+        callback: None,
         idempotency_key: None,
         client: None,
     }

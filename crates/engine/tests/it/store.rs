@@ -7,14 +7,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cresset_engine::{Engine, EngineOptions};
 use cresset_queue::{
-    Broker, Cancelled, Capabilities, Completion, DeadLetters, Depth, Expiries, Finished, Idempotency, Lease,
-    LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewTask, QueueError, QueueErrorKind,
-    Release, Replayed, ResultStore, Retry, Submitted, TaskList, TaskPage, TaskQuery,
+    Broker, Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries,
+    Finished, Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewTask,
+    Outbox, OutboxLoad, OutboxRequest, QueueError, QueueErrorKind, Redelivered, Release, Replayed,
+    ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried,
 };
 use cresset_queue_sql::SqliteStore;
 use cresset_runner::testing::FakePool;
-use cresset_task::{ClientKey, Code, DeadLetter, ModelName, Ownership, Payload, State, TaskId, Timestamp};
-use tokio::sync::mpsc;
+use cresset_task::{
+    ClientKey, Code, DeadLetter, EventId, ModelName, Ownership, Payload, State, TaskId, Timestamp,
+};
+use tokio::sync::{mpsc, watch};
 
 use crate::house::{LONG, config, echo, store, submission, until};
 
@@ -138,6 +141,31 @@ impl DeadLetters for Moody {
     async fn discard_all(&self, filter: LetterFilter) -> Result<usize, QueueError> {
         self.write("discard")?;
         self.store.discard_all(filter).await
+    }
+}
+
+#[async_trait]
+impl Outbox for Moody {
+    fn outbox(&self) -> watch::Receiver<OutboxLoad> {
+        self.store.outbox()
+    }
+    fn outbox_of(&self, host: &str) -> u64 {
+        self.store.outbox_of(host)
+    }
+    async fn outbox_lease(&self, request: OutboxRequest) -> Result<Sendings, QueueError> {
+        self.write("outbox_lease")?;
+        self.store.outbox_lease(request).await
+    }
+    async fn outbox_settle(&self, tried: Tried) -> Result<Finished, QueueError> {
+        self.write("outbox_settle")?;
+        self.store.outbox_settle(tried).await
+    }
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<DeliveryPage, QueueError> {
+        self.store.deliveries(query).await
+    }
+    async fn redeliver(&self, id: EventId, now: Timestamp) -> Result<Redelivered, QueueError> {
+        self.write("redeliver")?;
+        self.store.redeliver(id, now).await
     }
 }
 

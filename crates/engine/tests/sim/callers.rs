@@ -139,6 +139,7 @@ impl Caller {
             cache: CacheUse::Allowed,
             retry: None,
             tenant: None,
+            callback: None,
         };
         let order = Order {
             serial,

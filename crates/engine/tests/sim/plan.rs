@@ -182,6 +182,7 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
         },
         celery: Default::default(),
         stream: Default::default(),
+        webhook: None,
         retry: Retry {
             max_retries: dice.below(4) as u32,
             delay: millis(dice, 10, 2_000),

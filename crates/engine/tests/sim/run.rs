@@ -36,6 +36,7 @@ pub(crate) fn run(seed: u64) -> Vec<Entry> {
         results: kept,
         tombstones: kept * 2,
         letters: kept * 3,
+        deliveries: kept * 3,
     });
     let callers = Caller::all(&world);
     for (number, end) in world.plan.lives.iter().enumerate() {

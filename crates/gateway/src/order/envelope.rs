@@ -49,7 +49,7 @@ impl<'de> Visitor<'de> for Outer {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
         let mut envelope = Envelope::default();
-        let mut seen = 0_u8;
+        let mut seen = 0_u32;
         while let Some(Key(key)) = map.next_key()? {
             let place = self.form.keys().iter().position(|k| *k == key);
             let Some(place) = place else {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_task::Timestamp;
+use cresset_task::{BadCallbackUrl, CallbackUrl, Events, Timestamp};
 use serde_json::Number;
 
 use super::options::Raw;
@@ -93,6 +93,30 @@ pub(super) fn end(raw: Raw<'_>, now: Timestamp) -> Result<Timestamp, String> {
             shown(raw)
         )
     })
+}
+
+/// An address to call.
+pub(super) fn callback_url(raw: Raw<'_>) -> Result<CallbackUrl, String> {
+    let text = match raw {
+        Raw::Text(text) => Cow::Borrowed(text),
+        Raw::Json(json) => serde_json::from_str::<Cow<'_, str>>(json)
+            .map_err(|_| format!("must be a URL in a string, not {}", cut(json)))?,
+    };
+    text.parse().map_err(|error: BadCallbackUrl| error.to_string())
+}
+
+/// Names of events: a list, or in a query one text with commas.
+pub(super) fn callback_events(raw: Raw<'_>) -> Result<Events, String> {
+    let names: Vec<Cow<'_, str>> = match raw {
+        Raw::Text(text) => text.split(',').map(|name| name.trim().into()).collect(),
+        Raw::Json(json) => serde_json::from_str(json).map_err(|_| {
+            format!(
+                "must be a list of events such as [\"succeeded\", \"failed\"], not {}",
+                cut(json)
+            )
+        })?,
+    };
+    Events::read(names.iter().map(|name| &**name)).map_err(|error| error.to_string())
 }
 
 fn instant(raw: Raw<'_>) -> Option<Timestamp> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_config::ModelConfig;
-use cresset_task::{RetryTerms, Timestamp};
+use cresset_task::{Callback, CallbackUrl, Events, RetryTerms, Timestamp};
 
 use super::{Form, fields, retry};
 use crate::schema::FieldError;
@@ -26,6 +26,10 @@ pub(crate) struct Options {
     pub(crate) deadline_at: Option<Timestamp>,
     /// How a task is tried again, as far as that is not left to its model.
     pub(crate) retry: Option<Box<RetryTerms>>,
+    /// Whom to tell of a task.
+    pub(crate) callback_url: Option<CallbackUrl>,
+    /// Of what.
+    pub(crate) callback_events: Option<Events>,
 }
 
 /// A value as the request has it.
@@ -50,6 +54,8 @@ impl Form {
                 "expires",
                 "deadline",
                 "retry",
+                "callback_url",
+                "callback_events",
             ],
             Self::Predict => &["input", "timeout"],
         }
@@ -58,7 +64,15 @@ impl Form {
     /// The query parameters of a request with a binary body.
     pub(super) const fn parameters(self) -> &'static [&'static str] {
         match self {
-            Self::Submit => &["priority", "eta", "countdown", "expires", "deadline"],
+            Self::Submit => &[
+                "priority",
+                "eta",
+                "countdown",
+                "expires",
+                "deadline",
+                "callback_url",
+                "callback_events",
+            ],
             Self::Predict => &["timeout"],
         }
     }
@@ -104,13 +118,26 @@ impl Options {
             "countdown" => self.due_at = Some(now.plus(fields::countdown(raw)?)),
             "expires" => self.expires_at = Some(fields::end(raw, now)?),
             "deadline" => self.deadline_at = Some(fields::end(raw, now)?),
+            "callback_url" => self.callback_url = Some(fields::callback_url(raw)?),
+            "callback_events" => self.callback_events = Some(fields::callback_events(raw)?),
             _ => unreachable!("the forms hold the names above"),
         }
         Ok(())
     }
 
+    /// Whom to tell of a task, and of what.
+    pub(crate) fn callback(&mut self) -> Option<Callback> {
+        let url = self.callback_url.take()?;
+        let events = self.callback_events.unwrap_or_default();
+        Some(Callback { url, events })
+    }
+
     /// What no option shows alone: the wrong one, and why.
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.callback_events.is_some() && self.callback_url.is_none() {
+            let words = "is given without `callback_url`: there is nobody to tell";
+            return Err(("callback_events", words.into()));
+        }
         let Some(due) = self.due_at else { return Ok(()) };
         for (name, end) in [("expires", self.expires_at), ("deadline", self.deadline_at)] {
             if let Some(end) = end.filter(|end| *end <= due) {

@@ -82,6 +82,28 @@ pub(crate) struct SubmitBody {
     pub(crate) deadline: Option<DurationText>,
     /// How it is tried again when it fails; what is left out is as the model has it.
     pub(crate) retry: Option<RetryBody>,
+    /// Who is told of it, by a signed POST: `https://` or `http://`, at most 2048 bytes, without user or password. Unless given it is
+    /// whom the model's `[webhook]` says.
+    #[schema(format = "uri", example = "https://example.com/hooks/cresset")]
+    pub(crate) callback_url: Option<String>,
+    /// Of what; the last three unless told.
+    pub(crate) callback_events: Option<Vec<Event>>,
+}
+
+/// What is told of a task.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Event {
+    /// It was taken from the queue, to be run.
+    Started,
+    /// It failed and will be tried again.
+    Retried,
+    /// It ended with a result.
+    Succeeded,
+    /// It ended with an error.
+    Failed,
+    /// It was cancelled, or expired, or passed its deadline.
+    Revoked,
 }
 
 /// What is predicted.

@@ -44,6 +44,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
         cache: ResultCache::default(),
         celery: Default::default(),
         stream: Default::default(),
+        webhook: None,
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,

@@ -28,4 +28,5 @@ mod tenants;
 mod streams;
 mod times;
 mod waiting;
+mod webhooks;
 mod wire;

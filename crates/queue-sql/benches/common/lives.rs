@@ -49,6 +49,7 @@ pub(crate) fn task(number: u64) -> NewTask {
         cache: Default::default(),
         retry: None,
         tenant: None,
+        callback: None,
     }
 }
 

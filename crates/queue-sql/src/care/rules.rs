@@ -59,6 +59,7 @@ const RULES: &[Rule] = &[
         sql: "SELECT seq, NULL, 'inputs' FROM inputs WHERE seq NOT IN (SELECT seq FROM tasks)
             UNION ALL SELECT seq, NULL, 'outcomes' FROM outcomes WHERE seq NOT IN (SELECT seq FROM tasks)
             UNION ALL SELECT seq, NULL, 'history' FROM history WHERE seq NOT IN (SELECT seq FROM tasks)
+            UNION ALL SELECT seq, NULL, 'callbacks' FROM callbacks WHERE seq NOT IN (SELECT seq FROM tasks)
             UNION ALL SELECT seq, NULL, 'idempotency' FROM idempotency WHERE seq NOT IN (SELECT seq FROM tasks)",
     },
     Rule {
@@ -94,6 +95,13 @@ const RULES: &[Rule] = &[
         sql: "SELECT t.seq, t.id, h.attempt FROM history AS h JOIN tasks AS t ON t.seq = h.seq WHERE h.attempt > t.attempts",
     },
     Rule {
+        what: "delivery",
+        says: "is told of in the outbox at a time, or in a state, that cannot be",
+        remedy: "`cresset webhooks replay` has it sent again; or restore a backup",
+        sql: "SELECT seq, task, 'state ' || state FROM outbox
+            WHERE (state = 0) <> (due_at IS NOT NULL) OR (state > 1) <> (settled_at IS NOT NULL) OR event NOT BETWEEN 0 AND 4",
+    },
+    Rule {
         what: "file_columns",
         says: "names a file without saying what is in it, or says what is in a file and names none",
         remedy: ONE_TASK,
@@ -115,6 +123,12 @@ const COUNTERS: &[(&str, &str, &str)] = &[
         "SELECT coalesce(sum(n), 0), coalesce(sum(w), 0) FROM (
             SELECT count(*) AS n, sum(weight) AS w FROM tasks WHERE state IN (0, 2) AND due_at IS NULL
             UNION ALL SELECT count(*), sum(weight) FROM tasks WHERE due_at IS NOT NULL)",
+    ),
+    (
+        "deliveries",
+        "SELECT count(*), count(due_at) FROM outbox NOT INDEXED WHERE settled_at IS NULL",
+        "SELECT (SELECT count(*) FROM outbox INDEXED BY outbox_open WHERE settled_at IS NULL),
+            (SELECT count(*) FROM outbox INDEXED BY outbox_due WHERE due_at IS NOT NULL)",
     ),
     (
         "queued tasks of clients",

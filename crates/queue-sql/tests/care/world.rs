@@ -60,6 +60,7 @@ pub(crate) fn task(payload: Payload) -> NewTask {
         cache: Default::default(),
         retry: None,
         tenant: None,
+        callback: None,
     }
 }
 

@@ -18,6 +18,7 @@ use self::folder::{beside, payload_files};
 
 const RESULT_TTL: Duration = Duration::from_secs(100);
 const LETTER_TTL: Duration = Duration::from_secs(1_000);
+const DELIVERY_TTL: Duration = Duration::from_secs(500);
 const TOMBSTONE_TTL: Duration = Duration::from_secs(300);
 
 /// Stores in folders that go with the harness.
@@ -52,6 +53,7 @@ impl SqliteHarness {
             max_inline_bytes: self.max_inline_bytes,
             result_ttl: RESULT_TTL,
             letter_ttl: LETTER_TTL,
+            delivery_ttl: DELIVERY_TTL,
             tombstone_ttl: TOMBSTONE_TTL,
             ..SqliteOptions::at(self.path())
         };
@@ -80,6 +82,10 @@ impl Harness for SqliteHarness {
 
     fn result_ttl(&self) -> Duration {
         RESULT_TTL
+    }
+
+    fn delivery_ttl(&self) -> Duration {
+        DELIVERY_TTL
     }
 
     fn letter_ttl(&self) -> Duration {

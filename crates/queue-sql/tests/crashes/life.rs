@@ -177,6 +177,7 @@ impl Life {
                 cache: Default::default(),
                 retry: None,
                 tenant: None,
+                callback: None,
             };
             let told = Told {
                 state: State::Pending,

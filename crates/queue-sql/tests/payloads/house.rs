@@ -40,6 +40,7 @@ pub(crate) fn task(bytes: usize) -> NewTask {
         cache: Default::default(),
         retry: None,
         tenant: None,
+        callback: None,
     }
 }
 

@@ -75,6 +75,10 @@ impl Harness for Shared {
     fn letter_ttl(&self) -> Duration {
         self.0.letter_ttl()
     }
+
+    fn delivery_ttl(&self) -> Duration {
+        self.0.delivery_ttl()
+    }
     fn tombstone_ttl(&self) -> Duration {
         self.0.tombstone_ttl()
     }

@@ -53,6 +53,7 @@ fn task(bytes: usize) -> NewTask {
         cache: Default::default(),
         retry: None,
         tenant: None,
+        callback: None,
     }
 }
 

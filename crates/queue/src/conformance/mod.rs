@@ -21,6 +21,7 @@ mod accept;
 mod cancel;
 mod close;
 mod crowd;
+mod deliver;
 mod depth;
 mod dice;
 mod expire;
@@ -32,6 +33,7 @@ mod letters;
 mod listing;
 mod model;
 mod order;
+mod outbox;
 mod random;
 mod revoke;
 mod sizes;
@@ -69,6 +71,9 @@ pub trait Harness: Send + Sync {
 
     /// How long the store keeps dead letters: longer than finished tasks.
     fn letter_ttl(&self) -> Duration;
+
+    /// How long the store keeps settled deliveries: longer than finished tasks.
+    fn delivery_ttl(&self) -> Duration;
 
     /// How long a purged id answers `Expired`.
     fn tombstone_ttl(&self) -> Duration;
@@ -242,6 +247,27 @@ table! { $
         a_list_can_be_of_one_tenant,
         a_letter_and_its_replay_are_of_the_tasks_tenant,
         each_tenant_has_keys_of_its_own,
+    outbox {
+        every_kind_of_end_leaves_a_delivery_that_survives_a_crash,
+        only_what_the_filter_has_is_told,
+        a_task_without_a_callback_tells_nobody,
+        a_stale_completion_tells_nothing,
+        starts_and_retries_are_told_with_their_attempt,
+        a_newer_event_takes_the_place_of_what_waits,
+        of_one_task_one_is_sent_at_a_time,
+    }
+    deliver {
+        a_delivery_has_one_holder_and_a_fence,
+        a_delivery_being_sent_waits_again_after_a_crash,
+        what_was_not_taken_is_sent_again_when_it_is_due,
+        each_host_has_its_own_room,
+        many_hosts_are_walked_in_bounded_steps,
+        an_address_that_is_gone_is_disabled_until_something_is_redelivered,
+        a_redelivery_keeps_its_name_and_begins_anew,
+        deliveries_are_listed_newest_first_page_by_page,
+        what_is_open_outlives_its_task_and_what_is_settled_its_time,
+        what_is_to_be_told_is_counted_through_every_operation,
+        a_note_is_cut_to_its_bound,
     }
     close {
         a_closed_store_answers_closed,

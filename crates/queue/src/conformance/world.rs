@@ -182,6 +182,7 @@ pub(super) fn task(name: &str) -> NewTask {
         cache: Default::default(),
         retry: None,
         tenant: None,
+        callback: None,
     }
 }
 

@@ -9,6 +9,7 @@
 mod fate;
 mod letters;
 mod listing;
+mod outbox;
 mod port;
 mod revoke;
 mod tables;

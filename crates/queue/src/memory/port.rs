@@ -1,15 +1,18 @@
 //! The traits, each method one call of the store.
 
 use async_trait::async_trait;
-use cresset_task::{ClientKey, DeadLetter, ModelName, Ownership, Payload, TaskId, Timestamp};
+use cresset_task::{ClientKey, DeadLetter, EventId, ModelName, Ownership, Payload, TaskId, Timestamp};
+
+use tokio::sync::watch;
 
 use super::fate::{Effect, Fate};
 use super::tables::Tables;
 use super::{MemoryStore, refused, taken};
 use crate::{
-    Broker, Cancelled, Capabilities, Completion, DeadLetters, Depth, Expiries, Finished, Idempotency, Lease,
-    LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewTask, QueueError, Release,
-    Replayed, ResultStore, Retry, Submitted, TaskList, TaskPage, TaskQuery,
+    Broker, Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries,
+    Finished, Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewTask,
+    Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release, Replayed, ResultStore, Retry,
+    Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried,
 };
 
 /// Leases on their way to their asker, given back if it goes away before it has them.
@@ -218,6 +221,36 @@ impl DeadLetters for MemoryStore {
 
     async fn discard_all(&self, filter: LetterFilter) -> Result<usize, QueueError> {
         self.call("discard_all", |tables| tables.letters.discard_all(&filter))
+            .await
+    }
+}
+
+#[async_trait]
+impl Outbox for MemoryStore {
+    fn outbox(&self) -> watch::Receiver<OutboxLoad> {
+        self.stable.lock().tables.outbox.load()
+    }
+
+    fn outbox_of(&self, host: &str) -> u64 {
+        self.stable.lock().tables.outbox.of(host)
+    }
+
+    async fn outbox_lease(&self, request: OutboxRequest) -> Result<Sendings, QueueError> {
+        self.call("outbox_lease", |tables| tables.outbox.lease(&request))
+            .await
+    }
+
+    async fn outbox_settle(&self, tried: Tried) -> Result<Finished, QueueError> {
+        self.call("outbox_settle", |tables| tables.outbox.settle(tried))
+            .await
+    }
+
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<DeliveryPage, QueueError> {
+        self.ask("deliveries", |tables| tables.outbox.list(&query)).await
+    }
+
+    async fn redeliver(&self, id: EventId, now: Timestamp) -> Result<Redelivered, QueueError> {
+        self.call("redeliver", |tables| tables.outbox.redeliver(id, now))
             .await
     }
 }

@@ -1,6 +1,6 @@
 //! Ends that no holder of a lease reports.
 
-use cresset_task::{Move, Outcome, State, TaskId, Timestamp};
+use cresset_task::{Event, Move, Outcome, State, TaskId, Timestamp};
 
 use super::tables::{Order, Tables};
 use crate::{Cancelled, Expiries};
@@ -22,6 +22,7 @@ impl Tables {
             record.finished_at = Some(now);
             record.due_at = None;
         });
+        self.tell(seq, Event::Revoked, 0, now);
     }
 
     pub(super) fn cancel(&mut self, id: TaskId, reason: &str, now: Timestamp) -> Cancelled {

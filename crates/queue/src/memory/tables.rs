@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use cresset_task::{
-    Attempt, CacheUse, ClientKey, HISTORY_MAX, ModelName, Ownership, Payload, Redelivery, State, TaskId,
-    TaskRecord, Tenant, Timestamp,
+    Attempt, CacheUse, Callback, ClientKey, Event, HISTORY_MAX, ModelName, Ownership, Payload, Redelivery,
+    State, TaskId, TaskRecord, Tenant, Timestamp,
 };
 
 use super::letters::Letters;
+use super::outbox::Outbox;
 use crate::{
     Completion, Depth, Finished, Idempotency, IdempotencyKey, Lease, LeaseRequest, Load, Lookup, NewTask,
     POSITION_MAX, Release, Retry, Submitted, Turn,
@@ -28,6 +29,8 @@ pub struct Ttl {
     pub tombstones: Duration,
     /// Dead letters.
     pub letters: Duration,
+    /// Settled deliveries.
+    pub deliveries: Duration,
 }
 
 /// A task, with what its record does not show.
@@ -41,6 +44,7 @@ pub(super) struct Task {
     client: Option<ClientKey>,
     cache: CacheUse,
     pub(super) tenant: Option<Tenant>,
+    pub(super) callback: Option<Callback>,
     key: Option<IdempotencyKey>,
 }
 
@@ -64,6 +68,7 @@ pub(super) struct Tables {
     models: HashMap<ModelName, Load>,
     clients: HashMap<ClientKey, Load>,
     pub(super) letters: Letters,
+    pub(super) outbox: Outbox,
     /// Tasks whose records have changed since somebody last asked.
     changed: Vec<u64>,
 }
@@ -211,6 +216,7 @@ impl Tables {
             client: new.client,
             cache: new.cache,
             tenant: new.tenant,
+            callback: new.callback,
             key: new.idempotency.map(|named| named.key),
         };
         self.tasks.insert(seq, task);
@@ -263,8 +269,14 @@ impl Tables {
                 retry: record.retry.clone(),
             }
         };
-        let leased = chosen.into_iter().filter_map(|seq| self.change(seq, start));
-        leased.collect()
+        let mut leased = Vec::new();
+        for seq in chosen {
+            if let Some(lease) = self.change(seq, start) {
+                self.tell(seq, Event::Started, lease.attempt.0, now);
+                leased.push(lease);
+            }
+        }
+        leased
     }
 
     /// The task, if this attempt holds it.
@@ -305,6 +317,9 @@ impl Tables {
             self.letters
                 .add(&task.record, task.tenant.clone(), *evidence, input);
         }
+        if let Some(event) = Event::of(state) {
+            self.tell(seq, event, 0, completion.finished_at);
+        }
         Finished::Recorded
     }
 
@@ -312,6 +327,7 @@ impl Tables {
         let Some(seq) = self.held(retry.id, retry.attempt) else {
             return Finished::Stale;
         };
+        let at = retry.history.last().map_or(retry.due_at, |failure| failure.at);
         self.change(seq, |task| {
             let record = &mut task.record;
             record.state = State::Retry;
@@ -320,6 +336,7 @@ impl Tables {
             record.due_at = Some(retry.due_at);
             add_history(record, retry.history);
         });
+        self.tell(seq, Event::Retried, retry.attempt.0, at);
         Finished::Recorded
     }
 
@@ -397,6 +414,9 @@ impl Tables {
         removed += self
             .letters
             .purge(PURGE_MAX - removed, |died| is_old(&died, ttl.letters));
+        removed += self
+            .outbox
+            .purge(PURGE_MAX - removed, |settled| is_old(settled, ttl.deliveries));
         let forgotten: Vec<TaskId> = (self.tombstones.iter())
             .filter(|(_, (at, _))| is_old(at, ttl.tombstones))
             .take(PURGE_MAX - removed)
@@ -410,6 +430,7 @@ impl Tables {
 
     /// The process that held all leases has ended: they are queued again, with the reason.
     pub(super) fn reopen(&mut self, now: Timestamp) {
+        self.outbox.reopen(now);
         for seq in self.leased.clone() {
             self.change(seq, |task| {
                 let record = &mut task.record;

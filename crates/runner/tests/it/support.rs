@@ -60,6 +60,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
         cache: ResultCache::default(),
         celery: Default::default(),
         stream: Default::default(),
+        webhook: None,
         environment: Environment {
             variables: BTreeMap::new(),
             ..Environment::default()

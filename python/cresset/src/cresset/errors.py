@@ -15,7 +15,7 @@ CressetError
 │   ├── ExpiredTask          expired_task: it ended longer ago than results are kept
 │   ├── Unavailable          nothing was accepted; the same request may pass later (also request_timeout)
 │   │   ├── QueueFull        queue_full
-│   │   ├── Overloaded       overloaded, client_limit, rate_limited, server_full, server_busy
+│   │   ├── Overloaded       overloaded, client_limit, rate_limited, server_full, server_busy, outbox_full
 │   │   ├── ModelUnavailable model_unavailable: .detail gives the last failure of its instances
 │   │   ├── ShuttingDown     shutting_down
 │   │   └── StoreUnavailable store_unavailable
@@ -27,6 +27,7 @@ CressetError
 │   └── TaskRevoked          REVOKED
 ├── TaskTimeout              the task has not ended in the time given; it goes on: .task_id .task (also a TimeoutError)
 ├── ConnectionFailed         the server could not be reached, or went away (also a ConnectionError)
+├── BadSignature             a webhook is not from who it says, or was changed on its way (see cresset.webhooks)
 └── BadAnswer                what answered does not speak Cresset's API (a proxy's page, another program)
 ```
 
@@ -47,6 +48,7 @@ __all__ = [
     "ApiError",
     "BadAnswer",
     "BadRequest",
+    "BadSignature",
     "BodyTooLarge",
     "ConnectionFailed",
     "CressetError",
@@ -210,6 +212,10 @@ class ServerError(ApiError):
     """Something went wrong in the server, or in a proxy before it."""
 
 
+class BadSignature(CressetError):
+    """A webhook is not from who it says, or was changed on its way, or is too old. Do not act on it; answer 400."""
+
+
 class TaskError(CressetError):
     """A task ended without a result."""
 
@@ -282,6 +288,7 @@ _BY_CODE: Final[dict[str, type[ApiError]]] = {
     "rate_limited": Overloaded,
     "server_full": Overloaded,
     "server_busy": Overloaded,
+    "outbox_full": Overloaded,
     "request_timeout": Unavailable,
     "model_unavailable": ModelUnavailable,
     "shutting_down": ShuttingDown,

@@ -37,6 +37,31 @@ def test_submit_sends_one_body_and_reads_the_id(clock: Clock):
     assert sent.read_timeout == 30.0
 
 
+def test_whom_to_tell_goes_along_in_both_forms(clock: Clock):
+    url = "https://example.com/hook?a=1&b=2"
+    driver = Driver(clock, answer({"task_id": "t9"}, 202))
+    driver.run(core().submit("m", 1, 0, None, callback_url=url, callback_events=["failed", "revoked"]))
+    body = json.loads(driver.sent[0].request.content or b"")
+    assert body == {"input": 1, "callback_url": url, "callback_events": ["failed", "revoked"]}
+    order = messages.submit("m", 0, None, callback_url=url)
+    assert parse_qs(urlsplit(order.path + order.query).query) == {"callback_url": [url]}
+    order = messages.submit("m", 0, None, callback_url=url, callback_events=("started", "failed"))
+    assert parse_qs(urlsplit(order.path + order.query).query)["callback_events"] == ["started,failed"]
+
+
+def test_what_is_no_callback_is_refused():
+    given: Any
+    for given, words in (
+        ({"callback_url": 7}, "callback_url must be text, not int"),
+        ({"callback_url": "https://x", "callback_events": "failed"}, "must be a list of events"),
+        ({"callback_url": "https://x", "callback_events": ["done"]}, "not 'done'"),
+        ({"callback_url": "https://x", "callback_events": []}, "at least one event"),
+        ({"callback_events": ["failed"]}, "without callback_url"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=words):
+            next(core().submit("m", 1, 0, None, **given))
+
+
 @pytest.mark.parametrize("cache", ["no-cache", "no-store"])
 def test_what_a_result_cache_may_not_do_goes_along(clock: Clock, cache: _options.CacheUse):
     flows = [

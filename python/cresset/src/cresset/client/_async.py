@@ -18,12 +18,13 @@ from cresset.client._handles import AsyncTaskHandle
 from cresset.client._streams import AsyncStream
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from cresset.client._options import CacheUse, Retries, Seconds
+    from cresset.client._options import CacheUse, CallbackEvent, Retries, Seconds
     from cresset.events import TaskEvent
     from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskSummary
 
@@ -82,6 +83,8 @@ class AsyncClient:
         idempotency_key: str | None = None,
         cache: CacheUse | None = None,
         retry: RetryPolicy | None = None,
+        callback_url: str | None = None,
+        callback_events: Collection[CallbackEvent] | None = None,
     ) -> AsyncTaskHandle:
         """Submit a task; see `Client.submit`."""
         flow = self._core.submit(
@@ -96,6 +99,8 @@ class AsyncClient:
             idempotency_key=idempotency_key,
             cache=cache,
             retry=retry,
+            callback_url=callback_url,
+            callback_events=callback_events,
         )
         return self.task(await self._run(flow))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from cresset.client import _arrays, _inputs, _messages as messages
-from cresset.client._options import CacheUse, Retries, Seconds, seconds
+from cresset.client._options import CacheUse, CallbackEvent, Retries, Seconds, seconds
 from cresset.client._streams import Called
 from cresset.errors import (
     ApiError,
@@ -25,7 +25,7 @@ from cresset.errors import (
 from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskStatus, TaskSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from cresset._specs import TensorSpec
@@ -102,6 +102,8 @@ class Core:
         idempotency_key: str | None = None,
         cache: CacheUse | None = None,
         retry: RetryPolicy | None = None,
+        callback_url: str | None = None,
+        callback_events: Collection[CallbackEvent] | None = None,
     ) -> Flow[str]:
         """Submit a task; gives its id."""
         order = messages.submit(
@@ -115,6 +117,8 @@ class Core:
             idempotency_key=idempotency_key,
             cache=cache,
             retry=retry,
+            callback_url=callback_url,
+            callback_events=callback_events,
         )
         response = yield from self._send(model, value, order, self.timeout)
         return messages.read(response, lambda answer: str(answer["task_id"]))

@@ -14,10 +14,10 @@ from cresset.client import _options, _safetensors
 from cresset.errors import ApiError, BadAnswer, FieldError, TaskFailed, TaskRevoked, class_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
-    from cresset.client._options import CacheUse, Seconds
+    from cresset.client._options import CacheUse, CallbackEvent, Seconds
     from cresset.client._safetensors import Packed
     from cresset.records import TaskStatus
 
@@ -104,6 +104,8 @@ def submit(
     idempotency_key: str | None = None,
     cache: CacheUse | None = None,
     retry: RetryPolicy | None = None,
+    callback_url: str | None = None,
+    callback_events: Collection[CallbackEvent] | None = None,
 ) -> Order:
     """Make the order for `POST /v1/models/{model}/tasks`; with a fresh idempotency key where none is given."""
     if isinstance(priority, bool) or not isinstance(priority, int):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -114,6 +116,14 @@ def submit(
     times = [time for time in (_options.start(eta, countdown), *ends) if time is not None]
     options = b',"priority":%d' % priority if priority else b""
     options += b"".join(b',"%s":"%s"' % (name.encode(), text.encode()) for name, text in times)
+    in_query = ([("priority", str(priority))] if priority else []) + times
+    if (callback := _options.callback(callback_url, callback_events)) is not None:
+        url, events = callback
+        options += b',"callback_url":' + json.dumps(url).encode()
+        in_query.append(("callback_url", quote(url, safe="")))
+        if events:
+            options += b',"callback_events":' + json.dumps(events, separators=(",", ":")).encode()
+            in_query.append(("callback_events", ",".join(events)))
     in_header: str | None = None
     if metadata is not None:
         encoded = _json(dict(metadata), "metadata")
@@ -122,7 +132,6 @@ def submit(
         options += b',"metadata":' + (encoded if len(in_header) > _HEADER_MAX else in_header.encode())
     terms = _retry(retry)
     options += b',"retry":' + terms.encode() if terms is not None else b""
-    in_query = ([("priority", str(priority))] if priority else []) + times
     query = "?" + "&".join(f"{name}={text}" for name, text in in_query) if in_query else ""
     key = _options.idempotency_key(idempotency_key)
     headers = {"idempotency-key": key, **_options.cache_control(cache)}

@@ -8,12 +8,17 @@ import random
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from cresset import _times
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 Seconds = float | timedelta
 """A duration: seconds, or a timedelta."""
+CallbackEvent = Literal["started", "retried", "succeeded", "failed", "revoked"]
+"""What can be told of a task: that it started, failed and will be tried again, or how it ended."""
 CacheUse = Literal["no-cache", "no-store"]
 """What the model's result cache may not do: answer with a kept result, or keep one either. The words of RFC 9111."""
 _FURTHEST_S: Final = 5 * 366 * 24 * 3600.0
@@ -101,6 +106,31 @@ def idempotency_key(value: str | None) -> str:
         raise ValueError(f"idempotency_key must be 1 to {_KEY_MAX} visible ASCII characters, not {value[:_KEY_MAX]!r}")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def callback(url: str | None, events: Collection[CallbackEvent] | None) -> tuple[str, list[str]] | None:
+    """Check whom to tell of a task, and of what; no events are the server's own.
+
+    Raises:
+        TypeError: one is of another type.
+        ValueError: events are given and no address, or one is none of them. The server judges the address.
+    """
+    if url is None:
+        if events is not None:
+            raise ValueError("callback_events are given without callback_url: there is nobody to tell")
+        return None
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"callback_url must be text, not {type(url).__name__}")
+    if isinstance(events, str):
+        raise TypeError("callback_events must be a list of events, not one text")
+    names = [] if events is None else [str(event) for event in events]
+    known = get_args(CallbackEvent)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"callback_events must be of {', '.join(known)}, not {name!r}")
+    if events is not None and not names:
+        raise ValueError("callback_events must name at least one event")
+    return url, names
 
 
 def cache_control(value: CacheUse | None) -> dict[str, str]:

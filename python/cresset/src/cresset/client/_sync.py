@@ -19,13 +19,13 @@ from cresset.client._handles import TaskHandle
 from cresset.client._streams import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping
     from datetime import datetime
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from cresset.client._options import CacheUse, Retries, Seconds
+    from cresset.client._options import CacheUse, CallbackEvent, Retries, Seconds
     from cresset.events import TaskEvent
     from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskSummary
 
@@ -107,6 +107,8 @@ class Client:
         idempotency_key: str | None = None,
         cache: CacheUse | None = None,
         retry: RetryPolicy | None = None,
+        callback_url: str | None = None,
+        callback_events: Collection[CallbackEvent] | None = None,
     ) -> TaskHandle:
         """Submit a task. When this returns, the task is on stable storage and survives any crash.
 
@@ -135,6 +137,10 @@ class Client:
                 result. Default: an equal input's result will do.
             retry: how often it is tried again when it fails, after which waits, on which exceptions. Default, also of
                 each part that is left out: as the model's `[retry]` says. It is kept with the task.
+            callback_url: who is told of the task, by a signed POST (`cresset.webhooks.verify` checks it). Default:
+                whom the model's `[webhook]` says, if anybody.
+            callback_events: of what: `"started"`, `"retried"`, `"succeeded"`, `"failed"`, `"revoked"`. Default the
+                last three.
 
         Returns:
             A handle with the task's id.
@@ -164,6 +170,8 @@ class Client:
             idempotency_key=idempotency_key,
             cache=cache,
             retry=retry,
+            callback_url=callback_url,
+            callback_events=callback_events,
         )
         return self.task(self._run(flow))
 

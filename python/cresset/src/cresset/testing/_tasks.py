@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 _DURATION: Final = re.compile(r"(\d+(?:\.\d*)?)(ms|s|m|h)?")
 _UNITS: Final = {"ms": 1e-3, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _KEYS: Final = {
-    "tasks": ("input", "priority", "metadata", "eta", "countdown", "expires", "deadline", "retry"),
+    "tasks": (
+        "input",
+        "priority",
+        "metadata",
+        "eta",
+        "countdown",
+        "expires",
+        "deadline",
+        "retry",
+        "callback_url",
+        "callback_events",
+    ),
     "predict": ("input", "timeout"),
 }
 _HISTORY_MAX: Final = 32
@@ -150,9 +161,23 @@ def read(model: str, what: str, body: Mapping[str, Any], now: datetime) -> Task 
     for name, end in (("expires", task.expires_at), ("deadline", task.deadline_at)):
         if task.due_at and end and end <= task.due_at:
             wrong.append((name, f"is no later than its start at {_times.to_text(task.due_at)}: it would never run"))
+    wrong += _wrong_callback(body.get("callback_url"), body.get("callback_events"))
     if task.deadline_at:
         task.expires_at = min(task.expires_at or task.deadline_at, task.deadline_at)
     return wrong or task
+
+
+def _wrong_callback(url: Any, events: Any) -> list[tuple[str, str]]:
+    """What is wrong with a callback. Nobody is called: a stand-in sends nothing anywhere."""
+    wrong: list[tuple[str, str]] = []
+    if url is not None and not (isinstance(url, str) and re.match(r"https?://[^/@?#]+(/|\?|$)", url)):
+        wrong.append(("callback_url", "must be a URL such as https://example.com/hooks/cresset"))
+    known = ("started", "retried", "succeeded", "failed", "revoked")
+    if events is not None and not (events and isinstance(events, list) and all(one in known for one in events)):  # pyright: ignore[reportUnknownVariableType]
+        wrong.append(("callback_events", f"must be a list of {', '.join(known)}"))
+    if events is not None and url is None:
+        wrong.append(("callback_events", "is given without `callback_url`: there is nobody to tell"))
+    return wrong
 
 
 def _set_time(task: Task, name: str, value: Any, now: datetime) -> None:

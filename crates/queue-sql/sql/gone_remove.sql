@@ -1,0 +1,1 @@
+DELETE FROM gone WHERE url = ?1;

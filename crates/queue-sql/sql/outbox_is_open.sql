@@ -1,0 +1,1 @@
+SELECT settled_at IS NULL FROM outbox WHERE seq = ?1;

@@ -1,0 +1,1 @@
+DELETE FROM callbacks WHERE seq = ?1;
