@@ -29,6 +29,8 @@ pub struct ServerConfig {
     pub max_inflight_body_bytes: usize,
     /// Large answers that are being read at once, in all. Default 1 GiB.
     pub max_inflight_answer_bytes: usize,
+    /// Answers of so many bytes are packed for who asks for that. Default 4 KiB.
+    pub compress_above: usize,
     /// Bodies of more bytes are spooled to files. Default 1 MiB.
     pub spool_above: usize,
     /// Bytes of all of those. Default 16 GiB.
@@ -78,6 +80,7 @@ impl Default for ServerConfig {
             max_body_bytes: 64 << 20,
             max_inflight_body_bytes: 1 << 30,
             max_inflight_answer_bytes: 1 << 30,
+            compress_above: 4 << 10,
             spool_above: 1 << 20,
             max_spool_bytes: 16 << 30,
             admission: Admission::default(),

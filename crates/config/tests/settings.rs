@@ -22,6 +22,7 @@ head_timeout = "4s"
 body_timeout = "6s"
 write_timeout = "7s"
 min_rate = 512
+compress_above = "2KiB"
 drain_timeout = "5s"
 cache_dir = "cache"
 
@@ -147,6 +148,7 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         body_timeout: Duration::from_secs(6),
         write_timeout: Duration::from_secs(7),
         min_rate: 512,
+        compress_above: 2 << 10,
         drain_timeout: Duration::from_secs(5),
         show_tracebacks: true,
         log_level: "info,cresset_engine=debug".into(),
@@ -183,7 +185,7 @@ fn flags_beat_variables_beat_the_file_beats_defaults() {
         path: "/etc/cresset/cresset.toml".into(),
         line,
     };
-    assert_eq!(effective.origins["results.ttl"], at(35));
+    assert_eq!(effective.origins["results.ttl"], at(36));
     insta::assert_snapshot!("config_show", effective.to_toml());
     insta::assert_snapshot!(
         "config_show_json",

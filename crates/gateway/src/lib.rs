@@ -15,6 +15,7 @@ mod binary_out;
 mod cache_control;
 mod cancel;
 mod client;
+mod coding;
 mod connection;
 mod dead;
 mod duration;

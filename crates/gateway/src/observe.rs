@@ -16,6 +16,7 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::client;
+use crate::coding::{self, Coding};
 use crate::problem::{Details, Problem};
 use crate::request_id::{RequestId, X_REQUEST_ID};
 use crate::upload::Upload;
@@ -61,13 +62,15 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
             return response;
         }
     };
+    let coding = Coding::accepted(request.headers());
     // Nothing of ours is used again after a panic: the request's state is dropped with the future, and what is shared
     // (the engine) keeps its own invariants under unwinding.
     let answer = AssertUnwindSafe(next.run(request))
         .catch_unwind()
         .instrument(span)
         .await;
-    let mut response = answer.unwrap_or_else(|panic| Problem::panicked(&*panic).into_response());
+    let response = answer.unwrap_or_else(|panic| Problem::panicked(&*panic).into_response());
+    let mut response = coding::packed(&app, coding, response).await;
     watch.answered(&mut response);
     drop(client); // its request is under way until it has an answer
     response

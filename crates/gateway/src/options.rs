@@ -15,6 +15,8 @@ pub struct GatewayOptions {
     pub max_inflight_bytes: usize,
     /// Answers of 64 KiB and more on their way to their readers at once; above it `server_busy`. Default 1 GiB.
     pub max_inflight_answer_bytes: usize,
+    /// Answers of so many bytes and more are packed, where they are text and their readers ask for that. Default 4 KiB.
+    pub compress_above: usize,
     /// Where large bodies are while they come. Default in memory, which they may fill.
     pub spool: Option<SpoolOptions>,
     /// The longest `?wait=`. Default 5 min.
@@ -48,6 +50,7 @@ impl Default for GatewayOptions {
             max_body_bytes: 64 << 20,
             max_inflight_bytes: 1 << 30,
             max_inflight_answer_bytes: 1 << 30,
+            compress_above: 4 << 10,
             spool: None,
             max_wait: Duration::from_secs(300),
             max_connections: 20_000,

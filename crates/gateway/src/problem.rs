@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use cresset_engine::{Bound, EngineError};
 use cresset_task::{Code, Failure};
 
+use crate::coding::CODINGS;
 use crate::request_id::RequestId;
 use crate::schema;
 
@@ -46,6 +47,8 @@ pub(crate) struct Details {
     failure: Option<Failure>,
     retry_after: Option<Duration>,
     bound: Option<Bound>,
+    /// The answer says which codings there are.
+    names_codings: bool,
     /// For the log only.
     pub(crate) cause: Option<String>,
 }
@@ -61,6 +64,7 @@ impl Problem {
             failure: None,
             retry_after: None,
             bound: None,
+            names_codings: false,
             cause: None,
         }))
     }
@@ -114,6 +118,11 @@ impl Problem {
     /// The bound that was reached.
     pub(crate) fn at_bound(self, bound: Bound) -> Self {
         self.with(|d| d.bound = Some(bound))
+    }
+
+    /// The answer says in what a body may be packed (RFC 7694).
+    pub(crate) fn naming_codings(self) -> Self {
+        self.with(|d| d.names_codings = true)
     }
 
     /// When trying again makes sense.
@@ -203,6 +212,9 @@ impl Details {
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.names_codings {
+            headers.insert(header::ACCEPT_ENCODING, CODINGS);
         }
         *response.body_mut() = Body::from(json);
     }

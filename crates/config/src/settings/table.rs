@@ -175,10 +175,18 @@ pub const SETTINGS: &[Setting] = &[
         "How long a stop waits for batches in flight. What is not done by then goes back to the queue.",
     ),
     setting(
+        "server.compress_above",
+        ["CRESSET_COMPRESS_ABOVE", "compress-above"],
+        bytes!(compress_above, 256, 1 << 30),
+        "Answers of so many bytes and more that are text (JSON, figures, documents) are packed in zstd or gzip for callers who \
+         ask for that with `Accept-Encoding`. It takes the processor's time: on a machine whose cores are all the models', \
+         `1GiB` packs nothing.",
+    ),
+    setting(
         "limits.max_body_bytes",
         ["CRESSET_MAX_BODY_BYTES", "max-body-bytes"],
         bytes!(max_body_bytes, 1 << 10, 1 << 30),
-        "The largest request body; a larger one is refused with 413.",
+        "The largest request body; a larger one is refused with 413. Of a body in gzip or zstd, what is in it counts.",
     ),
     setting(
         "limits.max_inflight_body_bytes",

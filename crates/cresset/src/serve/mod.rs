@@ -129,6 +129,7 @@ fn door_options(config: &ServerConfig) -> GatewayOptions {
         max_body_bytes: config.max_body_bytes,
         max_inflight_bytes: config.max_inflight_body_bytes,
         max_inflight_answer_bytes: config.max_inflight_answer_bytes,
+        compress_above: config.compress_above,
         spool: Some(SpoolOptions {
             // The store's lock on the data folder is ours by now, so nobody else's bodies are there.
             dir: config.data_dir.join("spool"),

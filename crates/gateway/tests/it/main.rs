@@ -4,6 +4,7 @@
 mod binary;
 mod caching;
 mod clients;
+mod coding;
 mod dead;
 mod events;
 mod fixture;
