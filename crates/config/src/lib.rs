@@ -5,6 +5,7 @@
 //! templates and reference pages all follow from them.
 
 pub mod discover;
+pub mod door;
 mod field;
 pub mod mistake;
 pub mod model;
@@ -26,6 +27,7 @@ mod units;
 mod walk;
 
 pub use discover::discover;
+pub use door::{Address, Listen, Network, Scheme};
 pub use field::Scalar;
 pub use mistake::{Mistake, Place, Position, Severity, render_all};
 pub use model::{

@@ -4,11 +4,25 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::door::{Listen, Network};
+
 /// Effective settings of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// Where HTTP listens. Default 127.0.0.1:8700.
-    pub listen: SocketAddr,
+    pub listen: Vec<Listen>,
+    /// Where operators are answered; default where everybody is.
+    pub admin_listen: Vec<Listen>,
+    /// Permissions of sockets in the file system. Default 0660.
+    pub socket_mode: u32,
+    /// The certificate of this server, with those between it and a root.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// Proxies that are believed what they say of their callers. Default none.
+    pub trusted_proxies: Vec<Network>,
+    /// Origins of pages that may ask. Default none.
+    pub cors_origins: Vec<String>,
     /// Where the embedded store lives. Default `./.cresset`.
     pub data_dir: PathBuf,
     /// Where built environments live. Default: `$XDG_CACHE_HOME/cresset` or `~/.cache/cresset`.
@@ -69,7 +83,13 @@ impl Default for ServerConfig {
     /// The built-in defaults. `cache_dir` is the one that needs no home folder; resolving settings finds the real one.
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8700)),
+            listen: vec![Listen::tcp(SocketAddr::from(([127, 0, 0, 1], 8700)))],
+            admin_listen: Vec::new(),
+            socket_mode: 0o660,
+            tls_cert: None,
+            tls_key: None,
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
             data_dir: ".cresset".into(),
             cache_dir: ".cresset/cache".into(),
             models: ".".into(),

@@ -6,13 +6,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use cresset_config::{
-    Admission, ClientBounds, ClientIdentity, Clients, Durability, Effective, GivenFlag, LogFormat, Mistake,
-    OTHER_VARIABLES, Origin, SETTINGS, ServerConfig, SettingsFile, render_all,
+    Address, Admission, ClientBounds, ClientIdentity, Clients, Durability, Effective, GivenFlag, Listen,
+    LogFormat, Mistake, OTHER_VARIABLES, Origin, SETTINGS, Scheme, ServerConfig, SettingsFile, render_all,
 };
 use proptest::prelude::*;
 
 const FILE: &str = r#"[server]
-listen = "0.0.0.0:80"
+listen = ["0.0.0.0:80", "unix:/run/x.sock"]
+admin_listen = "127.0.0.1:81"
+socket_mode = "0600"
+tls_cert = "cert.pem"
+tls_key = "/keys/key.pem"
+trusted_proxies = "10.0.0.0/8, ::1"
+cors_origins = ["https://app.example.com"]
 data_dir = "state"
 models = "/srv/models"
 max_connections = 10
@@ -112,7 +118,19 @@ fn the_cache_follows_xdg_then_home_then_the_data() {
 fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
     let config = resolve(Some(FILE), &[], &[]).unwrap().config;
     let want = ServerConfig {
-        listen: ([0, 0, 0, 0], 80).into(),
+        listen: vec![
+            Listen::tcp(([0, 0, 0, 0], 80).into()),
+            Listen {
+                at: Address::Unix("/run/x.sock".into()),
+                scheme: Scheme::Http,
+            },
+        ],
+        admin_listen: vec![Listen::tcp(([127, 0, 0, 1], 81).into())],
+        socket_mode: 0o600,
+        tls_cert: Some("/etc/cresset/cert.pem".into()),
+        tls_key: Some("/keys/key.pem".into()),
+        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
+        cors_origins: vec!["https://app.example.com".into()],
         data_dir: "/etc/cresset/state".into(),
         cache_dir: "/etc/cresset/cache".into(),
         models: "/srv/models".into(),
@@ -166,7 +184,7 @@ fn flags_beat_variables_beat_the_file_beats_defaults() {
     ];
     let flags = [("--listen", "server.listen", "127.0.0.1:2")];
     let effective = resolve(Some(FILE), &env, &flags).unwrap();
-    assert_eq!(effective.config.listen.port(), 2);
+    assert_eq!(effective.config.listen, [Listen::tcp(([127, 0, 0, 1], 2).into())]);
     assert_eq!(effective.config.max_wait, Duration::from_secs(120));
     assert_eq!(
         effective.config.result_ttl,
@@ -185,7 +203,7 @@ fn flags_beat_variables_beat_the_file_beats_defaults() {
         path: "/etc/cresset/cresset.toml".into(),
         line,
     };
-    assert_eq!(effective.origins["results.ttl"], at(36));
+    assert_eq!(effective.origins["results.ttl"], at(42));
     insta::assert_snapshot!("config_show", effective.to_toml());
     insta::assert_snapshot!(
         "config_show_json",
@@ -224,6 +242,19 @@ fn mistakes_of_all_layers_come_at_once() {
         "mistakes_of_all_layers",
         render_all(&resolve(Some(file), &env, &flags).unwrap_err())
     );
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_told_where_they_stand() {
+    let file = "[server]\ntls_key = \"key.pem\"\nlisten = [\"https://1.2.3.4:5\", \"1.2.3.4:6\"]\n";
+    let env = [("CRESSET_ADMIN_LISTEN", "1.2.3.4:6")];
+    insta::assert_snapshot!(render_all(&resolve(Some(file), &env, &[]).unwrap_err()), @"
+    /etc/cresset/cresset.toml:2:1: server.tls_key: needs its certificate: set `server.tls_cert` too
+
+    /etc/cresset/cresset.toml:3:1: server.listen: `https://1.2.3.4:5` needs a certificate: set `server.tls_cert` and `server.tls_key`
+
+    environment variable CRESSET_ADMIN_LISTEN: server.admin_listen: `1.2.3.4:6` is in `server.listen` too
+    ");
 }
 
 #[test]

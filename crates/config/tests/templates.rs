@@ -64,6 +64,11 @@ fn the_default_settings_file_says_what_is_the_default_anyway() {
         all,
         ServerConfig {
             cache_dir: "/var/cache/cresset".into(),
+            admin_listen: all.admin_listen.clone(),
+            tls_cert: Some("/etc/cresset/cert.pem".into()),
+            tls_key: Some("/etc/cresset/key.pem".into()),
+            trusted_proxies: all.trusted_proxies.clone(),
+            cors_origins: all.cors_origins.clone(),
             admission: bounds.clone(),
             max_connections_per_address: Some(256),
             ..defaults

@@ -19,6 +19,7 @@ mod coding;
 mod connection;
 mod dead;
 mod duration;
+mod entrance;
 mod events;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
@@ -54,11 +55,14 @@ mod server;
 mod submit;
 mod task_json;
 mod tasks;
+mod tls;
 mod upload;
 mod ws;
 
 pub use api_document::openapi;
 pub use client::Identify;
+pub use entrance::{Entrance, bind};
 pub use options::GatewayOptions;
-pub use server::{bind, serve};
+pub use server::serve;
+pub use tls::{BadCertificate, Tls};
 pub use upload::SpoolOptions;

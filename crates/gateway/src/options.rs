@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use cresset_config::Network;
+
 use crate::client::Identify;
 use crate::upload::SpoolOptions;
 
@@ -25,6 +27,10 @@ pub struct GatewayOptions {
     pub max_connections: usize,
     /// The same for each address; IPv6 by networks of 64 bits. Default not bounded.
     pub max_connections_per_address: Option<usize>,
+    /// Proxies that are believed what they say of their callers. Default none.
+    pub trusted_proxies: Vec<Network>,
+    /// Origins of pages that may ask from a browser; `*` is all. Default none.
+    pub cors_origins: Vec<String>,
     /// How clients are told apart, for the bounds that the engine sets each. Default not at all.
     pub identify: Identify,
     /// Tracebacks of failed tasks are answered to callers. Default false.
@@ -55,6 +61,8 @@ impl Default for GatewayOptions {
             max_wait: Duration::from_secs(300),
             max_connections: 20_000,
             max_connections_per_address: None,
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
             identify: Identify::Off,
             show_tracebacks: false,
             idle_timeout: Duration::from_secs(75),

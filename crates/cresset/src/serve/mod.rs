@@ -10,6 +10,7 @@
 //! once; the model processes die with us.
 
 pub(crate) mod canary;
+pub(crate) mod door;
 mod models;
 mod service;
 mod signals;
@@ -17,13 +18,10 @@ mod store;
 
 pub(crate) use self::store::DATABASE;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use cresset_config::{ClientIdentity, ModelConfig, ServerConfig};
+use cresset_config::{ModelConfig, ServerConfig};
 use cresset_engine::{Engine, EngineOptions};
-use cresset_gateway::{GatewayOptions, Identify, SpoolOptions};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,10 +49,9 @@ pub(crate) fn run(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exi
 async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, Trouble> {
     let began = Instant::now();
     let mut signals = signals::Signals::install()?;
-    let (listener, is_handed_over) = match service::handed_over()? {
-        Some(listener) => (listener, true),
-        None => (bind(config.listen)?, false),
-    };
+    let handed_over = service::handed_over()?;
+    let is_handed_over = handed_over.is_some();
+    let entrances = door::open(config, handed_over)?;
     let store = store::open(config)?;
     let purge_every = (config.result_ttl / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
     let options = EngineOptions {
@@ -64,22 +61,23 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     let engine = Engine::start(store, &options);
 
     let (tracker, close_door) = (TaskTracker::new(), CancellationToken::new());
-    let at = listener
-        .local_addr()
-        .map_err(|error| cannot_listen(config.listen, &error))?;
+    let urls: Vec<String> = entrances.iter().map(ToString::to_string).collect();
     let served = models.len();
     models::start(config, models, &engine)?;
-    let door = cresset_gateway::serve(listener, engine.clone(), door_options(config), close_door.clone());
+    let door = cresset_gateway::serve(
+        entrances,
+        engine.clone(),
+        door::options(config),
+        close_door.clone(),
+    );
     let door = tracker.spawn(door);
     let told = CancellationToken::new();
     tracker.spawn(service::tell(engine.clone(), told.clone()));
     tracker.close();
-    tracing::info!(
-        url = %format_args!("http://{at}"),
-        models = served,
-        started_ms = began.elapsed().as_millis() as u64,
-        "listening"
-    );
+    let started_ms = began.elapsed().as_millis() as u64;
+    for url in urls {
+        tracing::info!(url, models = served, started_ms, "listening");
+    }
 
     let signal = signals.next().await;
     service::stopping();
@@ -104,48 +102,4 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     told.cancel();
     tracing::info!("stopped");
     Ok(Exit::OK)
-}
-
-fn bind(listen: SocketAddr) -> Result<TcpListener, Trouble> {
-    cresset_gateway::bind(listen).map_err(|error| cannot_listen(listen, &error))
-}
-
-fn cannot_listen(listen: SocketAddr, error: &std::io::Error) -> Trouble {
-    Trouble::new(Exit::UNAVAILABLE, format!("cannot listen on {listen}: {error}"))
-        .hint("choose another address with --listen HOST:PORT")
-}
-
-/// A header's name has been checked with the settings.
-fn identify(config: &ServerConfig) -> Identify {
-    match (config.clients.identify, config.clients.header.parse()) {
-        (ClientIdentity::Header, Ok(name)) => Identify::Header(name),
-        (ClientIdentity::Off, _) => Identify::Off,
-        (ClientIdentity::Address | ClientIdentity::Header, _) => Identify::Address,
-    }
-}
-
-fn door_options(config: &ServerConfig) -> GatewayOptions {
-    GatewayOptions {
-        max_body_bytes: config.max_body_bytes,
-        max_inflight_bytes: config.max_inflight_body_bytes,
-        max_inflight_answer_bytes: config.max_inflight_answer_bytes,
-        compress_above: config.compress_above,
-        spool: Some(SpoolOptions {
-            // The store's lock on the data folder is ours by now, so nobody else's bodies are there.
-            dir: config.data_dir.join("spool"),
-            above: config.spool_above,
-            max_bytes: config.max_spool_bytes,
-        }),
-        max_wait: config.max_wait,
-        max_connections: config.max_connections,
-        max_connections_per_address: config.max_connections_per_address.map(|n| n as usize),
-        idle_timeout: config.idle_timeout,
-        head_timeout: config.head_timeout,
-        body_timeout: config.body_timeout,
-        write_timeout: config.write_timeout,
-        min_rate: config.min_rate,
-        identify: identify(config),
-        show_tracebacks: config.show_tracebacks,
-        drain_timeout: config.drain_timeout,
-    }
 }

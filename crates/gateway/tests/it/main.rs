@@ -6,6 +6,7 @@ mod caching;
 mod clients;
 mod coding;
 mod dead;
+mod entrances;
 mod events;
 mod fixture;
 mod happy;

@@ -3,13 +3,18 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::house::LONG;
 
+/// Whatever bytes go over.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 pub(crate) struct Caller {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     /// Read, but belonging to the next answer.
     ahead: Vec<u8>,
 }
@@ -23,14 +28,20 @@ pub(crate) struct Answer {
 
 impl Caller {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// One that has a stream of its own.
+    pub(crate) fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         Self {
-            stream: TcpStream::connect(address).await.unwrap(),
+            stream: Box::new(stream),
             ahead: Vec::new(),
         }
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
+        self.stream.flush().await.unwrap();
     }
 
     /// Sends what may not arrive: the server may have answered and closed already.
