@@ -19,6 +19,8 @@ pub struct ServerConfig {
     pub tls_cert: Option<PathBuf>,
     /// Its key.
     pub tls_key: Option<PathBuf>,
+    /// For how long browsers are to come in TLS only. Default they are not told.
+    pub hsts: Option<Duration>,
     /// Proxies that are believed what they say of their callers. Default none.
     pub trusted_proxies: Vec<Network>,
     /// Origins of pages that may ask. Default none.
@@ -88,6 +90,7 @@ impl Default for ServerConfig {
             socket_mode: 0o660,
             tls_cert: None,
             tls_key: None,
+            hsts: None,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             data_dir: ".cresset".into(),

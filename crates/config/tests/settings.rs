@@ -17,6 +17,7 @@ admin_listen = "127.0.0.1:81"
 socket_mode = "0600"
 tls_cert = "cert.pem"
 tls_key = "/keys/key.pem"
+hsts = "30d"
 trusted_proxies = "10.0.0.0/8, ::1"
 cors_origins = ["https://app.example.com"]
 data_dir = "state"
@@ -129,6 +130,7 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         socket_mode: 0o600,
         tls_cert: Some("/etc/cresset/cert.pem".into()),
         tls_key: Some("/keys/key.pem".into()),
+        hsts: Some(Duration::from_secs(30 * 86_400)),
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
         cors_origins: vec!["https://app.example.com".into()],
         data_dir: "/etc/cresset/state".into(),
@@ -203,7 +205,7 @@ fn flags_beat_variables_beat_the_file_beats_defaults() {
         path: "/etc/cresset/cresset.toml".into(),
         line,
     };
-    assert_eq!(effective.origins["results.ttl"], at(42));
+    assert_eq!(effective.origins["results.ttl"], at(43));
     insta::assert_snapshot!("config_show", effective.to_toml());
     insta::assert_snapshot!(
         "config_show_json",

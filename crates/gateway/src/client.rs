@@ -32,6 +32,10 @@ pub enum Identify {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) Option<IpAddr>);
 
+/// Among a request's extensions where it came in TLS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InTls;
+
 /// Begins the request for its client, if it has one that counts; the client goes with the request, to those who ask the
 /// engine in its name.
 pub(crate) fn enter(

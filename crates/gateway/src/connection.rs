@@ -33,7 +33,7 @@ pub(crate) use self::lobby::{Guest, Lobby, turn_away};
 use self::socket::NoTls;
 pub(crate) use self::socket::{Raw, Socket};
 use crate::answers::Share;
-use crate::client::Peer;
+use crate::client::{InTls, Peer};
 use crate::duration;
 use crate::problem::Problem;
 use crate::ws::Handover;
@@ -83,6 +83,7 @@ impl House {
         let service = Answering {
             router: TowerToHyperService::new(self.router.clone()),
             peer,
+            is_tls: self.tls.is_some(),
             phase: phase.clone(),
         };
         let witness = Witness {
@@ -186,6 +187,7 @@ struct Answering {
     router: TowerToHyperService<Router>,
     /// Told to whoever tells clients apart.
     peer: Option<Peer>,
+    is_tls: bool,
     phase: Phase,
 }
 
@@ -200,6 +202,9 @@ impl Service<Request<Incoming>> for Answering {
         self.phase.asked();
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
+        }
+        if self.is_tls {
+            request.extensions_mut().insert(InTls);
         }
         Answer {
             routed: self.router.call(request),

@@ -12,6 +12,7 @@ mod answers;
 mod api_document;
 mod app;
 mod binary_out;
+mod browser;
 mod cache_control;
 mod cancel;
 mod client;
@@ -24,6 +25,7 @@ mod events;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
 mod fixture;
+mod forwarded;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -56,6 +58,7 @@ mod submit;
 mod task_json;
 mod tasks;
 mod tls;
+mod trace;
 mod upload;
 mod ws;
 

@@ -31,6 +31,8 @@ pub struct GatewayOptions {
     pub trusted_proxies: Vec<Network>,
     /// Origins of pages that may ask from a browser; `*` is all. Default none.
     pub cors_origins: Vec<String>,
+    /// Browsers that came in TLS are told to come in nothing else for so long. Default they are not told.
+    pub hsts: Option<Duration>,
     /// How clients are told apart, for the bounds that the engine sets each. Default not at all.
     pub identify: Identify,
     /// Tracebacks of failed tasks are answered to callers. Default false.
@@ -63,6 +65,7 @@ impl Default for GatewayOptions {
             max_connections_per_address: None,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
+            hsts: None,
             identify: Identify::Off,
             show_tracebacks: false,
             idle_timeout: Duration::from_secs(75),

@@ -91,6 +91,22 @@ pub const SETTINGS: &[Setting] = &[
     ),
     words(
         setting(
+            "server.hsts",
+            ["CRESSET_HSTS", "hsts"],
+            Field::Duration {
+                min: Duration::ZERO,
+                max: Duration::from_secs(3650 * 86_400),
+                get: |c| c.hsts,
+                set: |c, d| c.hsts = Some(d),
+            },
+            "Browsers that come in TLS are told to come to this host in nothing else for so long, whatever the port \
+             (`Strict-Transport-Security`).",
+        ),
+        "none: they are not told",
+        r#""365d""#,
+    ),
+    words(
+        setting(
             "server.trusted_proxies",
             ["CRESSET_TRUSTED_PROXIES", "trusted-proxies"],
             Field::List {

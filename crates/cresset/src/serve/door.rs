@@ -92,6 +92,7 @@ pub(super) fn options(config: &ServerConfig) -> GatewayOptions {
         max_inflight_bytes: config.max_inflight_body_bytes,
         max_inflight_answer_bytes: config.max_inflight_answer_bytes,
         trusted_proxies: config.trusted_proxies.clone(),
+        hsts: config.hsts,
         cors_origins: config.cors_origins.clone(),
         compress_above: config.compress_above,
         spool: Some(SpoolOptions {

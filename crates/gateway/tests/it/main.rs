@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod binary;
+mod browsers;
 mod caching;
 mod clients;
 mod coding;
@@ -10,6 +11,7 @@ mod entrances;
 mod events;
 mod fixture;
 mod happy;
+mod hostile;
 mod house;
 mod idempotency;
 mod limits;

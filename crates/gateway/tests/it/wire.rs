@@ -92,6 +92,25 @@ impl Caller {
             .expect("an answer should come")
     }
 
+    /// The next answer, if there is one before the connection ends.
+    pub(crate) async fn answer_or_end(&mut self) -> Option<Answer> {
+        let begun = async {
+            while self.ahead.is_empty() {
+                match self.stream.read_buf(&mut self.ahead).await {
+                    Ok(0) => return false,
+                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return false,
+                    other => drop(other.unwrap()),
+                }
+            }
+            true
+        };
+        let begun = tokio::time::timeout(LONG, begun).await;
+        match begun.expect("an answer or an end should come") {
+            true => Some(self.answer().await),
+            false => None,
+        }
+    }
+
     async fn read_answer(&mut self) -> Answer {
         let head = loop {
             if let Some(at) = self.ahead.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -119,7 +138,7 @@ impl Caller {
             headers,
             body: Vec::new(),
         };
-        if status >= 200 {
+        if status >= 200 && status != 204 {
             let length: usize = answer
                 .header("content-length")
                 .expect("answers have a length")
