@@ -70,6 +70,12 @@ pub(crate) enum Field<T: 'static> {
         get: fn(&T) -> Option<String>,
         set: fn(&mut T, &str) -> Result<(), Refusal>,
     },
+    /// An array of texts, or one text with commas between them.
+    List {
+        form: &'static str,
+        get: fn(&T) -> Vec<String>,
+        set: fn(&mut T, &[&str]) -> Result<(), Refusal>,
+    },
     Choice {
         names: &'static [&'static str],
         get: fn(&T) -> &'static str,
@@ -180,7 +186,10 @@ impl<T> Key<T> {
             }
             Field::Bytes { min, max, .. } => format!("size, {} to {}", show_size(*min), show_size(*max)),
             Field::Path { .. } => "path".into(),
-            Field::Text { form, .. } | Field::Map { form, .. } | Field::ByHand(form) => (*form).into(),
+            Field::Text { form, .. }
+            | Field::List { form, .. }
+            | Field::Map { form, .. }
+            | Field::ByHand(form) => (*form).into(),
             Field::Choice { names, .. } => names
                 .iter()
                 .map(|n| format!("`\"{n}\"`"))
@@ -199,6 +208,14 @@ impl<T> Key<T> {
             Field::Bytes { get, .. } => Scalar::Text(show_size(get(from)?)),
             Field::Path { get, .. } => Scalar::Text(get(from)?.display().to_string()),
             Field::Text { get, .. } | Field::Map { get, .. } => Scalar::Text(get(from)?),
+            Field::List { get, .. } => {
+                let mut all = get(from);
+                match all.len() {
+                    0 => return None,
+                    1 => Scalar::Text(all.remove(0)),
+                    _ => Scalar::List(all),
+                }
+            }
             Field::Choice { get, .. } => Scalar::Text(get(from).into()),
             Field::ByHand(_) => return None,
         })
@@ -214,6 +231,7 @@ impl<T> Key<T> {
             Field::Bytes { min, max, set, .. } => set(into, take_size(given, *min, *max)?),
             Field::Path { set, .. } => set(into, base.join(take_path(given)?)),
             Field::Text { form, set, .. } => set(into, take_text(given, form)?)?,
+            Field::List { form, set, .. } => set(into, &take_list(given, form)?)?,
             Field::Choice { names, set, .. } => {
                 let text = given.text().filter(|t| names.contains(t));
                 set(into, text.ok_or_else(|| refuse_choice(given, names))?);
@@ -386,6 +404,17 @@ pub(crate) fn take_text<'a>(given: Given<'a>, form: &str) -> Result<&'a str, Ref
     })
 }
 
+fn take_list<'a>(given: Given<'a>, form: &str) -> Result<Vec<&'a str>, Refusal> {
+    let Given::Toml(DeValue::Array(array)) = given else {
+        let texts = take_text(given, form)?.split(',').map(str::trim);
+        return Ok(texts.filter(|text| !text.is_empty()).collect());
+    };
+    let texts = array
+        .iter()
+        .map(|entry| take_text(Given::Toml(entry.get_ref()), form));
+    texts.collect()
+}
+
 fn refuse_choice(given: Given<'_>, names: &[&str]) -> Refusal {
     let listed = names
         .iter()
@@ -410,6 +439,8 @@ pub enum Scalar {
     Number(f64),
     /// Everything else, durations and sizes with their units included.
     Text(String),
+    /// Several texts.
+    List(Vec<String>),
 }
 
 impl Scalar {
@@ -421,6 +452,7 @@ impl Scalar {
             Self::Int(n) => n.to_string(),
             Self::Number(n) => format!("{n:?}"),
             Self::Text(text) => toml::Value::String(text.clone()).to_string(),
+            Self::List(texts) => toml::Value::from(texts.clone()).to_string(),
         }
     }
 }
@@ -432,6 +464,7 @@ impl serde::Serialize for Scalar {
             Self::Int(n) => out.serialize_u64(*n),
             Self::Number(n) => out.serialize_f64(*n),
             Self::Text(text) => out.serialize_str(text),
+            Self::List(texts) => out.collect_seq(texts),
         }
     }
 }

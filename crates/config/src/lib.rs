@@ -6,6 +6,7 @@
 
 pub mod celery;
 pub mod discover;
+pub mod door;
 mod field;
 pub mod mistake;
 pub mod model;
@@ -29,6 +30,7 @@ mod walk;
 
 pub use celery::{Celery, CeleryParameter, CeleryTasks, ServiceUrl};
 pub use discover::discover;
+pub use door::{Address, Listen, Network, Scheme};
 pub use field::Scalar;
 pub use mistake::{Mistake, Place, Position, Severity, render_all};
 pub use model::{

@@ -9,8 +9,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::door::Address;
 use crate::field::{Given, Key, Refusal, Scalar};
-use crate::mistake::{Mistake, Place, Severity, sort};
+use crate::mistake::{Mistake, Place, Position, Severity, sort};
 use crate::report::Report;
 use crate::server::ServerConfig;
 use crate::settings::{OTHER_VARIABLES, SETTINGS, Setting};
@@ -117,6 +118,7 @@ impl Effective {
         let (errors, warnings) = read_env(&env, &mut config, &mut origins);
         mistakes.extend(errors);
         mistakes.extend(read_flags(flags, &mut config, &mut origins));
+        mistakes.extend(together(&config, &origins));
         // Without a home folder the cache follows the data.
         if cache_dir(&env).is_none() && origins.get("server.cache_dir") == Some(&Origin::Default) {
             config.cache_dir = config.data_dir.join("cache");
@@ -186,6 +188,52 @@ impl Effective {
         }
         out
     }
+}
+
+/// What is wrong with settings that are each right.
+fn together(config: &ServerConfig, origins: &Origins) -> Vec<Mistake> {
+    let place = |key: &str| match origins.get(key) {
+        Some(Origin::File { path, line }) => Place::File {
+            path: path.clone(),
+            at: Some(Position {
+                line: *line,
+                column: 1,
+            }),
+        },
+        Some(Origin::Env(name)) => Place::Env((*name).to_owned()),
+        Some(Origin::Flag(name)) => Place::Flag(name.clone()),
+        Some(Origin::Default) | None => Place::Flag(key.to_owned()),
+    };
+    let mistake = |key: &'static str, message: String| Mistake::at(place(key), key, message);
+    let (cert, key, mut found) = ("server.tls_cert", "server.tls_key", Vec::new());
+    match (&config.tls_cert, &config.tls_key) {
+        (Some(_), None) => found.push(mistake(cert, format!("needs its key: set `{key}` too"))),
+        (None, Some(_)) => found.push(mistake(key, format!("needs its certificate: set `{cert}` too"))),
+        _ => {}
+    }
+    for (name, listens) in [
+        ("server.listen", &config.listen),
+        ("server.admin_listen", &config.admin_listen),
+    ] {
+        for listen in listens {
+            if config.tls_cert.is_none() && listen.is_tls(false) {
+                found.push(mistake(
+                    name,
+                    format!("`{listen}` needs a certificate: set `{cert}` and `{key}`"),
+                ));
+            }
+        }
+    }
+    for admin in &config.admin_listen {
+        let free = matches!(admin.at, Address::Tcp(at) if at.port() == 0);
+        if !free && config.listen.iter().any(|listen| listen.at == admin.at) {
+            found.push(mistake(
+                "server.admin_listen",
+                format!("`{admin}` is in `server.listen` too"),
+            ));
+        }
+    }
+    found
 }
 
 type Origins = BTreeMap<&'static str, Origin>;

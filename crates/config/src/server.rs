@@ -5,13 +5,28 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::celery::Celery;
+use crate::door::{Listen, Network};
 use ipnet::IpNet;
 
 /// Effective settings of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// Where HTTP listens. Default 127.0.0.1:8700.
-    pub listen: SocketAddr,
+    pub listen: Vec<Listen>,
+    /// Where operators are answered; default where everybody is.
+    pub admin_listen: Vec<Listen>,
+    /// Permissions of sockets in the file system. Default 0660.
+    pub socket_mode: u32,
+    /// The certificate of this server, with those between it and a root.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// For how long browsers are to come in TLS only. Default they are not told.
+    pub hsts: Option<Duration>,
+    /// Proxies that are believed what they say of their callers. Default none.
+    pub trusted_proxies: Vec<Network>,
+    /// Origins of pages that may ask. Default none.
+    pub cors_origins: Vec<String>,
     /// Where the embedded store lives. Default `./.cresset`.
     pub data_dir: PathBuf,
     /// Where built environments live. Default: `$XDG_CACHE_HOME/cresset` or `~/.cache/cresset`.
@@ -34,6 +49,8 @@ pub struct ServerConfig {
     pub max_inflight_answer_bytes: usize,
     /// Results that come piece by piece: what is kept of them for readers, in all. Default 64 MiB.
     pub max_stream_bytes: usize,
+    /// Answers of so many bytes are packed for who asks for that. Default 4 KiB.
+    pub compress_above: usize,
     /// Bodies of more bytes are spooled to files. Default 1 MiB.
     pub spool_above: usize,
     /// Bytes of all of those. Default 16 GiB.
@@ -99,7 +116,14 @@ impl Default for ServerConfig {
     /// The built-in defaults. `cache_dir` is the one that needs no home folder; resolving settings finds the real one.
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8700)),
+            listen: vec![Listen::tcp(SocketAddr::from(([127, 0, 0, 1], 8700)))],
+            admin_listen: Vec::new(),
+            socket_mode: 0o660,
+            tls_cert: None,
+            tls_key: None,
+            hsts: None,
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
             data_dir: ".cresset".into(),
             cache_dir: ".cresset/cache".into(),
             models: ".".into(),
@@ -111,6 +135,7 @@ impl Default for ServerConfig {
             max_inflight_body_bytes: 1 << 30,
             max_inflight_answer_bytes: 1 << 30,
             max_stream_bytes: 64 << 20,
+            compress_above: 4 << 10,
             spool_above: 1 << 20,
             max_spool_bytes: 16 << 30,
             admission: Admission::default(),

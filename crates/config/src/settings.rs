@@ -4,13 +4,16 @@
 //! does nothing, and whoever sets one is told.
 
 mod celery;
+#[macro_use]
+mod forms;
 mod table;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::door;
 use crate::field::{Field, Key, Refusal, quote};
 use crate::server::{ClientIdentity, Durability, LogFormat, ServerConfig};
 use crate::suggest::nearest;
@@ -97,6 +100,10 @@ pub const OTHER_VARIABLES: &[OtherVariable] = &[
         doc: "The API key that client commands and the Python client send, as `--key` does.",
     },
     OtherVariable {
+        name: "CRESSET_CA",
+        doc: "Who signed that server's certificate, as `--ca` does.",
+    },
+    OtherVariable {
         name: "CRESSET_WEBHOOKS_SECRETS",
         doc: "The secrets that webhooks are signed with, parted by white space or commas; instead of `webhooks.secrets_file`.",
     },
@@ -114,29 +121,37 @@ pub const OTHER_VARIABLES: &[OtherVariable] = &[
     },
 ];
 
-fn set_listen(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
-    let text = text.trim();
-    if let Ok(listen) = text.parse::<SocketAddr>() {
-        c.listen = listen;
-        return Ok(());
+fn set_listen(c: &mut ServerConfig, texts: &[&str]) -> Result<(), Refusal> {
+    c.listen = door::listens(texts)?;
+    match c.listen.is_empty() {
+        true => Err(Refusal::new("must name an address, such as \"127.0.0.1:8700\"")),
+        false => Ok(()),
     }
-    let refusal = Refusal::new(format!(
-        "must be an IP address and a port, such as \"127.0.0.1:8700\", is {}",
-        quote(text)
-    ));
-    let meant = match text.rsplit_once(':') {
-        None if text.parse::<u16>().is_ok() => format!("127.0.0.1:{text}"),
-        None => format!("{text}:8700"),
-        Some(("", port)) => format!("0.0.0.0:{port}"),
-        Some(("localhost", port)) => format!("127.0.0.1:{port}"),
-        Some((host, port)) => format!("[{host}]:{port}"),
-    };
-    Err(refusal.maybe_hint(
-        meant
-            .parse::<SocketAddr>()
-            .ok()
-            .map(|a| format!("did you mean \"{a}\"?")),
-    ))
+}
+
+fn set_admin_listen(c: &mut ServerConfig, texts: &[&str]) -> Result<(), Refusal> {
+    c.admin_listen = door::listens(texts)?;
+    Ok(())
+}
+
+fn set_socket_mode(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
+    c.socket_mode = door::mode(text)?;
+    Ok(())
+}
+
+fn set_trusted_proxies(c: &mut ServerConfig, texts: &[&str]) -> Result<(), Refusal> {
+    c.trusted_proxies = door::networks(texts)?;
+    Ok(())
+}
+
+fn set_cors_origins(c: &mut ServerConfig, texts: &[&str]) -> Result<(), Refusal> {
+    c.cors_origins = door::origins(texts)?;
+    Ok(())
+}
+
+/// All of them as text.
+fn shown(all: &[impl ToString]) -> Vec<String> {
+    all.iter().map(ToString::to_string).collect()
 }
 
 fn set_client_key(c: &mut ServerConfig, name: &str) {

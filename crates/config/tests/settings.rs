@@ -6,13 +6,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use cresset_config::{
-    Admission, Auth, ClientBounds, ClientIdentity, Clients, Durability, Effective, GivenFlag, LogFormat,
-    Mistake, OTHER_VARIABLES, Origin, SETTINGS, ServerConfig, SettingsFile, Webhooks, render_all,
+    Address, Admission, Auth, ClientBounds, ClientIdentity, Clients, Durability, Effective, GivenFlag, Listen,
+    LogFormat, Mistake, OTHER_VARIABLES, Origin, SETTINGS, Scheme, ServerConfig, SettingsFile, Webhooks,
+    render_all,
 };
 use proptest::prelude::*;
 
 const FILE: &str = r#"[server]
-listen = "0.0.0.0:80"
+listen = ["0.0.0.0:80", "unix:/run/x.sock"]
+admin_listen = "127.0.0.1:81"
+socket_mode = "0600"
+tls_cert = "cert.pem"
+tls_key = "/keys/key.pem"
+hsts = "30d"
+trusted_proxies = "10.0.0.0/8, ::1"
+cors_origins = ["https://app.example.com"]
 data_dir = "state"
 models = "/srv/models"
 max_connections = 10
@@ -22,6 +30,7 @@ head_timeout = "4s"
 body_timeout = "6s"
 write_timeout = "7s"
 min_rate = 512
+compress_above = "2KiB"
 drain_timeout = "5s"
 cache_dir = "cache"
 
@@ -121,7 +130,20 @@ fn the_cache_follows_xdg_then_home_then_the_data() {
 fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
     let config = resolve(Some(FILE), &[], &[]).unwrap().config;
     let want = ServerConfig {
-        listen: ([0, 0, 0, 0], 80).into(),
+        listen: vec![
+            Listen::tcp(([0, 0, 0, 0], 80).into()),
+            Listen {
+                at: Address::Unix("/run/x.sock".into()),
+                scheme: Scheme::Http,
+            },
+        ],
+        admin_listen: vec![Listen::tcp(([127, 0, 0, 1], 81).into())],
+        socket_mode: 0o600,
+        tls_cert: Some("/etc/cresset/cert.pem".into()),
+        tls_key: Some("/keys/key.pem".into()),
+        hsts: Some(Duration::from_secs(30 * 86_400)),
+        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
+        cors_origins: vec!["https://app.example.com".into()],
         data_dir: "/etc/cresset/state".into(),
         cache_dir: "/etc/cresset/cache".into(),
         models: "/srv/models".into(),
@@ -163,6 +185,7 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         body_timeout: Duration::from_secs(6),
         write_timeout: Duration::from_secs(7),
         min_rate: 512,
+        compress_above: 2 << 10,
         drain_timeout: Duration::from_secs(5),
         webhooks: Webhooks {
             secrets_file: Some("/etc/cresset/secrets".into()),
@@ -186,7 +209,7 @@ fn flags_beat_variables_beat_the_file_beats_defaults() {
     ];
     let flags = [("--listen", "server.listen", "127.0.0.1:2")];
     let effective = resolve(Some(FILE), &env, &flags).unwrap();
-    assert_eq!(effective.config.listen.port(), 2);
+    assert_eq!(effective.config.listen, [Listen::tcp(([127, 0, 0, 1], 2).into())]);
     assert_eq!(effective.config.max_wait, Duration::from_secs(120));
     assert_eq!(
         effective.config.result_ttl,
@@ -205,7 +228,7 @@ fn flags_beat_variables_beat_the_file_beats_defaults() {
         path: "/etc/cresset/cresset.toml".into(),
         line,
     };
-    assert_eq!(effective.origins["results.ttl"], at(36));
+    assert_eq!(effective.origins["results.ttl"], at(44));
     insta::assert_snapshot!("config_show", effective.to_toml());
     insta::assert_snapshot!(
         "config_show_json",
@@ -244,6 +267,19 @@ fn mistakes_of_all_layers_come_at_once() {
         "mistakes_of_all_layers",
         render_all(&resolve(Some(file), &env, &flags).unwrap_err())
     );
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_told_where_they_stand() {
+    let file = "[server]\ntls_key = \"key.pem\"\nlisten = [\"https://1.2.3.4:5\", \"1.2.3.4:6\"]\n";
+    let env = [("CRESSET_ADMIN_LISTEN", "1.2.3.4:6")];
+    insta::assert_snapshot!(render_all(&resolve(Some(file), &env, &[]).unwrap_err()), @"
+    /etc/cresset/cresset.toml:2:1: server.tls_key: needs its certificate: set `server.tls_cert` too
+
+    /etc/cresset/cresset.toml:3:1: server.listen: `https://1.2.3.4:5` needs a certificate: set `server.tls_cert` and `server.tls_key`
+
+    environment variable CRESSET_ADMIN_LISTEN: server.admin_listen: `1.2.3.4:6` is in `server.listen` too
+    ");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The templates are valid as they are and with any one value switched on; they and the reference know every key.
 
 use std::path::Path;
+use std::time::Duration;
 
 use cresset_config::{
     Effective, Folder, Mistake, ModelKind, SETTINGS, ServerConfig, SettingsFile, default_cresset_toml,
@@ -70,6 +71,12 @@ fn the_default_settings_file_says_what_is_the_default_anyway() {
         ServerConfig {
             celery: celery.clone(),
             cache_dir: "/var/cache/cresset".into(),
+            admin_listen: all.admin_listen.clone(),
+            tls_cert: Some("/etc/cresset/cert.pem".into()),
+            tls_key: Some("/etc/cresset/key.pem".into()),
+            hsts: Some(Duration::from_secs(365 * 86_400)),
+            trusted_proxies: all.trusted_proxies.clone(),
+            cors_origins: all.cors_origins.clone(),
             admission: bounds.clone(),
             max_connections_per_address: Some(256),
             auth: all.auth.clone(),

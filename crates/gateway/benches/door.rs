@@ -135,9 +135,14 @@ fn serve(ready: &std::sync::mpsc::Sender<(SocketAddr, Clock)>, stop: Cancellatio
         }
         let listener = cresset_gateway::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         ready.send((listener.local_addr().unwrap(), clock)).unwrap();
-        cresset_gateway::serve(listener, engine.clone(), GatewayOptions::default(), stop)
-            .await
-            .unwrap();
+        cresset_gateway::serve(
+            vec![listener.into()],
+            engine.clone(),
+            GatewayOptions::default(),
+            stop,
+        )
+        .await
+        .unwrap();
         engine.stop(Duration::from_secs(5)).await;
     });
 }

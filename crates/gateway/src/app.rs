@@ -5,6 +5,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use cresset_engine::{Engine, EngineError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
     /// Owns what outlives a handler: the rests of refused uploads, and codec work on blocking threads.
     pub(crate) tracker: TaskTracker,
+    /// What browsers are told who come in TLS.
+    pub(crate) hsts: Option<HeaderValue>,
     /// Memory of request bodies.
     pub(crate) budget: Arc<Budget>,
     /// Memory of those on their way into files.
@@ -75,8 +78,10 @@ impl App {
             answer,
             "answers that are being read",
         );
+        let hsts = options.hsts.map(|age| format!("max-age={}", age.as_secs()));
         Self(Arc::new(Shared {
             engine,
+            hsts: hsts.and_then(|text| HeaderValue::try_from(text).ok()),
             options,
             stop,
             tracker,

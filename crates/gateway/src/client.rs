@@ -28,9 +28,13 @@ pub enum Identify {
     Header(HeaderName),
 }
 
-/// The other end of a connection; among a request's extensions where clients are told apart.
+/// The other end of a connection; among a request's extensions where clients are told apart. None is by the file system.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
+pub(crate) struct Peer(pub(crate) Option<IpAddr>);
+
+/// Among a request's extensions where it came in TLS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InTls;
 
 /// Begins the request for its client, if it has one that counts; the client goes with the request, to those who ask the
 /// engine in its name.
@@ -75,7 +79,7 @@ fn key(identify: &Identify, request: &Request) -> Result<Option<ClientKey>, Prob
         }
     }
     let peer = request.extensions().get::<Peer>();
-    Ok(peer.map(|Peer(address)| ClientKey::address(*address)))
+    Ok(peer.and_then(|Peer(address)| address.map(ClientKey::address)))
 }
 
 fn wrong(header: &HeaderName, message: String) -> Problem {

@@ -2,11 +2,13 @@
 
 mod line;
 mod lobby;
+mod socket;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -21,25 +23,33 @@ use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::line::Patience;
 use self::line::{Ending, GivenUp, Line, Phase};
 pub(crate) use self::lobby::{Guest, Lobby, turn_away};
+use self::socket::NoTls;
+pub(crate) use self::socket::{Raw, Socket};
 use crate::answers::Share;
-use crate::client::Peer;
+use crate::client::{InTls, Peer};
 use crate::duration;
 use crate::problem::Problem;
 use crate::ws::Handover;
 
-/// What all connections have in common. Cheap to clone.
+/// How long the end of a connection may take: in TLS it has words of its own.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
+
+/// What all connections of one entrance have in common. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct House {
     pub(crate) http: http1::Builder,
     pub(crate) router: Router,
     pub(crate) patience: Patience,
     pub(crate) engine: Engine,
+    /// For those who come in TLS.
+    pub(crate) tls: Option<TlsAcceptor>,
 }
 
 impl House {
@@ -47,21 +57,33 @@ impl House {
     /// them contends with nobody.
     pub(crate) async fn serve(
         self,
-        stream: TcpStream,
+        stream: Raw,
         _guest: Guest,
         peer: Option<Peer>,
         stop: CancellationToken,
         cut: CancellationToken,
     ) {
-        // Answers are written whole; waiting to fill a segment would only delay them.
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = stream.at_once() {
             tracing::debug!(%error, "a connection ended as it began");
             return;
         }
+        let stream = match self.tls.clone() {
+            None => stream.plain(),
+            Some(acceptor) => {
+                // Nothing has been asked for yet, so nothing is lost when it is dropped.
+                let stream = tokio::select! {
+                    stream = self.shake_hands(stream, acceptor) => stream,
+                    () = stop.cancelled() => return,
+                };
+                let Some(stream) = stream else { return };
+                stream
+            }
+        };
         let phase = Phase::default();
         let service = Answering {
             router: TowerToHyperService::new(self.router.clone()),
             peer,
+            is_tls: self.tls.is_some(),
             phase: phase.clone(),
         };
         let witness = Witness {
@@ -105,7 +127,24 @@ impl House {
             }
         }
         // It fails where the other side has gone already.
-        let _gone = line.shutdown().await;
+        let _gone = timeout(GOODBYE_MAX, line.shutdown()).await;
+    }
+
+    /// The stream in TLS; `None` when that comes to nothing, or not in the time for a head.
+    async fn shake_hands(&self, stream: Raw, acceptor: TlsAcceptor) -> Option<Socket> {
+        match timeout(self.patience.head, stream.in_tls(acceptor)).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(NoTls::Broken(error))) => tracing::debug!(%error, "TLS was not agreed on"),
+            Ok(Err(NoTls::Plain(stream))) => {
+                let why = "this port speaks TLS: ask for https, not http";
+                turn_away(stream, Problem::new(Code::MalformedRequest, why)).await;
+            }
+            Err(_) => tracing::debug!("TLS was not agreed on in time"),
+        }
+        self.engine
+            .metrics()
+            .connection_given_up(GivenUp::Handshake.name());
+        None
     }
 }
 
@@ -148,6 +187,7 @@ struct Answering {
     router: TowerToHyperService<Router>,
     /// Told to whoever tells clients apart.
     peer: Option<Peer>,
+    is_tls: bool,
     phase: Phase,
 }
 
@@ -162,6 +202,9 @@ impl Service<Request<Incoming>> for Answering {
         self.phase.asked();
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
+        }
+        if self.is_tls {
+            request.extensions_mut().insert(InTls);
         }
         Answer {
             routed: self.router.call(request),

@@ -13,16 +13,20 @@ mod api_document;
 mod app;
 mod auth;
 mod binary_out;
+mod browser;
 mod cache_control;
 mod cancel;
 mod client;
+mod coding;
 mod connection;
 mod dead;
 mod duration;
+mod entrance;
 mod events;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
 mod fixture;
+mod forwarded;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -56,6 +60,8 @@ mod streaming;
 mod submit;
 mod task_json;
 mod tasks;
+mod tls;
+mod trace;
 mod upload;
 mod watching;
 mod webhook_json;
@@ -65,7 +71,9 @@ mod ws;
 pub use api_document::openapi;
 pub use auth::Auth;
 pub use client::Identify;
+pub use entrance::{Entrance, bind};
 pub use options::GatewayOptions;
-pub use server::{bind, serve};
+pub use server::serve;
+pub use tls::{BadCertificate, Tls};
 pub use upload::SpoolOptions;
 pub use webhook_json::TaskWriter;

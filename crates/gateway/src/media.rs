@@ -78,16 +78,9 @@ impl Media {
 
     /// What the body of a request says it is. Saying nothing is saying JSON.
     pub(crate) fn of_body(headers: &HeaderMap) -> Result<Self, Problem> {
-        if let Some(coding) = headers.get(header::CONTENT_ENCODING)
-            && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-        {
-            return Err(unsupported("Content-Encoding", coding.as_bytes()));
-        }
         match headers.get(header::CONTENT_TYPE) {
             None => Ok(Self::Json),
-            Some(given) => {
-                Self::of_type(given.as_bytes()).ok_or_else(|| unsupported("Content-Type", given.as_bytes()))
-            }
+            Some(given) => Self::of_type(given.as_bytes()).ok_or_else(|| unsupported(given.as_bytes())),
         }
     }
 
@@ -114,14 +107,13 @@ impl Media {
     }
 }
 
-fn unsupported(what: &str, value: &[u8]) -> Problem {
+fn unsupported(value: &[u8]) -> Problem {
     let value = cut(&String::from_utf8_lossy(value));
     Problem::new(
         Code::UnsupportedMediaType,
         format!(
-            "the {what} is `{value}`; send `Content-Type: application/json`, in UTF-8 and not compressed (tensor models \
-             also take `application/x-safetensors`, those with one input also `application/octet-stream` and \
-             `application/x-npy`)"
+            "the Content-Type is `{value}`; send `Content-Type: application/json`, in UTF-8 (tensor models also take \
+             `application/x-safetensors`, those with one input also `application/octet-stream` and `application/x-npy`)"
         ),
     )
 }
@@ -262,7 +254,6 @@ mod tests {
             );
         }
         assert_eq!(Media::of_body(&HeaderMap::new()).unwrap(), Json);
-        assert!(Media::of_body(&with(header::CONTENT_ENCODING, "identity")).is_ok());
     }
 
     #[test]
@@ -276,7 +267,6 @@ mod tests {
         ] {
             assert!(Media::of_body(&with(header::CONTENT_TYPE, bad)).is_err(), "{bad}");
         }
-        assert!(Media::of_body(&with(header::CONTENT_ENCODING, "gzip")).is_err());
         insta::assert_json_snapshot!(crate::problem::tests::document(
             Media::of_body(&with(header::CONTENT_TYPE, "text/xml")).unwrap_err()
         ));

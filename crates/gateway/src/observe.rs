@@ -15,13 +15,19 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::app::App;
+use crate::browser::{self, Origin};
 use crate::problem::{Details, Problem};
+use crate::query;
 use crate::request_id::{NamedLater, RequestId, X_REQUEST_ID};
+use crate::trace::TraceId;
 use crate::upload::Upload;
 use crate::{auth, client};
 
 /// The route label of requests that match none; raw paths would make labels without end.
 const NO_ROUTE: &str = "none";
+
+/// A longer path is not repeated in a problem.
+const INSTANCE_MAX: usize = 512;
 
 /// How a hang-up is counted: nobody saw a status. The number is the one web servers use for it in their logs.
 const HUNG_UP: u16 = 499;
@@ -36,6 +42,10 @@ struct Watch<'a> {
     route: Option<MatchedPath>,
     started: Instant,
     answered: bool,
+    trace: TraceId,
+    way: Way,
+    origin: Option<Origin>,
+    is_tls: bool,
 }
 
 /// The middleware.
@@ -48,9 +58,20 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
         route: request.extensions().get::<MatchedPath>().cloned(),
         started: Instant::now(),
         answered: false,
+        trace: TraceId::of(request.headers()),
+        way: Way::of(&app, &mut request),
+        origin: Origin::of(&app, &request),
+        is_tls: request.extensions().get::<InTls>().is_some(),
     };
-    let span =
-        tracing::debug_span!("request", id = %watch.id, method = %watch.method, path = watch.uri.path());
+    if let Some(mut told) = watch
+        .origin
+        .as_ref()
+        .and_then(|origin| origin.preflight(&request))
+    {
+        watch.answered(&mut told);
+        return told;
+    }
+    let span = tracing::debug_span!("request", id = %watch.id, trace_id = %watch.trace, method = %watch.method, path = watch.uri.path());
     let admitted = auth::admit(&app, &mut request, watch.route.as_ref()).await;
     let entered = admitted.and_then(|()| client::enter(&app, &mut request, watch.route.as_ref()));
     let client = match entered {
@@ -63,13 +84,15 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
             return response;
         }
     };
+    let coding = Coding::accepted(request.headers());
     // Nothing of ours is used again after a panic: the request's state is dropped with the future, and what is shared
     // (the engine) keeps its own invariants under unwinding.
     let answer = AssertUnwindSafe(next.run(request))
         .catch_unwind()
         .instrument(span)
         .await;
-    let mut response = answer.unwrap_or_else(|panic| Problem::panicked(&*panic).into_response());
+    let response = answer.unwrap_or_else(|panic| Problem::panicked(&*panic).into_response());
+    let mut response = coding::packed(&app, coding, response).await;
     watch.answered(&mut response);
     drop(client); // its request is under way until it has an answer
     response
@@ -80,9 +103,11 @@ impl Watch<'_> {
         self.answered = true;
         let problem = response.extensions_mut().remove::<Arc<Details>>();
         if let Some(details) = &problem {
+            let path = self.uri.path();
+            let short = (path.len() > INSTANCE_MAX).then(|| query::cut(path));
             details.write(
                 response,
-                self.uri.path(),
+                short.as_deref().unwrap_or(path),
                 &self.id,
                 self.app.options.show_tracebacks,
             );
@@ -90,22 +115,32 @@ impl Watch<'_> {
         if let Some(later) = response.extensions_mut().remove::<NamedLater>() {
             later.name(&self.id);
         }
-        response
-            .headers_mut()
-            .insert(X_REQUEST_ID, self.id.clone().into_header());
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, self.id.clone().into_header());
+        self.way.mend(headers);
+        if let Some(origin) = &self.origin {
+            origin.tell(headers);
+        }
+        let route = self.route.as_ref().map(MatchedPath::as_str);
+        browser::guard(self.app, headers, route, self.is_tls);
         let status = response.status().as_u16();
         self.count(status);
-        let (id, method, path) = (&self.id, &self.method, self.uri.path());
-        let took = self.started.elapsed();
+        let (id, trace_id, method, path) = (&self.id, &self.trace, &self.method, self.uri.path());
+        let (took, caller) = (
+            self.started.elapsed(),
+            self.way.caller.map(tracing::field::display),
+        );
         match problem {
             Some(details) if details.is_our_fault() => {
                 let cause = details.cause.as_deref().map(tracing::field::display);
-                tracing::warn!(request_id = %id, %method, path, status, ?took, code = %details.code, cause, "request failed");
+                tracing::warn!(request_id = %id, %trace_id, %method, path, caller, status, ?took, code = %details.code, cause, "request failed");
             }
             Some(details) => {
-                tracing::debug!(request_id = %id, %method, path, status, ?took, code = %details.code, "request refused");
+                tracing::debug!(request_id = %id, %trace_id, %method, path, caller, status, ?took, code = %details.code, "request refused");
             }
-            None => tracing::debug!(request_id = %id, %method, path, status, ?took, "request answered"),
+            None => {
+                tracing::debug!(request_id = %id, %trace_id, %method, path, caller, status, ?took, "request answered")
+            }
         }
     }
 
@@ -122,8 +157,8 @@ impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if !self.answered {
             self.count(HUNG_UP);
-            let (id, method, path) = (&self.id, &self.method, self.uri.path());
-            tracing::debug!(request_id = %id, %method, path, took = ?self.started.elapsed(), "caller hung up");
+            let (id, trace_id, method, path) = (&self.id, &self.trace, &self.method, self.uri.path());
+            tracing::debug!(request_id = %id, %trace_id, %method, path, took = ?self.started.elapsed(), "caller hung up");
         }
     }
 }

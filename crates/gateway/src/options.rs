@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use cresset_config::Network;
+
 use crate::auth::Auth;
 use crate::client::Identify;
 use crate::upload::SpoolOptions;
@@ -16,6 +18,8 @@ pub struct GatewayOptions {
     pub max_inflight_bytes: usize,
     /// Answers of 64 KiB and more on their way to their readers at once; above it `server_busy`. Default 1 GiB.
     pub max_inflight_answer_bytes: usize,
+    /// Answers of so many bytes and more are packed, where they are text and their readers ask for that. Default 4 KiB.
+    pub compress_above: usize,
     /// Where large bodies are while they come. Default in memory, which they may fill.
     pub spool: Option<SpoolOptions>,
     /// The longest `?wait=`. Default 5 min.
@@ -24,6 +28,12 @@ pub struct GatewayOptions {
     pub max_connections: usize,
     /// The same for each address; IPv6 by networks of 64 bits. Default not bounded.
     pub max_connections_per_address: Option<usize>,
+    /// Proxies that are believed what they say of their callers. Default none.
+    pub trusted_proxies: Vec<Network>,
+    /// Origins of pages that may ask from a browser; `*` is all. Default none.
+    pub cors_origins: Vec<String>,
+    /// Browsers that came in TLS are told to come in nothing else for so long. Default they are not told.
+    pub hsts: Option<Duration>,
     /// How clients are told apart, for the bounds that the engine sets each. Default not at all.
     pub identify: Identify,
     /// Who may come in. Default anybody.
@@ -51,10 +61,14 @@ impl Default for GatewayOptions {
             max_body_bytes: 64 << 20,
             max_inflight_bytes: 1 << 30,
             max_inflight_answer_bytes: 1 << 30,
+            compress_above: 4 << 10,
             spool: None,
             max_wait: Duration::from_secs(300),
             max_connections: 20_000,
             max_connections_per_address: None,
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
+            hsts: None,
             identify: Identify::Off,
             auth: None,
             show_tracebacks: false,

@@ -18,6 +18,7 @@ use cresset_config::{ModelConfig, ModelKind};
 use cresset_task::{Payload, Timestamp, json};
 
 use crate::app::App;
+use crate::coding::Coding;
 use crate::media::Media;
 use crate::problem::Problem;
 use crate::query;
@@ -56,18 +57,18 @@ pub(crate) async fn receive(
     form: Form,
 ) -> Result<(Order, Held), Problem> {
     let (headers, uri) = (&parts.headers, &parts.uri);
-    let media = Media::of_body(headers)?;
+    let (media, coding) = (Media::of_body(headers)?, Coding::of_body(headers)?);
     if media == Media::Json {
         query::none_with_json(uri, form.parameters())?;
         binary::none(headers)?;
-        let Received { bytes, held } = upload.read().await?;
+        let Received { bytes, held } = upload.read(coding).await?;
         let order = app
             .codec(bytes.len(), move || parse(&bytes, &config, form))
             .await??;
         return Ok((order, held));
     }
     let head = binary::head(media, headers, uri, &config, form)?;
-    let Received { bytes, held } = upload.read().await?;
+    let Received { bytes, held } = upload.read(coding).await?;
     let order = app.codec(head.work(&bytes), move || head.order(&bytes)).await??;
     Ok((order, held))
 }

@@ -9,6 +9,9 @@ use cresset_task::{Code, EventId, TaskId};
 use crate::problem::Problem;
 use crate::query::cut;
 
+/// A longer name is nobody's, and is not repeated in an answer.
+const NAME_MAX: usize = 256;
+
 /// The `{model}` of a path, as text: the engine knows which names there are.
 pub(crate) struct ModelPath(pub(crate) String);
 
@@ -27,7 +30,12 @@ impl<S: Send + Sync> FromRequestParts<S> for ModelPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match segment(parts, state).await {
-            Ok(name) => Ok(Self(name)),
+            Ok(name) if name.len() <= NAME_MAX => Ok(Self(name)),
+            Ok(name) => Err(EngineError::UnknownModel {
+                name: cut(&name),
+                nearest: None,
+            }
+            .into()),
             Err(_) => Err(EngineError::UnknownModel {
                 name: "(not UTF-8)".into(),
                 nearest: None,

@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use cresset_engine::{Bound, EngineError};
 use cresset_task::{Code, Failure};
 
+use crate::coding::CODINGS;
 use crate::request_id::RequestId;
 use crate::schema;
 
@@ -48,6 +49,8 @@ pub(crate) struct Details {
     /// What `WWW-Authenticate` says.
     challenge: Option<&'static str>,
     bound: Option<Bound>,
+    /// The answer says which codings there are.
+    names_codings: bool,
     /// For the log only.
     pub(crate) cause: Option<String>,
 }
@@ -64,6 +67,7 @@ impl Problem {
             retry_after: None,
             challenge: None,
             bound: None,
+            names_codings: false,
             cause: None,
         }))
     }
@@ -122,6 +126,11 @@ impl Problem {
     /// How the caller could have said who it is, in the words of RFC 6750.
     pub(crate) fn challenge(self, words: &'static str) -> Self {
         self.with(|d| d.challenge = Some(words))
+    }
+
+    /// The answer says in what a body may be packed (RFC 7694).
+    pub(crate) fn naming_codings(self) -> Self {
+        self.with(|d| d.names_codings = true)
     }
 
     /// When trying again makes sense.
@@ -223,6 +232,9 @@ impl Details {
         }
         if let Some(words) = self.challenge {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(words));
+        }
+        if self.names_codings {
+            headers.insert(header::ACCEPT_ENCODING, CODINGS);
         }
         *response.body_mut() = Body::from(json);
     }

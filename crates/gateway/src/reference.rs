@@ -186,7 +186,7 @@ pub fn http() -> String {
          sane one, else a fresh one.\n\n\
          Bodies are `{\"input\": X, ...options}`. An unknown key or query parameter is an error that names it. \
          `Content-Type` is `application/json` or absent, or says that the body is [bytes](#tensors-as-bytes). Times are RFC 3339 in UTC; durations are `30s`, `500ms`, `2m`, \
-         `1h`, or a number of seconds. Bytes that are not HTTP/1.1 are answered by a bare 400 or 431, or by closing the \
+         `1h`, or a number of seconds. A body may be in one of gzip and zstd, with `Content-Encoding`; answers of text are in one of them above `server.compress_above`, where `Accept-Encoding` asks for that. Bytes that are not HTTP/1.1 are answered by a bare 400 or 431, or by closing the \
          connection.\n",
     );
     page.push_str(KEYS);

@@ -13,8 +13,17 @@ use crate::{
     ws,
 };
 
-/// Every route, with the one layer around them. `openapi` describes them; a test holds the two together.
-pub(crate) fn router(app: App) -> Router {
+/// Who comes by an entrance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// All, operators among them.
+    Everybody,
+    /// Callers only: operators have an entrance of their own.
+    Callers,
+}
+
+/// What callers ask for.
+fn callers() -> Router<App> {
     Router::new()
         .route("/v1/models/{model}/tasks", post(submit::submit))
         .route("/v1/models/{model}/predict", post(predict::predict))
@@ -24,22 +33,36 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/tasks/{id}/result", get(tasks::result))
         .route("/v1/tasks/{id}/events", get(events::follow))
         .route("/v1/tasks/{id}/cancel", post(cancel::cancel))
-        .route("/v1/dead", get(dead::list).delete(dead::purge_all))
-        .route("/v1/dead/{id}", get(dead::one).delete(dead::purge))
-        .route("/v1/dead/{id}/input", get(dead::input))
-        .route("/v1/dead/{id}/replay", post(dead::replay))
         .route("/v1/events", get(watching::watch))
-        .route("/v1/webhooks", get(webhooks::list))
-        .route("/v1/webhooks/test", post(webhooks::test))
-        .route("/v1/webhooks/{id}/replay", post(webhooks::replay))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::one))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
-        .route("/metrics", get(pages::metrics))
         .route("/openapi.json", get(pages::openapi))
         .route(ERRORS_PAGE, get(pages::errors))
         .route("/", get(pages::root))
+}
+
+/// What is for operators alone, where they have an entrance of their own (`server.admin_listen`).
+fn operators() -> Router<App> {
+    Router::new()
+        .route("/v1/dead", get(dead::list).delete(dead::purge_all))
+        .route("/v1/dead/{id}", get(dead::one).delete(dead::purge))
+        .route("/v1/dead/{id}/input", get(dead::input))
+        .route("/v1/dead/{id}/replay", post(dead::replay))
+        .route("/v1/webhooks", get(webhooks::list))
+        .route("/v1/webhooks/test", post(webhooks::test))
+        .route("/v1/webhooks/{id}/replay", post(webhooks::replay))
+        .route("/metrics", get(pages::metrics))
+}
+
+/// Every route that the audience has, with the one layer around them. `openapi` describes them; a test holds the two together.
+pub(crate) fn router(app: App, audience: Audience) -> Router {
+    let routes = match audience {
+        Audience::Everybody => callers().merge(operators()),
+        Audience::Callers => callers(),
+    };
+    routes
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(

@@ -3,50 +3,36 @@
 //! Stopping, in order: no new connections; idle ones are closed; long polls answer what they know; requests in flight
 //! are finished; what is left at the deadline is cut.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cresset_engine::Engine;
 use hyper::server::conn::http1;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::client::{Identify, Peer};
-use crate::connection::{House, Lobby, Patience, turn_away};
+use crate::connection::{House, Lobby, Patience, Raw, turn_away};
+use crate::entrance::Entrance;
 use crate::options::GatewayOptions;
 use crate::router;
+use crate::tls::Tls;
 use crate::upload::Spool;
 
 /// After an accept fails for lack of descriptors or memory: long enough not to spin, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections that the kernel finishes before we accept them; it cuts this to its own limit (`net.core.somaxconn`).
-/// With the usual 128, some of a few hundred callers that come at once are dropped, and try again after a second.
-const BACKLOG: u32 = 65_535;
-
 /// What a connection holds of what has come and is not parsed yet, at most.
 const READ_BUFFER_MAX: usize = 64 << 10;
 
-/// Opens the port. Apart from [`serve`], so that a taken port is known before models are loaded. Must be called inside a
-/// tokio runtime.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // A restart must not wait for connections of the last run to be forgotten.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Answers HTTP/1.1 on `listener` until `stop` is cancelled and the requests in flight are done, or
+/// Answers HTTP/1.1 at the `entrances` until `stop` is cancelled and the requests in flight are done, or
 /// `options.drain_timeout` has passed. When it returns, every connection is closed.
 pub async fn serve(
-    listener: TcpListener,
+    entrances: Vec<Entrance>,
     engine: Engine,
     options: GatewayOptions,
     stop: CancellationToken,
@@ -58,7 +44,7 @@ pub async fn serve(
         options.max_connections_per_address,
         engine.clone(),
     );
-    let tells_clients_apart = options.identify != Identify::Off;
+    let tells_callers_apart = options.identify != Identify::Off || !options.trusted_proxies.is_empty();
     let patience = Patience {
         idle: options.idle_timeout,
         head: options.head_timeout,
@@ -67,33 +53,43 @@ pub async fn serve(
     };
     let spool = options.spool.clone().map(Spool::open).transpose()?;
     let app = App::new(engine.clone(), options, stop.clone(), tracker.clone(), spool);
-    let house = House {
+    let house = |entrance: &Entrance| House {
         http: protocol(),
-        router: router::router(app),
+        router: router::router(app.clone(), entrance.audience),
         patience,
-        engine,
+        engine: engine.clone(),
+        tls: entrance.tls.as_ref().map(Tls::acceptor),
     };
+    let houses: Vec<House> = entrances.iter().map(house).collect();
+    // Entrances that show the same certificate have one who looks after it.
+    for tls in Tls::each_once(entrances.iter().filter_map(|entrance| entrance.tls.as_ref())) {
+        tracker.spawn(tls.keep_fresh(stop.clone()));
+    }
     let cut = CancellationToken::new();
 
-    while let Some((stream, address)) = next_connection(&listener, &stop).await {
-        let guest = match lobby.admit(address.ip()) {
+    let mut last = 0;
+    while let Some((at, stream, address)) = next_connection(&entrances, last, &stop).await {
+        last = at;
+        let guest = match lobby.admit(address) {
             Ok(guest) => guest,
             Err(why) => {
-                // Dropped without a word where too many are being told already.
-                if let Some(permit) = lobby.may_tell() {
+                // Dropped without a word where too many are being told already, or words would take a handshake.
+                if houses[at].tls.is_none()
+                    && let Some(permit) = lobby.may_tell()
+                {
                     tracker.spawn(async move {
-                        turn_away(stream, why).await;
+                        turn_away(stream.plain(), why).await;
                         drop(permit);
                     });
                 }
                 continue;
             }
         };
-        let peer = tells_clients_apart.then(|| Peer(address.ip()));
+        let peer = tells_callers_apart.then_some(Peer(address));
         let (stop, cut) = (stop.child_token(), cut.child_token());
-        tracker.spawn(house.clone().serve(stream, guest, peer, stop, cut));
+        tracker.spawn(houses[at].clone().serve(stream, guest, peer, stop, cut));
     }
-    drop(listener); // the kernel refuses callers from now on
+    drop(entrances); // the kernel refuses callers from now on
 
     tracker.close();
     if tokio::time::timeout(drain_timeout, tracker.wait()).await.is_err() {
@@ -119,17 +115,27 @@ fn protocol() -> http1::Builder {
     http
 }
 
-/// The next connection; `None` once told to stop.
+/// The next connection, and where it came in; `None` once told to stop. Who came in `last` is asked last.
 async fn next_connection(
-    listener: &TcpListener,
+    entrances: &[Entrance],
+    last: usize,
     stop: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr)> {
+) -> Option<(usize, Raw, Option<IpAddr>)> {
+    let next = |cx: &mut Context<'_>| {
+        for i in 1..=entrances.len() {
+            let at = (last + i) % entrances.len();
+            if let Poll::Ready(accepted) = entrances[at].poll_accept(cx) {
+                return Poll::Ready(accepted.map(|(stream, address)| (at, stream, address)));
+            }
+        }
+        Poll::Pending
+    };
     // Both futures below may be dropped at any point: a connection stays in the backlog.
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => return None,
-            accepted = listener.accept() => accepted,
+            accepted = poll_fn(next) => accepted,
         };
         match accepted {
             Ok(accepted) => return Some(accepted),

@@ -11,6 +11,7 @@
 
 mod budget;
 mod pace;
+mod packed;
 mod spool;
 
 use std::future::poll_fn;
@@ -27,11 +28,13 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::app::App;
+use crate::coding::Coding;
 use crate::duration;
 use crate::problem::Problem;
 
 pub(crate) use self::budget::{Budget, Held};
 use self::pace::Pace;
+use self::packed::Packed;
 pub(crate) use self::spool::Spool;
 pub use self::spool::SpoolOptions;
 
@@ -53,6 +56,7 @@ pub(crate) struct Upload {
     body: Body,
     /// The caller waits for `100 Continue` and has not sent anything: there is nothing to throw away.
     held_back: bool,
+    packed: Option<Box<Packed>>,
 }
 
 /// A whole request body; its bytes count as held until this is dropped.
@@ -77,22 +81,26 @@ impl Upload {
             app: app.clone(),
             body,
             held_back: headers.contains_key(header::EXPECT),
+            packed: None,
         }
     }
 
-    /// Reads the body to its end.
-    pub(crate) async fn read(mut self) -> Result<Received, Problem> {
+    /// Reads the body to its end, and out of its coding.
+    pub(crate) async fn read(mut self, coding: Option<Coding>) -> Result<Received, Problem> {
         let limit = self.app.options.max_body_bytes;
         let announced = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
         if announced > limit {
             return Err(too_large(limit, &format!("this one announces {announced}")));
         }
         self.held_back = false; // asking for the first piece sends `100 Continue`
+        if let Some(coding) = coding {
+            self.packed = Some(Box::new(Packed::begin(&self.app, coding)?));
+        }
         let mut held = self.app.budget.share();
         let mut pace = Pace::new(self.app.options.body_timeout, self.app.options.min_rate);
         // Nearly every body is one piece, and is kept as it came, without a copy.
         let first = self.piece(0, &mut pace).await?.unwrap_or_default();
-        if self.body.is_end_stream() {
+        if self.packed.is_none() && self.body.is_end_stream() {
             held.grow(first.len())?;
             return Ok(Received { bytes: first, held });
         }
@@ -140,6 +148,46 @@ impl Upload {
 
     /// The next piece; `None` at the end. `so_far` bytes came before it.
     async fn piece(&mut self, so_far: usize, pace: &mut Pace) -> Result<Option<Bytes>, Problem> {
+        match self.packed.take() {
+            None => self.next(so_far, pace).await,
+            Some(mut packed) => {
+                let piece = self.unpacked(&mut packed, so_far, pace).await?;
+                self.packed = Some(packed);
+                Ok(piece)
+            }
+        }
+    }
+
+    /// The same of a body in a coding: what counts is what is in it.
+    async fn unpacked(
+        &mut self,
+        packed: &mut Packed,
+        so_far: usize,
+        pace: &mut Pace,
+    ) -> Result<Option<Bytes>, Problem> {
+        let limit = self.app.options.max_body_bytes;
+        loop {
+            let Some(piece) = packed.step()? else {
+                match self.next(packed.came, pace).await? {
+                    Some(more) => packed.take(more),
+                    None if packed.ended => return Ok(None),
+                    None => packed.ended = true,
+                }
+                continue;
+            };
+            if so_far + piece.len() > limit {
+                return Err(too_large(limit, "this one is longer once it is unpacked"));
+            }
+            // Between two steps nobody may be waited for, and others have their turn.
+            tokio::task::yield_now().await;
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+        }
+    }
+
+    /// The next piece as it comes.
+    async fn next(&mut self, so_far: usize, pace: &mut Pace) -> Result<Option<Bytes>, Problem> {
         let limit = self.app.options.max_body_bytes;
         loop {
             let broken = |why: String| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Setting;
-use super::table::{setting, words};
+use super::forms::{setting, words};
 use crate::celery::ServiceUrl;
 use crate::field::{Field, Pairs, Refusal, quote};
 use crate::server::ServerConfig;

@@ -3,73 +3,14 @@
 use std::time::Duration;
 
 use super::celery;
+use super::forms::{setting, words};
 use super::{
-    DAY, Setting, set_client_header, set_client_key, set_durability, set_listen, set_log_format,
-    set_log_level, set_webhooks_allow, show_webhooks_allow,
+    DAY, Setting, set_admin_listen, set_client_header, set_client_key, set_cors_origins, set_durability,
+    set_listen, set_log_format, set_log_level, set_socket_mode, set_trusted_proxies, set_webhooks_allow, shown,
+    show_webhooks_allow,
 };
-use crate::field::{Field, Key};
-use crate::server::{ClientIdentity, ServerConfig};
-
-macro_rules! int {
-    ($($field:ident).+, $min:expr, $max:expr) => {
-        Field::Int { min: $min, max: $max, get: |c| Some(c.$($field).+ as u64), set: |c, n| c.$($field).+ = n as _ }
-    };
-}
-macro_rules! maybe_int {
-    ($($field:ident).+, $min:expr, $max:expr) => {
-        Field::Int { min: $min, max: $max, get: |c| c.$($field).+, set: |c, n| c.$($field).+ = Some(n) }
-    };
-}
-macro_rules! bytes {
-    ($($field:ident).+, $min:expr, $max:expr) => {
-        Field::Bytes { min: $min, max: $max, get: |c| Some(c.$($field).+ as u64), set: |c, n| c.$($field).+ = n as _ }
-    };
-}
-macro_rules! maybe_bytes {
-    ($($field:ident).+, $min:expr, $max:expr) => {
-        Field::Bytes { min: $min, max: $max, get: |c| c.$($field).+, set: |c, n| c.$($field).+ = Some(n) }
-    };
-}
-macro_rules! duration {
-    ($($field:ident).+, $min:expr, $max:expr) => {
-        Field::Duration { min: $min, max: $max, get: |c| Some(c.$($field).+), set: |c, d| c.$($field).+ = d }
-    };
-}
-macro_rules! path {
-    ($($field:ident).+) => {
-        Field::Path { get: |c| Some(c.$($field).+.clone()), set: |c, p| c.$($field).+ = p }
-    };
-}
-
-pub(super) const fn setting(
-    path: &'static str,
-    [env, flag]: [&'static str; 2],
-    field: Field<ServerConfig>,
-    doc: &'static str,
-) -> Setting {
-    let key = Key {
-        path,
-        doc,
-        default: None,
-        example: None,
-        field,
-    };
-    Setting { key, env, flag }
-}
-
-/// The same, with a default in words and an example for templates.
-pub(super) const fn words(setting: Setting, default: &'static str, example: &'static str) -> Setting {
-    let Setting { key, env, flag } = setting;
-    let Key { path, doc, field, .. } = key;
-    let key = Key {
-        path,
-        doc,
-        default: Some(default),
-        example: Some(example),
-        field,
-    };
-    Setting { key, env, flag }
-}
+use crate::field::Field;
+use crate::server::ClientIdentity;
 
 /// Timers are not finer, and no line is faster.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -81,17 +22,119 @@ const BYTES_MAX: u64 = 1 << 50;
 const UNBOUNDED: &str = "not bounded";
 const AS_THE_MODELS: &str = "not bounded: what the models allow together";
 
+const LISTENS: &str =
+    "an address and port, such as \"127.0.0.1:8700\", or \"unix:/run/cresset.sock\"; an array for several";
+
 /// Every setting, in the order of the default file.
 pub const SETTINGS: &[Setting] = &[
     setting(
         "server.listen",
         ["CRESSET_LISTEN", "listen"],
-        Field::Text {
-            form: "an address and port, such as \"127.0.0.1:8700\"",
-            get: |c| Some(c.listen.to_string()),
+        Field::List {
+            form: LISTENS,
+            get: |c| shown(&c.listen),
             set: set_listen,
         },
-        "Where HTTP listens. `0.0.0.0` listens on every network; port 0 takes a free one.",
+        "Where HTTP listens. `0.0.0.0` listens on every network; port 0 takes a free one. With a certificate (`server.tls_cert`) it \
+         is TLS, unless the address begins with `http://`; one that begins with `https://` has to have one. `unix:` and a path is \
+         a socket in the file system.",
+    ),
+    words(
+        setting(
+            "server.admin_listen",
+            ["CRESSET_ADMIN_LISTEN", "admin-listen"],
+            Field::List {
+                form: LISTENS,
+                get: |c| shown(&c.admin_listen),
+                set: set_admin_listen,
+            },
+            "Where operators are answered: everything is there, and figures (`/metrics`) and dead letters are nowhere else then.",
+        ),
+        "none: everything is where HTTP listens",
+        r#""127.0.0.1:8701""#,
+    ),
+    setting(
+        "server.socket_mode",
+        ["CRESSET_SOCKET_MODE", "socket-mode"],
+        Field::Text {
+            form: "permissions in octal and in quotes, such as \"0660\"",
+            get: |c| Some(format!("{:04o}", c.socket_mode)),
+            set: set_socket_mode,
+        },
+        "Who may use sockets in the file system: writing is what it takes.",
+    ),
+    words(
+        setting(
+            "server.tls_cert",
+            ["CRESSET_TLS_CERT", "tls-cert"],
+            Field::Path {
+                get: |c| c.tls_cert.clone(),
+                set: |c, path| c.tls_cert = Some(path),
+            },
+            "The certificate of this server in a PEM file, followed by those between it and a root. Both files are looked at every \
+             few seconds, and callers who come after a change are shown the new one; while a new one cannot be used the old one \
+             is, and the log says why.",
+        ),
+        "none: no TLS",
+        r#""/etc/cresset/cert.pem""#,
+    ),
+    words(
+        setting(
+            "server.tls_key",
+            ["CRESSET_TLS_KEY", "tls-key"],
+            Field::Path {
+                get: |c| c.tls_key.clone(),
+                set: |c, path| c.tls_key = Some(path),
+            },
+            "The key of the certificate in a PEM file.",
+        ),
+        "none",
+        r#""/etc/cresset/key.pem""#,
+    ),
+    words(
+        setting(
+            "server.hsts",
+            ["CRESSET_HSTS", "hsts"],
+            Field::Duration {
+                min: Duration::ZERO,
+                max: Duration::from_secs(3650 * 86_400),
+                get: |c| c.hsts,
+                set: |c, d| c.hsts = Some(d),
+            },
+            "Browsers that come in TLS are told to come to this host in nothing else for so long, whatever the port \
+             (`Strict-Transport-Security`).",
+        ),
+        "none: they are not told",
+        r#""365d""#,
+    ),
+    words(
+        setting(
+            "server.trusted_proxies",
+            ["CRESSET_TRUSTED_PROXIES", "trusted-proxies"],
+            Field::List {
+                form: "an array of addresses and networks, or one text with commas between them",
+                get: |c| shown(&c.trusted_proxies),
+                set: set_trusted_proxies,
+            },
+            "Proxies that are believed what they say of their callers (`X-Forwarded-For`, or `Forwarded`): the caller is the last \
+             in the list that is none of these. Who comes by a socket in the file system is believed where this is set.",
+        ),
+        "none: such headers mean nothing",
+        r#"["127.0.0.1", "10.0.0.0/8"]"#,
+    ),
+    words(
+        setting(
+            "server.cors_origins",
+            ["CRESSET_CORS_ORIGINS", "cors-origins"],
+            Field::List {
+                form: "an array of origins, or one text with commas between them; or `\"*\"`",
+                get: |c| c.cors_origins.clone(),
+                set: set_cors_origins,
+            },
+            "Pages of these origins may ask this server from a browser (CORS); `\"*\"`: all may.",
+        ),
+        "none",
+        r#"["https://app.example.com"]"#,
     ),
     setting(
         "server.models",
@@ -176,10 +219,18 @@ pub const SETTINGS: &[Setting] = &[
         "How long a stop waits for batches in flight. What is not done by then goes back to the queue.",
     ),
     setting(
+        "server.compress_above",
+        ["CRESSET_COMPRESS_ABOVE", "compress-above"],
+        bytes!(compress_above, 256, 1 << 30),
+        "Answers of so many bytes and more that are text (JSON, figures, documents) are packed in zstd or gzip for callers who \
+         ask for that with `Accept-Encoding`. It takes the processor's time: on a machine whose cores are all the models', \
+         `1GiB` packs nothing.",
+    ),
+    setting(
         "limits.max_body_bytes",
         ["CRESSET_MAX_BODY_BYTES", "max-body-bytes"],
         bytes!(max_body_bytes, 1 << 10, 1 << 30),
-        "The largest request body; a larger one is refused with 413.",
+        "The largest request body; a larger one is refused with 413. Of a body in gzip or zstd, what is in it counts.",
     ),
     setting(
         "limits.max_inflight_body_bytes",

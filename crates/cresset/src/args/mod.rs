@@ -2,6 +2,7 @@
 
 pub(crate) mod settings;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,7 +13,7 @@ use crate::exit::{Exit, Trouble};
 /// Which server a client command talks to.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// The server's address
+    /// The server's address: http://, https://, or unix: and the path of a socket
     #[arg(long, env = "CRESSET_URL", hide_env_values = true, default_value = crate::client::DEFAULT_URL)]
     #[arg(value_name = "URL", help_heading = "Server")]
     pub(crate) url: Target,
@@ -21,12 +22,21 @@ pub(crate) struct ServerArgs {
     #[arg(long, env = "CRESSET_KEY", hide_env_values = true)]
     #[arg(value_name = "KEY", help_heading = "Server")]
     key: Option<ApiKey>,
+    /// A PEM file with who signed the server's certificate; whom this machine trusts if not given
+    #[arg(
+        long,
+        env = "CRESSET_CA",
+        hide_env_values = true,
+        value_name = "FILE",
+        help_heading = "Server"
+    )]
+    ca: Option<PathBuf>,
 }
 
 impl ServerArgs {
     /// A client for it.
     pub(crate) fn client(&self) -> Result<Client, Trouble> {
-        Client::new(&self.url, self.key.as_ref())
+        Client::new(&self.url, self.key.as_ref(), self.ca.as_deref())
     }
 }
 

@@ -14,11 +14,13 @@ mod wait;
 mod webhooks;
 mod wire;
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cresset_task::TaskId;
-use reqwest::{Method, Response, header};
+use reqwest::{Certificate, Method, Response, header};
+use tokio_rustls::rustls::crypto::ring;
 
 pub(crate) use dead::Letter;
 pub(crate) use error::CallError;
@@ -33,7 +35,7 @@ pub(crate) use wire::{
     Accepted, Batching, Cancelled, Instance, Model, Models, Progress, RetryShown, SubmitBody, Task, Tensor,
 };
 
-use crate::exit::Trouble;
+use crate::exit::{Exit, Trouble};
 
 /// A server in the same data centre answers a connect in milliseconds; one that takes longer than this is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,8 +54,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client for the server at `target`. Connects to nothing yet.
-    pub(crate) fn new(target: &Target, key: Option<&ApiKey>) -> Result<Self, Trouble> {
+    /// A client for the server at `target`, whose certificate comes from who is in the file `ca`, or whom this machine trusts.
+    /// Connects to nothing yet.
+    pub(crate) fn new(target: &Target, key: Option<&ApiKey>, ca: Option<&Path>) -> Result<Self, Trouble> {
         let mut headers = header::HeaderMap::new();
         if let Some(key) = key {
             headers.insert(header::AUTHORIZATION, key.header()?);
@@ -68,11 +71,19 @@ impl Client {
             // A proxy cannot reach our loopback; one in the environment is meant for the outside.
             builder = builder.no_proxy();
         }
+        if let Some(socket) = target.socket() {
+            builder = builder.unix_socket(socket);
+        }
+        // The only one there is; an error says that it has been said before.
+        let _said = ring::default_provider().install_default();
+        builder = match (target.is_tls(), ca) {
+            // Those that this machine trusts are read from files, which takes a while.
+            (false, _) => builder.tls_certs_only([]),
+            (true, None) => builder,
+            (true, Some(file)) => builder.tls_certs_only(authorities(file)?),
+        };
         let http = builder.build().map_err(|error| {
-            Trouble::new(
-                crate::exit::Exit::SOFTWARE,
-                format!("cannot set up the HTTP client: {error}"),
-            )
+            Trouble::new(Exit::SOFTWARE, format!("cannot set up the HTTP client: {error}"))
         })?;
         Ok(Self {
             http,
@@ -177,6 +188,20 @@ impl Client {
             body.extend_from_slice(&piece);
         }
         Ok(body.freeze())
+    }
+}
+
+/// The certificates in a file.
+fn authorities(file: &Path) -> Result<Vec<Certificate>, Trouble> {
+    let bad = |why: String| {
+        Trouble::new(Exit::DATA, format!("--ca {}: {why}", file.display()))
+            .hint("it is a PEM file with the certificate of who signed the server's")
+    };
+    let text = std::fs::read(file).map_err(|error| bad(error.to_string()))?;
+    match Certificate::from_pem_bundle(&text) {
+        Ok(found) if found.is_empty() => Err(bad("there is no certificate in it".into())),
+        Ok(found) => Ok(found),
+        Err(error) => Err(bad(error.to_string())),
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::args::settings::{FileArgs, SettingsArgs};
 use crate::exit::{Exit, Trouble};
 use crate::out::{self, Table};
-use crate::serve::canary;
+use crate::serve::{canary, door};
 
 /// Checks the settings and the model folders, and reports every mistake at once.
 ///
@@ -71,6 +71,9 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Exit, Trouble> {
         if errors == 0 {
             out::raw(table(&look.models).as_bytes())?;
         }
+    }
+    if let Some(effective) = &look.effective {
+        door::certificate(&effective.config)?;
     }
     if errors == 0 {
         look.models

@@ -1,11 +1,10 @@
 //! The keys of a server, where it takes requests with a key only: read at the start, looked at again every second.
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cresset_config::ServerConfig;
+use cresset_config::{Address, Listen, ServerConfig};
 use cresset_gateway::Auth;
 use cresset_keys::{KeyFile, Keyring};
 use tokio_util::sync::CancellationToken;
@@ -43,8 +42,12 @@ pub(super) fn open(config: &ServerConfig) -> Result<Option<Auth>, Trouble> {
 }
 
 /// Says so, loudly, where anybody in the network may do anything.
-pub(super) fn warn_if_open(at: SocketAddr, auth: Option<&Auth>) {
-    if auth.is_none() && !at.ip().is_loopback() {
+pub(super) fn warn_if_open(listen: &[Listen], auth: Option<&Auth>) {
+    let reachable = listen.iter().filter_map(|listen| match &listen.at {
+        Address::Tcp(at) if !at.ip().is_loopback() => Some(at),
+        Address::Tcp(_) | Address::Unix(_) => None,
+    });
+    for at in reachable.take_while(|_| auth.is_none()) {
         tracing::warn!(
             %at,
             "ANYBODY WHO CAN REACH THIS ADDRESS can submit tasks, read all results and cancel them: keys are not needed. \

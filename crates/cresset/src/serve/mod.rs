@@ -11,6 +11,7 @@
 
 pub(crate) mod canary;
 mod celery;
+pub(crate) mod door;
 mod keys;
 mod models;
 mod service;
@@ -20,14 +21,11 @@ mod webhooks;
 
 pub(crate) use self::store::DATABASE;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cresset_config::{ClientIdentity, ModelConfig, ServerConfig};
+use cresset_config::{ModelConfig, ServerConfig};
 use cresset_engine::{Engine, EngineOptions};
-use cresset_gateway::{Auth, GatewayOptions, Identify, SpoolOptions};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,10 +54,9 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     let began = Instant::now();
     let keys = webhooks::keys(config, &models)?;
     let mut signals = signals::Signals::install()?;
-    let (listener, is_handed_over) = match service::handed_over()? {
-        Some(listener) => (listener, true),
-        None => (bind(config.listen)?, false),
-    };
+    let handed_over = service::handed_over()?;
+    let is_handed_over = handed_over.is_some();
+    let entrances = door::open(config, handed_over)?;
     let auth = keys::open(config)?;
     let store = store::open(config)?;
     let purge_every =
@@ -73,29 +70,25 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     webhooks::start(config, keys, &engine);
 
     let (tracker, close_door) = (TaskTracker::new(), CancellationToken::new());
-    let at = listener
-        .local_addr()
-        .map_err(|error| cannot_listen(config.listen, &error))?;
+    let urls: Vec<String> = entrances.iter().map(ToString::to_string).collect();
     let served = models.len();
     let routes = celery::routes(config, &models)?;
     models::start(config, models, &engine)?;
     let celery = celery::start(config, routes, &engine)?;
-    keys::warn_if_open(at, auth.as_ref());
+    keys::warn_if_open(&config.listen, auth.as_ref());
     let told = CancellationToken::new();
     if let Some(auth) = &auth {
         tracker.spawn(keys::watch(Arc::clone(&auth.keys), told.clone()));
     }
-    let options = door_options(config, auth);
-    let door = cresset_gateway::serve(listener, engine.clone(), options, close_door.clone());
+    let options = door::options(config, auth);
+    let door = cresset_gateway::serve(entrances, engine.clone(), options, close_door.clone());
     let door = tracker.spawn(door);
     tracker.spawn(service::tell(engine.clone(), told.clone()));
     tracker.close();
-    tracing::info!(
-        url = %format_args!("http://{at}"),
-        models = served,
-        started_ms = began.elapsed().as_millis() as u64,
-        "listening"
-    );
+    let started_ms = began.elapsed().as_millis() as u64;
+    for url in urls {
+        tracing::info!(url, models = served, started_ms, "listening");
+    }
 
     let signal = tokio::select! {
         signal = signals.next() => signal,
@@ -134,48 +127,4 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     tracker.wait().await;
     tracing::info!("stopped");
     Ok(Exit::OK)
-}
-
-fn bind(listen: SocketAddr) -> Result<TcpListener, Trouble> {
-    cresset_gateway::bind(listen).map_err(|error| cannot_listen(listen, &error))
-}
-
-fn cannot_listen(listen: SocketAddr, error: &std::io::Error) -> Trouble {
-    Trouble::new(Exit::UNAVAILABLE, format!("cannot listen on {listen}: {error}"))
-        .hint("choose another address with --listen HOST:PORT")
-}
-
-/// A header's name has been checked with the settings.
-fn identify(config: &ServerConfig) -> Identify {
-    match (config.clients.identify, config.clients.header.parse()) {
-        (ClientIdentity::Header, Ok(name)) => Identify::Header(name),
-        (ClientIdentity::Off, _) => Identify::Off,
-        (ClientIdentity::Address | ClientIdentity::Header, _) => Identify::Address,
-    }
-}
-
-fn door_options(config: &ServerConfig, auth: Option<Auth>) -> GatewayOptions {
-    GatewayOptions {
-        max_body_bytes: config.max_body_bytes,
-        max_inflight_bytes: config.max_inflight_body_bytes,
-        max_inflight_answer_bytes: config.max_inflight_answer_bytes,
-        spool: Some(SpoolOptions {
-            // The store's lock on the data folder is ours by now, so nobody else's bodies are there.
-            dir: config.data_dir.join("spool"),
-            above: config.spool_above,
-            max_bytes: config.max_spool_bytes,
-        }),
-        max_wait: config.max_wait,
-        max_connections: config.max_connections,
-        max_connections_per_address: config.max_connections_per_address.map(|n| n as usize),
-        idle_timeout: config.idle_timeout,
-        head_timeout: config.head_timeout,
-        body_timeout: config.body_timeout,
-        write_timeout: config.write_timeout,
-        min_rate: config.min_rate,
-        identify: identify(config),
-        auth,
-        show_tracebacks: config.show_tracebacks,
-        drain_timeout: config.drain_timeout,
-    }
 }

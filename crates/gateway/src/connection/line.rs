@@ -20,7 +20,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::answers::Share;
@@ -42,6 +41,8 @@ pub(crate) struct Patience {
 /// Why a connection was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GivenUp {
+    /// TLS was not agreed on.
+    Handshake,
     /// Nothing was asked.
     Idle,
     /// A head did not come to its end.
@@ -54,6 +55,7 @@ impl GivenUp {
     /// The label in metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Handshake => "handshake",
             Self::Idle => "idle",
             Self::Head => "head",
             Self::Write => "write",
@@ -127,12 +129,10 @@ impl Phase {
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
     /// Makes the kernel forget what has been written and not taken, once this is dropped.
     fn forget(&self);
-}
 
-impl Stream for TcpStream {
-    fn forget(&self) {
-        // It fails only for a socket that is gone, and then there is nothing to forget.
-        let _gone = self.set_zero_linger();
+    /// For one that keeps what it is given for a while: how much the other side has taken, ever.
+    fn sent(&self) -> u64 {
+        0
     }
 }
 
@@ -146,6 +146,8 @@ pub(crate) struct Line<S: Stream, T: Ending> {
     /// When so many bytes must have been taken since the reader was first found slow.
     write_until: Option<Instant>,
     taken: u64,
+    /// What the stream had sent when it was last asked.
+    sent: u64,
     /// Something was written since the first byte of this head: an answer to an earlier request, or hyper's to this one.
     spoke: bool,
     alarm: Option<Pin<Box<Sleep>>>,
@@ -169,6 +171,7 @@ impl<S: Stream, T: Ending> Line<S, T> {
             read_until: None,
             write_until: None,
             taken: 0,
+            sent: 0,
             spoke: false,
             alarm: None,
             ending,
@@ -340,10 +343,20 @@ impl<S: Stream, T: Ending> AsyncWrite for Line<S, T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let line = self.get_mut();
-        // It is asked for when all has been written: the reader has taken it.
-        line.write_until = None;
-        line.phase.let_go();
-        Pin::new(&mut line.stream).poll_flush(cx)
+        match Pin::new(&mut line.stream).poll_flush(cx) {
+            Poll::Pending => {
+                let sent = line.stream.sent();
+                let more = sent - std::mem::replace(&mut line.sent, sent);
+                line.wrote(usize::try_from(more).unwrap_or(usize::MAX));
+                Poll::Ready(Err(ready!(line.keep_writing(cx))))
+            }
+            flushed => {
+                // It is asked for when all has been written: the reader has taken it.
+                line.write_until = None;
+                line.phase.let_go();
+                flushed
+            }
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

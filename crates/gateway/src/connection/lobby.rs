@@ -11,10 +11,10 @@ use std::time::Duration;
 use cresset_engine::{Bound, Engine, Unit, hint};
 use cresset_task::{ClientKey, Code};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use super::Socket;
 use crate::problem::Problem;
 
 /// Callers being told that they are too many, at once; beyond that their connections are only closed. Each takes a
@@ -73,8 +73,8 @@ impl Lobby {
         }
     }
 
-    /// Lets a connection in, or says why not.
-    pub(crate) fn admit(&mut self, address: IpAddr) -> Result<Guest, Problem> {
+    /// Lets a connection in, or says why not. One by the file system has no address.
+    pub(crate) fn admit(&mut self, address: Option<IpAddr>) -> Result<Guest, Problem> {
         self.mark();
         // Only this side lets connections in, so there are not more of them than are seen here.
         let open = self.counts.open.load(Ordering::Relaxed);
@@ -87,8 +87,10 @@ impl Lobby {
                 .at_bound(bound)
                 .retry_after(self.time_for(leaving)));
         }
-        let address = self.each.map(|limit| self.admit_from(address, limit, open));
-        let address = address.transpose()?;
+        let address = match (self.each, address) {
+            (Some(limit), Some(address)) => Some(self.admit_from(address, limit, open)?),
+            _ => None,
+        };
         self.counts.open.fetch_add(1, Ordering::Relaxed);
         self.engine.metrics().connection_opened();
         Ok(Guest {
@@ -179,7 +181,7 @@ impl Drop for Guest {
 }
 
 /// Tells a caller why it is not let in, and closes so that it can read that.
-pub(crate) async fn turn_away(mut stream: TcpStream, why: Problem) {
+pub(crate) async fn turn_away(mut stream: Socket, why: Problem) {
     let answer = why.whole_answer();
     let told = timeout(TELLING_MAX, tell(&mut stream, &answer)).await;
     // A caller that does not listen is let go all the same.
@@ -188,7 +190,7 @@ pub(crate) async fn turn_away(mut stream: TcpStream, why: Problem) {
     }
 }
 
-async fn tell(stream: &mut TcpStream, answer: &[u8]) -> io::Result<()> {
+async fn tell(stream: &mut Socket, answer: &[u8]) -> io::Result<()> {
     stream.write_all(answer).await?;
     stream.shutdown().await?;
     let mut unread = stream.take(UNREAD_MAX as u64);

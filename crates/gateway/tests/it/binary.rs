@@ -183,7 +183,7 @@ async fn bodies_that_do_not_fit_are_told_and_the_connection_goes_on() {
         ),
         (
             PREDICT,
-            vec![RAW, ("content-encoding", "gzip")],
+            vec![RAW, ("content-encoding", "br")],
             b"",
             "unsupported_media_type",
             "gzip",

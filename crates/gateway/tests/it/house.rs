@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cresset_config::{Admission, ModelConfig};
 use cresset_engine::{Engine, EngineOptions};
-use cresset_gateway::GatewayOptions;
+use cresset_gateway::{Entrance, GatewayOptions};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_runner::testing::{FakePool, Held};
 use cresset_runner::{DownReason, ItemEnd, JobEnd, Scene};
@@ -45,15 +45,28 @@ impl House {
 
     /// A server that forgets finished tasks after `ttl`, and looks for such ones all the time.
     pub(crate) async fn keeping_results_for(ttl: Duration, options: GatewayOptions) -> Self {
-        Self::build(ttl, Admission::default(), options).await
+        Self::build(ttl, Admission::default(), options, |entrance| vec![entrance]).await
+    }
+
+    /// A server with these entrances, made of the one that it would have.
+    pub(crate) async fn entered(
+        entrances: impl FnOnce(Entrance) -> Vec<Entrance>,
+        options: GatewayOptions,
+    ) -> Self {
+        Self::build(DAY, Admission::default(), options, entrances).await
     }
 
     /// A server with bounds over all models.
     pub(crate) async fn admitting(admission: Admission, options: GatewayOptions) -> Self {
-        Self::build(DAY, admission, options).await
+        Self::build(DAY, admission, options, |entrance| vec![entrance]).await
     }
 
-    async fn build(ttl: Duration, admission: Admission, options: GatewayOptions) -> Self {
+    async fn build(
+        ttl: Duration,
+        admission: Admission,
+        options: GatewayOptions,
+        entrances: impl FnOnce(Entrance) -> Vec<Entrance>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteOptions {
             result_ttl: ttl,
@@ -72,7 +85,7 @@ impl House {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let served = TaskTracker::new().spawn(cresset_gateway::serve(
-            listener,
+            entrances(listener.into()),
             engine.clone(),
             options,
             stop.clone(),

@@ -2,13 +2,17 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod binary;
+mod browsers;
 mod caching;
 mod clients;
+mod coding;
 mod dead;
+mod entrances;
 mod events;
 mod fixture;
 mod guarded;
 mod happy;
+mod hostile;
 mod house;
 mod idempotency;
 mod keys;

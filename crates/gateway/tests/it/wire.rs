@@ -3,13 +3,18 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::house::LONG;
 
+/// Whatever bytes go over.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 pub(crate) struct Caller {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     /// Read, but belonging to the next answer.
     ahead: Vec<u8>,
 }
@@ -23,14 +28,20 @@ pub(crate) struct Answer {
 
 impl Caller {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// One that has a stream of its own.
+    pub(crate) fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         Self {
-            stream: TcpStream::connect(address).await.unwrap(),
+            stream: Box::new(stream),
             ahead: Vec::new(),
         }
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
+        self.stream.flush().await.unwrap();
     }
 
     /// Sends what may not arrive: the server may have answered and closed already.
@@ -81,6 +92,25 @@ impl Caller {
             .expect("an answer should come")
     }
 
+    /// The next answer, if there is one before the connection ends.
+    pub(crate) async fn answer_or_end(&mut self) -> Option<Answer> {
+        let begun = async {
+            while self.ahead.is_empty() {
+                match self.stream.read_buf(&mut self.ahead).await {
+                    Ok(0) => return false,
+                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return false,
+                    other => drop(other.unwrap()),
+                }
+            }
+            true
+        };
+        let begun = tokio::time::timeout(LONG, begun).await;
+        match begun.expect("an answer or an end should come") {
+            true => Some(self.answer().await),
+            false => None,
+        }
+    }
+
     async fn read_answer(&mut self) -> Answer {
         let head = loop {
             if let Some(at) = self.ahead.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -108,7 +138,7 @@ impl Caller {
             headers,
             body: Vec::new(),
         };
-        if status >= 200 {
+        if status >= 200 && status != 204 {
             let length: usize = answer
                 .header("content-length")
                 .expect("answers have a length")

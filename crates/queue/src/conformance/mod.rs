@@ -247,6 +247,7 @@ table! { $
         a_list_can_be_of_one_tenant,
         a_letter_and_its_replay_are_of_the_tasks_tenant,
         each_tenant_has_keys_of_its_own,
+    }
     outbox {
         every_kind_of_end_leaves_a_delivery_that_survives_a_crash,
         only_what_the_filter_has_is_told,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import ExitStack
 
 import httpx
 import pytest
 
-from cresset.client._pools import Pools, base_options
+from cresset.client._pools import Pools, base_options, socket_path
 
 
 class Maker:
@@ -87,3 +88,21 @@ def test_a_transport_of_the_callers_is_in_one_httpx_client_of_each_kind():
 def test_certificates_are_loaded_once_for_all_and_only_for_https():
     assert base_options("http://127.0.0.1:8700", None, None, "test")["verify"] is False
     assert type(base_options("https://models.example", None, None, "test")["verify"]).__name__ == "SSLContext"
+
+
+def test_a_socket_in_the_file_system_is_named_by_an_absolute_path():
+    for url in ("unix:/run/x.sock", "unix:///run/x.sock", "http+unix://%2Frun%2Fx.sock"):
+        assert socket_path(url) == "/run/x.sock"
+        assert str(base_options(url, None, None, "test")["base_url"]) == "http://localhost"
+    assert socket_path("http://127.0.0.1:8700") is None
+    for wrong in ("unix:x.sock", "unix:", "http+unix://x"):
+        with pytest.raises(ValueError, match="absolute path"):
+            socket_path(wrong)
+
+
+def test_whom_to_trust_may_be_said():
+    given = ssl.create_default_context()
+    assert base_options("https://models.example", None, None, "test", given)["verify"] is given
+    with pytest.raises(FileNotFoundError):
+        base_options("https://models.example", None, None, "test", "/no/such/ca.pem")
+    assert base_options("http://models.example", None, None, "test", "/no/such/ca.pem")["verify"] is False

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Trouble> {
     if let Some(effective) = &look.effective {
         let config = &effective.config;
         let server = store::look(config, &mut lines)?;
-        port::look(config.listen, server.as_deref(), &mut lines);
+        port::look(config, server.as_deref(), &mut lines);
         models::look(config, &look.models, &mut lines)?;
         machine::limits(config, &look.models, &mut lines);
     }

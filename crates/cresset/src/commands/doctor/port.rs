@@ -3,11 +3,39 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use cresset_config::{Address, ServerConfig};
 
 use super::line::Lines;
+use crate::serve::door;
 
 /// `server` is whoever has the task store, if somebody has.
-pub(super) fn look(listen: SocketAddr, server: Option<&str>, lines: &mut Lines) {
+pub(super) fn look(config: &ServerConfig, server: Option<&str>, lines: &mut Lines) {
+    for listen in config.listen.iter().chain(&config.admin_listen) {
+        match &listen.at {
+            Address::Tcp(at) => look_at(*at, listen.is_tls(config.tls_cert.is_some()), server, lines),
+            Address::Unix(path) => look_for(path, lines),
+        }
+    }
+    if let Err(trouble) = door::certificate(config) {
+        lines.fail("port", trouble.to_string(), "mend it, or leave both settings out");
+    }
+}
+
+/// The folder of a socket.
+fn look_for(path: &Path, lines: &mut Lines) {
+    match path.parent() {
+        Some(folder) if folder.is_dir() => lines.ok("port", format!("{} has a folder", path.display())),
+        _ => lines.fail(
+            "port",
+            format!("cannot listen on {}: its folder is not there", path.display()),
+            "make the folder",
+        ),
+    }
+}
+
+fn look_at(listen: SocketAddr, is_tls: bool, server: Option<&str>, lines: &mut Lines) {
     match TcpListener::bind(listen) {
         Ok(_) => lines.ok("port", format!("{listen} is free")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
@@ -36,11 +64,14 @@ pub(super) fn look(listen: SocketAddr, server: Option<&str>, lines: &mut Lines) 
         ),
     }
     if !listen.ip().is_loopback() {
+        let lacks = if is_tls {
+            "no authentication"
+        } else {
+            "neither authentication nor TLS"
+        };
         lines.warn(
             "port",
-            format!(
-                "{listen} can be reached from other machines, and there is neither authentication nor TLS"
-            ),
+            format!("{listen} can be reached from other machines, and there is {lacks}"),
             "listen on a private address, or behind a proxy that has both",
         );
     }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cresset.client._options import CacheUse, CallbackEvent, Retries, Seconds
+    from cresset.client._pools import Verify
     from cresset.events import TaskEvent
     from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskSummary
 
@@ -55,14 +56,21 @@ class AsyncClient:
         timeout: Seconds = 30.0,  # of each request; not a scope to be left
         retries: int | Retries = 6,
         headers: Mapping[str, str] | None = None,
+        verify: Verify | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._core = Core(timeout, retries)
         self._base_url = base_url
-        options: Any = _pools.base_options(base_url, key, headers, USER_AGENT)
-        self._pools = _pools.Pools(
-            lambda limits: httpx.AsyncClient(**options, limits=limits, transport=transport), spread=transport is None
-        )
+        options: Any = _pools.base_options(base_url, key, headers, USER_AGENT, verify)
+        socket = _pools.socket_path(base_url)
+
+        def make(limits: httpx.Limits) -> httpx.AsyncClient:
+            over = transport
+            if over is None and socket is not None:
+                over = httpx.AsyncHTTPTransport(uds=socket, limits=limits)
+            return httpx.AsyncClient(**options, limits=limits, transport=over)
+
+        self._pools = _pools.Pools(make, spread=transport is None)
 
     @property
     def dead(self) -> AsyncDeadLetters[AsyncTaskHandle]:

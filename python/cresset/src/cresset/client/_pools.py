@@ -11,9 +11,11 @@ requests of its pool, so one pool of hundreds costs more than everything else to
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, Union
+from urllib.parse import unquote
 
 import httpx
 
@@ -30,6 +32,9 @@ _KEEPALIVE_S: Final = 60.0
 """Below the server's own limit of 75 s, so that it is we who close an idle connection."""
 _KEY_VARIABLE: Final = "CRESSET_KEY"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+Verify = Union[str, "os.PathLike[str]", ssl.SSLContext]
+"""Who signed a server's certificate: a PEM file, or all that TLS needs."""
 
 AnyHttp = TypeVar("AnyHttp", httpx.Client, httpx.AsyncClient)
 
@@ -107,15 +112,37 @@ class Pools(Generic[AnyHttp]):
             return [lane.http for lanes in self._lanes.values() for lane in lanes]
 
 
+def socket_path(base_url: str) -> str | None:
+    """Give the path of the socket that a URL names, `unix:/run/cresset.sock` or `http+unix://%2Frun%2Fcresset.sock`.
+
+    Raises:
+        ValueError: it names one, and not by an absolute path.
+    """
+    scheme, colon, rest = base_url.partition(":")
+    if not colon or scheme not in ("unix", "http+unix"):
+        return None
+    path = unquote(rest) if scheme == "http+unix" else rest
+    path = path.removeprefix("//")
+    if not path.startswith("/"):
+        raise ValueError(f"base_url must have an absolute path, like unix:/run/cresset.sock, not {base_url!r}")
+    return path
+
+
 def base_options(
-    base_url: str, key: str | None, headers: Mapping[str, str] | None, user_agent: str
+    base_url: str,
+    key: str | None,
+    headers: Mapping[str, str] | None,
+    user_agent: str,
+    verify: Verify | None = None,
 ) -> dict[str, object]:
     """Give what both kinds of httpx client are made with.
 
     Raises:
         TypeError: the key is not text.
-        ValueError: the URL is not one of http or https, or the key has characters that no key has.
+        ValueError: the URL is not one of http or https, nor the path of a socket, or the key has characters that no key has.
     """
+    if socket_path(base_url) is not None:
+        base_url = "http://localhost"
     try:
         url = httpx.URL(base_url)
     except (httpx.InvalidURL, TypeError) as error:
@@ -126,7 +153,7 @@ def base_options(
         "base_url": url,
         "headers": {"user-agent": user_agent, "accept": "application/json", **_bearer(key), **(headers or {})},
         # Loading certificates takes time: once for all, and not for plain HTTP. A proxy has no way to this machine.
-        "verify": httpx.create_ssl_context() if url.scheme == "https" else False,
+        "verify": _trust(verify) if url.scheme == "https" else False,
         "trust_env": url.host not in _LOOPBACK,
     }
 
@@ -141,6 +168,12 @@ def _bearer(key: str | None) -> dict[str, str]:
     if not all("!" <= character <= "~" for character in value.strip()):
         raise ValueError("key has characters that no key has; give it as `cresset keys create` printed it")
     return {"authorization": f"Bearer {value.strip()}"}
+
+
+def _trust(verify: Verify | None) -> ssl.SSLContext:
+    if verify is None:
+        return httpx.create_ssl_context()
+    return verify if isinstance(verify, ssl.SSLContext) else ssl.create_default_context(cafile=verify)
 
 
 def timeouts(send: Send, connect: float) -> httpx.Timeout:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cresset.client._options import CacheUse, CallbackEvent, Retries, Seconds
+    from cresset.client._pools import Verify
     from cresset.events import TaskEvent
     from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskSummary
 
@@ -56,7 +57,7 @@ class Client:
     fraction for an `int64`, 300 for a `uint8`) goes as JSON, so that the error names the element.
 
     Args:
-        base_url: where the server is.
+        base_url: where the server is: an http or https URL, or the path of its socket (`unix:/run/cresset.sock`).
         key: the API key, where the server needs one. Default what the environment variable CRESSET_KEY has; "" is none
             in any case. Nothing shows it.
         timeout: seconds (or a timedelta) to connect, to send, and to wait for an answer that the server need not
@@ -65,10 +66,12 @@ class Client:
             6 times, which rides out a restart of the server of about six seconds. 0 turns it off. No retry makes a
             second task.
         headers: sent with every request.
+        verify: who signed the server's certificate, with https: a PEM file, or an `ssl.SSLContext`. Default whom httpx
+            trusts.
         transport: how requests travel, instead of over the network; for tests (see `cresset.testing`).
 
     Raises:
-        ValueError: `base_url` is not an http or https URL, or a number is out of range.
+        ValueError: `base_url` is not an http or https URL nor a socket, or a number is out of range.
     """
 
     def __init__(
@@ -79,14 +82,21 @@ class Client:
         timeout: Seconds = 30.0,
         retries: int | Retries = 6,
         headers: Mapping[str, str] | None = None,
+        verify: Verify | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._core = Core(timeout, retries)
         self._base_url = base_url
-        options: Any = _pools.base_options(base_url, key, headers, USER_AGENT)
-        self._pools = _pools.Pools(
-            lambda limits: httpx.Client(**options, limits=limits, transport=transport), spread=transport is None
-        )
+        options: Any = _pools.base_options(base_url, key, headers, USER_AGENT, verify)
+        socket = _pools.socket_path(base_url)
+
+        def make(limits: httpx.Limits) -> httpx.Client:
+            over = transport
+            if over is None and socket is not None:
+                over = httpx.HTTPTransport(uds=socket, limits=limits)
+            return httpx.Client(**options, limits=limits, transport=over)
+
+        self._pools = _pools.Pools(make, spread=transport is None)
 
     @property
     def dead(self) -> DeadLetters[TaskHandle]:
