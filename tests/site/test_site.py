@@ -31,6 +31,29 @@ THREADS = 8
 """Of the site's processes together: uwsgi.ini."""
 
 
+@pytest.fixture(scope="module")
+def python() -> str:
+    """The interpreter that the site runs on."""
+    return str(dev_env.build("site", sys.executable))
+
+
+@pytest.fixture(scope="module")
+def site(python: str) -> Iterator[django_site.Running]:
+    """Cresset with both models, uWSGI with processes and threads, nginx in front."""
+    needed("nginx")
+    with django_site.running(python, cresset_program=program()) as site:
+        yield site
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Models that need no torch, and are there at once."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "slow").symlink_to(django_site.SITE / "models" / "slow")
+    return folder
+
+
 class Visitor:
     """A browser without a screen: cookies, and Django's token. The fixture `visit` makes them, and closes them."""
 

@@ -4,8 +4,8 @@
 `user` (or None), `priority` and `metadata`. Sent once the server has the task, so a receiver that raises is logged and
 undoes nothing.
 
-`task_finished`: a task has ended, as a webhook or `cresset_sync` found out. With `task` (a `cresset.TaskStatus`). It
-may come more than once for one task, as webhooks may.
+`task_finished`: a task has ended, as `cresset_sync` found out. With `task` (a `cresset.TaskStatus`). It may come more
+than once for one task.
 """
 
 from __future__ import annotations

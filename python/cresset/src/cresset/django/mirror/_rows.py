@@ -1,7 +1,7 @@
 """Writing rows: what was submitted, and what was heard of it since.
 
-A row that is final stays so, whatever comes late: webhooks may arrive twice and in any order, and a sync may have asked
-before the end that a webhook told.
+A row that is final stays so, whatever comes late: what tells of its end may do so twice, and one sync may have
+asked before the end that another one told.
 """
 
 from __future__ import annotations
