@@ -37,7 +37,7 @@ def test_callers_and_operators_come_in_by_their_entrances(serve: Serve, tmp_path
     assert socket.stat().st_mode & 0o777 == 0o600
 
     for url, more in [(server.url, []), (f"unix:{socket}", []), (secure, ["--ca", ca])]:
-        done = run_cli("submit", "echo", '{"a": 1}', "--wait", "--url", url, *more)
+        done = run_cli("submit", "echo", "--json", '{"a": 1}', "--wait", "--url", url, *more)
         assert as_json(done.stdout) == {"a": 1}, url
     stranger = run_cli("models", "--url", secure, check=False)
     assert stranger.returncode != 0, "nobody here trusts who signed it"
