@@ -1,12 +1,13 @@
 //! The keys of a server, where it takes requests with a key only: read at the start, looked at again every second.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_config::ServerConfig;
 use cresset_gateway::Auth;
-use cresset_keys::{KeyFile, KeyFileError, Keyring};
+use cresset_keys::{KeyFile, Keyring};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Trouble};
@@ -86,7 +87,10 @@ fn look(keys: &Keyring) {
         }
         Ok(true) => tracing::info!(keys = keys.len(), "keys have changed"),
         Ok(false) => {}
-        Err(error) => tell(&error, "the file of keys cannot be read; the keys of before stay"),
+        Err(error) => tracing::error!(
+            error = &error as &dyn Error,
+            "the file of keys cannot be read; the keys of before stay"
+        ),
     }
 }
 
@@ -107,10 +111,9 @@ fn note(keys: &Keyring) {
         keys.file().note_used(&used)
     });
     if let Err(error) = noted {
-        tell(&error, "when keys were last used cannot be noted");
+        tracing::error!(
+            error = &error as &dyn Error,
+            "when keys were last used cannot be noted"
+        );
     }
-}
-
-fn tell(error: &KeyFileError, what: &str) {
-    tracing::error!(error = error as &dyn std::error::Error, "{what}");
 }

@@ -65,7 +65,7 @@ struct Document {
 }
 
 pub(super) fn run(args: CreateArgs) -> Result<Exit, Trouble> {
-    let file = args.place.keys()?;
+    let (file, is_asked_for) = args.place.keys()?;
     let token = Token::fresh().map_err(|error| {
         Trouble::new(
             Exit::SOFTWARE,
@@ -99,6 +99,9 @@ pub(super) fn run(args: CreateArgs) -> Result<Exit, Trouble> {
     } else {
         out::line(&token.reveal())?;
         out::note("keep it now: it is shown this once, and only a hash of it is kept");
+    }
+    if !is_asked_for {
+        out::note("these settings ask for no key yet: set `auth.enabled = true`, or serve with --auth");
     }
     Ok(Exit::OK)
 }

@@ -70,7 +70,7 @@ struct Document {
 }
 
 pub(super) fn run(args: &ListArgs) -> Result<Exit, Trouble> {
-    let file = args.place.keys()?;
+    let (file, _) = args.place.keys()?;
     let records = file.read().map_err(|error| trouble(&error))?.unwrap_or_default();
     let used = file.last_used().map_err(|error| trouble(&error))?;
     let now = Timestamp::now();

@@ -49,12 +49,16 @@ struct PlaceArgs {
 }
 
 impl PlaceArgs {
-    fn keys(&self) -> Result<KeyFile, Trouble> {
+    /// The file of keys, and whether these settings ask for any.
+    fn keys(&self) -> Result<(KeyFile, bool), Trouble> {
         SettingsArgs::of(self.file.clone(), None)
             .with("--data-dir", "server.data_dir", self.data_dir.as_deref())
             .with("--auth-keys", "auth.keys", self.auth_keys.as_deref())
             .resolve()
-            .map(|effective| KeyFile::at(effective.config.keys_file()))
+            .map(|effective| {
+                let config = effective.config;
+                (KeyFile::at(config.keys_file()), config.auth.enabled)
+            })
             .map_err(|mistakes| serve::wrong(&mistakes))
     }
 }

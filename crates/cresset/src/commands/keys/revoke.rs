@@ -34,7 +34,7 @@ fn id(text: &str) -> Result<KeyId, String> {
 }
 
 pub(super) fn run(args: &RevokeArgs) -> Result<Exit, Trouble> {
-    let file = args.place.keys()?;
+    let (file, _) = args.place.keys()?;
     let now = Timestamp::now();
     let was = file.change(|keys| {
         let place = keys.iter().position(|key| key.id == args.id)?;
