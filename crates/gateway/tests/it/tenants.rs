@@ -130,7 +130,6 @@ async fn tasks_from_before_there_were_keys_are_seen_by_admins_only() {
 }
 
 /// A WebSocket of this key, past the greeting.
-
 async fn socket(guarded: &Guarded, key: &str) -> WebSocketStream<TcpStream> {
     let stream = TcpStream::connect(guarded.house.address).await.unwrap();
     let url = format!("ws://{}/v1/ws", guarded.house.address);
