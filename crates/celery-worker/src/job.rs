@@ -50,7 +50,7 @@ pub(crate) async fn run(
         queue: &queue,
         place: &place,
     };
-    let end = job.live(&envelope).await;
+    let end = job.live(envelope).await;
     if receipt.tag.is_empty() {
         return;
     }
@@ -68,14 +68,16 @@ pub(crate) async fn run(
 }
 
 impl Job<'_> {
-    async fn live(&self, envelope: &[u8]) -> End {
-        let message = match read_envelope(envelope) {
+    async fn live(&self, envelope: Vec<u8>) -> End {
+        let message = match read_envelope(&envelope) {
             Ok((message, _)) => message,
             Err(error) => {
                 tracing::error!(queue = self.queue, error = %error, "message that nobody can read is thrown away");
                 return End::Done;
             }
         };
+        // It may wait for hours, and need not weigh twice.
+        drop(envelope);
         match read(&message) {
             Ok(task) => {
                 drop(message);

@@ -5,31 +5,23 @@ use std::sync::Arc;
 use crate::held::SCHEDULED_MAX;
 use crate::insist::Waits;
 use crate::job;
-use crate::transport::Receipt;
+use crate::transport::{Delivery, Receipt};
 use crate::worker::Shared;
 
 /// Messages of one fetch: the script that takes them holds Redis up for a millisecond at most.
 const FETCH_MAX: usize = 512;
 
-/// Takes until the door closes.
+/// Takes until the door closes. A fetch that is under way then is waited for, or its messages would be nobody's for as long as the
+/// broker's own rules say.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    tokio::select! {
-        () = take(&shared) => {}
-        () = shared.closing.cancelled() => {}
-    }
-}
-
-/// Dropping this future at any await loses nothing: what a fetch had taken that is not ours yet is restored by the broker's own
-/// rules, and there is none between a fetch that has returned and its messages having an owner.
-async fn take(shared: &Arc<Shared>) {
     let prefetch = shared.catalog.prefetch();
     let mut waits = Waits::new();
     let mut is_lost = false;
-    loop {
+    while !shared.closing.is_cancelled() {
         let counts = shared.held.counts();
         let room = prefetch.saturating_sub(counts.current);
         if room == 0 || counts.scheduled >= SCHEDULED_MAX {
-            shared.held.freed().await;
+            unless_closing(&shared, shared.held.freed()).await;
             continue;
         }
         match shared.transport.fetch(room.min(FETCH_MAX)).await {
@@ -40,22 +32,10 @@ async fn take(shared: &Arc<Shared>) {
                 (is_lost, waits) = (false, Waits::new());
                 let none = deliveries.is_empty();
                 for delivery in deliveries {
-                    let receipt = Receipt {
-                        tag: delivery.tag,
-                        place: delivery.place,
-                    };
-                    let place = shared.held.add(receipt.clone(), delivery.queue.clone());
-                    let job = job::run(
-                        Arc::clone(shared),
-                        receipt,
-                        delivery.queue,
-                        delivery.envelope,
-                        place,
-                    );
-                    shared.jobs.spawn(job);
+                    own(&shared, delivery).await;
                 }
                 if none {
-                    shared.transport.arrival().await;
+                    unless_closing(&shared, shared.transport.arrival()).await;
                 }
             }
             Err(error) => {
@@ -63,8 +43,38 @@ async fn take(shared: &Arc<Shared>) {
                     tracing::warn!(error = %error, "broker cannot be used; it is tried again");
                 }
                 is_lost = true;
-                tokio::time::sleep(waits.next()).await;
+                unless_closing(&shared, tokio::time::sleep(waits.next())).await;
             }
         }
+    }
+}
+
+/// Gives a message to a job of its own, or back when the door has closed meanwhile.
+async fn own(shared: &Arc<Shared>, delivery: Delivery) {
+    let receipt = Receipt {
+        tag: delivery.tag,
+        place: delivery.place,
+    };
+    if shared.closing.is_cancelled() {
+        if let Err(error) = shared.transport.give_back(&receipt).await {
+            tracing::warn!(error = %error, "message could not be given back; it will be delivered again");
+        }
+        return;
+    }
+    let place = shared.held.add(receipt.clone(), delivery.queue.clone());
+    let job = job::run(
+        Arc::clone(shared),
+        receipt,
+        delivery.queue,
+        delivery.envelope,
+        place,
+    );
+    shared.jobs.spawn(job);
+}
+
+async fn unless_closing(shared: &Shared, wait: impl Future<Output = ()>) {
+    tokio::select! {
+        () = wait => {}
+        () = shared.closing.cancelled() => {}
     }
 }

@@ -135,7 +135,8 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
     house.spawn(control::answer(Arc::clone(&shared), asked, leave.clone()));
     house.spawn(care::beat(Arc::clone(&shared), leave.clone()));
     house.spawn(care::look_after(Arc::clone(&shared), leave.clone()));
-    house.spawn(take::run(Arc::clone(&shared)));
+    // Among the jobs: whoever waits for them waits for what makes them.
+    shared.jobs.spawn(take::run(Arc::clone(&shared)));
     let (settings, catalog) = (&shared.options.settings, &shared.catalog);
     tracing::info!(
         node = shared.options.node,
