@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use cresset_config::{
-    Address, Admission, Auth, ClientBounds, ClientIdentity, Clients, Durability, Effective, GivenFlag, Listen,
-    LogFormat, Mistake, OTHER_VARIABLES, Origin, SETTINGS, Scheme, ServerConfig, SettingsFile, Webhooks,
-    render_all,
+    Address, Admission, Auth, ClientBounds, ClientIdentity, Clients, Durability, Effective, GivenFlag,
+    Listen, LogFormat, Mistake, OTHER_VARIABLES, Origin, SETTINGS, Scheme, ServerConfig, SettingsFile,
+    Webhooks, render_all,
 };
 use proptest::prelude::*;
 

@@ -17,7 +17,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 
 use crate::auth::rules::{self, Need};
 use crate::{
-    cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, watching, webhooks, ws,
+    cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, watching, webhooks,
+    ws,
 };
 
 #[derive(OpenApi)]

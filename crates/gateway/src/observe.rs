@@ -16,6 +16,9 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::browser::{self, Origin};
+use crate::client::InTls;
+use crate::coding::{self, Coding};
+use crate::forwarded::Way;
 use crate::problem::{Details, Problem};
 use crate::query;
 use crate::request_id::{NamedLater, RequestId, X_REQUEST_ID};

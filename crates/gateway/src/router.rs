@@ -9,8 +9,8 @@ use crate::app::App;
 use crate::problem::{Answer, ERRORS_PAGE, Problem};
 use crate::upload;
 use crate::{
-    cancel, dead, events, health, listing, models, observe, pages, predict, query, submit, tasks, watching, webhooks,
-    ws,
+    cancel, dead, events, health, listing, models, observe, pages, predict, query, submit, tasks, watching,
+    webhooks, ws,
 };
 
 /// Who comes by an entrance.

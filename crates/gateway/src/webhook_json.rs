@@ -87,6 +87,7 @@ fn ended(record: &TaskRecord) -> Vec<u8> {
     let view = TaskView {
         record: record.clone(),
         queue_position: None,
+        progress: None,
     };
     // A guess first, so that what is far too large is not written to be thrown away.
     if task_json::weight(&view) <= WEBHOOK_BODY_MAX {

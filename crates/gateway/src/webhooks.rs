@@ -9,6 +9,7 @@ use cresset_task::{BadCallbackUrl, CallbackUrl, Code};
 
 use crate::answer::json;
 use crate::app::App;
+use crate::coding::Coding;
 use crate::json_out::ObjectOut;
 use crate::media::Media;
 use crate::path::WebhookPath;
@@ -113,7 +114,8 @@ pub(crate) async fn test(State(app): State<App>, request: Request) -> Answer {
         let detail = "a webhook is tried with a body in `application/json`";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    let Received { bytes, held } = upload.read().await?;
+    let coding = Coding::of_body(&parts.headers)?;
+    let Received { bytes, held } = upload.read(coding).await?;
     let url = url_of(&bytes)?;
     drop((bytes, held));
     let trial = app.engine.try_webhook(&url).await.map_err(Problem::from)?;

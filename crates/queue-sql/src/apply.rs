@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted, Turn};
 use cresset_task::{
-    Attempt, CacheUse, Callback, ClientKey, Code, Event, Failure, Outcome, Payload, State, TaskId, Tenant, Timestamp,
+    Attempt, CacheUse, Callback, ClientKey, Code, Event, Failure, Outcome, Payload, State, TaskId, Tenant,
+    Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 

@@ -6,8 +6,8 @@ use super::celery;
 use super::forms::{setting, words};
 use super::{
     DAY, Setting, set_admin_listen, set_client_header, set_client_key, set_cors_origins, set_durability,
-    set_listen, set_log_format, set_log_level, set_socket_mode, set_trusted_proxies, set_webhooks_allow, shown,
-    show_webhooks_allow,
+    set_listen, set_log_format, set_log_level, set_socket_mode, set_trusted_proxies, set_webhooks_allow,
+    show_webhooks_allow, shown,
 };
 use crate::field::Field;
 use crate::server::ClientIdentity;

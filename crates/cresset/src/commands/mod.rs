@@ -16,5 +16,5 @@ pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod submit;
 pub(crate) mod tasks;
-pub(crate) mod worker;
 pub(crate) mod webhooks;
+pub(crate) mod worker;

@@ -117,6 +117,7 @@ async fn tasks_from_before_there_were_keys_are_seen_by_admins_only() {
         cache: Default::default(),
         retry: None,
         tenant: None,
+        callback: None,
         idempotency_key: None,
         client: None,
     };
