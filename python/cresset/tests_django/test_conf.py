@@ -45,6 +45,7 @@ def test_what_is_set_is_read(settings):
         ({"HEADERS": {"a": 1}}, "cresset.E003", "cannot be {'a': 1}", "a dict of texts"),
         ({"MODELS": "digits"}, "cresset.E003", "cannot be 'digits'", '["digits"]'),
         ({"ACCEL": "cresset"}, "cresset.E003", "cannot be 'cresset'", "internal location"),
+        ({"WEBHOOK_SECRET": []}, "cresset.E003", "cannot be its value", "whsec_..."),
         ({"KEY": "a\nb"}, "cresset.E003", "cannot be its value", "without line breaks"),
     ],
 )

@@ -20,13 +20,13 @@ from cresset.django import _answers as answers, conf, owners
 from cresset.django._clients import get_async_client
 from cresset.django._submit import asubmit
 from cresset.django.views import INPUT_ERRORS, Showing, Submitting, bad_request
+from cresset.records import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
     from cresset.client import AsyncTaskHandle
-    from cresset.records import TaskStatus
 
 _HANDED_OVER_S: Final = 20.0
 _SIGN_OF_LIFE_S: Final = 15.0
@@ -153,7 +153,8 @@ async def _events(handle: AsyncTaskHandle, seen: str | None) -> AsyncGenerator[b
                     status = coming.result()
                 except (StopAsyncIteration, errors.CressetError):
                     return
-                if _event_id(status) != seen:
+                # Only states: whatever else a server may come to tell of a task is passed over.
+                if isinstance(status, TaskStatus) and _event_id(status) != seen:
                     data = json.dumps(answers.shown(status), ensure_ascii=False, separators=(",", ":"))
                     yield f"id: {_event_id(status)}\nevent: status\ndata: {data}\n\n".encode()
                 coming = asyncio.ensure_future(anext(states))

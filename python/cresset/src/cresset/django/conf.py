@@ -45,6 +45,8 @@ class Settings:
     accel: str | None = None
     """`ACCEL`: an internal location of nginx that leads to Cresset, as in `deploy/nginx`. Long polls and events are
     then handed to nginx, once the site has looked at whose task it is, and hold no process of the site."""
+    webhook_secret: str | tuple[str, ...] | None = None
+    """`WEBHOOK_SECRET`: what webhooks are signed with; several while one replaces the other."""
     keep_input_bytes: int = 65536
     """`KEEP_INPUT_BYTES`: the mirror keeps inputs of up to this many bytes of JSON, so that a task can be run again."""
 
@@ -74,8 +76,9 @@ def get() -> Settings:
         given["timeout"] = given["timeout"].total_seconds()
     if isinstance(given.get("max_wait"), timedelta):
         given["max_wait"] = given["max_wait"].total_seconds()
-    if isinstance(given.get("models"), list):
-        given["models"] = tuple(given["models"])
+    for name in ("models", "webhook_secret"):
+        if isinstance(given.get(name), list):
+            given[name] = tuple(given[name])
     if given.get("accel"):
         given["accel"] = given["accel"].rstrip("/")
     return Settings(**given)
@@ -95,7 +98,7 @@ def mistakes(value: Any) -> Iterator[Wrong]:
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(_RULES)}"
             yield Wrong("cresset.E002", f"{NAME} has no key {name!r}", hint)
         elif (hint := rule(item)) is not None:
-            shown = "its value" if name == "KEY" else repr(item)
+            shown = "its value" if name in ("KEY", "WEBHOOK_SECRET") else repr(item)
             yield Wrong("cresset.E003", f"{NAME}[{name!r}] cannot be {shown}", hint)
 
 
@@ -141,6 +144,12 @@ def _names(value: Any) -> str | None:
     return None if good else 'a list of models\' names, such as ["digits"]'
 
 
+def _secrets(value: Any) -> str | None:
+    several = cast("list[Any]", value) if isinstance(value, (list, tuple)) else [value]
+    good = bool(several) and all(isinstance(secret, str) and secret.startswith("whsec_") for secret in several)
+    return None if good else "a secret that the server signs with (whsec_...), or a list of them"
+
+
 def _location(value: Any) -> str | None:
     good = isinstance(value, str) and value.startswith("/") and len(value) > 1
     return None if good else 'the path of an internal location of nginx, such as "/_cresset"'
@@ -155,6 +164,7 @@ _RULES: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "MODELS": _names,
     "MAX_WAIT": _optional(_seconds(_LONGEST_WAIT_S)),
     "ACCEL": _optional(_location),
+    "WEBHOOK_SECRET": _optional(_secrets),
     "KEEP_INPUT_BYTES": _count,
 }
 

@@ -4,13 +4,16 @@
 `user` (or None), `priority` and `metadata`. Sent once the server has the task, so a receiver that raises is logged and
 undoes nothing.
 
-`task_finished`: a task has ended, as `cresset_sync` found out. With `task` (a `cresset.TaskStatus`). It may come more
-than once for one task.
+`task_finished`: a task has ended, as a webhook or `cresset_sync` found out. With `task` (a `cresset.TaskStatus`). It
+may come more than once for one task, as webhooks may.
+
+`webhook_received`: a webhook of any kind, its signature checked. With `event` (a `cresset.webhooks.Event`).
 """
 
 from __future__ import annotations
 
 from django.dispatch import Signal
 
+webhook_received = Signal()
 task_submitted = Signal()
 task_finished = Signal()

@@ -5,6 +5,6 @@ INSTALLED_APPS = [..., "cresset.django", "cresset.django.mirror"]
 ```
 
 and `manage.py migrate`. A row is written when `cresset.django.submit` has submitted a task, whichever way the site got
-there, and is brought up to date by the signal `task_finished` and by `manage.py cresset_sync`, which sends it. The
-server stays the one that knows: a row says how the task stood when the site last heard of it, and holds no result.
+there, and is brought up to date by webhooks (`cresset.django.webhooks`) and by `manage.py cresset_sync`. The server
+stays the one that knows: a row says how the task stood when the site last heard of it, and holds no result.
 """
