@@ -42,6 +42,7 @@ pub(crate) struct Rule {
 
 const SUBMIT: Need = Need::Scope(Scope::Submit);
 const READ: Need = Need::Scope(Scope::Read);
+const ADMIN: Need = Need::Scope(Scope::Admin);
 
 /// Every route.
 pub(crate) const RULES: &[(Method, &str, Need, About)] = &[
@@ -60,6 +61,11 @@ pub(crate) const RULES: &[(Method, &str, Need, About)] = &[
     (Method::DELETE, "/v1/dead/{id}", SUBMIT, About::Letter),
     (Method::GET, "/v1/dead/{id}/input", READ, About::Letter),
     (Method::POST, "/v1/dead/{id}/replay", SUBMIT, About::Letter),
+    // Both are of the tasks of all tenants.
+    (Method::GET, "/v1/events", ADMIN, About::Nothing),
+    (Method::GET, "/v1/webhooks", ADMIN, About::Nothing),
+    (Method::POST, "/v1/webhooks/test", ADMIN, About::Nothing),
+    (Method::POST, "/v1/webhooks/{id}/replay", ADMIN, About::Nothing),
     (Method::GET, "/v1/models", READ, About::Nothing),
     (Method::GET, "/v1/models/{model}", READ, About::Model),
     (Method::GET, "/health/live", Need::Nothing, About::Nothing),
