@@ -3,9 +3,11 @@
 //! This table is the registry of `CRESSET_*` variables too: a variable that is neither here nor in [`OTHER_VARIABLES`]
 //! does nothing, and whoever sets one is told.
 
-mod celery;
 #[macro_use]
 mod forms;
+
+mod celery;
+mod entrances;
 mod table;
 
 use std::net::IpAddr;

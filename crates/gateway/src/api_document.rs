@@ -52,6 +52,7 @@ use crate::{
         health::ready,
         pages::metrics,
         pages::openapi,
+        pages::client,
         pages::errors,
         pages::root
     ),

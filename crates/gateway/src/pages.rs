@@ -1,4 +1,4 @@
-//! What describes the server itself: `/`, `/openapi.json`, `/docs/errors`, `/metrics`.
+//! What describes the server itself (`/`, `/openapi.json`, `/docs/errors`, `/metrics`), and what pages need to speak to it (`/client.js`).
 
 use std::sync::LazyLock;
 
@@ -14,6 +14,9 @@ use crate::{api_document, reference, schema};
 
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const JAVASCRIPT: HeaderValue = HeaderValue::from_static("text/javascript; charset=utf-8");
+/// The one that a Django site serves from among its own files.
+const CLIENT: &[u8] = include_bytes!("../../../python/cresset/src/cresset/django/static/cresset/client.js");
 const MARKDOWN: HeaderValue = HeaderValue::from_static("text/markdown; charset=utf-8");
 
 /// Made on first use: most servers are never asked.
@@ -68,6 +71,21 @@ pub(crate) async fn openapi() -> Response {
 )]
 pub(crate) async fn errors() -> Response {
     typed(StatusCode::OK, MARKDOWN, ERRORS.clone())
+}
+
+/// The client for pages.
+///
+/// An ES module without dependencies: `import { follow } from "/client.js"` follows a task by server-sent events, long polls or
+/// polls, and `<cresset-task src="/v1/tasks/ID">` shows one. A browser sends no key for it, so it needs none.
+#[utoipa::path(
+    get,
+    path = "/client.js",
+    operation_id = "browserClient",
+    tag = "server",
+    responses((status = 200, description = "A module", body = String, content_type = "text/javascript"))
+)]
+pub(crate) async fn client() -> Response {
+    typed(StatusCode::OK, JAVASCRIPT, Bytes::from_static(CLIENT))
 }
 
 /// Figures for Prometheus.

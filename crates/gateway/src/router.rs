@@ -39,6 +39,7 @@ fn callers() -> Router<App> {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/openapi.json", get(pages::openapi))
+        .route("/client.js", get(pages::client))
         .route(ERRORS_PAGE, get(pages::errors))
         .route("/", get(pages::root))
 }

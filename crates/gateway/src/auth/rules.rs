@@ -72,6 +72,7 @@ pub(crate) const RULES: &[(Method, &str, Need, About)] = &[
     (Method::GET, "/health/ready", Need::Nothing, About::Nothing),
     (Method::GET, "/metrics", Need::Figures, About::Nothing),
     (Method::GET, "/openapi.json", Need::Key, About::Nothing),
+    (Method::GET, "/client.js", Need::Nothing, About::Nothing),
     (Method::GET, ERRORS_PAGE, Need::Key, About::Nothing),
     (Method::GET, "/", Need::Key, About::Nothing),
 ];
@@ -137,7 +138,8 @@ mod tests {
             };
             assert_eq!(*about, named, "{method} {path}");
             let is_open = *need == Need::Nothing;
-            assert_eq!(is_open, path.starts_with("/health/"), "{method} {path}");
+            let is_for_all = path.starts_with("/health/") || *path == "/client.js";
+            assert_eq!(is_open, is_for_all, "{method} {path}");
         }
     }
 

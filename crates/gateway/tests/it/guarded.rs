@@ -39,7 +39,7 @@ pub(crate) const ROUTES: &[(&str, &str, Option<Scope>)] = &[
     ("GET", "/", None),
 ];
 /// Probes need no key.
-pub(crate) const OPEN: [&str; 2] = ["/health/live", "/health/ready"];
+pub(crate) const OPEN: [&str; 3] = ["/health/live", "/health/ready", "/client.js"];
 pub(crate) const UNKNOWN: &str = "019a2c3e-7b1f-7cc0-8000-2f6f8e1b5a10";
 pub(crate) const BOTH: [Scope; 2] = [Scope::Submit, Scope::Read];
 
