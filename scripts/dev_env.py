@@ -45,10 +45,11 @@ PIP_TO_UV = {
 """A machine that was set up for pip (a mirror, a certificate) needs no second set-up. Cresset itself does the same."""
 
 EXAMPLES = tuple(sorted(path.with_name("requirements.txt") for path in REPO.glob("examples/*/model.toml")))
+CELERY = REPO / "examples" / "celery" / "requirements.txt"
 SITE = REPO / "examples" / "django" / "requirements.txt"
 CLIENT = ("--editable", str(PACKAGE))
 BARE = (*CLIENT, "tomli", "--group", f"{PACKAGE / 'pyproject.toml'}:dev")
-TEST = (*BARE, "websockets>=15", *(word for path in EXAMPLES for word in ("--requirement", str(path))))
+TEST = (*BARE, "websockets>=15", *(word for path in (*EXAMPLES, CELERY) for word in ("--requirement", str(path))))
 DJANGO = (*CLIENT, "--group", f"{PACKAGE / 'pyproject.toml'}:django")
 RECIPES: dict[str, tuple[str, ...]] = {
     "client": CLIENT,

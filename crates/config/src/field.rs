@@ -14,7 +14,7 @@ use self::take::{
     refuse_choice, take_bool, take_duration, take_int, take_list, take_number, take_pairs, take_size,
 };
 pub(crate) use self::take::{take_path, take_text};
-use crate::units::{DURATION_FORM, SIZE_FORM, show_duration, show_size};
+use crate::units::{show_duration, show_size};
 
 /// The longest piece of a wrong value that a message repeats, in characters.
 const QUOTED_MAX: usize = 60;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{Given, Pairs, Refusal, quote};
+use super::{Given, Pairs, Refusal};
 use crate::suggest::nearest;
 use crate::units::{DURATION_FORM, SIZE_FORM, parse_duration, parse_size, show_duration, show_size};
 

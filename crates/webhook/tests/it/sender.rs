@@ -388,9 +388,9 @@ async fn a_message_survives_the_deaths_of_its_senders() {
         .iter()
         .map(|got| got.headers["webhook-id"].clone())
         .collect();
-    assert_eq!(
-        names.len(),
-        3,
+    // The start is told again where it was on its way when it died; where it waited, the end has taken its place.
+    assert!(
+        (3..=4).contains(&names.len()),
         "twice it died while it sent, and then it was taken: {names:?}"
     );
     assert!(

@@ -139,7 +139,8 @@ def base_options(
 
     Raises:
         TypeError: the key is not text.
-        ValueError: the URL is not one of http or https, nor the path of a socket, or the key has characters that no key has.
+        ValueError: the URL is not one of http or https, nor the path of a socket; or the key has characters that no key
+            has.
     """
     if socket_path(base_url) is not None:
         base_url = "http://localhost"
