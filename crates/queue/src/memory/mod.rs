@@ -13,6 +13,7 @@ mod outbox;
 mod port;
 mod revoke;
 mod tables;
+mod ttl;
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,8 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cresset_task::{TaskId, TaskRecord, Timestamp};
 
 pub use self::fate::{Effect, Fate, Fates, NoFates, Pause};
+pub use self::tables::PURGE_MAX;
 use self::tables::Tables;
-pub use self::tables::{PURGE_MAX, Ttl};
+pub use self::ttl::Ttl;
 use crate::{NewTask, QueueError, QueueErrorKind};
 
 /// What outlives the process. Cheap to clone; clones are one.

@@ -10,6 +10,7 @@ use cresset_task::{
 
 use super::letters::Letters;
 use super::outbox::Outbox;
+use super::ttl::Ttl;
 use crate::{
     Completion, Depth, Finished, Idempotency, IdempotencyKey, Lease, LeaseRequest, Load, Lookup, NewTask,
     POSITION_MAX, Release, Retry, Submitted, Turn,
@@ -19,19 +20,6 @@ use crate::{
 pub const PURGE_MAX: usize = 200;
 
 const INTERRUPTED: &str = "the server ended while it held this task";
-
-/// How long things are kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Ttl {
-    /// Finished tasks.
-    pub results: Duration,
-    /// Ids of purged tasks.
-    pub tombstones: Duration,
-    /// Dead letters.
-    pub letters: Duration,
-    /// Settled deliveries.
-    pub deliveries: Duration,
-}
 
 /// A task, with what its record does not show.
 #[derive(Debug)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx
@@ -16,10 +14,11 @@ from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
 from cresset.client._dead import DeadLetters
 from cresset.client._events import Follower
 from cresset.client._handles import TaskHandle
+from cresset.client._map import pipeline
 from cresset.client._streams import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+    from collections.abc import Collection, Generator, Iterable, Mapping
     from datetime import datetime
     from types import TracebackType
 
@@ -310,7 +309,7 @@ class Client:
             task_id = self._run(self._core.submit(model, value, priority, None), stop)
             return self._run(self._core.result(task_id, timeout, as_), stop)
 
-        return _pipeline(one, inputs, in_flight, stop, ordered=ordered, return_exceptions=return_exceptions)
+        return pipeline(one, inputs, in_flight, stop, ordered=ordered, return_exceptions=return_exceptions)
 
     def models(self) -> list[ModelInfo]:
         """List the models that are served, by name.
@@ -422,47 +421,3 @@ class Client:
         except httpx.HTTPError as error:
             return reader.lost(_pools.lost(error, self._base_url))
         return reader.pause()
-
-
-def _pipeline(
-    one: Callable[[Any], _T],
-    inputs: Iterable[Any],
-    in_flight: int,
-    stop: threading.Event,
-    *,
-    ordered: bool,
-    return_exceptions: bool,
-) -> Generator[Any, None, None]:
-    """Run `one` on every input in threads, with at most `in_flight` begun and not yet given back."""
-    pool = ThreadPoolExecutor(in_flight, thread_name_prefix="cresset-map")
-    pending: deque[Future[_T]] = deque()
-    try:
-        for value in inputs:
-            if len(pending) >= in_flight:
-                yield _outcome(_next(pending, ordered=ordered), return_exceptions=return_exceptions)
-            pending.append(pool.submit(one, value))
-        while pending:
-            yield _outcome(_next(pending, ordered=ordered), return_exceptions=return_exceptions)
-    finally:
-        stop.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _next(pending: deque[Future[_T]], *, ordered: bool) -> Future[_T]:
-    if ordered:
-        future = pending.popleft()
-        wait((future,))
-        return future
-    done = wait(pending, return_when=FIRST_COMPLETED).done
-    future = next(future for future in pending if future in done)
-    pending.remove(future)
-    return future
-
-
-def _outcome(future: Future[Any], *, return_exceptions: bool) -> Any:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if return_exceptions and isinstance(error, Exception):
-        return error
-    raise error
