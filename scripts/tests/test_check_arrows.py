@@ -29,7 +29,7 @@ def test_an_engine_that_names_a_backend_is_found_and_nothing_else() -> None:
     (found,) = check_arrows.mistakes(json.loads(FIXTURE.read_text()))
     arrow, _, allowed = found.partition(": not allowed; cresset-engine may use ")
     assert arrow == "cresset-engine -> cresset-queue-sql"
-    assert allowed == "cresset-batch, cresset-config, cresset-queue, cresset-runner, cresset-task"
+    assert allowed == "cresset-batch, cresset-config, cresset-queue, cresset-runner, cresset-task, cresset-webhook"
 
 
 def test_the_program_fails_on_a_wrong_arrow() -> None:
