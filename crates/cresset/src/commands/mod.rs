@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod env;
 pub(crate) mod init;
 pub(crate) mod keys;
+mod listed;
 pub(crate) mod models;
 pub(crate) mod result;
 pub(crate) mod serve;

@@ -5,8 +5,9 @@ use cresset_task::State;
 
 use crate::args::{self, ServerArgs};
 use crate::client::{Listed, TaskFilter};
+use crate::commands::listed::{self, Words};
 use crate::exit::{Exit, Trouble};
-use crate::out::{self, Table};
+use crate::out::Table;
 
 /// Lists tasks, those accepted last first.
 #[derive(Debug, Args)]
@@ -44,19 +45,11 @@ pub(crate) fn run(args: &TasksArgs) -> Result<Exit, Trouble> {
     args::block_on(async {
         let tasks = client.tasks(&filter, args.limit).await;
         let tasks = tasks.map_err(|error| error.trouble())?;
-        if tasks.is_empty() {
-            out::note("no such tasks");
-        } else if args.json {
-            tasks.iter().try_for_each(|task| out::line(task.get()))?;
-        } else {
-            let read = tasks.iter().map(|task| serde_json::from_str(task.get()));
-            let read: Vec<Listed> = read.collect::<Result<_, _>>().map_err(|error| {
-                let words = format!("a task is not what a Cresset server sends: {error}");
-                Trouble::new(Exit::SOFTWARE, words)
-            })?;
-            out::raw(table(&read).as_bytes())?;
-        }
-        Ok(Exit::OK)
+        let words = Words {
+            none: "no such tasks",
+            one: "a task",
+        };
+        listed::show(&tasks, args.json, &words, table)
     })
 }
 

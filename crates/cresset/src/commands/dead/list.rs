@@ -4,8 +4,9 @@ use clap::Args;
 
 use crate::args::{self, ServerArgs};
 use crate::client::Letter;
+use crate::commands::listed::{self, Words};
 use crate::exit::{Exit, Trouble};
-use crate::out::{self, Table};
+use crate::out::Table;
 
 /// Lists dead letters, the newest first.
 #[derive(Debug, Args)]
@@ -32,19 +33,11 @@ pub(crate) fn run(args: &ListArgs) -> Result<Exit, Trouble> {
     args::block_on(async {
         let letters = client.letters(args.model.as_deref(), args.limit).await;
         let letters = letters.map_err(|error| error.trouble())?;
-        if letters.is_empty() {
-            out::note("no dead letters");
-        } else if args.json {
-            letters.iter().try_for_each(|letter| out::line(letter.get()))?;
-        } else {
-            let read = letters.iter().map(|letter| serde_json::from_str(letter.get()));
-            let read: Vec<Letter> = read.collect::<Result<_, _>>().map_err(|error| {
-                let words = format!("a letter is not what a Cresset server sends: {error}");
-                Trouble::new(Exit::SOFTWARE, words)
-            })?;
-            out::raw(table(&read).as_bytes())?;
-        }
-        Ok(Exit::OK)
+        let words = Words {
+            none: "no dead letters",
+            one: "a letter",
+        };
+        listed::show(&letters, args.json, &words, table)
     })
 }
 

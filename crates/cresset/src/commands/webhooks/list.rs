@@ -5,8 +5,9 @@ use cresset_task::TaskId;
 
 use crate::args::{self, ServerArgs};
 use crate::client::{Webhook, WebhookFilter};
+use crate::commands::listed::{self, Words};
 use crate::exit::{Exit, Trouble};
-use crate::out::{self, Table};
+use crate::out::Table;
 
 /// Lists webhooks, the newest first.
 #[derive(Debug, Args)]
@@ -44,19 +45,11 @@ pub(crate) fn run(args: &ListArgs) -> Result<Exit, Trouble> {
     args::block_on(async {
         let webhooks = client.webhooks(filter, args.limit).await;
         let webhooks = webhooks.map_err(|error| error.trouble())?;
-        if webhooks.is_empty() {
-            out::note("no such webhooks");
-        } else if args.json {
-            webhooks.iter().try_for_each(|webhook| out::line(webhook.get()))?;
-        } else {
-            let read = webhooks.iter().map(|webhook| serde_json::from_str(webhook.get()));
-            let read: Vec<Webhook> = read.collect::<Result<_, _>>().map_err(|error| {
-                let words = format!("a webhook is not what a Cresset server sends: {error}");
-                Trouble::new(Exit::SOFTWARE, words)
-            })?;
-            out::raw(table(&read).as_bytes())?;
-        }
-        Ok(Exit::OK)
+        let words = Words {
+            none: "no such webhooks",
+            one: "a webhook",
+        };
+        listed::show(&webhooks, args.json, &words, table)
     })
 }
 
