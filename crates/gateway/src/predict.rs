@@ -20,10 +20,10 @@ use crate::order::{self, Form, Order};
 use crate::path::ModelPath;
 use crate::prefer::Preference;
 use crate::problem::{Answer, Problem};
-use crate::promise::Promise;
+use crate::promise::{self, Promise};
 use crate::task_json::{json_weight, write_payload};
 use crate::upload::Upload;
-use crate::{auth, binary_out, idempotency, predict_stream, schema, streaming};
+use crate::{binary_out, idempotency, predict_stream, schema, streaming};
 
 /// What an answer weighs without its result.
 const FRAME_BYTES: usize = 128;
@@ -118,6 +118,11 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
         false => None,
     };
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Predict).await?;
+    if form.is_none() && preference.takes_a_task() {
+        let timeout = order.options.timeout;
+        let submission = promise::submission(model, order, cache, idempotency_key, &parts);
+        return or_task(&app, &accepted, submission, preference, timeout).await;
+    }
     let Order { input, options } = order;
     let client = parts.extensions.get::<Client>().cloned();
     if let Some(form) = form {
@@ -126,25 +131,6 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
             .predict_stream(&model, input, options.timeout, client, cache)
             .await?;
         return predict_stream::answer(app, form, stream, model, &parts.uri);
-    }
-    if preference.takes_a_task() {
-        let submission = Submission {
-            model,
-            input,
-            priority: options.priority,
-            metadata: options.metadata,
-            due_at: options.due_at,
-            expires_at: options.expires_at,
-            deadline_at: options.deadline_at,
-            cache,
-            retry: options.retry,
-            tenant: auth::tenant(&parts.extensions),
-            // As the model says.
-            callback: None,
-            idempotency_key,
-            client,
-        };
-        return or_task(&app, &accepted, submission, preference, options.timeout).await;
     }
     let prediction = app
         .engine

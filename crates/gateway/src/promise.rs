@@ -4,17 +4,20 @@
 
 use std::time::Duration;
 
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
-use cresset_engine::{Accepted, Submission, TaskView};
+use cresset_engine::{Accepted, Client, IdempotencyKey, Submission, TaskView};
+use cresset_task::{CacheUse, ModelName};
 
 use crate::answer::{json, with_header};
 use crate::app::App;
 use crate::idempotency::IDEMPOTENCY_REPLAYED;
 use crate::json_out::ObjectOut;
+use crate::order::Order;
 use crate::prefer::{PREFERENCE_APPLIED, Preference};
 use crate::problem::Problem;
-use crate::tasks;
+use crate::{auth, tasks};
 
 /// About the size of the answer.
 const ANSWER_BYTES: usize = 256;
@@ -24,6 +27,32 @@ pub(crate) struct Promise {
     accepted: Accepted,
     /// The task at its end, if that came while the caller waited.
     pub(crate) ended: Option<TaskView>,
+}
+
+/// An order, as it is submitted.
+pub(crate) fn submission(
+    model: ModelName,
+    order: Order,
+    cache: CacheUse,
+    idempotency_key: Option<IdempotencyKey>,
+    parts: &Parts,
+) -> Submission {
+    let Order { input, mut options } = order;
+    Submission {
+        model,
+        input,
+        priority: options.priority,
+        callback: options.callback(),
+        metadata: options.metadata,
+        due_at: options.due_at,
+        expires_at: options.expires_at,
+        deadline_at: options.deadline_at,
+        cache,
+        retry: options.retry,
+        tenant: auth::tenant(&parts.extensions),
+        idempotency_key,
+        client: parts.extensions.get::<Client>().cloned(),
+    }
 }
 
 impl Promise {

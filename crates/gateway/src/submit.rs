@@ -2,16 +2,15 @@
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use cresset_engine::{Client, Submission};
 
 use crate::app::App;
-use crate::order::{self, Form, Order};
+use crate::order::{self, Form};
 use crate::path::ModelPath;
 use crate::prefer::Preference;
 use crate::problem::Answer;
-use crate::promise::Promise;
+use crate::promise::{self, Promise};
 use crate::upload::Upload;
-use crate::{auth, cache_control, idempotency, schema, tasks};
+use crate::{cache_control, idempotency, schema, tasks};
 
 /// Submit a task.
 ///
@@ -105,23 +104,7 @@ pub(crate) async fn submit(State(app): State<App>, ModelPath(name): ModelPath, r
     let config = app.engine.declaration(&name)?;
     let model = config.name.clone();
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Submit).await?;
-    let Order { input, mut options } = order;
-    let callback = options.callback();
-    let submission = Submission {
-        model,
-        input,
-        priority: options.priority,
-        metadata: options.metadata,
-        due_at: options.due_at,
-        expires_at: options.expires_at,
-        deadline_at: options.deadline_at,
-        cache,
-        retry: options.retry,
-        tenant: auth::tenant(&parts.extensions),
-        callback,
-        idempotency_key,
-        client: parts.extensions.get::<Client>().cloned(),
-    };
+    let submission = promise::submission(model, order, cache, idempotency_key, &parts);
     let promise = Promise::make(&app, submission, preference.wait).await?;
     let whole = match &promise.ended {
         Some(view) => tasks::answer(&app, StatusCode::OK, view.clone()).await.ok(),
