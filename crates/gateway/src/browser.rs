@@ -38,16 +38,11 @@ impl Origin {
             return None;
         }
         let origin = request.headers().get(header::ORIGIN);
-        let is_allowed = |origin: &&HeaderValue| {
-            allowed
-                .iter()
-                .any(|one| one == "*" || origin.as_bytes() == one.as_bytes())
-        };
         let answer = |origin: &HeaderValue| match allowed.iter().any(|one| one == "*") {
             true => ANY,
             false => origin.clone(),
         };
-        Some(Self(origin.filter(is_allowed).map(answer)))
+        Some(Self(origin.filter(|origin| allows(app, origin)).map(answer)))
     }
 
     /// The answer to a browser that asks whether a page may ask.
@@ -84,6 +79,14 @@ impl Origin {
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         }
     }
+}
+
+/// Whether pages of this origin may ask here.
+pub(crate) fn allows(app: &App, origin: &HeaderValue) -> bool {
+    let allowed = &app.options.cors_origins;
+    allowed
+        .iter()
+        .any(|one| one == "*" || origin.as_bytes() == one.as_bytes())
 }
 
 /// How to treat an answer; what its handler has said already stays.

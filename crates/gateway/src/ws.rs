@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::with_header;
 use crate::app::App;
+use crate::browser;
 use crate::problem::{Answer, Problem};
 use crate::query;
 use crate::ws::inner::Inner;
@@ -39,7 +40,7 @@ const WEBSOCKET: &str = "websocket";
 /// and `cancel` from the caller, and `hello`, `reply`, `status` and `unsubscribed` from the server. They are what this API does over
 /// HTTP, under the same limits. `Sec-WebSocket-Protocol: cresset.v1` names them; another name is refused.
 ///
-/// A page of another site is refused (`Origin`), as browsers do not ask before they open a WebSocket.
+/// A page of another site is refused (`Origin`) unless `server.cors_origins` has it, as browsers do not ask before they open a WebSocket.
 #[utoipa::path(
     get,
     path = "/v1/ws",
@@ -57,7 +58,7 @@ const WEBSOCKET: &str = "websocket";
 pub(crate) async fn open(State(app): State<App>, request: Request) -> Answer {
     query::none(request.uri())?;
     let (parts, body) = request.into_parts();
-    check_origin(&parts)?;
+    check_origin(&app, &parts)?;
     let protocol = protocol(&parts.headers)?;
     let mut response = switch(Request::from_parts(parts.clone(), body))?;
     if let Some(protocol) = protocol {
@@ -124,10 +125,13 @@ fn switch(request: Request) -> Answer {
 
 /// Browsers let any page open a WebSocket to anywhere, with the user's cookies and from within the user's network, and say which
 /// page it was.
-fn check_origin(parts: &Parts) -> Result<(), Problem> {
+fn check_origin(app: &App, parts: &Parts) -> Result<(), Problem> {
     let Some(origin) = parts.headers.get(header::ORIGIN) else {
         return Ok(()); // no browser
     };
+    if browser::allows(app, origin) {
+        return Ok(());
+    }
     let host = parts
         .headers
         .get(header::HOST)
@@ -143,7 +147,7 @@ fn check_origin(parts: &Parts) -> Result<(), Problem> {
     Err(Problem::new(
         Code::ForeignOrigin,
         format!(
-            "a page of `{}` may not open a WebSocket here, only pages of this host",
+            "a page of `{}` may not open a WebSocket here, only pages of this host and of `server.cors_origins`",
             query::cut(origin)
         ),
     ))

@@ -104,8 +104,8 @@ codes! {
         "The request to `/v1/ws` is no handshake of a WebSocket, or one of another version.",
         "Open it with a WebSocket client; `/v1/tasks/{id}/events` follows a task over plain HTTP.";
     ForeignOrigin = "foreign_origin", 403, 64, "Pages of another site may not do this",
-        "A browser asked on behalf of a page that was not served from this host.",
-        "Serve the page and this API from one host, through one proxy; programs send no `Origin`.";
+        "A browser asked on behalf of a page that was not served from this host, and `server.cors_origins` does not have its origin.",
+        "Serve the page and this API from one host, through one proxy, or name the page's origin there; programs send no `Origin`.";
     UnknownModel = "unknown_model", 404, 66, "There is no such model",
         "No model of this name is served.",
         "`GET /v1/models` lists them; `detail` gives the nearest name.";

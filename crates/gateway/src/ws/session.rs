@@ -46,8 +46,9 @@ const WRITE_BUFFER: usize = 16 << 10;
 const BURST: usize = 64;
 /// How often a silent caller is asked whether it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// One that has not said anything for so long, not even to that, has gone.
-const SILENCE_MAX: Duration = Duration::from_secs(45);
+/// One that has not said anything, though it was asked so often, has gone. Counted, not timed: while a slow reader is written to
+/// nothing is read from it.
+const UNANSWERED_MAX: u32 = 2;
 /// How long the last words to a caller may take: it may not read them.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -92,6 +93,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         followed: HashMap::new(),
         requests: 0,
         heard: Instant::now(),
+        asked: 0,
         beats,
     };
     match session.speak(&stop).await {
@@ -110,6 +112,8 @@ struct Session<S> {
     followed: HashMap<TaskId, AbortHandle>,
     requests: usize,
     heard: Instant,
+    /// Since then.
+    asked: u32,
     beats: Interval,
 }
 
@@ -221,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         &mut self,
         message: Result<Message, Error>,
     ) -> Result<ControlFlow<Option<CloseFrame>>, Error> {
-        self.heard = Instant::now();
+        (self.heard, self.asked) = (Instant::now(), 0);
         let farewell = match message {
             Ok(Message::Text(text)) => {
                 self.ask(&text).await?;
@@ -308,14 +312,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Asks a caller that has been silent for a while whether it is there, and gives up one that is not.
     async fn beat(&mut self) -> Result<ControlFlow<Option<CloseFrame>>, Error> {
-        let silence = self.heard.elapsed();
-        if silence >= SILENCE_MAX {
-            return Ok(Break(Some(farewell(
-                CloseCode::Away,
-                "nothing was heard for 45 s",
-            ))));
+        if self.asked >= UNANSWERED_MAX {
+            let words = "nothing was heard, though it was asked for twice";
+            return Ok(Break(Some(farewell(CloseCode::Away, words))));
         }
-        if silence >= HEARTBEAT {
+        if self.heard.elapsed() >= HEARTBEAT {
+            self.asked += 1;
             self.socket.feed(Message::Ping(Bytes::new())).await?;
         }
         Ok(Continue(()))

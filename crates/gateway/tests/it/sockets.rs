@@ -294,6 +294,30 @@ async fn only_a_handshake_of_this_site_opens_one() {
 }
 
 #[tokio::test]
+async fn a_page_that_may_ask_over_http_may_open_one() {
+    let options = cresset_gateway::GatewayOptions {
+        cors_origins: vec!["https://app.example".into()],
+        ..Default::default()
+    };
+    let house = House::with(options).await.with_echo().await;
+    for (origin, status) in [("https://app.example", 101), ("https://app.example.evil", 403)] {
+        let url = format!("ws://{}/v1/ws", house.address);
+        let mut request = url.into_client_request().unwrap();
+        request
+            .headers_mut()
+            .insert("origin", HeaderValue::from_static(origin));
+        let stream = TcpStream::connect(house.address).await.unwrap();
+        let got = match client_async(request, stream).await {
+            Ok((_, response)) => response.status().as_u16(),
+            Err(Error::Http(response)) => response.status().as_u16(),
+            Err(other) => panic!("{origin}: {other}"),
+        };
+        assert_eq!(got, status, "{origin}");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
 async fn an_open_socket_is_not_idle_and_who_speaks_before_the_answer_is_hung_up_on() {
     let options = cresset_gateway::GatewayOptions {
         idle_timeout: Duration::from_millis(20),

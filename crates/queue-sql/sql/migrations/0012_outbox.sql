@@ -1,4 +1,4 @@
--- Schema 11: whom to tell of a task, and what is to be told, was told or could not be.
+-- Schema 12: whom to tell of a task, and what is to be told, was told or could not be.
 --
 -- Tables of their own: most tasks have no callback, and the rows that a lease rewrites stay small.
 
