@@ -5,6 +5,7 @@
 //! templates and reference pages all follow from them.
 
 pub mod celery;
+mod celery_routes;
 pub mod discover;
 pub mod door;
 mod field;
