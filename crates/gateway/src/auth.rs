@@ -19,6 +19,7 @@ use cresset_keys::{Issuer, JwtRefused, Key, Keyring, Refused, Scope};
 use cresset_task::{ClientKey, Code, Ownership, TaskId, Tenant, Timestamp};
 
 use crate::app::App;
+use crate::browser;
 use crate::problem::Problem;
 use rules::{About, Need, Rule};
 
@@ -120,6 +121,9 @@ pub(crate) async fn admit(
     };
     if is_open {
         return Ok(());
+    }
+    if route.is_some_and(|route| route.as_str() == rules::WEBSOCKET) {
+        browser::key_of_the_page(request.headers_mut());
     }
     let now = Timestamp::now();
     let token = token(request.headers())?;
