@@ -6,6 +6,7 @@
     python3 scripts/dev_env.py test --python 3.12
     python3 scripts/dev_env.py site             what examples/django runs on: Django, uWSGI; no torch
     python3 scripts/dev_env.py browser          what drives a browser that is installed (Chromium)
+    python3 scripts/dev_env.py contract         what holds the OpenAPI document and a server against each other
     python3 scripts/dev_env.py django5.2        the cresset package and what its tests with that Django need
 
 They lie in the user's cache (`$CRESSET_CACHE_DIR`, else `~/.cache/cresset`), under dev/, keyed by what they are made
@@ -63,6 +64,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "test": TEST,
     "site": (*CLIENT, "--requirement", str(SITE)),
     "browser": ("playwright>=1.50",),
+    "contract": ("schemathesis>=4.32", "openapi-spec-validator>=0.9"),
     **{f"django{version}": (*DJANGO, f"django~={version}.0") for version in ("4.2", "5.2", "6.0")},
 }
 """Name of an environment -> what `uv pip install` is told."""

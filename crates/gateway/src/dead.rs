@@ -32,8 +32,8 @@ const ANSWER_BYTES: usize = 256;
     operation_id = "listDead",
     tag = "dead letters",
     params(
-        ("model" = Option<String>, Query, description = "Of this model only"),
-        ("limit" = Option<usize>, Query, description = "Letters on the page, 1 to 100; 20 unless told"),
+        ("model" = Option<String>, Query, pattern = "^[a-z0-9][a-z0-9_.-]{0,127}$", description = "Of this model only"),
+        ("limit" = Option<usize>, Query, minimum = 1, maximum = 100, description = "Letters on the page, 1 to 100; 20 unless told"),
         ("after" = Option<u64>, Query, description = "`next` of the page before")
     ),
     responses((status = 200, description = "A page", body = schema::Letters))
@@ -182,7 +182,7 @@ pub(crate) async fn purge(State(app): State<App>, LetterPath(id): LetterPath, re
     operation_id = "purgeAllDead",
     tag = "dead letters",
     params(
-        ("model" = Option<String>, Query, description = "Of this model only"),
+        ("model" = Option<String>, Query, pattern = "^[a-z0-9][a-z0-9_.-]{0,127}$", description = "Of this model only"),
         ("before" = Option<String>, Query, description = "That died before this instant, or longer ago than this", example = "7h"),
         ("all" = Option<bool>, Query, description = "`true`: of all models and times")
     ),

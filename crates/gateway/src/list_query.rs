@@ -28,9 +28,13 @@ pub(crate) fn limit(text: &str, max: usize) -> Result<usize, Problem> {
     }
 }
 
+/// The largest number that the document's `int64` can be; no page gives a larger one.
+const PLACE_MAX: u64 = i64::MAX.unsigned_abs();
+
 /// A place in a list.
 pub(crate) fn after(text: &str) -> Result<u64, Problem> {
-    text.parse().map_err(|_| {
+    let place = text.parse().ok().filter(|place| *place <= PLACE_MAX);
+    place.ok_or_else(|| {
         let shown = cut(text);
         bad(format!(
             "`after` is `{shown}`; it must be the number that a page gave as `next`"

@@ -30,9 +30,9 @@ const TASK_BYTES: usize = 384;
     operation_id = "listTasks",
     tag = "tasks",
     params(
-        ("model" = Option<String>, Query, description = "Of this model only"),
+        ("model" = Option<String>, Query, pattern = "^[a-z0-9][a-z0-9_.-]{0,127}$", description = "Of this model only"),
         ("status" = Option<schema::Status>, Query, description = "In this state only"),
-        ("limit" = Option<usize>, Query, description = "Tasks on the page, 1 to 100; 20 unless told"),
+        ("limit" = Option<usize>, Query, minimum = 1, maximum = 100, description = "Tasks on the page, 1 to 100; 20 unless told"),
         ("after" = Option<u64>, Query, description = "`next` of the page before")
     ),
     responses((status = 200, description = "A page", body = schema::Tasks))

@@ -32,7 +32,7 @@ const CHANGE_BYTES: usize = 192;
     operation_id = "watchTasks",
     tag = "tasks",
     params(
-        ("model" = Option<String>, Query, description = "Of this model only"),
+        ("model" = Option<String>, Query, pattern = "^[a-z0-9][a-z0-9_.-]{0,127}$", description = "Of this model only"),
         ("status" = Option<schema::Status>, Query, description = "Changes to this state only"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen")
     ),

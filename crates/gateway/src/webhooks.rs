@@ -40,7 +40,7 @@ const TEXT_MAX: usize = 1_024;
         ("state" = Option<schema::WebhookState>, Query, description = "In this state only"),
         ("task" = Option<String>, Query, description = "Of the task with this id only"),
         ("host" = Option<String>, Query, description = "To this host and port only", example = "example.com:443"),
-        ("limit" = Option<usize>, Query, description = "Webhooks on the page, 1 to 100; 20 unless told"),
+        ("limit" = Option<usize>, Query, minimum = 1, maximum = 100, description = "Webhooks on the page, 1 to 100; 20 unless told"),
         ("after" = Option<u64>, Query, description = "`next` of the page before")
     ),
     responses((status = 200, description = "A page", body = schema::Webhooks))

@@ -30,10 +30,12 @@ pub(crate) struct SafetensorsFile(Vec<u8>);
 
 /// Server-sent events: `status`, whose data is a `Task`; and `progress`, `chunk`, `restart` and `gap`.
 #[derive(Debug, ToSchema)]
+#[schema(value_type = Value)]
 pub(crate) struct EventStream(String);
 
 /// Server-sent events: `status`, whose data has `task_id`, `model`, `status`, `attempts` and `at`; and `gap`.
 #[derive(Debug, ToSchema)]
+#[schema(value_type = Value)]
 pub(crate) struct ChangeStream(String);
 
 /// Server-sent events: `chunk`, `progress`, `restart` and `gap` as those of a task; the last is `result`, whose data is a

@@ -185,7 +185,7 @@ async fn who_speaks_no_tls_is_told_and_who_says_nothing_is_let_go() {
 #[tokio::test]
 async fn a_reader_in_tls_that_never_reads_is_cut_off() {
     let house = house_in_tls(GatewayOptions {
-        write_timeout: Duration::from_millis(300),
+        write_timeout: Duration::from_secs(1),
         ..Default::default()
     })
     .await;
