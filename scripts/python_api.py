@@ -35,6 +35,8 @@ PARTS = {
 """Headings for the names of `cresset`, by the modules that they come from."""
 MODULES = ("cresset.webhooks", "cresset.testing", "cresset.django", "cresset.django.views", "cresset.django.rest")
 SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises):$")
+GIVEN = {"Context", "TaskHandle", "AsyncTaskHandle", "Stream", "AsyncStream"}
+"""Classes that callers are given and never make: how they are made is nobody's affair."""
 NAMES = re.compile(r"[\w*, ]+(?: \([^)]*\))?")
 """What stands before the colon of an argument or an exception."""
 WIDTH = 100
@@ -227,7 +229,7 @@ def entry(package: Package, module: str, name: str, level: int) -> str | None:
     if isinstance(node, ast.ClassDef):
         if any(ast.unparse(base).endswith(("Error", "Exception")) for base in node.bases) or "errors" in found.module:
             out.append(f"An exception: `{'`, `'.join(ast.unparse(base) for base in node.bases)}`.")
-        elif made := constructor(node):
+        elif name not in GIVEN and (made := constructor(node)):
             out.append(f"```python\n{made}\n```")
         out.append(rendered(doc))
         if listed := fields(node):
