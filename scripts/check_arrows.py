@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "gateway": {"engine", "keys", "config", "task"},
     "celery-worker": {"celery", "engine", "config", "task"},
     "loadgen": set(),
-    "fuzz-targets": {"gateway", "runner", "queue-sql", "config", "task"},
+    "fuzz-targets": {"gateway", "keys", "runner", "queue-sql", "config", "task"},
 }
 """Crate, without the prefix -> the crates of ours that it may use. The binary may use all of them."""
 

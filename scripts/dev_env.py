@@ -51,7 +51,13 @@ CELERY = REPO / "examples" / "celery" / "requirements.txt"
 SITE = REPO / "examples" / "django" / "requirements.txt"
 CLIENT = ("--editable", str(PACKAGE))
 BARE = (*CLIENT, "tomli", "--group", f"{PACKAGE / 'pyproject.toml'}:dev")
-TEST = (*BARE, "websockets>=15", *(word for path in (*EXAMPLES, CELERY) for word in ("--requirement", str(path))))
+TOKENS = ("pyjwt[crypto]>=2.10",)
+TEST = (
+    *BARE,
+    *TOKENS,
+    "websockets>=15",
+    *(word for path in (*EXAMPLES, CELERY) for word in ("--requirement", str(path))),
+)
 DJANGO = (*CLIENT, "--group", f"{PACKAGE / 'pyproject.toml'}:django")
 RECIPES: dict[str, tuple[str, ...]] = {
     "client": CLIENT,

@@ -43,7 +43,8 @@ pub use reference::{model_reference_markdown, reference_markdown};
 pub use resolve::{Effective, GivenFlag, Origin, Row, SettingsFile};
 pub use retry::Retry;
 pub use server::{
-    Admission, Auth, ClientBounds, ClientIdentity, Clients, Durability, LogFormat, ServerConfig, Webhooks,
+    Admission, Auth, ClientBounds, ClientIdentity, Clients, Durability, Jwt, KeySet, LogFormat, ServerConfig,
+    Webhooks,
 };
 pub use settings::{OTHER_VARIABLES, SETTINGS, Setting};
 pub use template::{default_cresset_toml, default_model_toml};

@@ -233,6 +233,17 @@ fn together(config: &ServerConfig, origins: &Origins) -> Vec<Mistake> {
             ));
         }
     }
+    let jwt = &config.auth.jwt;
+    let words = [
+        ("auth.jwt_keys", jwt.keys.is_some()),
+        ("auth.jwt_issuer", jwt.issuer.is_some()),
+        ("auth.jwt_audience", jwt.audience.is_some()),
+    ];
+    if let Some((given, _)) = words.iter().find(|(_, is_there)| *is_there) {
+        for (lacking, _) in words.iter().filter(|(_, is_there)| !is_there) {
+            found.push(mistake(given, format!("needs `{lacking}` too")));
+        }
+    }
     found
 }
 

@@ -1,5 +1,6 @@
 //! The server's own settings: the validated form of `cresset.toml`, `CRESSET_*` and flags.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -194,6 +195,50 @@ pub struct Auth {
     pub keys: Option<PathBuf>,
     /// `/metrics` needs none all the same. Default: it needs one with the scope `admin`.
     pub open_metrics: bool,
+    /// Whose tokens are taken beside keys.
+    pub jwt: Jwt,
+}
+
+/// The identity provider whose tokens are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jwt {
+    /// Where its public keys are. Default: no tokens are taken.
+    pub keys: Option<KeySet>,
+    /// The `iss` of its tokens. There if `keys` is.
+    pub issuer: Option<String>,
+    /// What must be among their `aud`. There if `keys` is.
+    pub audience: Option<String>,
+    /// The claim that has the tenant. Default `sub`.
+    pub tenant: String,
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        Self {
+            keys: None,
+            issuer: None,
+            audience: None,
+            tenant: "sub".into(),
+        }
+    }
+}
+
+/// Where a JSON Web Key Set is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySet {
+    /// In a file.
+    File(PathBuf),
+    /// Behind an address.
+    Url(String),
+}
+
+impl fmt::Display for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => f.write_str(url),
+        }
+    }
 }
 
 impl ServerConfig {

@@ -6,6 +6,7 @@
 #[macro_use]
 mod forms;
 
+mod auth;
 mod celery;
 mod entrances;
 mod table;

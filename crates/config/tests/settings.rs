@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use cresset_config::{
-    Address, Admission, Auth, ClientBounds, ClientIdentity, Clients, Durability, Effective, GivenFlag,
-    Listen, LogFormat, Mistake, OTHER_VARIABLES, Origin, SETTINGS, Scheme, ServerConfig, SettingsFile,
-    Webhooks, render_all,
+    Address, Admission, Auth, ClientBounds, ClientIdentity, Clients, Durability, Effective, GivenFlag, Jwt,
+    KeySet, Listen, LogFormat, Mistake, OTHER_VARIABLES, Origin, SETTINGS, Scheme, ServerConfig,
+    SettingsFile, Webhooks, render_all,
 };
 use proptest::prelude::*;
 
@@ -65,6 +65,10 @@ max_inline_bytes = "1MiB"
 enabled = true
 keys = "who.json"
 open_metrics = true
+jwt_keys = "https://id.example.com/keys"
+jwt_issuer = "https://id.example.com/"
+jwt_audience = "inference"
+jwt_tenant = "org"
 [webhooks]
 secrets_file = "secrets"
 allow = "10.0.0.0/8, 127.0.0.1"
@@ -176,6 +180,12 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
             enabled: true,
             keys: Some("/etc/cresset/who.json".into()),
             open_metrics: true,
+            jwt: Jwt {
+                keys: Some(KeySet::Url("https://id.example.com/keys".into())),
+                issuer: Some("https://id.example.com/".into()),
+                audience: Some("inference".into()),
+                tenant: "org".into(),
+            },
         },
         max_wait: Duration::from_secs(60),
         max_connections: 10,
@@ -280,6 +290,16 @@ fn settings_that_do_not_go_together_are_told_where_they_stand() {
 
     environment variable CRESSET_ADMIN_LISTEN: server.admin_listen: `1.2.3.4:6` is in `server.listen` too
     ");
+}
+
+#[test]
+fn tokens_need_their_issuer_and_their_audience_and_keys_that_nobody_can_change() {
+    let file = "[auth]\njwt_keys = \"/etc/jwks.json\"\njwt_audience = \"cresset\"\n";
+    insta::assert_snapshot!(render_all(&resolve(Some(file), &[], &[]).unwrap_err()), @"/etc/cresset/cresset.toml:2:1: auth.jwt_keys: needs `auth.jwt_issuer` too");
+    let keys = |text: &str| resolve(None, &[("CRESSET_AUTH_JWT_KEYS", text)], &[]);
+    insta::assert_snapshot!(render_all(&keys("http://id.example.com/jwks").unwrap_err()), @r#"environment variable CRESSET_AUTH_JWT_KEYS: auth.jwt_keys: must be an address that begins with https://, or an absolute path, is "http://id.example.com/jwks"
+  hint: who can change what comes over plain HTTP could make any token"#);
+    insta::assert_snapshot!(render_all(&keys("jwks.json").unwrap_err()), @r#"environment variable CRESSET_AUTH_JWT_KEYS: auth.jwt_keys: must be an address that begins with https://, or an absolute path, is "jwks.json""#);
 }
 
 #[test]

@@ -99,7 +99,12 @@ const FAILURES: [Code; 7] = [
 pub(crate) fn problems(operation: &str) -> Vec<Code> {
     let mut codes = own_problems(operation);
     if !NO_KEY.contains(&operation) {
-        codes.extend([Code::Unauthorized, Code::Forbidden, Code::RateLimited]);
+        codes.extend([
+            Code::Unauthorized,
+            Code::Forbidden,
+            Code::RateLimited,
+            Code::IssuerUnavailable,
+        ]);
     }
     codes
 }

@@ -8,16 +8,18 @@
 pub(crate) mod rules;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::RequestExt;
 use axum::extract::{FromRequestParts, MatchedPath, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
 use cresset_engine::EngineError;
-use cresset_keys::{Key, Keyring, Refused, Scope};
+use cresset_keys::{Issuer, JwtRefused, Key, Keyring, Refused, Scope};
 use cresset_task::{ClientKey, Code, Ownership, TaskId, Tenant, Timestamp};
 
 use crate::app::App;
+use crate::browser;
 use crate::problem::Problem;
 use rules::{About, Need, Rule};
 
@@ -28,11 +30,16 @@ const NOT_SO: &str = "Bearer realm=\"cresset\", error=\"invalid_token\"";
 /// It opens something else.
 const NOT_ENOUGH: &str = "Bearer realm=\"cresset\", error=\"insufficient_scope\"";
 
+/// When to come again with a token that cannot be checked yet: the issuer's keys are asked for again in some seconds.
+const ISSUER_RETRY: Duration = Duration::from_secs(5);
+
 /// Who may come in. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Auth {
     /// The keys.
     pub keys: Arc<Keyring>,
+    /// Whose tokens are taken beside them.
+    pub issuer: Option<Arc<Issuer>>,
     /// `/metrics` needs none.
     pub open_metrics: bool,
 }
@@ -40,7 +47,11 @@ pub struct Auth {
 /// The same only if the keys are the same ones.
 impl PartialEq for Auth {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.keys, &other.keys) && self.open_metrics == other.open_metrics
+        let same_issuer = match (&self.issuer, &other.issuer) {
+            (Some(issuer), Some(other)) => Arc::ptr_eq(issuer, other),
+            (issuer, other) => issuer.is_none() && other.is_none(),
+        };
+        Arc::ptr_eq(&self.keys, &other.keys) && same_issuer && self.open_metrics == other.open_metrics
     }
 }
 
@@ -111,11 +122,18 @@ pub(crate) async fn admit(
     if is_open {
         return Ok(());
     }
+    if route.is_some_and(|route| route.as_str() == rules::WEBSOCKET) {
+        browser::key_of_the_page(request.headers_mut());
+    }
     let now = Timestamp::now();
-    let key = auth
-        .keys
-        .find(token(request.headers())?, now)
-        .map_err(|refused| unauthorized(&refused))?;
+    let token = token(request.headers())?;
+    let key = match &auth.issuer {
+        Some(issuer) if Issuer::is_meant(token) => issuer.find(token, now).map_err(not_taken)?,
+        _ => auth
+            .keys
+            .find(token, now)
+            .map_err(|refused| unauthorized(&refused))?,
+    };
     key.note_use(now);
     key.take(app.uptime()).map_err(|after| {
         let rate = key.record.rate.map_or(0.0, |rate| rate.per_second);
@@ -171,6 +189,16 @@ fn unauthorized(refused: &Refused) -> Problem {
     Problem::new(Code::Unauthorized, detail).challenge(NOT_SO)
 }
 
+/// The words for a token that opens nothing.
+fn not_taken(refused: JwtRefused) -> Problem {
+    match refused {
+        JwtRefused::NoKeysYet => {
+            Problem::new(Code::IssuerUnavailable, refused.to_string()).retry_after(ISSUER_RETRY)
+        }
+        refused => Problem::new(Code::Unauthorized, refused.to_string()).challenge(NOT_SO),
+    }
+}
+
 fn check_scope(caller: &Caller, rule: &Rule) -> Result<(), Problem> {
     let scope = match rule.need {
         Need::Nothing | Need::Key => return Ok(()),
@@ -185,8 +213,11 @@ fn check_scope(caller: &Caller, rule: &Rule) -> Result<(), Problem> {
         return Ok(());
     }
     let has: Vec<_> = caller.0.record.scopes.0.iter().map(|has| has.name()).collect();
-    let has = has.join("` and `");
-    let detail = format!("this needs a key with the scope `{scope}`; the key has `{has}`");
+    let has = match has.is_empty() {
+        true => format!("the token has none (among its `scope`, `cresset:{scope}` would be it)"),
+        false => format!("the key has `{}`", has.join("` and `")),
+    };
+    let detail = format!("this needs a key with the scope `{scope}`; {has}");
     Err(Problem::new(Code::Forbidden, detail).challenge(NOT_ENOUGH))
 }
 

@@ -26,6 +26,38 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
+/// Before a key among the names that a page offers for a WebSocket: it cannot say `Authorization` there.
+const KEY_PROTOCOL: &str = "cresset.key.";
+
+/// Takes the key of a page that opens a WebSocket from the names it offers to where other callers have theirs. Only the name is ever
+/// agreed on, so the key is in no answer. Who says `Authorization` besides is asked to say it once.
+pub(crate) fn key_of_the_page(headers: &mut HeaderMap) {
+    let given: Vec<_> = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .cloned()
+        .collect();
+    let names = given.iter().filter_map(|value| value.to_str().ok());
+    let names = names.flat_map(|names| names.split(',')).map(str::trim);
+    let (keys, others): (Vec<_>, Vec<_>) = names.partition(|name| name.starts_with(KEY_PROTOCOL));
+    if keys.is_empty() {
+        return;
+    }
+    headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+    if let Ok(others) = HeaderValue::from_str(&others.join(", "))
+        && !others.is_empty()
+    {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, others);
+    }
+    for key in keys {
+        // What was in a header can be in one.
+        if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", &key[KEY_PROTOCOL.len()..])) {
+            value.set_sensitive(true);
+            headers.append(header::AUTHORIZATION, value);
+        }
+    }
+}
+
 /// The page that asks, where pages may.
 #[derive(Debug)]
 pub(crate) struct Origin(Option<HeaderValue>);

@@ -65,6 +65,8 @@ with what.
   also one that has expired. Idempotency keys are the tenant's own.
 - The scope `admin` has the others in it and sees the tasks of every tenant, and those from before there were keys. What it
   submits is its own tenant's; what it replays stays its owner's.
+- Where the server takes the tokens of an identity provider (`auth.jwt_keys`), `Authorization: Bearer` and such a token is as good as a key:
+  its scopes are `cresset:submit`, `cresset:read` and `cresset:admin` in the claim `scope` or `scp`, its models those in `cresset_models`.
 - A key that was made or revoked counts within a second. Requests under way, long polls and event streams among them, end as they
   would have.
 

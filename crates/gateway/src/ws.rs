@@ -40,6 +40,9 @@ const WEBSOCKET: &str = "websocket";
 /// and `cancel` from the caller, and `hello`, `reply`, `status` and `unsubscribed` from the server. They are what this API does over
 /// HTTP, under the same limits. `Sec-WebSocket-Protocol: cresset.v1` names them; another name is refused.
 ///
+/// A browser cannot send `Authorization` when it opens a WebSocket: a page offers `cresset.v1` and `cresset.key.` with its key behind,
+/// `new WebSocket(url, ["cresset.v1", "cresset.key.crs_..."])`.
+///
 /// A page of another site is refused (`Origin`) unless `server.cors_origins` has it, as browsers do not ask before they open a WebSocket.
 #[utoipa::path(
     get,

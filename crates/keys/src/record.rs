@@ -164,6 +164,11 @@ impl KeyRecord {
     }
 }
 
+/// The first characters of a text, for people.
+pub(crate) fn cut(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
+}
+
 /// One line of text that can be shown anywhere.
 pub(crate) fn is_name(text: &str) -> bool {
     !text.trim().is_empty() && text.chars().count() <= NAME_MAX && !text.chars().any(char::is_control)

@@ -160,6 +160,14 @@ impl Keyring {
 }
 
 impl Key {
+    /// One that is in no ring: what it has used ends with it.
+    pub(crate) fn passing(record: KeyRecord) -> Self {
+        Self {
+            record,
+            live: Arc::default(),
+        }
+    }
+
     /// Takes one request of its rate, by a clock that only goes forward; else how long until there is one.
     pub fn take(&self, clock: Duration) -> Result<(), Duration> {
         match self.record.rate {

@@ -19,6 +19,15 @@ const SECRET_BYTES: usize = 32;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId([u8; ID_BYTES]);
 
+impl KeyId {
+    /// That of something that has no key, from a hash of what it is.
+    pub(crate) fn derived(hash: &[u8; 32]) -> Self {
+        let mut id = [0; ID_BYTES];
+        id.copy_from_slice(&hash[..ID_BYTES]);
+        Self(id)
+    }
+}
+
 /// The text is not the id of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the id of a key is 16 hexadecimal digits: what stands between `crs_` and the next `_`")]

@@ -149,6 +149,9 @@ codes! {
     PredictTimeout = "predict_timeout", 504, 75, "The prediction took too long",
         "The prediction was not done within its time limit.",
         "Submit a task and fetch the result, or raise `limits.predict_timeout`.";
+    IssuerUnavailable = "issuer_unavailable", 503, 75, "Tokens cannot be checked yet",
+        "The server could not read the public keys of the identity provider (`auth.jwt_keys`) since it was started.",
+        "Send it again after `Retry-After` seconds, or with an API key; the server's log says why the keys cannot be read.";
     ShuttingDown = "shutting_down", 503, 75, "The server is stopping",
         "The server has been told to stop and takes no new work.",
         "Send it again; accepted tasks are kept and go on after the restart.";

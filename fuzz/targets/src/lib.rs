@@ -16,6 +16,7 @@ mod readers_oracle;
 pub mod mutate;
 
 pub use cresset_gateway::fuzzing::{durations, request};
+pub use cresset_keys::fuzzing::token;
 pub use cresset_queue_sql::fuzzing::row;
 pub use cresset_runner::fuzzing::frame;
 pub use settings::{cresset_toml, model_toml};
@@ -81,6 +82,11 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "cresset_toml",
         hold: cresset_toml,
+        bytes_max: 1_024,
+    },
+    Target {
+        name: "token",
+        hold: token,
         bytes_max: 1_024,
     },
 ];

@@ -7,7 +7,7 @@ use super::{
     DAY, Setting, set_client_header, set_client_key, set_durability, set_log_format, set_log_level,
     set_webhooks_allow, show_webhooks_allow,
 };
-use super::{celery, entrances};
+use super::{auth, celery, entrances};
 use crate::field::Field;
 use crate::server::ClientIdentity;
 
@@ -367,38 +367,13 @@ pub const SETTINGS: &[Setting] = &[
     celery::EVENTS,
     celery::BROKER_KEY_PREFIX,
     celery::RESULT_KEY_PREFIX,
-    setting(
-        "auth.enabled",
-        ["CRESSET_AUTH", "auth"],
-        Field::Bool {
-            get: |c| c.auth.enabled,
-            set: |c, b| c.auth.enabled = b,
-        },
-        "Every path but `/health/...` needs a key (`cresset keys create`), tasks are seen only by their own tenant, and \
-         `[clients]` bounds hold for each key, whatever `clients.identify` says.",
-    ),
-    words(
-        setting(
-            "auth.keys",
-            ["CRESSET_AUTH_KEYS", "auth-keys"],
-            Field::Path {
-                get: |c| c.auth.keys.clone(),
-                set: |c, p| c.auth.keys = Some(p),
-            },
-            "The file of keys, which holds hashes and no secret. The server sees within a second that it has changed.",
-        ),
-        "`keys.json` in `server.data_dir`",
-        r#""/etc/cresset/keys.json""#,
-    ),
-    setting(
-        "auth.open_metrics",
-        ["CRESSET_AUTH_OPEN_METRICS", "auth-open-metrics"],
-        Field::Bool {
-            get: |c| c.auth.open_metrics,
-            set: |c, b| c.auth.open_metrics = b,
-        },
-        "`/metrics` needs no key. Without, it needs one with the scope `admin`: its figures are of all tenants.",
-    ),
+    auth::ENABLED,
+    auth::KEYS,
+    auth::OPEN_METRICS,
+    auth::JWT_KEYS,
+    auth::JWT_ISSUER,
+    auth::JWT_AUDIENCE,
+    auth::JWT_TENANT,
     setting(
         "log.level",
         ["CRESSET_LOG_LEVEL", "log-level"],

@@ -19,6 +19,11 @@ const LOOKS_PER_NOTE: u32 = 60;
 /// Who may come in, if the settings say that keys are needed.
 pub(super) fn open(config: &ServerConfig) -> Result<Option<Auth>, Trouble> {
     if !config.auth.enabled {
+        if config.auth.jwt.keys.is_some() {
+            tracing::warn!(
+                "`auth.jwt_keys` does nothing without `auth.enabled = true`: nobody is asked who they are"
+            );
+        }
         return Ok(None);
     }
     let file = KeyFile::at(config.keys_file());
@@ -27,7 +32,7 @@ pub(super) fn open(config: &ServerConfig) -> Result<Option<Auth>, Trouble> {
             .hint("move the file away and make new keys with `cresset keys create`, or put back a copy")
     })?;
     let path = keys.file().path().display();
-    if keys.is_empty() {
+    if keys.is_empty() && config.auth.jwt.keys.is_none() {
         tracing::warn!(
             %path,
             "there is no key yet, so nobody can come in; make one with `cresset keys create`"
@@ -37,6 +42,7 @@ pub(super) fn open(config: &ServerConfig) -> Result<Option<Auth>, Trouble> {
     }
     Ok(Some(Auth {
         keys: Arc::new(keys),
+        issuer: super::issuer::of(&config.auth.jwt),
         open_metrics: config.auth.open_metrics,
     }))
 }

@@ -12,6 +12,7 @@
 pub(crate) mod canary;
 mod celery;
 pub(crate) mod door;
+mod issuer;
 mod keys;
 mod models;
 mod service;
@@ -79,6 +80,9 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     let told = CancellationToken::new();
     if let Some(auth) = &auth {
         tracker.spawn(keys::watch(Arc::clone(&auth.keys), told.clone()));
+        if let (Some(issuer), Some(set)) = (&auth.issuer, &config.auth.jwt.keys) {
+            tracker.spawn(issuer::watch(Arc::clone(issuer), set.clone(), told.clone()));
+        }
     }
     let options = door::options(config, auth);
     let door = cresset_gateway::serve(entrances, engine.clone(), options, close_door.clone());

@@ -44,12 +44,15 @@ const SUBMIT: Need = Need::Scope(Scope::Submit);
 const READ: Need = Need::Scope(Scope::Read);
 const ADMIN: Need = Need::Scope(Scope::Admin);
 
+/// Where pages send keys in a way of their own.
+pub(super) const WEBSOCKET: &str = "/v1/ws";
+
 /// Every route.
 pub(crate) const RULES: &[(Method, &str, Need, About)] = &[
     (Method::POST, "/v1/models/{model}/tasks", SUBMIT, About::Model),
     (Method::POST, "/v1/models/{model}/predict", SUBMIT, About::Model),
     // Each message is a request of its own, with the key of the handshake.
-    (Method::GET, "/v1/ws", Need::Key, About::Nothing),
+    (Method::GET, WEBSOCKET, Need::Key, About::Nothing),
     (Method::GET, "/v1/tasks", READ, About::Nothing),
     (Method::GET, "/v1/tasks/{id}", READ, About::Task),
     (Method::GET, "/v1/tasks/{id}/result", READ, About::Task),

@@ -59,6 +59,7 @@ impl Guarded {
         let dir = tempfile::tempdir().unwrap();
         let ring = Arc::new(Keyring::open(KeyFile::at(dir.path().join("keys.json"))).unwrap());
         let auth = Auth {
+            issuer: None,
             keys: Arc::clone(&ring),
             open_metrics,
         };

@@ -5,8 +5,8 @@ use cresset_task::Timestamp;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::guarded::{BOTH, Guarded, UNKNOWN};
@@ -141,6 +141,67 @@ async fn socket(guarded: &Guarded, key: &str) -> WebSocketStream<TcpStream> {
     let (mut socket, _) = client_async(request, stream).await.unwrap();
     assert_eq!(said(&mut socket).await["type"], "hello");
     socket
+}
+
+#[tokio::test]
+async fn a_page_sends_its_key_among_the_protocols_and_it_is_not_sent_back() {
+    let guarded = Guarded::open().await.with_echo().await;
+    let key = guarded.key("ours", &BOTH, |_| {});
+    let bare = key.trim_start_matches("Bearer ").to_owned();
+    let open = async |protocols: &str, authorization: Option<&str>| {
+        let stream = TcpStream::connect(guarded.house.address).await.unwrap();
+        let url = format!("ws://{}/v1/ws", guarded.house.address);
+        let mut request = url.into_client_request().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("sec-websocket-protocol", protocols.parse().unwrap());
+        if let Some(authorization) = authorization {
+            headers.insert("authorization", authorization.parse().unwrap());
+        }
+        client_async(request, stream).await
+    };
+    let (mut socket, answer) = open(&format!("cresset.v1, cresset.key.{bare}"), None)
+        .await
+        .unwrap();
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "cresset.v1");
+    assert!(!format!("{:?}", answer.headers()).contains(&bare));
+    assert_eq!(said(&mut socket).await["type"], "hello");
+    // What is asked on it is asked with the key.
+    let task = guarded.ended(&key, "1").await;
+    let told = asked(
+        &mut socket,
+        json!({"type": "subscribe", "ref": 1, "task_id": task}),
+    )
+    .await;
+    assert_eq!(told["status"], 200, "{told}");
+
+    let wrong = format!("cresset.v1, cresset.key.{}x", &bare[..bare.len() - 1]);
+    for (protocols, authorization) in [
+        (wrong.as_str(), None),
+        ("cresset.v1, cresset.key.", None),
+        ("cresset.v1", None),
+        (&format!("cresset.v1, cresset.key.{bare}"), Some(key.as_str())),
+        (
+            &format!("cresset.v1, cresset.key.{bare}, cresset.key.{bare}"),
+            None,
+        ),
+    ] {
+        let refused = open(protocols, authorization).await.unwrap_err();
+        let Error::Http(answer) = refused else {
+            panic!("{protocols}: {refused}")
+        };
+        assert_eq!(answer.status(), 401, "{protocols}");
+    }
+    // Nowhere else is a key looked for there.
+    let elsewhere = [("sec-websocket-protocol", format!("cresset.key.{bare}"))];
+    let elsewhere = elsewhere.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let refused = guarded
+        .house
+        .caller()
+        .await
+        .ask("GET /v1/tasks", &elsewhere, "")
+        .await;
+    assert_eq!(refused.status, 401);
+    guarded.house.close().await;
 }
 
 async fn said(socket: &mut WebSocketStream<TcpStream>) -> Value {
