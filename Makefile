@@ -1,6 +1,6 @@
 # The words mean the same for people and for .ci/run. What they do is in scripts/.
 
-.PHONY: demo run django django-compare celery test faults check bench bench-full fmt
+.PHONY: demo run django django-compare celery test faults check bench bench-full docs fmt
 
 demo: ## compile, serve examples/digits, submit every held-out image, say how to go on (DEMO_KEEP=1: serve on)
 	@scripts/demo.sh
@@ -30,6 +30,9 @@ bench: ## micro benches, then Cresset beside its peers: a few minutes
 
 bench-full: ## every scenario and peer: three quarters of an hour on a quiet machine (docs/performance.md)
 	@scripts/bench.sh --full
+
+docs: ## the pages of docs/ as a site, in build/book
+	@scripts/docs.sh
 
 fmt: ## format Rust and Python
 	@scripts/fmt.sh

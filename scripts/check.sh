@@ -50,6 +50,9 @@ step "format (ruff)" "$bin/ruff" format --check --quiet . python/cresset
 step "house rules" "$python" scripts/check_tidy.py
 step "dependency arrows" arrows
 step "dependencies" dependencies
+step "Python API page" "$python" scripts/python_api.py
+step "documents" "$python" scripts/check_docs.py
+step "book" scripts/docs.sh
 step "shell scripts" shells
 step "ruff" "$bin/ruff" check --quiet . python/cresset
 step "types (repository)" "$bin/pyright" --pythonpath "$python"

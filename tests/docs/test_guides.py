@@ -1,0 +1,168 @@
+"""Every command of the guides is run as it stands, against the real program, and prints what the guide says."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import dev_env
+import pages
+import pytest
+import served
+from support.server import LONG, REPOSITORY, program
+
+DOCS = REPOSITORY / "docs"
+RUN = [page for page in (DOCS / "tutorial.md", *sorted((DOCS / "guides").glob("*.md"))) if pages.steps(page)]
+ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
+SERVER = "127.0.0.1:8700"
+"""Where guides have the server."""
+SLOW = 240.0
+"""Seconds that one command may take: the first use of a model with torch builds an environment from the cache."""
+NEEDS_DJANGO = {"tutorial.md", "from-uwsgi.md"}
+
+
+class Desk:
+    """A folder to follow one page in, with addresses of its own instead of the page's."""
+
+    def __init__(self, folder: Path, page: Path, stack: ExitStack) -> None:
+        """Prepares it; `stack` ends what the page leaves running."""
+        self.folder, self.page, self.stack = folder, page, stack
+        self.addresses: dict[str, str] = {}
+        self.running: ExitStack | None = None
+        python = Path(dev_env.build("site", sys.executable) if page.name in NEEDS_DJANGO else sys.executable)
+        (folder / "bin").mkdir()
+        (folder / "bin" / "cresset").symlink_to(program())
+        (folder / "here").mkdir()
+        (folder / "here" / "examples").symlink_to(REPOSITORY / "examples")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CRESSET_")}
+        kept.pop("PYTHONPATH", None)
+        self.environ = kept | {
+            "PATH": f"{folder / 'bin'}:{python.parent}:{os.environ['PATH']}",
+            "CRESSET_CACHE_DIR": str(dev_env.cache()),
+            "CRESSET_LISTEN": self.here(SERVER),
+            "CRESSET_URL": f"http://{self.here(SERVER)}",
+            "NO_COLOR": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def here(self, text: str) -> str:
+        """The text with this desk's addresses."""
+
+        def mine(match: re.Match[str]) -> str:
+            return self.addresses.setdefault(match[0], served.free_address())
+
+        return ADDRESS.sub(mine, text)
+
+    def there(self, text: str) -> str:
+        """What was printed, with the page's addresses."""
+        for said, mine in self.addresses.items():
+            text = text.replace(mine, said)
+        return text
+
+    def write(self, step: pages.Step) -> None:
+        """Writes a file, or adds to it."""
+        path = self.folder / "here" / step.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a" if step.kind == "append" else "x") as file:
+            file.write(self.here(step.text))
+
+    def run(self, step: pages.Step) -> None:
+        """Runs a command to its end and holds it to what the page says."""
+        done = subprocess.run(
+            ["bash", "-c", self.here(step.text)],
+            cwd=self.folder / "here",
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SLOW,
+            check=False,
+        )
+        printed = self.there(done.stdout)
+        where = f"docs/{self.page.relative_to(DOCS)}:{step.line}: {step.text}"
+        assert done.returncode == 0, f"{where}\nended with {done.returncode}:\n{printed}\n{self.logs()}"
+        assert pages.fits(printed, step.prints), f"{where}\nprinted:\n{printed}\nand not:\n{step.prints}"
+
+    def logs(self) -> str:
+        """The ends of what runs."""
+        return "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("*.log")))
+
+    def serve(self, step: pages.Step) -> None:
+        """Starts a command and waits until it answers; a server that was started before is stopped first."""
+        is_cresset = step.text.split()[0] == "cresset"
+        if is_cresset and self.running is not None:
+            self.running.close()
+        log = self.folder / f"{step.line}.log"
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {self.here(step.text)}"],
+                cwd=self.folder / "here",
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+            )
+        owner = self.stack.enter_context(ExitStack())
+        owner.callback(served.stop, process)
+        if is_cresset:
+            self.running = owner
+            served.wait_ready(process, self.here(SERVER), log)
+        else:
+            found = ADDRESS.search(step.text)
+            assert found, f"{step.text}: no address of the form 127.0.0.1:PORT to wait for"
+            self.wait_open(self.here(found[0]), process, log)
+
+    @staticmethod
+    def wait_open(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        """Waits until somebody listens."""
+        host, port = address.split(":")
+        pause = threading.Event()
+        for _ in range(int(LONG / 0.05)):
+            with socket.socket() as probe:
+                if probe.connect_ex((host, int(port))) == 0:
+                    return
+            assert process.poll() is None, log.read_text(errors="replace")
+            pause.wait(0.05)
+        raise AssertionError(f"nobody listens on {address}:\n{log.read_text(errors='replace')}")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_the_guide_does_what_it_says(page: Path, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        desk = Desk(tmp_path, page, stack)
+        for step in pages.steps(page):
+            if step.kind in {"file", "append"}:
+                desk.write(step)
+            elif step.kind == "serve":
+                desk.serve(step)
+            else:
+                desk.run(step)
+
+
+def test_no_console_of_a_guide_is_left_out() -> None:
+    """A block with `$` that is not run would be one that nobody knows to work."""
+    for page in (DOCS / "tutorial.md", *(DOCS / "guides").glob("*.md")):
+        for match in re.finditer(r"^ *```console(.*)$", page.read_text(), re.MULTILINE):
+            assert match[1].split() in (["run"], ["serve"]), f"{page.name}: {match[0]}"
+
+
+def test_the_guides_that_are_run_are_these() -> None:
+    """So that a page does not lose its marks unseen."""
+    assert {page.stem for page in RUN} == {
+        "batching",
+        "from-torchserve",
+        "from-uwsgi",
+        "operate",
+        "scale",
+        "secure",
+        "tutorial",
+        "your-model",
+    }
