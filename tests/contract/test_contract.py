@@ -1,8 +1,8 @@
 """The OpenAPI document and the server that serves it, held against each other by programs of others.
 
-openapi-spec-validator reads the document; schemathesis makes a thousand requests from it, right ones and wrong ones, and
-holds every answer to it: no 5xx, no status, header or body that the document does not have, nothing wrong accepted, no method
-that it does not name.
+openapi-spec-validator reads the document; schemathesis makes a thousand requests from it, right ones and wrong ones,
+and holds every answer to it: no 5xx, no status, header or body that the document does not have, nothing wrong accepted,
+no method that it does not name.
 """
 
 from __future__ import annotations
