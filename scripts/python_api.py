@@ -26,7 +26,7 @@ HEAD = """<!-- Written by `python3 scripts/python_api.py --update` from the docs
 `pip install ./python/cresset`; Python 3.10 or newer. Importing `cresset` imports neither torch nor numpy nor Django.
 """
 PARTS = {
-    "In a model's folder": ("cresset._model", "cresset._current", "cresset._again", "cresset._specs"),
+    "In a model's folder": ("cresset._model", "cresset._current", "cresset._again", "cresset._specs", "cresset._file"),
     "The client": ("cresset.client",),
     "What the client gives": ("cresset.records", "cresset._health", "cresset._policy"),
     "What happens to a task": ("cresset.events",),

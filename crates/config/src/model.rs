@@ -50,6 +50,8 @@ pub struct ModelConfig {
     pub allow_pickle: bool,
     /// Give the model copies of its inputs instead of views into shared memory.
     pub copy_inputs: bool,
+    /// Its inputs may be files: bodies of any type, and forms with files. For object models.
+    pub files: bool,
 }
 
 impl ModelConfig {

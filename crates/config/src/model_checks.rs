@@ -87,6 +87,21 @@ pub(crate) fn check_stream(draft: &Draft, seen: &Seen, report: &mut Report<'_>) 
     }
 }
 
+pub(crate) fn check_files(draft: &Draft, seen: &Seen, report: &mut Report<'_>) {
+    const KEY: &str = "files";
+    if draft.files
+        && !draft.inputs.is_empty()
+        && let Some(sight) = seen.get(KEY)
+    {
+        let refusal = Refusal::new("is for models of JSON, this one declares tensors");
+        report.add(
+            sight.span.clone(),
+            KEY,
+            refusal.hint("remove [[inputs]]: `predict` then gets a cresset.File, or whatever JSON was sent"),
+        );
+    }
+}
+
 pub(crate) fn model_name(
     draft: &mut Draft,
     seen: &Seen,

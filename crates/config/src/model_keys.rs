@@ -37,6 +37,7 @@ pub(crate) struct Draft {
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) allow_pickle: bool,
     pub(crate) copy_inputs: bool,
+    pub(crate) files: bool,
 }
 
 /// Longer than a day is not a limit any more, and the runner protocol counts milliseconds in 32 bits.

@@ -11,8 +11,8 @@ use crate::mistake::Mistake;
 use crate::model::ModelConfig;
 use crate::model_celery::{check_parameters, read_parameters, read_tasks};
 use crate::model_checks::{
-    check_batch_bytes, check_entry, check_group_by_size, check_soft_timeout, check_stream, environment,
-    health, model_name,
+    check_batch_bytes, check_entry, check_files, check_group_by_size, check_soft_timeout, check_stream,
+    environment, health, model_name,
 };
 use crate::model_keys::{Draft, model_keys};
 use crate::model_tensors::read_tensors;
@@ -56,6 +56,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
     check_soft_timeout(&draft, &seen, &mut report);
     check_parameters(&draft, &seen, &mut report);
     check_stream(&draft, &seen, &mut report);
+    check_files(&draft, &seen, &mut report);
     let name = model_name(&mut draft, &seen, folder, &mut report);
     check_entry(&draft, &seen, folder, &mut report);
     let environment = environment(&mut draft, &seen, folder, &mut report);
@@ -85,6 +86,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
             environment,
             allow_pickle: draft.allow_pickle,
             copy_inputs: draft.copy_inputs,
+            files: draft.files,
         }),
         _ => Err(report.finish()),
     }

@@ -1,5 +1,5 @@
 //! The body of a submit or a prediction: `{"input": X, ...options}`, read into typed values, in one pass where it is what
-//! nearly everybody sends (`at_once`); or tensors as bytes (`binary`).
+//! nearly everybody sends (`at_once`); or tensors as bytes (`binary`); or files (`files`).
 //!
 //! The input is never built as a tree: it stays raw text until the tensor scanner reads it, or for good (object
 //! models; then it is a slice of the body, without a copy). Every wrong field is reported at once.
@@ -8,6 +8,7 @@ mod at_once;
 mod binary;
 mod envelope;
 mod fields;
+mod files;
 mod options;
 mod retry;
 
@@ -57,7 +58,13 @@ pub(crate) async fn receive(
     form: Form,
 ) -> Result<(Order, Held), Problem> {
     let (headers, uri) = (&parts.headers, &parts.uri);
-    let (media, coding) = (Media::of_body(headers)?, Coding::of_body(headers)?);
+    let coding = Coding::of_body(headers)?;
+    if let Some(head) = files::head(headers, uri, &config, form)? {
+        let Received { bytes, held } = upload.read(coding).await?;
+        let order = app.codec(bytes.len(), move || head.order(&bytes)).await??;
+        return Ok((order, held));
+    }
+    let media = Media::of_body(headers)?;
     if media == Media::Json {
         query::none_with_json(uri, form.parameters())?;
         binary::none(headers)?;
@@ -82,6 +89,9 @@ pub(crate) fn of_parts(
     config: &ModelConfig,
     form: Form,
 ) -> Result<Order, Problem> {
+    if let Some(head) = files::head(headers, uri, config, form)? {
+        return head.order(body);
+    }
     let media = Media::of_body(headers)?;
     if media == Media::Json {
         query::none_with_json(uri, form.parameters())?;

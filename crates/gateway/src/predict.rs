@@ -39,7 +39,8 @@ const FRAME_BYTES: usize = 128;
 /// run twice. `Location` names the task either way, and an `Idempotency-Key` makes it safe to ask again.
 ///
 /// A tensor model also takes its input as bytes, and a result of tensors is answered as
-/// bytes where `Accept` asks for that: see "Tensors as bytes".
+/// bytes where `Accept` asks for that: see "Tensors as bytes". An object model with `files = true` takes files and forms: see
+/// "Files".
 ///
 /// A model with a result cache (`[cache]` in its `model.toml`) may answer with the result of an equal input, and computes
 /// equal inputs that come at the same time once; `Cresset-Cache` says so. `Cache-Control` refuses that.
@@ -66,7 +67,9 @@ const FRAME_BYTES: usize = 128;
         (schema::PredictBody = "application/json"),
         (schema::Elements = "application/octet-stream"),
         (schema::NpyFile = "application/x-npy"),
-        (schema::SafetensorsFile = "application/x-safetensors")
+        (schema::SafetensorsFile = "application/x-safetensors"),
+        (schema::FilesForm = "multipart/form-data"),
+        (schema::AnyFile = "*/*")
     )),
     responses(
     (

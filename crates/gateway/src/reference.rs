@@ -178,6 +178,28 @@ python3 -c 'from safetensors.torch import load_file; print(load_file("out.safete
 ```
 "#;
 
+/// What OpenAPI cannot say of files in one place.
+const FILES: &str = r#"
+## Files
+
+An object model with `files = true` in its `model.toml` takes files, on submit and predict:
+
+- A body of any type but JSON, such as `Content-Type: image/png`, is one file, and the model's input is that file.
+- `Content-Type: multipart/form-data`: the input is an object of the form's parts, by name. A part with a filename is a file; one with
+  `Content-Type: application/json` is that JSON; others are text, in UTF-8, of 1 MiB at most. At most 64 parts, each with a name of its own.
+- In JSON a file is `{"$file": {"content_type": "image/png", "filename": "a.png", "data": "<base64>"}}`, anywhere in the input;
+  `content_type` and `filename` may be left out. Wherever a file is in a result, it has this form too.
+
+The model gets each as a `cresset.File`, with `data`, `content_type`, `filename` and `as_path()`; the type and the name are what the sender
+says. Beside a file and a form, what a JSON body says beside `input` goes into the query and the headers, as with tensors. A file takes a
+third more than its bytes in the store and counts so. Other models answer 415 to a body that is no JSON (or tensors).
+
+```sh
+curl -s --data-binary @a.png -H 'Content-Type: image/png' http://127.0.0.1:8700/v1/models/resize/predict
+curl -s -F image=@a.png -F width=64 http://127.0.0.1:8700/v1/models/resize/tasks
+```
+"#;
+
 /// `http.md`: every call, from the OpenAPI document.
 #[must_use]
 pub fn http() -> String {
@@ -187,13 +209,14 @@ pub fn http() -> String {
          `/openapi.json` of a server) has the schemas. Every answer carries `X-Request-Id`: the caller's, if it sent a \
          sane one, else a fresh one.\n\n\
          Bodies are `{\"input\": X, ...options}`. An unknown key or query parameter is an error that names it. \
-         `Content-Type` is `application/json` or absent, or says that the body is [bytes](#tensors-as-bytes). Times are RFC 3339 in UTC; durations are `30s`, `500ms`, `2m`, \
+         `Content-Type` is `application/json` or absent, or says that the body is [bytes](#tensors-as-bytes) or [files](#files). Times are RFC 3339 in UTC; durations are `30s`, `500ms`, `2m`, \
          `1h`, or a number of seconds. A body may be in one of gzip and zstd, with `Content-Encoding`; answers of text are in one of them above `server.compress_above`, where `Accept-Encoding` asks for that. Bytes that are not HTTP/1.1 are answered by a bare 400 or 431, or by closing the \
          connection.\n",
     );
     page.push_str(KEYS);
     keys(&mut page);
     page.push_str(BYTES);
+    page.push_str(FILES);
     page.push_str(WEBHOOKS);
     let document = api_document::document();
     for (path, item) in &document.paths.paths {

@@ -18,7 +18,7 @@ pub(crate) use problem::{Bound, FieldError, Position, Problem, TaskError};
 pub(crate) use retry::{RetryBody, RetryTerms};
 pub(crate) use server::{Health, Links, Live, Root};
 pub(crate) use task::{
-    Accepted, AnyJson, Cancelled, ChangeStream, Elements, EventStream, NpyFile, PredictBody, PredictEvents,
-    PredictLines, Predicted, SafetensorsFile, Status, SubmitBody, Task, Tasks,
+    Accepted, AnyFile, AnyJson, Cancelled, ChangeStream, Elements, EventStream, FilesForm, NpyFile,
+    PredictBody, PredictEvents, PredictLines, Predicted, SafetensorsFile, Status, SubmitBody, Task, Tasks,
 };
 pub(crate) use webhook::{TestBody, Tested, Webhook, WebhookState, Webhooks};

@@ -38,7 +38,8 @@ use crate::{cache_control, idempotency, schema, tasks};
 /// With a `callback_url` a signed message is sent there when the task ends (or for other events, `callback_events`), and tried
 /// again for about a day until it is taken: see "Webhooks". It is written down with the task's end, so a restart loses none.
 ///
-/// A tensor model also takes its input as bytes: see "Tensors as bytes".
+/// A tensor model also takes its input as bytes: see "Tensors as bytes". An object model with `files = true` takes files and forms:
+/// see "Files".
 #[utoipa::path(
     post,
     path = "/v1/models/{model}/tasks",
@@ -70,7 +71,9 @@ use crate::{cache_control, idempotency, schema, tasks};
         (schema::SubmitBody = "application/json"),
         (schema::Elements = "application/octet-stream"),
         (schema::NpyFile = "application/x-npy"),
-        (schema::SafetensorsFile = "application/x-safetensors")
+        (schema::SafetensorsFile = "application/x-safetensors"),
+        (schema::FilesForm = "multipart/form-data"),
+        (schema::AnyFile = "*/*")
     )),
     responses(
         (

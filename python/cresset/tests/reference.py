@@ -207,6 +207,7 @@ class Child:
         copy_inputs: bool = False,
         soft_timeout_ms: int | None = None,
         stream: bool = False,
+        files: bool = False,
         progress_ms: int | None = None,
         protocol: int = 2,
     ) -> None:
@@ -228,6 +229,7 @@ class Child:
                 "copy_inputs": copy_inputs,
                 "soft_timeout_ms": soft_timeout_ms,
                 "stream": stream,
+                "files": files,
                 "a key of a later version": None,
             },
             "instance": {

@@ -100,7 +100,7 @@ js("hello-tensor", "HELLO", "A tensor model with two slots; the memfds of slab a
     "protocol": 2,
     "model": {"name": "digits", "version": "1", "dir": "/srv/models/digits", "entry": "model.py:Model", "kind": "tensor",
               "inputs": [PIXELS], "outputs": [LOGITS], "max_batch_size": 32, "allow_pickle": False, "copy_inputs": False,
-              "soft_timeout_ms": None, "stream": False},
+              "soft_timeout_ms": None, "stream": False, "files": False},
     "instance": {"id": 0, "device": "cpu", "threads": 1, "progress_ms": 100},
     "slab": SLAB,
     "board": board(32)})
@@ -108,7 +108,7 @@ js("hello-object", "HELLO", "An object model: no inputs, no slab; the board's me
     "protocol": 2,
     "model": {"name": "embed", "version": "2026-11", "dir": "/srv/modèles/embed", "entry": "model.py", "kind": "object",
               "inputs": [], "outputs": [], "max_batch_size": 64, "allow_pickle": True, "copy_inputs": True,
-              "soft_timeout_ms": 45000, "stream": True},
+              "soft_timeout_ms": 45000, "stream": True, "files": True},
     "instance": {"id": 3, "device": "cuda:1", "threads": 4, "progress_ms": 100},
     "slab": None,
     "board": board(64)})

@@ -71,6 +71,12 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         "Give the model copies of its inputs instead of views into shared memory, for a model that keeps or changes \
          them after `predict` has returned.",
     ),
+    key(
+        "files",
+        flag!(files),
+        "Inputs may be files: a body of any type, or a form with files. The model gets each as a `cresset.File`. For models \
+         of JSON.",
+    ),
     words(
         key(
             "inputs",

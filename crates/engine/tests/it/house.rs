@@ -58,6 +58,7 @@ pub(crate) fn config() -> ModelConfig {
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,
+        files: false,
     }
 }
 

@@ -193,6 +193,7 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,
+        files: false,
     };
     ModelPlan {
         config: Arc::new(config),

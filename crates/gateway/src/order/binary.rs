@@ -46,8 +46,44 @@ pub(super) fn head(
     form: Form,
 ) -> Result<Head, Problem> {
     let specs = inputs(media, config)?;
-    let mut options = from_query(uri, config, form)?;
     let mut errors = Vec::new();
+    let options = said(headers, uri, config, form, &mut errors)?;
+    let content = match (media, specs) {
+        (Media::Safetensors, specs) => Content::Named(Named::new(specs, headers, &mut errors)),
+        (media, [spec, ..]) => Content::One(One::new(media, spec, headers, &mut errors)),
+        (_, []) => unreachable!("a tensor model has inputs"),
+    };
+    if errors.is_empty() {
+        Ok(Head { content, options })
+    } else {
+        Err(Problem::fields(errors))
+    }
+}
+
+/// What a request whose body is nothing but its input says of the rest, in its query and headers.
+pub(super) fn options(
+    headers: &HeaderMap,
+    uri: &Uri,
+    config: &ModelConfig,
+    form: Form,
+) -> Result<Options, Problem> {
+    let mut errors = Vec::new();
+    let options = said(headers, uri, config, form, &mut errors)?;
+    if errors.is_empty() {
+        Ok(options)
+    } else {
+        Err(Problem::fields(errors))
+    }
+}
+
+fn said(
+    headers: &HeaderMap,
+    uri: &Uri,
+    config: &ModelConfig,
+    form: Form,
+    errors: &mut Vec<FieldError>,
+) -> Result<Options, Problem> {
+    let mut options = from_query(uri, config, form)?;
     match single(headers, &METADATA).and_then(|text| text.map(metadata).transpose()) {
         Ok(Some(_)) if form == Form::Predict => {
             let message = "is kept with tasks; a prediction has none";
@@ -59,16 +95,7 @@ pub(super) fn head(
     if let Err(wrong) = retry_from(headers, config, form, &mut options) {
         errors.extend(wrong);
     }
-    let content = match (media, specs) {
-        (Media::Safetensors, specs) => Content::Named(Named::new(specs, headers, &mut errors)),
-        (media, [spec, ..]) => Content::One(One::new(media, spec, headers, &mut errors)),
-        (_, []) => unreachable!("a tensor model has inputs"),
-    };
-    if errors.is_empty() {
-        Ok(Head { content, options })
-    } else {
-        Err(Problem::fields(errors))
-    }
+    Ok(options)
 }
 
 /// Refuses the headers of binary bodies beside a JSON body: they would be passed over without a word.

@@ -28,6 +28,16 @@ pub(crate) struct NpyFile(Vec<u8>);
 #[schema(value_type = String, format = Binary)]
 pub(crate) struct SafetensorsFile(Vec<u8>);
 
+/// A file of any type, for a model with `files = true`.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub(crate) struct AnyFile(Vec<u8>);
+
+/// A form with files, for a model with `files = true`: an object of its parts, by name.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = Object)]
+pub(crate) struct FilesForm(Value);
+
 /// Server-sent events: `status`, whose data is a `Task`; and `progress`, `chunk`, `restart` and `gap`.
 #[derive(Debug, ToSchema)]
 #[schema(value_type = Value)]

@@ -48,6 +48,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,
+        files: false,
     }
 }
 

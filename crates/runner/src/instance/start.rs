@@ -83,6 +83,7 @@ pub(super) async fn start<'a>(
             copy_inputs: config.copy_inputs,
             soft_timeout_ms: config.limits.soft_timeout.map(whole_millis),
             stream: config.stream.enabled,
+            files: config.files,
         },
         instance: InstanceInfo {
             id: place.id.0,

@@ -131,6 +131,7 @@ fn our_body(kind: Kind, body: &Value) -> Option<Vec<u8>> {
                     copy_inputs: model["copy_inputs"].as_bool()?,
                     soft_timeout_ms: model["soft_timeout_ms"].as_u64(),
                     stream: model["stream"].as_bool()?,
+                    files: model["files"].as_bool()?,
                 },
                 instance: InstanceInfo {
                     id: number(&instance["id"]) as u32,

@@ -36,6 +36,7 @@ pub(crate) struct ModelInfo<'a> {
     pub(crate) copy_inputs: bool,
     pub(crate) soft_timeout_ms: Option<u64>,
     pub(crate) stream: bool,
+    pub(crate) files: bool,
 }
 
 #[derive(Debug, Serialize)]

@@ -67,6 +67,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
         },
         allow_pickle: false,
         copy_inputs: false,
+        files: false,
     }
 }
 

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cresset._again import Reject, Retry
 from cresset._current import Cancelled, Context, SoftTimeout, current
+from cresset._file import File
 from cresset._model import Model
 from cresset._specs import TensorSpec
 from cresset._version import __version__
@@ -104,6 +105,7 @@ __all__ = [
     "DeadLetter",
     "ExpiredTask",
     "FieldError",
+    "File",
     "Forbidden",
     "Gap",
     "Health",
@@ -151,7 +153,7 @@ __all__ = [
 ]
 
 _EAGER: Final = frozenset(
-    ("Cancelled", "Context", "Model", "Reject", "Retry", "SoftTimeout", "TensorSpec", "__version__", "current")
+    ("Cancelled", "Context", "File", "Model", "Reject", "Retry", "SoftTimeout", "TensorSpec", "__version__", "current")
 )
 _CLIENT: Final = frozenset(
     ("AsyncClient", "AsyncStream", "AsyncTaskHandle", "Client", "Retries", "Stream", "TaskHandle")

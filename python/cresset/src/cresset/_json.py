@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from cresset._file import File
+
 _MAX_DEPTH: Final = 100
 """How deep the walk for an explanation goes; real values are far flatter."""
 _MAX_PATH_LEN: Final = 300
@@ -45,7 +47,9 @@ def encode(value: Any, root: str) -> bytes:
 
 
 def _convert(value: Any) -> Any:
-    """Turn what the encoder does not know into what it does: arrays, tensors and their scalars."""
+    """Turn what the encoder does not know into what it does: files, arrays, tensors and their scalars."""
+    if isinstance(value, File):
+        return value.to_json()
     tolist = getattr(value, "tolist", None)
     if callable(tolist) and not isinstance(value, type):
         return tolist()
@@ -128,7 +132,7 @@ def _type_name(value: Any) -> str:
 
 def _hint(value: Any) -> str:
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return "encode it as text, for example with base64.b64encode(...).decode()"
+        return "make it a file with cresset.File(...), or text, for example with base64.b64encode(...).decode()"
     if isinstance(value, (set, frozenset)) or hasattr(value, "__next__"):
         return "make it a list with list(...)"
     if hasattr(value, "__dataclass_fields__"):

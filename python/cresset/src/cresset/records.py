@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cresset import _times
+from cresset._file import revived
 from cresset._health import Health, ModelHealth
 from cresset._policy import RetryPolicy
 from cresset._specs import TensorSpec
@@ -296,7 +297,7 @@ class TaskStatus:
             model=value["model"],
             status=value["status"],
             version=value.get("version"),
-            result=value.get("result"),
+            result=revived(value.get("result")),
             error=None if error is None else TaskFailure.of(error),
             created_at=_times.from_text(value["created_at"]),
             started_at=_time_or_none(value.get("started_at")),

@@ -119,7 +119,7 @@ def test_we_read_exactly_this(frame: dict[str, Any]):
         )
         soft_ms = model["soft_timeout_ms"]
         assert value.soft_timeout == (None if soft_ms is None else soft_ms / 1000)
-        assert value.stream == model["stream"]
+        assert (value.stream, value.files) == (model["stream"], model["files"])
         assert value.progress == body["json"]["instance"]["progress_ms"] / 1000
         board = body["json"]["board"]
         assert value.board.size == board["size"]

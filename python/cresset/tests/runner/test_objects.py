@@ -303,3 +303,48 @@ def test_a_surrogate_in_an_exception_does_not_break_the_answer(start: Start):
     child = start("def predict(batch):\n    raise ValueError('\\udc80')")
     child.ready()
     assert child.run_objects(1).json["message"] == "\\udc80"
+
+
+FILE = {"$file": {"content_type": "image/png", "filename": "a.png", "data": "iVBORw=="}}
+
+TURN = """
+import cresset
+
+class Turn(cresset.Model):
+    def preprocess(self, payload):
+        if isinstance(payload, cresset.File):
+            with payload.as_path() as path:
+                assert path.suffix == ".png" and path.read_bytes() == payload.data
+                self.seen = path
+            assert not self.seen.exists()
+            return cresset.File(payload.data[::-1], "image/x-turned", payload.filename)
+        return type(payload).__name__
+
+    def predict(self, batch):
+        return batch
+"""
+
+
+def test_a_model_that_takes_files_is_given_them_and_may_give_some(start: Start):
+    child = start(TURN)
+    child.ready(files=True)
+    turned = {"$file": {"content_type": "image/x-turned", "filename": "a.png", "data": "R05QiQ=="}}
+    assert child.run_objects(FILE, {**FILE, "more": 1}, [FILE]).items == [(0, turned), (0, "dict"), (0, "list")]
+
+
+def test_a_file_that_is_none_is_its_item_s_failure_and_names_what_is_wrong(start: Start):
+    child = start(TURN)
+    child.ready(files=True)
+    wrong = [{"$file": 1}, {"$file": {"data": "%"}}, {"$file": {}}, {"$file": {"data": "", "name": "a"}}]
+    items = child.run_objects(*wrong, FILE).items
+    assert [status for status, _ in items] == [1, 1, 1, 1, 0]
+    for (_, failure), words in zip(
+        items, ["must be an object", "not base64", "must have `data`", "'name'"], strict=False
+    ):
+        assert words in failure["message"]
+
+
+def test_a_model_that_takes_no_files_is_given_what_was_sent(start: Start):
+    child = start(ECHO)
+    child.ready()
+    assert child.run_objects(FILE).items == [(0, FILE)]

@@ -12,6 +12,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from cresset._file import revived
 from cresset.client import _arrays, _inputs, _messages as messages
 from cresset.client._options import CacheUse, CallbackEvent, Retries, Seconds, seconds
 from cresset.client._streams import Called
@@ -139,7 +140,7 @@ class Core:
         response = yield from self._send(model, value, order, patience)
         if as_ is not None and messages.is_tensors(response):
             return _arrays.unpacked(messages.read_tensors(response), as_)
-        result, version = messages.read(response, lambda answer: (answer["result"], answer.get("version")))
+        result, version = messages.read(response, lambda answer: (revived(answer["result"]), answer.get("version")))
         return (yield from self._converted(result, as_, model, version))
 
     def called(self, model: str, value: Any, timeout: Seconds | None, cache: CacheUse | None) -> Called:

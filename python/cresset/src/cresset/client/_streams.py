@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from cresset._file import revived
 from cresset.client import _messages as messages
 from cresset.client._events import SILENCE_S, Events
 from cresset.errors import ApiError, BadAnswer, ConnectionFailed
@@ -250,7 +251,7 @@ class Called:
 
 def _read(kind: str, value: dict[str, Any]) -> TaskEvent | _Result | None:
     if kind == "result":
-        return _Result(value["result"])
+        return _Result(revived(value["result"]))
     if kind == "error":
         return _Result(None, messages.error_in(value))
     return read(kind, value)

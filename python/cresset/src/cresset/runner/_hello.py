@@ -60,6 +60,7 @@ class Hello:
     copy_inputs: bool
     soft_timeout: float | None
     stream: bool
+    files: bool
     instance: int
     device: str
     threads: int
@@ -96,6 +97,7 @@ def read_hello(body: bytes | memoryview) -> Hello:
             copy_inputs=bool(model["copy_inputs"]),
             soft_timeout=_seconds("soft_timeout_ms", model.get("soft_timeout_ms")),
             stream=bool(model.get("stream", False)),
+            files=bool(model.get("files", False)),
             instance=int(instance["id"]),
             device=str(instance["device"]),
             threads=max(1, int(instance["threads"])),

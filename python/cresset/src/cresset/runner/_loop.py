@@ -85,7 +85,7 @@ class Instance:
                 self._tensors = TensorRunner(hello, fd, served, self._soft, self._note)
             else:
                 streams = Streams(self._channel, self._soft, served.join) if hello.stream else None
-                self._objects = ObjectRunner(served, self._soft, streams)
+                self._objects = ObjectRunner(served, self._soft, streams, files=hello.files)
             if hello.progress is not None and self._board is not None:
                 self._board.reporter = Reporter(self._channel, self._soft, hello.progress)
             self._soft.watch()

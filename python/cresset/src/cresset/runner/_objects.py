@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cresset._current import Context, enter
+from cresset._file import revive
 from cresset.runner import _wire as wire
 from cresset.runner._failure import OutputError, failure, message_of, type_name
 from cresset.runner._items import ItemEnd, attempt, finish_items
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 class ObjectRunner:
     """Answers RUN_OBJECTS. One per process; main thread only."""
 
-    def __init__(self, served: Served, soft: SoftLimit, streams: Streams | None = None) -> None:
+    def __init__(self, served: Served, soft: SoftLimit, streams: Streams | None = None, *, files: bool = False) -> None:
         self._served = served
         self._soft = soft
         self._streams = streams
+        self._hook = revive if files else None
 
     def run(self, header: wire.Header, body: memoryview, marks: Marks) -> tuple[bytes, tuple[bytes, ...]]:
         """Run one batch; gives the answer's header and the parts of its body.
@@ -65,8 +67,8 @@ class ObjectRunner:
         if marks.flags[index]:
             return ItemEnd(is_skipped=True)
         try:
-            payload = json.loads(str(text, "utf-8"))
-        except (ValueError, RecursionError) as error:  # JSON, but more of it than Python takes: digits, nesting
+            payload = json.loads(str(text, "utf-8"), object_hook=self._hook)
+        except (ValueError, RecursionError) as error:  # more than Python takes (digits, nesting), or no file
             message = f"the payload cannot be decoded: {message_of(error)}"
             return ItemEnd(failure=failure("preprocess", type_name(error), message))
         if self._served.preprocess is None:
