@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cresset import _times
+from cresset._batches import BatchCounts, BatchLine, BatchState, BatchStatus
 from cresset._health import Health, ModelHealth
 from cresset._policy import RetryPolicy
 from cresset._specs import TensorSpec
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
+    "BatchCounts",
+    "BatchLine",
+    "BatchState",
+    "BatchStatus",
     "Cancellation",
     "DeadLetter",
     "Health",
