@@ -8,8 +8,8 @@ use cresset_config::ModelConfig;
 use cresset_queue::{Depth, IdempotencyKey, QueueError};
 use cresset_runner::{PoolState, PoolStatus};
 use cresset_task::{
-    CacheUse, Callback, Code, EventId, Failure, ModelName, Payload, RetryTerms, State, TaskId, TaskRecord,
-    Tenant, Timestamp,
+    BulkId, CacheUse, Callback, Code, EventId, Failure, ModelName, Payload, RetryTerms, State, TaskId,
+    TaskRecord, Tenant, Timestamp,
 };
 
 use crate::admission::{Bound, Client};
@@ -354,6 +354,33 @@ pub enum EngineError {
     /// The idempotency key belongs to another submit to this model.
     #[error("this `Idempotency-Key` was used before, for another input, priority or metadata to `{0}`")]
     KeyReused(ModelName),
+    /// No such bulk.
+    #[error("no batch has the id {0}, or it has expired with its tasks")]
+    UnknownBulk(BulkId),
+    /// It was cancelled and takes no more.
+    #[error("the batch {0} was cancelled and takes no more lines")]
+    BulkCancelled(BulkId),
+    /// It is whole, and has another number of lines.
+    #[error(
+        "the batch {id} of this `Idempotency-Key` has {total} lines, and what was sent now has another number of them"
+    )]
+    BulkDiffers {
+        /// The bulk.
+        id: BulkId,
+        /// Its lines.
+        total: u64,
+    },
+    /// Lines are missing before those that were added.
+    #[error("the batch {id} has {accepted} lines; what was added comes behind a gap")]
+    BulkGap {
+        /// The bulk.
+        id: BulkId,
+        /// Its lines.
+        accepted: u64,
+    },
+    /// The store keeps none.
+    #[error("the task store of this server (`{0}`) keeps no batches; submit the tasks one by one")]
+    NoBulks(&'static str),
     /// The store refused.
     #[error("the task store cannot be used")]
     Store(#[from] QueueError),
@@ -380,6 +407,11 @@ impl EngineError {
             Self::UnknownWebhook(_) => Code::UnknownWebhook,
             Self::Failed(failure) => failure.code,
             Self::ShuttingDown => Code::ShuttingDown,
+            Self::UnknownBulk(_) => Code::UnknownBatch,
+            Self::BulkCancelled(_) => Code::BatchCancelled,
+            Self::BulkDiffers { .. } => Code::IdempotencyKeyReused,
+            Self::BulkGap { .. } => Code::Internal,
+            Self::NoBulks(_) => Code::NotSupported,
             Self::KeyReused(_) => Code::IdempotencyKeyReused,
             Self::Store(error) if error.kind == cresset_queue::QueueErrorKind::Internal => Code::Internal,
             Self::Store(_) => Code::StoreUnavailable,

@@ -6,6 +6,7 @@
 mod admission;
 mod alarm;
 mod api;
+mod bulks;
 mod bulletin;
 mod cache;
 mod canary;
@@ -48,7 +49,12 @@ pub use api::{
     Accepted, CacheStatus, Cancellation, EngineError, Health, ModelHealth, ModelView, Prediction, Replay,
     ServerState, Stopped, Submission, TaskView,
 };
+pub use bulks::{BulkStart, Line as BulkLine};
 pub use bulletin::{Change, WatchPlace, Watched, Watching};
+/// How bulks are asked for.
+pub use cresset_queue::{
+    BULK_LINES_MAX, BULKS_MAX, Bulk, BulkCounts, BulkCursor, BulkFound, BulkPage, BulkQuery,
+};
 /// How a submit is named, for the doors that take names.
 pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};
 /// How webhooks are asked for.

@@ -21,7 +21,7 @@ impl Engine {
         self.see_through(async move { engine.revoke(id).await }).await
     }
 
-    async fn revoke(&self, id: TaskId) -> Result<Cancellation, EngineError> {
+    pub(crate) async fn revoke(&self, id: TaskId) -> Result<Cancellation, EngineError> {
         let shared = &self.inner.shared;
         let cancelled = shared
             .backend

@@ -33,8 +33,8 @@ impl Engine {
     ) -> Result<Accepted, EngineError> {
         let shared = &self.inner.shared;
         let model = submission.model.clone();
-        let (bytes, client) = (submission.input.weight() as u64, submission.client);
-        let callback = submission.callback.or_else(|| served.config.webhook.clone());
+        let (bytes, client) = (submission.input.weight() as u64, submission.client.clone());
+        let callback = (submission.callback.clone()).or_else(|| served.config.webhook.clone());
         let room = self
             .admit_callback(callback.as_ref())
             .and_then(|()| self.admit(served, bytes, client.as_ref()));
@@ -42,29 +42,13 @@ impl Engine {
             Ok(room) => room,
             Err(refusal) => return self.recalled(model, idempotency, refusal).await,
         };
-        let (id, created_at) = (TaskId::fresh(), Timestamp::now());
-        let task = NewTask {
-            id,
-            model: submission.model,
-            payload: submission.input,
-            priority: submission.priority,
-            turn: Turn::of(
-                created_at,
-                submission.priority,
-                measure::step(&served.config.batching),
-            ),
-            metadata: submission.metadata,
-            created_at,
-            due_at: submission.due_at,
-            expires_at: earlier(submission.expires_at, submission.deadline_at),
-            deadline_at: submission.deadline_at,
-            idempotency,
-            client: client.as_ref().map(|client| client.key().clone()),
-            cache: submission.cache,
-            retry: submission.retry,
-            tenant: submission.tenant,
+        let submission = Submission {
             callback,
+            client: client.clone(),
+            ..submission
         };
+        let task = task_of(served, submission, idempotency, Timestamp::now());
+        let (id, created_at) = (task.id, task.created_at);
         let expires_at = task.expires_at;
         let submitted = shared
             .backend
@@ -151,6 +135,37 @@ impl Engine {
                 "a known key was told as new",
             ))),
         }
+    }
+}
+
+/// The task that a submission becomes.
+pub(crate) fn task_of(
+    served: &Served,
+    submission: Submission,
+    idempotency: Option<Idempotency>,
+    created_at: Timestamp,
+) -> NewTask {
+    NewTask {
+        id: TaskId::fresh(),
+        turn: Turn::of(
+            created_at,
+            submission.priority,
+            measure::step(&served.config.batching),
+        ),
+        model: submission.model,
+        payload: submission.input,
+        priority: submission.priority,
+        metadata: submission.metadata,
+        created_at,
+        due_at: submission.due_at,
+        expires_at: earlier(submission.expires_at, submission.deadline_at),
+        deadline_at: submission.deadline_at,
+        idempotency,
+        client: submission.client.as_ref().map(|client| client.key().clone()),
+        cache: submission.cache,
+        retry: submission.retry,
+        tenant: submission.tenant,
+        callback: submission.callback,
     }
 }
 

@@ -17,8 +17,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 
 use crate::auth::rules::{self, Need};
 use crate::{
-    cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, watching, webhooks,
-    ws,
+    bulk, cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, watching,
+    webhooks, ws,
 };
 
 #[derive(OpenApi)]
@@ -37,6 +37,11 @@ use crate::{
         watching::watch,
         cancel::cancel,
         ws::open,
+        bulk::submit,
+        bulk::list,
+        bulk::status,
+        bulk::results,
+        bulk::cancel,
         dead::list,
         dead::one,
         dead::input,
@@ -56,9 +61,10 @@ use crate::{
         pages::errors,
         pages::root
     ),
-    components(schemas(schema::Problem)),
+    components(schemas(schema::Problem, schema::BatchLine)),
     tags(
         (name = "tasks", description = "Submit, follow, fetch; or predict at once"),
+        (name = "batches", description = "Many tasks in one request, asked after as one"),
         (name = "dead letters", description = "Inputs that took their process down"),
         (name = "webhooks", description = "What is told of tasks, and whether it arrived"),
         (name = "models", description = "What is served"),
@@ -111,9 +117,10 @@ pub(crate) fn problems(operation: &str) -> Vec<Code> {
 
 fn own_problems(operation: &str) -> Vec<Code> {
     use Code::{
-        BadQuery, BodyTooLarge, ClientLimit, ExpiredTask, IdempotencyKeyReused, Internal, InvalidInput,
-        ModelUnavailable, NotAcceptable, OutboxFull, Overloaded, PredictTimeout, QueueFull, Revoked,
-        ServerFull, ShuttingDown, StoreUnavailable, UnknownLetter, UnknownModel, UnknownTask, UnknownWebhook,
+        BadQuery, BatchCancelled, BodyTooLarge, ClientLimit, ExpiredTask, IdempotencyKeyReused, Internal,
+        InvalidInput, ModelUnavailable, NotAcceptable, NotSupported, OutboxFull, Overloaded, PredictTimeout,
+        QueueFull, Revoked, ServerFull, ShuttingDown, StoreUnavailable, UnknownBatch, UnknownLetter,
+        UnknownModel, UnknownTask, UnknownWebhook,
     };
     let task = [
         BadQuery,
@@ -142,6 +149,16 @@ fn own_problems(operation: &str) -> Vec<Code> {
             &accepting[..],
         ]
         .concat(),
+        "submitBatch" => [
+            &BODY[..],
+            &[IdempotencyKeyReused, BatchCancelled, UnknownBatch, NotSupported],
+            &accepting,
+        ]
+        .concat(),
+        "listBatches" => [&letter[1..], &[NotSupported]].concat(),
+        "getBatch" | "getBatchResults" | "cancelBatch" => {
+            [&letter[1..], &[UnknownBatch, NotSupported, ShuttingDown]].concat()
+        }
         "listDead" | "listTasks" | "purgeAllDead" => letter[1..].to_vec(),
         "getDead" | "purgeDead" => letter.to_vec(),
         "getDeadInput" => [&letter[..], &[NotAcceptable]].concat(),

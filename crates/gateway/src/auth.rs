@@ -16,7 +16,7 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
 use cresset_engine::EngineError;
 use cresset_keys::{Issuer, JwtRefused, Key, Keyring, Refused, Scope};
-use cresset_task::{ClientKey, Code, Ownership, TaskId, Tenant, Timestamp};
+use cresset_task::{BulkId, ClientKey, Code, Ownership, TaskId, Tenant, Timestamp};
 
 use crate::app::App;
 use crate::browser;
@@ -96,6 +96,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Viewer {
         let caller = parts.extensions.get::<Caller>();
         let caller = caller.filter(|caller| !caller.is_admin());
         Ok(Self(caller.map(|caller| caller.tenant().clone())))
+    }
+}
+
+/// Whether the caller may use a model that is not named by the path.
+pub(crate) fn check_model(extensions: &Extensions, name: &str) -> Result<(), Problem> {
+    match extensions.get::<Caller>() {
+        Some(caller) if !caller.may_use(name) => Err(other_model(caller, name)),
+        _ => Ok(()),
     }
 }
 
@@ -240,6 +248,9 @@ async fn check_object(
             false => Err(other_model(caller, &name)),
         };
     }
+    if about == About::Bulk {
+        return check_bulk(app, caller, &name).await;
+    }
     let Ok(id) = name.parse::<TaskId>() else {
         return Ok(());
     };
@@ -256,6 +267,19 @@ async fn check_object(
     match owner {
         Ownership::Of(Some(tenant)) if tenant == *caller.tenant() => Ok(()),
         Ownership::Of(_) | Ownership::Unknown => Err(unknown.into()),
+    }
+}
+
+async fn check_bulk(app: &App, caller: &Caller, name: &str) -> Result<(), Problem> {
+    let Ok(id) = name.parse::<BulkId>() else {
+        return Ok(());
+    };
+    if caller.is_admin() {
+        return Ok(());
+    }
+    match app.engine.bulk_owner(id).await? {
+        Some(tenant) if tenant == *caller.tenant() => Ok(()),
+        _ => Err(EngineError::UnknownBulk(id).into()),
     }
 }
 

@@ -14,6 +14,7 @@ mod app;
 mod auth;
 mod binary_out;
 mod browser;
+mod bulk;
 mod cache_control;
 mod cancel;
 mod client;

@@ -25,6 +25,7 @@ use crate::problem::Problem;
 use crate::query;
 use crate::schema::FieldError;
 use crate::upload::{Held, Received, Upload};
+pub(crate) use binary::metadata_of;
 use options::Options;
 
 /// Deeper JSON is refused: it is as deep as most JSON readers go (ours for results included), and Python's own limit

@@ -4,7 +4,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use cresset_engine::EngineError;
-use cresset_task::{Code, EventId, TaskId};
+use cresset_task::{BulkId, Code, EventId, TaskId};
 
 use crate::problem::Problem;
 use crate::query::cut;
@@ -23,6 +23,23 @@ pub(crate) struct LetterPath(pub(crate) TaskId);
 
 /// The `{id}` of a webhook's path.
 pub(crate) struct WebhookPath(pub(crate) EventId);
+
+/// The `{id}` of a batch's path.
+pub(crate) struct BulkPath(pub(crate) BulkId);
+
+impl<S: Send + Sync> FromRequestParts<S> for BulkPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = segment(parts, state)
+            .await
+            .unwrap_or_else(|_| "(not UTF-8)".into());
+        text.parse().map(Self).map_err(|error| {
+            let detail = format!("`{}` is not a batch's id: {error}", cut(&text));
+            Problem::new(Code::UnknownBatch, detail)
+        })
+    }
+}
 
 /// A name that no model can have is told as one that none has.
 impl<S: Send + Sync> FromRequestParts<S> for ModelPath {

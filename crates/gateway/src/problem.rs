@@ -91,6 +91,25 @@ impl Problem {
         Self::new(Code::InvalidInput, detail).with(|d| d.errors = errors)
     }
 
+    /// What is wrong, in one line, for where there is no document: every field that is.
+    pub(crate) fn in_short(&self) -> String {
+        match self.0.errors.as_slice() {
+            [] | [_] => self.0.detail.clone(),
+            many => {
+                let fields = many.iter().map(|e| format!("`{}`: {}", e.field, e.message));
+                fields.collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
+
+    /// The same problem, and what the caller should know beside it.
+    pub(crate) fn and(self, more: &str) -> Self {
+        self.with(|d| {
+            d.detail.push_str("; ");
+            d.detail.push_str(more);
+        })
+    }
+
     /// A task's own failure, told as a problem.
     pub(crate) fn failed(failure: Failure) -> Self {
         let detail = format!("{}: {}", failure.type_, failure.message);

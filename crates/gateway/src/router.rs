@@ -9,8 +9,8 @@ use crate::app::App;
 use crate::problem::{Answer, ERRORS_PAGE, Problem};
 use crate::upload;
 use crate::{
-    cancel, dead, events, health, listing, models, observe, pages, predict, query, submit, tasks, watching,
-    webhooks, ws,
+    bulk, cancel, dead, events, health, listing, models, observe, pages, predict, query, submit, tasks,
+    watching, webhooks, ws,
 };
 
 /// Who comes by an entrance.
@@ -33,6 +33,10 @@ fn callers() -> Router<App> {
         .route("/v1/tasks/{id}/result", get(tasks::result))
         .route("/v1/tasks/{id}/events", get(events::follow))
         .route("/v1/tasks/{id}/cancel", post(cancel::cancel))
+        .route("/v1/batches", get(bulk::list).post(bulk::submit))
+        .route("/v1/batches/{id}", get(bulk::status))
+        .route("/v1/batches/{id}/results", get(bulk::results))
+        .route("/v1/batches/{id}/cancel", post(bulk::cancel))
         .route("/v1/events", get(watching::watch))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::one))

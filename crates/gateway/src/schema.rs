@@ -4,6 +4,7 @@
 //! hand in `task_json` and `predict`; their types here are for the document, and tests read the real bytes into them
 //! with unknown members denied, so neither can drift from the other.
 
+mod bulk;
 mod letter;
 mod model;
 mod problem;
@@ -12,6 +13,7 @@ mod server;
 mod task;
 mod webhook;
 
+pub(crate) use bulk::{Batch, BatchLine, BatchResults, Batches, BulkLines};
 pub(crate) use letter::{Letter, Letters, Purged, ReplayedLetter};
 pub(crate) use model::{Model, Models};
 pub(crate) use problem::{Bound, FieldError, Position, Problem, TaskError};

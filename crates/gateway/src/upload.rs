@@ -10,6 +10,7 @@
 //! problem document.
 
 mod budget;
+mod lines;
 mod pace;
 mod packed;
 mod spool;
@@ -33,6 +34,7 @@ use crate::duration;
 use crate::problem::Problem;
 
 pub(crate) use self::budget::{Budget, Held};
+pub(crate) use self::lines::{LineText, Lines};
 use self::pace::Pace;
 use self::packed::Packed;
 pub(crate) use self::spool::Spool;
@@ -189,6 +191,15 @@ impl Upload {
     /// The next piece as it comes.
     async fn next(&mut self, so_far: usize, pace: &mut Pace) -> Result<Option<Bytes>, Problem> {
         let limit = self.app.options.max_body_bytes;
+        let piece = self.frame(so_far, pace).await?;
+        match &piece {
+            Some(piece) if so_far + piece.len() > limit => Err(too_large(limit, "this one is longer")),
+            _ => Ok(piece),
+        }
+    }
+
+    /// The same, however long the body becomes.
+    async fn frame(&mut self, so_far: usize, pace: &mut Pace) -> Result<Option<Bytes>, Problem> {
         loop {
             let broken = |why: String| {
                 Problem::new(
@@ -204,9 +215,6 @@ impl Upload {
             };
             // Frames that are not data are trailers, which mean nothing here.
             let Ok(piece) = frame.into_data() else { continue };
-            if so_far + piece.len() > limit {
-                return Err(too_large(limit, "this one is longer"));
-            }
             pace.came(piece.len());
             return Ok(Some(piece));
         }

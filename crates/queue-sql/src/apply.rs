@@ -86,6 +86,7 @@ pub(crate) fn apply(conn: &Connection, op: &mut Op, ttl: Ttl, change: &mut Chang
             ));
         }
         Op::Outbox(op) => op.apply(conn, change)?,
+        Op::Bulk(op) => op.apply(conn, change)?,
         Op::Probe { slot } => {
             schema::rewrite_version(conn)?;
             slot.set(Ok(()));

@@ -24,6 +24,7 @@
 //! - [`care`]: checking, copying and putting back a store as a whole.
 
 mod apply;
+mod bulk;
 pub mod care;
 mod checkpoint;
 mod codec;

@@ -13,6 +13,7 @@ use cresset_queue::{
 use cresset_task::{Attempt, CacheUse, Callback, Redelivery, TaskId, Tenant, Timestamp};
 use tokio::sync::oneshot;
 
+use crate::bulk::BulkOp;
 use crate::codec::retry_text;
 use crate::depth::Owner;
 use crate::error::StoreError;
@@ -140,6 +141,7 @@ pub(crate) enum Op {
         slot: Slot<Purged, Doomed>,
     },
     Outbox(OutboxOp),
+    Bulk(BulkOp),
     Probe {
         slot: Slot<()>,
     },
@@ -163,6 +165,7 @@ impl Op {
                 | Self::Purge { .. }
                 | Self::Replay { .. }
                 | Self::Discard { .. }
+                | Self::Bulk(_)
                 | Self::Probe { .. }
         )
     }
@@ -171,6 +174,7 @@ impl Op {
     pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Submit { task, .. } | Self::Replay { task, .. } => task.input.weight(),
+            Self::Bulk(op) => op.weight(),
             Self::Finish { endings, .. } => endings.iter().map(|e| e.outcome.weight()).sum(),
             Self::Lease { .. }
             | Self::Release { .. }
@@ -221,6 +225,7 @@ impl Op {
                 slot.settle("discard", |gone| Doomed::new(gone.count, gone.files, files));
             }
             Self::Outbox(op) => op.settle(),
+            Self::Bulk(op) => op.settle(),
             Self::Probe { slot } => slot.settle("probe", |()| ()),
         }
     }
@@ -249,6 +254,7 @@ impl Op {
             Self::Purge { slot, .. } => slot.fail("purge", error),
             Self::Discard { slot, .. } => slot.fail("discard", error),
             Self::Outbox(op) => op.fail(error),
+            Self::Bulk(op) => return op.fail(error),
             Self::Probe { slot } => slot.fail("probe", error),
         }
         Vec::new()
@@ -274,7 +280,7 @@ impl<T, R> Slot<T, R> {
     }
 
     /// True when there is an answer, and it is like this.
-    fn answered(&self, is: impl FnOnce(&T) -> bool) -> bool {
+    pub(crate) fn answered(&self, is: impl FnOnce(&T) -> bool) -> bool {
         matches!(&self.answer, Some(Ok(answer)) if is(answer))
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use cresset_task::Timestamp;
 use rusqlite::{Connection, params};
 
+use crate::bulk;
 use crate::files::FileName;
 use crate::letters;
 use crate::outbox;
@@ -33,7 +34,7 @@ pub(crate) struct Purged {
     pub(crate) files: Vec<FileName>,
 }
 
-/// One chunk: finished tasks first, then, with what is left of the chunk, dead letters, settled deliveries and the memory of purged ids.
+/// One chunk: finished tasks first, then, with what is left of the chunk, dead letters, settled deliveries, bulks and the memory of purged ids.
 pub(crate) fn purge(conn: &Connection, now: Timestamp, ttl: Ttl) -> rusqlite::Result<Purged> {
     let mut files = Vec::new();
     let mut removed = purge_tasks(conn, now, before(now, ttl.results), &mut files)?;
@@ -44,6 +45,9 @@ pub(crate) fn purge(conn: &Connection, now: Timestamp, ttl: Ttl) -> rusqlite::Re
     }
     if removed < PURGE_ROWS_MAX {
         removed += outbox::purge(conn, before(now, ttl.deliveries), PURGE_ROWS_MAX - removed)?;
+    }
+    if removed < PURGE_ROWS_MAX {
+        removed += bulk::purge(conn, before(now, ttl.results), PURGE_ROWS_MAX - removed)?;
     }
     let forgotten = conn.prepare_cached(queries::FORGET)?.execute(params![
         before(now, ttl.tombstones),

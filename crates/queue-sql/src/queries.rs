@@ -4,7 +4,7 @@
 //! a second statement.
 
 /// Statements kept compiled on a connection: all of them.
-pub(crate) const CACHED_MAX: usize = 96;
+pub(crate) const CACHED_MAX: usize = 112;
 
 pub(crate) const SUBMIT_TASK: &str = include_str!("../sql/submit_task.sql");
 pub(crate) const SUBMIT_INPUT: &str = include_str!("../sql/submit_input.sql");
@@ -83,3 +83,19 @@ pub(crate) const OUTBOX_LIST: &str = include_str!("../sql/outbox_list.sql");
 pub(crate) const OUTBOX_LIST_TASK: &str = include_str!("../sql/outbox_list_task.sql");
 pub(crate) const OUTBOX_NEXT: &str = include_str!("../sql/outbox_next.sql");
 pub(crate) const COUNT_OUTBOX: &str = include_str!("../sql/count_outbox.sql");
+pub(crate) const BULK_MAKE: &str = include_str!("../sql/bulk_make.sql");
+pub(crate) const BULK_KNOWN: &str = include_str!("../sql/bulk_known.sql");
+pub(crate) const BULK_PLACE: &str = include_str!("../sql/bulk_place.sql");
+pub(crate) const BULK_TASK: &str = include_str!("../sql/bulk_task.sql");
+pub(crate) const BULK_WRONG: &str = include_str!("../sql/bulk_wrong.sql");
+pub(crate) const BULK_ACCEPTED: &str = include_str!("../sql/bulk_accepted.sql");
+pub(crate) const BULK_SEAL: &str = include_str!("../sql/bulk_seal.sql");
+pub(crate) const BULK_CANCEL: &str = include_str!("../sql/bulk_cancel.sql");
+pub(crate) const BULK_ONE: &str = include_str!("../sql/bulk_one.sql");
+pub(crate) const BULK_COUNTS: &str = include_str!("../sql/bulk_counts.sql");
+pub(crate) const BULK_LINES_TASKS: &str = include_str!("../sql/bulk_lines_tasks.sql");
+pub(crate) const BULK_LINES_WRONG: &str = include_str!("../sql/bulk_lines_wrong.sql");
+pub(crate) const BULK_OPEN: &str = include_str!("../sql/bulk_open.sql");
+pub(crate) const BULK_LIST: &str = include_str!("../sql/bulk_list.sql");
+pub(crate) const BULK_PURGE_WRONG: &str = include_str!("../sql/bulk_purge_wrong.sql");
+pub(crate) const BULK_PURGE: &str = include_str!("../sql/bulk_purge.sql");

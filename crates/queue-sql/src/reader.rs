@@ -8,6 +8,7 @@ use cresset_task::{Attempt, ModelName, Ownership, Redelivery, TaskId, TaskRecord
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
+use crate::bulk::{self, BulkRead};
 use crate::codec::{retry_of, state_of};
 use crate::error::StoreError;
 use crate::files::{Files, Part};
@@ -40,6 +41,7 @@ pub(crate) enum Read {
     },
     Letters(LetterRead),
     Outbox(OutboxRead),
+    Bulk(BulkRead),
     Tasks {
         query: TaskQuery,
         reply: oneshot::Sender<Result<TaskPage, QueueError>>,
@@ -69,6 +71,7 @@ pub(crate) fn run(conn: &Connection, files: &Files, inbox: &Arc<Mutex<Outlet<Rea
             }
             Received::Work(Read::Letters(read)) => letters::answer(conn, files, read),
             Received::Work(Read::Outbox(read)) => outbox::answer(conn, read),
+            Received::Work(Read::Bulk(read)) => bulk::answer(conn, read),
             Received::Work(Read::Tasks { query, reply }) => {
                 let _gone = reply.send(listing::page(conn, &query).map_err(|e| e.into_queue("tasks")));
             }

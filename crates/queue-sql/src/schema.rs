@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../sql/migrations/0010_retry.sql"),
     include_str!("../sql/migrations/0011_tenant.sql"),
     include_str!("../sql/migrations/0012_outbox.sql"),
+    include_str!("../sql/migrations/0013_bulks.sql"),
 ];
 
 /// Lays the schema into a new, empty database.

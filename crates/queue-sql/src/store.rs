@@ -82,6 +82,7 @@ impl SqliteStore {
             delays: true,
             shared: false,
             durable: matches!(durability, Durability::Fsync),
+            bulks: true,
         }
     }
 
@@ -100,7 +101,7 @@ impl SqliteStore {
     }
 
     /// Where the rows will have these contents: see [`Files::place`].
-    async fn place(
+    pub(crate) async fn place(
         &self,
         operation: &'static str,
         part: Part,
@@ -149,7 +150,7 @@ impl SqliteStore {
     }
 
     /// Why nobody answers: closed by us, or a thread of ours died.
-    fn ended(&self, operation: &'static str) -> QueueError {
+    pub(crate) fn ended(&self, operation: &'static str) -> QueueError {
         if self.inner.writer.is_closed() {
             QueueError::new(QueueErrorKind::Closed, operation, "")
         } else {

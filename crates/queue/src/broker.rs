@@ -34,6 +34,8 @@ pub struct Capabilities {
     pub shared: bool,
     /// An accepted task survives power loss (false in the named weaker durability modes).
     pub durable: bool,
+    /// It keeps bulks: see [`Bulks`](crate::Bulks).
+    pub bulks: bool,
 }
 
 /// A task to be queued.

@@ -10,6 +10,8 @@ pub enum QueueErrorKind {
     Unavailable,
     /// What is stored cannot be read: damaged, or written by a newer version. Trying again will not help.
     Corrupt,
+    /// This backend cannot do that ([`Capabilities`](crate::Capabilities)), and never will.
+    Unsupported,
     /// The backend has been closed by us.
     Closed,
     /// A caller broke the port's rules, or a bug.
@@ -58,6 +60,7 @@ impl fmt::Display for QueueError {
         let kind = match self.kind {
             QueueErrorKind::Unavailable => "the task store is unavailable",
             QueueErrorKind::Corrupt => "the task store cannot be read",
+            QueueErrorKind::Unsupported => "the task store cannot do this",
             QueueErrorKind::Closed => "the task store is closed",
             QueueErrorKind::Internal => "the task store was misused",
         };

@@ -1,12 +1,13 @@
 //! The ports of durable work: [`Broker`], where queued tasks live, [`ResultStore`], where states and results live,
-//! [`TaskList`], what tasks there are, [`DeadLetters`], where inputs are kept that took a model's process down, and [`Outbox`], what
-//! is to be told of tasks to the addresses that their submitters gave. Their promises are written above the traits; [`conformance`] (feature `conformance`) holds every implementation to them, and [`memory`], for
+//! [`TaskList`], what tasks there are, [`DeadLetters`], where inputs are kept that took a model's process down, [`Outbox`], what
+//! is to be told of tasks to the addresses that their submitters gave, and [`Bulks`], many tasks that came in one request. Their promises are written above the traits; [`conformance`] (feature `conformance`) holds every implementation to them, and [`memory`], for
 //! tests, is one.
 //!
 //! A SQL engine is both at once ([`Capabilities::one_transaction`]): completing a task writes the result and leaves the
 //! queue in one transaction. This crate names no backend, and the engine sees backends only through it.
 
 mod broker;
+mod bulks;
 mod error;
 mod idempotency;
 mod letters;
@@ -22,6 +23,10 @@ pub mod conformance;
 pub mod memory;
 
 pub use broker::{Broker, Capabilities, Depth, Lease, LeaseRequest, Load, NewTask, POSITION_MAX, Release};
+pub use bulks::{
+    BULK_LINES_MAX, BULK_PAGE_MAX, BULKS_MAX, Bulk, BulkAdded, BulkCounts, BulkCursor, BulkFound, BulkLine,
+    BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks, NewBulk,
+};
 pub use error::{QueueError, QueueErrorKind};
 pub use idempotency::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, Submitted};
 pub use letters::{DeadLetters, LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery, Replayed};
@@ -35,6 +40,6 @@ pub use revoke::{Cancelled, Expiries};
 pub use turn::Turn;
 
 /// One backend that is everything at once.
-pub trait Backend: Broker + ResultStore + TaskList + DeadLetters + Outbox {}
+pub trait Backend: Broker + ResultStore + TaskList + DeadLetters + Outbox + Bulks {}
 
-impl<T: Broker + ResultStore + TaskList + DeadLetters + Outbox> Backend for T {}
+impl<T: Broker + ResultStore + TaskList + DeadLetters + Outbox + Bulks> Backend for T {}

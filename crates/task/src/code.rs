@@ -118,6 +118,12 @@ codes! {
     UnknownWebhook = "unknown_webhook", 404, 66, "There is no such webhook",
         "No webhook has this id: its task had no callback for the event, a later event took its place, or it was settled longer ago than `webhooks.retention`.",
         "`GET /v1/webhooks` lists them.";
+    UnknownBatch = "unknown_batch", 404, 66, "There is no such batch",
+        "No batch has this id, or all its tasks ended longer ago than results are kept (`results.ttl`), and it was forgotten with them.",
+        "Check the id; `GET /v1/batches` lists them.";
+    BatchCancelled = "batch_cancelled", 409, 1, "The batch was cancelled",
+        "The batch was cancelled while its lines were still coming, or before they were sent again; it takes no more.",
+        "Send the lines again under another `Idempotency-Key` if they are still wanted.";
     ExpiredTask = "expired_task", 410, 66, "The task and its result have expired",
         "The task ended longer ago than results are kept (`results.ttl`).",
         "Fetch results sooner, or raise `results.ttl`.";
@@ -152,6 +158,9 @@ codes! {
     IssuerUnavailable = "issuer_unavailable", 503, 75, "Tokens cannot be checked yet",
         "The server could not read the public keys of the identity provider (`auth.jwt_keys`) since it was started.",
         "Send it again after `Retry-After` seconds, or with an API key; the server's log says why the keys cannot be read.";
+    NotSupported = "not_supported", 501, 69, "This server's task store cannot do that",
+        "The store that the server was set up with lacks what the request needs; `detail` names both.",
+        "Do without it, or serve from a store that has it: SQLite keeps batches.";
     ShuttingDown = "shutting_down", 503, 75, "The server is stopping",
         "The server has been told to stop and takes no new work.",
         "Send it again; accepted tasks are kept and go on after the restart.";

@@ -3,6 +3,7 @@
 //! Every other crate speaks in these types: a task has an id, a model, a payload, a state, and at most one terminal
 //! outcome. Nothing here does I/O, reads a clock or knows a backend; whatever needs "now" is given it.
 
+pub mod bulk_id;
 pub mod callback;
 pub mod client;
 pub mod code;
@@ -25,6 +26,7 @@ pub mod tenant;
 pub mod tensor;
 pub mod time;
 
+pub use bulk_id::{BadBulkId, BulkId};
 pub use callback::{
     BadCallbackUrl, BadEventId, BadEvents, CALLBACK_URL_MAX, Callback, CallbackUrl, Event, EventId, Events,
 };

@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cresset_engine::{Engine, EngineOptions};
 use cresset_queue::{
-    Broker, Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries,
-    Finished, Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewTask,
-    Outbox, OutboxLoad, OutboxRequest, QueueError, QueueErrorKind, Redelivered, Release, Replayed,
-    ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried,
+    Broker, Bulks, Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth,
+    Expiries, Finished, Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load,
+    Lookup, NewTask, Outbox, OutboxLoad, OutboxRequest, QueueError, QueueErrorKind, Redelivered, Release,
+    Replayed, ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried,
 };
 use cresset_queue_sql::SqliteStore;
 use cresset_runner::testing::FakePool;
@@ -81,6 +81,9 @@ impl Broker for Moody {
         self.store.close().await
     }
 }
+
+/// Nothing here asks for bulks.
+impl Bulks for Moody {}
 
 #[async_trait]
 impl ResultStore for Moody {

@@ -31,6 +31,8 @@ pub(crate) enum About {
     Task,
     /// A dead letter.
     Letter,
+    /// A batch of tasks.
+    Bulk,
 }
 
 /// What is asked of a request.
@@ -58,6 +60,12 @@ pub(crate) const RULES: &[(Method, &str, Need, About)] = &[
     (Method::GET, "/v1/tasks/{id}/result", READ, About::Task),
     (Method::GET, "/v1/tasks/{id}/events", READ, About::Task),
     (Method::POST, "/v1/tasks/{id}/cancel", SUBMIT, About::Task),
+    // The model is in the query; the handler holds it against the key.
+    (Method::POST, "/v1/batches", SUBMIT, About::Nothing),
+    (Method::GET, "/v1/batches", READ, About::Nothing),
+    (Method::GET, "/v1/batches/{id}", READ, About::Bulk),
+    (Method::GET, "/v1/batches/{id}/results", READ, About::Bulk),
+    (Method::POST, "/v1/batches/{id}/cancel", SUBMIT, About::Bulk),
     (Method::GET, "/v1/dead", READ, About::Nothing),
     (Method::DELETE, "/v1/dead", SUBMIT, About::Nothing),
     (Method::GET, "/v1/dead/{id}", READ, About::Letter),
@@ -137,6 +145,7 @@ mod tests {
                 path if path.contains("{model}") => About::Model,
                 path if path.starts_with("/v1/tasks/{id}") => About::Task,
                 path if path.starts_with("/v1/dead/{id}") => About::Letter,
+                path if path.starts_with("/v1/batches/{id}") => About::Bulk,
                 _ => About::Nothing,
             };
             assert_eq!(*about, named, "{method} {path}");

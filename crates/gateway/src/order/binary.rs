@@ -176,6 +176,12 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h [u
     }
 }
 
+/// What the header says of metadata, where the body has no room for it.
+pub(crate) fn metadata_of(headers: &HeaderMap) -> Result<Option<Bytes>, Problem> {
+    let given = single(headers, &METADATA).and_then(|text| text.map(metadata).transpose());
+    given.map_err(|message| Problem::fields(vec![error(title(&METADATA), message)]))
+}
+
 fn metadata(text: &[u8]) -> Result<Bytes, String> {
     let raw: &RawValue = serde_json::from_slice(text)
         .map_err(|error| format!("must be a JSON object in UTF-8, and is not JSON: {error}"))?;

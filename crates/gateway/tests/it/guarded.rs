@@ -21,6 +21,11 @@ pub(crate) const ROUTES: &[(&str, &str, Option<Scope>)] = &[
     ("GET", "/v1/tasks/{id}/result", Some(Scope::Read)),
     ("GET", "/v1/tasks/{id}/events", Some(Scope::Read)),
     ("POST", "/v1/tasks/{id}/cancel", Some(Scope::Submit)),
+    ("POST", "/v1/batches", Some(Scope::Submit)),
+    ("GET", "/v1/batches", Some(Scope::Read)),
+    ("GET", "/v1/batches/{id}", Some(Scope::Read)),
+    ("GET", "/v1/batches/{id}/results", Some(Scope::Read)),
+    ("POST", "/v1/batches/{id}/cancel", Some(Scope::Submit)),
     ("GET", "/v1/dead", Some(Scope::Read)),
     ("GET", "/v1/dead/{id}", Some(Scope::Read)),
     ("GET", "/v1/dead/{id}/input", Some(Scope::Read)),
@@ -116,6 +121,15 @@ impl Guarded {
         answer.json()["task_id"].as_str().unwrap().to_owned()
     }
 
+    /// A batch of one line, and its id.
+    pub(crate) async fn batch(&self, key: &str) -> String {
+        let answer = self
+            .ask("POST /v1/batches?model=echo", key, "{\"input\": 1}\n")
+            .await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.json()["batch_id"].as_str().unwrap().to_owned()
+    }
+
     /// A task that ended so, and its id.
     pub(crate) async fn ended(&self, key: &str, input: &str) -> String {
         let id = self.submitted(key, &format!("{{\"input\": {input}}}")).await;
@@ -129,13 +143,16 @@ impl Guarded {
 /// The route with these in its path, and a body that it takes.
 pub(crate) fn filled(method: &str, path: &str, id: &str) -> (String, &'static str) {
     let path = path.replace("{model}", "echo").replace("{id}", id);
-    let body = if path.starts_with("/v1/models/echo/") {
+    let is_bulk = path == "/v1/batches" && method == "POST";
+    let body = if path.starts_with("/v1/models/echo/") || is_bulk {
         r#"{"input": 1}"#
     } else {
         ""
     };
     let query = if path == "/v1/dead" && method == "DELETE" {
         "?all=true"
+    } else if is_bulk {
+        "?model=echo"
     } else {
         ""
     };

@@ -113,7 +113,10 @@ async fn every_route_asks_for_its_scope_and_names_it() {
     for (method, path, scope) in ROUTES {
         let Some(scope) = scope else { continue };
         let input = if path.contains("dead") { "\"poison\"" } else { "1" };
-        let id = guarded.ended(&ours, input).await;
+        let id = match path.contains("batches") {
+            true => guarded.batch(&ours).await,
+            false => guarded.ended(&ours, input).await,
+        };
         let (line, body) = filled(method, path, &id);
         for other in [Scope::Submit, Scope::Read] {
             let key = guarded.key("ours", &[other], |_| {});
@@ -161,7 +164,10 @@ async fn another_tenants_task_or_letter_is_answered_as_one_that_is_not_there() {
         |(_, path, scope): &&(_, &str, Option<Scope>)| path.contains("{id}") && *scope != Some(Scope::Admin);
     for (method, path, _) in ROUTES.iter().filter(named) {
         let input = if path.contains("dead") { "\"poison\"" } else { "1" };
-        let id = guarded.ended(&ours, input).await;
+        let id = match path.contains("batches") {
+            true => guarded.batch(&ours).await,
+            false => guarded.ended(&ours, input).await,
+        };
         let unknown = guarded.ask(&filled(method, path, UNKNOWN).0, &theirs, "").await;
         assert_eq!(unknown.status, 404, "{method} {path}");
         // However the id is written.

@@ -3,6 +3,7 @@
 
 mod binary;
 mod browsers;
+mod bulks;
 mod caching;
 mod clients;
 mod coding;

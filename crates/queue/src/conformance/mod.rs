@@ -18,6 +18,7 @@
 )]
 
 mod accept;
+mod bulks;
 mod cancel;
 mod close;
 mod crowd;
@@ -269,6 +270,18 @@ table! { $
         what_is_open_outlives_its_task_and_what_is_settled_its_time,
         what_is_to_be_told_is_counted_through_every_operation,
         a_note_is_cut_to_its_bound,
+    }
+    bulks {
+        the_lines_of_a_bulk_are_tasks_and_are_found_in_order,
+        a_key_makes_one_bulk_also_across_a_crash,
+        a_line_is_accepted_once_however_often_it_is_added,
+        of_many_who_add_the_same_lines_each_line_is_accepted_once,
+        lines_are_added_all_or_none,
+        a_sealed_bulk_takes_no_more_and_knows_how_many_it_has,
+        a_cancelled_bulk_takes_no_more_and_its_open_tasks_are_found,
+        a_bulk_is_counted_as_its_tasks_are,
+        a_bulk_is_kept_as_long_as_its_tasks,
+        bulks_are_listed_newest_first_page_by_page,
     }
     close {
         a_closed_store_answers_closed,

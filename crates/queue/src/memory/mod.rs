@@ -6,6 +6,7 @@
 //! [`Fates`] say: pauses, refusals, answers that get lost, deaths. With tokio's clock paused and a current-thread
 //! runtime all of it is repeatable.
 
+mod bulks;
 mod fate;
 mod letters;
 mod listing;

@@ -1,7 +1,9 @@
 //! The traits, each method one call of the store.
 
 use async_trait::async_trait;
-use cresset_task::{ClientKey, DeadLetter, EventId, ModelName, Ownership, Payload, TaskId, Timestamp};
+use cresset_task::{
+    BulkId, ClientKey, DeadLetter, EventId, ModelName, Ownership, Payload, TaskId, Timestamp,
+};
 
 use tokio::sync::watch;
 
@@ -9,10 +11,11 @@ use super::fate::{Effect, Fate};
 use super::tables::Tables;
 use super::{MemoryStore, refused, taken};
 use crate::{
-    Broker, Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries,
-    Finished, Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewTask,
-    Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release, Replayed, ResultStore, Retry,
-    Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried,
+    BULK_LINES_MAX, Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed,
+    Bulks, Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries,
+    Finished, Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewBulk,
+    NewTask, Outbox, OutboxLoad, OutboxRequest, QueueError, QueueErrorKind, Redelivered, Release, Replayed,
+    ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried,
 };
 
 /// Leases on their way to their asker, given back if it goes away before it has them.
@@ -45,6 +48,7 @@ impl Broker for MemoryStore {
             delays: true,
             shared: false,
             durable: true,
+            bulks: true,
         }
     }
 
@@ -252,5 +256,55 @@ impl Outbox for MemoryStore {
     async fn redeliver(&self, id: EventId, now: Timestamp) -> Result<Redelivered, QueueError> {
         self.call("redeliver", |tables| tables.outbox.redeliver(id, now))
             .await
+    }
+}
+
+#[async_trait]
+impl Bulks for MemoryStore {
+    async fn bulk_make(&self, new: NewBulk) -> Result<BulkMade, QueueError> {
+        self.call("bulk_make", |tables| tables.bulks.make(new)).await
+    }
+
+    async fn bulk_add(
+        &self,
+        id: BulkId,
+        first: u64,
+        lines: Vec<BulkLine>,
+        now: Timestamp,
+    ) -> Result<BulkAdded, QueueError> {
+        if lines.len() > BULK_LINES_MAX {
+            let said = format!("{} lines at once; at most {BULK_LINES_MAX} go", lines.len());
+            return Err(QueueError::new(QueueErrorKind::Internal, "bulk_add", said));
+        }
+        let add = |tables: &mut Tables| tables.bulk_add(id, first, lines, now);
+        let added = self.call("bulk_add", add).await?;
+        added.map_err(|id| taken("bulk_add", id))
+    }
+
+    async fn bulk_seal(&self, id: BulkId, total: u64) -> Result<BulkSealed, QueueError> {
+        self.call("bulk_seal", |tables| tables.bulks.seal(id, total))
+            .await
+    }
+
+    async fn bulk_cancel(&self, id: BulkId, now: Timestamp) -> Result<bool, QueueError> {
+        self.call("bulk_cancel", |tables| tables.bulks.cancel(id, now))
+            .await
+    }
+
+    async fn bulk(&self, id: BulkId) -> Result<Option<Bulk>, QueueError> {
+        self.ask("bulk", |tables| tables.bulk(id)).await
+    }
+
+    async fn bulk_lines(&self, id: BulkId, from: u64, limit: usize) -> Result<Vec<BulkFound>, QueueError> {
+        self.ask("bulk_lines", |tables| tables.bulk_lines(id, from, limit))
+            .await
+    }
+
+    async fn bulk_open(&self, id: BulkId, limit: usize) -> Result<Vec<TaskId>, QueueError> {
+        self.ask("bulk_open", |tables| tables.bulk_open(id, limit)).await
+    }
+
+    async fn bulks(&self, query: BulkQuery) -> Result<BulkPage, QueueError> {
+        self.ask("bulks", |tables| tables.bulk_list(&query)).await
     }
 }

@@ -8,6 +8,7 @@ use cresset_task::{
     State, TaskId, TaskRecord, Tenant, Timestamp,
 };
 
+use super::bulks::Bulks;
 use super::letters::Letters;
 use super::outbox::Outbox;
 use super::ttl::Ttl;
@@ -57,6 +58,7 @@ pub(super) struct Tables {
     clients: HashMap<ClientKey, Load>,
     pub(super) letters: Letters,
     pub(super) outbox: Outbox,
+    pub(super) bulks: Bulks,
     /// Tasks whose records have changed since somebody last asked.
     changed: Vec<u64>,
 }
@@ -405,6 +407,7 @@ impl Tables {
         removed += self
             .outbox
             .purge(PURGE_MAX - removed, |settled| is_old(settled, ttl.deliveries));
+        removed += self.bulk_purge(PURGE_MAX - removed, |touched| is_old(touched, ttl.results));
         let forgotten: Vec<TaskId> = (self.tombstones.iter())
             .filter(|(_, (at, _))| is_old(at, ttl.tombstones))
             .take(PURGE_MAX - removed)

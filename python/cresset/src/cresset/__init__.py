@@ -38,12 +38,23 @@ from cresset._specs import TensorSpec
 from cresset._version import __version__
 
 if TYPE_CHECKING:
-    from cresset.client import AsyncClient, AsyncStream, AsyncTaskHandle, Client, Retries, Stream, TaskHandle
+    from cresset.client import (
+        AsyncBatchHandle,
+        AsyncClient,
+        AsyncStream,
+        AsyncTaskHandle,
+        BatchHandle,
+        Client,
+        Retries,
+        Stream,
+        TaskHandle,
+    )
     from cresset.errors import (
         ApiError,
         BadAnswer,
         BadRequest,
         BadSignature,
+        BatchCancelled,
         BodyTooLarge,
         ConnectionFailed,
         CressetError,
@@ -66,12 +77,17 @@ if TYPE_CHECKING:
         TaskTimeout,
         Unauthorized,
         Unavailable,
+        UnknownBatch,
         UnknownLetter,
         UnknownModel,
         UnknownTask,
     )
     from cresset.events import Chunk, Gap, Progress, Restart, TaskEvent
     from cresset.records import (
+        BatchCounts,
+        BatchLine,
+        BatchState,
+        BatchStatus,
         Cancellation,
         DeadLetter,
         Health,
@@ -88,12 +104,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ApiError",
+    "AsyncBatchHandle",
     "AsyncClient",
     "AsyncStream",
     "AsyncTaskHandle",
     "BadAnswer",
     "BadRequest",
     "BadSignature",
+    "BatchCancelled",
+    "BatchCounts",
+    "BatchHandle",
+    "BatchLine",
+    "BatchState",
+    "BatchStatus",
     "BodyTooLarge",
     "Cancellation",
     "Cancelled",
@@ -145,6 +168,7 @@ __all__ = [
     "TensorSpec",
     "Unauthorized",
     "Unavailable",
+    "UnknownBatch",
     "UnknownLetter",
     "UnknownModel",
     "UnknownTask",
@@ -156,11 +180,25 @@ _EAGER: Final = frozenset(
     ("Cancelled", "Context", "File", "Model", "Reject", "Retry", "SoftTimeout", "TensorSpec", "__version__", "current")
 )
 _CLIENT: Final = frozenset(
-    ("AsyncClient", "AsyncStream", "AsyncTaskHandle", "Client", "Retries", "Stream", "TaskHandle")
+    (
+        "AsyncBatchHandle",
+        "AsyncClient",
+        "AsyncStream",
+        "AsyncTaskHandle",
+        "BatchHandle",
+        "Client",
+        "Retries",
+        "Stream",
+        "TaskHandle",
+    )
 )
 _EVENTS: Final = frozenset(("Chunk", "Gap", "Progress", "Restart", "TaskEvent"))
 _RECORDS: Final = frozenset(
     (
+        "BatchCounts",
+        "BatchLine",
+        "BatchState",
+        "BatchStatus",
         "Cancellation",
         "DeadLetter",
         "Health",

@@ -12,6 +12,8 @@ CressetError
 │   ├── UnknownModel         unknown_model: .detail gives the nearest name
 │   ├── UnknownTask          unknown_task: no such task was ever accepted
 │   ├── UnknownLetter        unknown_letter: no such dead letter, or not any more
+│   ├── UnknownBatch         unknown_batch: no such batch, or it has expired with its tasks
+│   ├── BatchCancelled       batch_cancelled: it takes no more lines
 │   ├── ExpiredTask          expired_task: it ended longer ago than results are kept
 │   ├── Unavailable          nothing was accepted; the same request may pass later (also request_timeout)
 │   │   ├── QueueFull        queue_full
@@ -49,6 +51,7 @@ __all__ = [
     "BadAnswer",
     "BadRequest",
     "BadSignature",
+    "BatchCancelled",
     "BodyTooLarge",
     "ConnectionFailed",
     "CressetError",
@@ -71,6 +74,7 @@ __all__ = [
     "TaskTimeout",
     "Unauthorized",
     "Unavailable",
+    "UnknownBatch",
     "UnknownLetter",
     "UnknownModel",
     "UnknownTask",
@@ -163,6 +167,14 @@ class UnknownTask(ApiError):
 
 class UnknownLetter(ApiError):
     """There is no such dead letter: its task took no process down, or the letter has expired or was thrown away."""
+
+
+class UnknownBatch(ApiError):
+    """There is no such batch, or it has expired with its tasks."""
+
+
+class BatchCancelled(ApiError):
+    """The batch was cancelled, and takes no more lines."""
 
 
 class ExpiredTask(ApiError):
@@ -281,6 +293,8 @@ _BY_CODE: Final[dict[str, type[ApiError]]] = {
     "unknown_model": UnknownModel,
     "unknown_task": UnknownTask,
     "unknown_letter": UnknownLetter,
+    "unknown_batch": UnknownBatch,
+    "batch_cancelled": BatchCancelled,
     "expired_task": ExpiredTask,
     "queue_full": QueueFull,
     "overloaded": Overloaded,

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cresset import _times
+from cresset._batches import BatchCounts, BatchLine, BatchState, BatchStatus
 from cresset._file import revived
 from cresset._health import Health, ModelHealth
 from cresset._policy import RetryPolicy
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
+    "BatchCounts",
+    "BatchLine",
+    "BatchState",
+    "BatchStatus",
     "Cancellation",
     "DeadLetter",
     "Health",

@@ -5,6 +5,8 @@ means; `_sync` and `_async` only carry it out, so the two clients cannot differ.
 
 | module | does |
 | --- | --- |
+| `_bulk` | many tasks in one request |
+| `_bulk_calls` | what the clients have of that |
 | `_core` | the steps of every call, as generators of effects |
 | `_dead` | the same for dead letters, with their faces |
 | `_events` | following a task: what comes, and when to come back |
@@ -22,9 +24,20 @@ means; `_sync` and `_async` only carry it out, so the two clients cannot differ.
 from __future__ import annotations
 
 from cresset.client._async import AsyncClient
+from cresset.client._bulk import AsyncBatchHandle, BatchHandle
 from cresset.client._handles import AsyncTaskHandle, TaskHandle
 from cresset.client._options import Retries
 from cresset.client._streams import AsyncStream, Stream
 from cresset.client._sync import Client
 
-__all__ = ["AsyncClient", "AsyncStream", "AsyncTaskHandle", "Client", "Retries", "Stream", "TaskHandle"]
+__all__ = [
+    "AsyncBatchHandle",
+    "AsyncClient",
+    "AsyncStream",
+    "AsyncTaskHandle",
+    "BatchHandle",
+    "Client",
+    "Retries",
+    "Stream",
+    "TaskHandle",
+]

@@ -11,6 +11,7 @@ import httpx
 
 from cresset._version import USER_AGENT
 from cresset.client import _pools
+from cresset.client._bulk_calls import AsyncBatchCalls
 from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
 from cresset.client._dead import AsyncDeadLetters
 from cresset.client._events import Follower
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncBatchCalls):
     """Talks to a Cresset server from asyncio.
 
     ```python
@@ -230,12 +231,13 @@ class AsyncClient:
             await asyncio.sleep(effect.seconds)
             return None
         request = effect.request
+        content = request.content if request.lines is None else request.lines.pieces_async()
         try:
             with self._pools.turn(is_wait=request.is_wait) as http:
                 response = await http.request(
                     request.method,
                     request.path,
-                    content=request.content,
+                    content=content,
                     headers=request.headers,
                     timeout=_pools.timeouts(effect, self._core.timeout),
                 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from cresset._file import revived
 from cresset.client import _arrays, _inputs, _messages as messages
+from cresset.client._bulk import Reader
 from cresset.client._options import CacheUse, CallbackEvent, Retries, Seconds, seconds
 from cresset.client._streams import Called
 from cresset.errors import (
@@ -23,7 +24,16 @@ from cresset.errors import (
     InvalidInput,
     TaskTimeout,
 )
-from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskStatus, TaskSummary
+from cresset.records import (
+    BatchStatus,
+    Cancellation,
+    Health,
+    ModelInfo,
+    RetryPolicy,
+    TaskState,
+    TaskStatus,
+    TaskSummary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -38,6 +48,8 @@ _LONG_POLL_S: Final = 20.0
 """One long poll. Below what proxies cut off as idle (60 s and up), and well below the server's limit (5 min)."""
 _PREDICT_PATIENCE_S: Final = 300.0
 """How long an answer to a predict without a timeout is waited for, beyond the client's timeout."""
+_BATCH_PATIENCE_S: Final = 660.0
+"""How long a server with a full queue may not read, or be silent: it gives up itself after ten minutes without room."""
 _GRACE_S: Final = 2.0
 """How much later than it should the server may answer a long poll before it counts as gone."""
 _PAUSE_MIN_S: Final = 0.05
@@ -64,6 +76,8 @@ class Send:
     """Seconds of silence after which the server counts as gone."""
     queue_timeout: float | None = None
     """Seconds to wait for a free connection; `None` for as long as it takes."""
+    write_timeout: float | None = None
+    """Seconds for which the server may not read; `None` for as long as a connection may take."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +261,42 @@ class Core:
             else:
                 pause = _PAUSE_MIN_S
 
+    def batch(self, request: Request) -> Flow[str]:
+        """Submit a batch; gives its id."""
+        # While the queue is full the server does not read.
+        response = yield from self.exchange(request, read_timeout=_BATCH_PATIENCE_S, write_timeout=_BATCH_PATIENCE_S)
+        return messages.read(response, lambda answer: str(answer["batch_id"]))
+
+    def batch_status(self, batch_id: str) -> Flow[BatchStatus]:
+        """Ask how a batch stands."""
+        response = yield from self.exchange(messages.batch_status(batch_id))
+        return messages.read(response, BatchStatus.of)
+
+    def batch_wait(self, batch_id: str, timeout: Seconds | None) -> Flow[BatchStatus]:
+        """Ask until a batch has ended."""
+        deadline = None if timeout is None else time.monotonic() + seconds(timeout, "timeout")
+        pause = _PAUSE_MIN_S
+        while True:
+            batch = yield from self.batch_status(batch_id)
+            if batch.is_final:
+                return batch
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                raise TimeoutError(f"batch {batch_id} has not ended within {timeout} s; it is {batch.status}")
+            yield Sleep(pause if deadline is None else min(pause, deadline - now))
+            pause = min(pause * 2, _PAUSE_MAX_S)
+
+    def batch_cancel(self, batch_id: str) -> Flow[BatchStatus]:
+        """Cancel a batch."""
+        response = yield from self.exchange(messages.batch_cancel(batch_id), read_timeout=_BATCH_PATIENCE_S)
+        return messages.read(response, BatchStatus.of)
+
+    def batch_reader(self, batch_id: str, start: int) -> Reader:
+        """Read the results of a batch from a line on."""
+        if start < 0:
+            raise ValueError(f"start must be 0 or more, not {start}")
+        return Reader(batch_id, start, self.retries, self.timeout)
+
     def models(self) -> Flow[list[ModelInfo]]:
         """List the models."""
         response = yield from self.exchange(messages.models())
@@ -309,10 +359,11 @@ class Core:
         read_timeout: float | None = None,
         queue_timeout: float | None = None,
         deadline: float | None = None,
+        write_timeout: float | None = None,
     ) -> Flow[Response]:
         """Send until there is an answer to be had; errors that stay are raised."""
         attempt = 0
-        effect = Send(request, self.timeout if read_timeout is None else read_timeout, queue_timeout)
+        effect = Send(request, self.timeout if read_timeout is None else read_timeout, queue_timeout, write_timeout)
         while True:
             error: ApiError | ConnectionFailed
             retry_after: float | None = None

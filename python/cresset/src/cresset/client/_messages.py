@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
+    from cresset.client._bulk import Kept
     from cresset.client._options import CacheUse, CallbackEvent, Seconds
     from cresset.client._safetensors import Packed
     from cresset.records import TaskStatus
@@ -41,6 +42,8 @@ class Request:
     """Below the base URL, with a slash in front, percent-encoded, with its query."""
     content: bytes | None = None
     """The body."""
+    lines: Kept | None = None
+    """A body that is sent as it comes, each time from the first line on."""
     is_wait: bool = False
     """It may stay unanswered for long; it must not hold up others."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -194,6 +197,39 @@ def cancel(task_id: str) -> Request:
 def _waiting(task_id: str, rest: str, wait: float | None, headers: Mapping[str, str] | None = None) -> Request:
     query = f"?wait={_options.milliseconds(wait)}" if wait else ""
     return Request("GET", _task_path(task_id, rest + query), is_wait=bool(wait), headers=headers or {})
+
+
+def batch(
+    model: str, metadata: Mapping[str, Any] | None, idempotency_key: str | None, cache: CacheUse | None
+) -> Request:
+    """Make `POST /v1/batches`, but for its lines; with a fresh idempotency key where none is given."""
+    headers = {
+        "content-type": "application/x-ndjson",
+        "idempotency-key": _options.idempotency_key(idempotency_key),
+        **_options.cache_control(cache),
+    }
+    if metadata is not None:
+        text = json.dumps(json.loads(_json(dict(metadata), "metadata")), separators=(",", ":"))
+        if len(text) > _HEADER_MAX:
+            raise ValueError(f"metadata of a batch is a header, of at most {_HEADER_MAX} characters, not {len(text)}")
+        headers["cresset-metadata"] = text
+    return Request("POST", "/v1/batches" + _query(model=model), is_wait=True, headers=headers)
+
+
+def batch_status(batch_id: str) -> Request:
+    """Make `GET /v1/batches/{id}`."""
+    return Request("GET", _batch_path(batch_id, ""))
+
+
+def batch_results(batch_id: str, start: int) -> Request:
+    """Make `GET /v1/batches/{id}/results`."""
+    path = _batch_path(batch_id, "/results") + _query(**{"from": str(start)})
+    return Request("GET", path, is_wait=True, headers={"accept": "application/x-ndjson"})
+
+
+def batch_cancel(batch_id: str) -> Request:
+    """Make `POST /v1/batches/{id}/cancel`."""
+    return Request("POST", _batch_path(batch_id, "/cancel"))
 
 
 def letters(model: str | None, limit: int, after: str | None) -> Request:
@@ -372,6 +408,10 @@ def _json(value: Any, name: str) -> bytes:
 
 def _task_path(task_id: str, rest: str) -> str:
     return f"/v1/tasks/{_segment(task_id, 'task id')}{rest}"
+
+
+def _batch_path(batch_id: str, rest: str) -> str:
+    return f"/v1/batches/{quote(batch_id, safe='')}{rest}"
 
 
 def _letter_path(task_id: str, rest: str) -> str:

@@ -179,7 +179,8 @@ def _trust(verify: Verify | None) -> ssl.SSLContext:
 
 def timeouts(send: Send, connect: float) -> httpx.Timeout:
     """Give httpx's timeouts for a request."""
-    return httpx.Timeout(connect=connect, write=connect, read=send.read_timeout, pool=send.queue_timeout)
+    write = connect if send.write_timeout is None else send.write_timeout
+    return httpx.Timeout(connect=connect, write=write, read=send.read_timeout, pool=send.queue_timeout)
 
 
 def lost(error: httpx.HTTPError, base_url: str) -> Lost:

@@ -10,6 +10,7 @@ import httpx
 
 from cresset._version import USER_AGENT
 from cresset.client import _pools
+from cresset.client._bulk_calls import BatchCalls
 from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
 from cresset.client._dead import DeadLetters
 from cresset.client._events import Follower
@@ -38,7 +39,7 @@ class _Abandoned(BaseException):
     """Nobody wants the outcome of this call any more."""
 
 
-class Client:
+class Client(BatchCalls):
     """Talks to a Cresset server; every call blocks until it is done.
 
     ```python
@@ -377,12 +378,13 @@ class Client:
                 time.sleep(effect.seconds)
             return None
         request = effect.request
+        content = request.content if request.lines is None else request.lines.pieces()
         try:
             with self._pools.turn(is_wait=request.is_wait) as http:
                 response = http.request(
                     request.method,
                     request.path,
-                    content=request.content,
+                    content=content,
                     headers=request.headers,
                     timeout=_pools.timeouts(effect, self._core.timeout),
                 )

@@ -15,12 +15,13 @@ import httpx
 
 from cresset.client import AsyncClient, Client, Retries
 from cresset.client._options import seconds
-from cresset.testing import _answers as answers, _tasks as tasks
+from cresset.testing import _answers as answers, _batches as batches, _tasks as tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cresset.client._options import Seconds
+    from cresset.testing._batches import Batch
     from cresset.testing._tasks import Task
 
 _NO_DELAY: Final = Retries(base_delay=0.0)
@@ -50,6 +51,8 @@ class MockServer:
         self._tasks: dict[str, Task] = {}
         self._waiting: dict[str, Task] = {}
         self._by_key: dict[tuple[str, str], Task] = {}
+        self._batches: dict[str, Batch] = {}
+        self._batch_by_key: dict[tuple[str, str], Batch] = {}
         self._inputs: list[tuple[str, Any]] = []
         self._refusals: deque[tuple[str, float | None]] = deque()
 
@@ -143,6 +146,8 @@ class MockServer:
                     return self._about(request, task_id, what)
                 case ("GET", "v1", "tasks"):
                     return answers.tasks(list(self._tasks.values()), request.url.params, self._now())
+                case (_, "v1", "batches", *rest):
+                    return self._batch(request, rest)
                 case ("GET", "v1", "models"):
                     return answers.as_json(200, {"models": [answers.model(name) for name in sorted(self._models)]})
                 case ("GET", "v1", "models", name):
@@ -168,6 +173,56 @@ class MockServer:
                 return answers.as_json(200, self._cancel(task))
             case _:
                 return self._nothing_at(request)
+
+    def _batch(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
+        if request.method == "POST" and not rest:
+            return self._take_batch(request)
+        if request.method == "GET" and not rest:
+            shown = [batch.shown() for batch in reversed(self._batches.values())]
+            return answers.as_json(200, {"batches": shown, "next": None})
+        batch = self._batches.get(rest[0]) if rest else None
+        if batch is None:
+            return answers.problem("unknown_batch", f"no batch has the id {rest[0] if rest else ''}")
+        return self._about_batch(request, batch, rest[1:])
+
+    def _about_batch(self, request: httpx.Request, batch: Batch, what: list[str]) -> httpx.Response:
+        match (request.method, *what):
+            case ("GET",):
+                return answers.as_json(200, batch.shown())
+            case ("GET", "results"):
+                lines = batch.results(int(request.url.params.get("from", "0")), self._now())
+                return httpx.Response(200, headers={"content-type": "application/x-ndjson"}, content=lines)
+            case ("POST", "cancel"):
+                batch.cancelled_at = batch.cancelled_at or self._now()
+                for task in batch.tasks():
+                    if task.finished_at is None:
+                        self._revoke(task, "it was cancelled")
+                return answers.as_json(200, batch.shown())
+            case _:
+                return self._nothing_at(request)
+
+    def _take_batch(self, request: httpx.Request) -> httpx.Response:
+        if self._refusals:
+            code, retry_after = self._refusals.popleft()
+            return answers.problem(code, "refused by the test", retry_after=retry_after)
+        name = request.url.params.get("model", "")
+        if name not in self._models:
+            return self._no_model(name)
+        batch = batches.read(request, name, self._now())
+        if isinstance(batch, httpx.Response):
+            return batch
+        key = request.headers.get("idempotency-key")
+        known = batch if key is None else self._batch_by_key.setdefault((name, _unquoted(key)), batch)
+        if len(known.lines) != len(batch.lines):
+            return answers.problem("idempotency_key_reused", f"key {key} belongs to batch {known.id}")
+        if known is batch:
+            self._batches[batch.id] = batch
+            for task in batch.tasks():
+                self._inputs.append((task.model, task.input))
+                self._tasks[task.id] = self._waiting[task.id] = task
+            self._catch_up()
+        replayed = {"idempotency-replayed": "true"} if known is not batch else {}
+        return httpx.Response(202, json=known.shown(), headers={"location": f"/v1/batches/{known.id}", **replayed})
 
     def _nothing_at(self, request: httpx.Request) -> httpx.Response:
         return answers.problem("unknown_route", f"nothing at {request.method} {request.url.path}")

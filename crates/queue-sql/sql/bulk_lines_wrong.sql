@@ -1,0 +1,1 @@
+SELECT line, error FROM bulk_wrong WHERE bulk = ?1 AND line >= ?2 AND line < ?3 ORDER BY line;

@@ -1,0 +1,1 @@
+SELECT seq, accepted, total, cancelled_at IS NOT NULL FROM bulks WHERE id = ?1;

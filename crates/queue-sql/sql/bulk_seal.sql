@@ -1,0 +1,1 @@
+UPDATE bulks SET total = accepted WHERE seq = ?1;

@@ -1,0 +1,1 @@
+INSERT INTO bulk_wrong (bulk, line, error) VALUES (?1, ?2, ?3);
