@@ -34,6 +34,9 @@ def predict(batch):
 #: Streams that end when the caller hangs up, and what is no HTTP any more once it is opened.
 ENDLESS = ("/v1/ws", "/v1/events")
 
+#: Its body is lines, which a schema of JSON does not describe, and the program cannot write.
+LINES = "POST /v1/batches"
+
 #: Where a schema cannot say all that is asked of a request, the check that nothing right is refused means nothing.
 BEYOND_A_SCHEMA = {
     "POST /v1/models/{model}/tasks": "what a right input is, a model says",
@@ -88,17 +91,27 @@ def test_the_server_is_as_its_document_says(server: Server, tmp_path: Path, bin_
     with cresset.Client(server.url) as client:
         done = client.submit("echo", {"a": 1})
         done.result(timeout=LONG)
+        batch = client.submit_many("echo", range(3))
         dead = client.submit("dies", 1)
         assert dead.wait(timeout=LONG).status == "FAILURE"
     server.wait_ready()  # again: the model that died is back
     words = ["[[operations]]", 'include-path-regex = "^/v1/tasks/"', f'parameters = {{ "path.id" = "{done.id}" }}', ""]
     words += ["[[operations]]", 'include-path-regex = "^/v1/dead/"', f'parameters = {{ "path.id" = "{dead.id}" }}', ""]
+    words += [
+        "[[operations]]",
+        'include-path-regex = "^/v1/batches/"',
+        f'parameters = {{ "path.id" = "{batch.id}" }}',
+        "",
+    ]
     words += ["[[operations]]", 'include-path-regex = "^/v1/models/"', 'parameters = { "path.model" = "echo" }', ""]
     for name in BEYOND_A_SCHEMA:
         words += ["[[operations]]", f'include-name = "{name}"', "checks.positive_data_acceptance.enabled = false", ""]
+    # A dead letter that is replayed takes its model down again, which is not ready for a moment: 503, as documented.
+    words += ["[[operations]]", 'include-name = "GET /health/ready"', "checks.not_a_server_error.enabled = false", ""]
     settings = tmp_path / "schemathesis.toml"
     settings.write_text("\n".join(words))
     excluded = [flag for name in ENDLESS for flag in ("--exclude-path", name)]
+    excluded += ["--exclude-name", LINES]
     command = [
         *(str(bin_dir / "schemathesis"), "--config-file", str(settings), "run", str(path), "--url", server.url),
         *("--seed", SEED, "-n", EXAMPLES, "--request-timeout", "20", "--no-color", *excluded),

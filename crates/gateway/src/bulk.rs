@@ -136,7 +136,7 @@ pub(crate) async fn status(State(app): State<App>, BulkPath(id): BulkPath, uri: 
     operation_id = "listBatches",
     tag = "batches",
     params(
-        ("limit" = Option<usize>, Query, description = "Batches on the page, 1 to 100; 20 unless told"),
+        ("limit" = Option<usize>, Query, minimum = 1, maximum = 100, description = "Batches on the page, 1 to 100; 20 unless told"),
         ("after" = Option<u64>, Query, description = "`next` of the page before")
     ),
     responses((status = 200, description = "A page", body = schema::Batches))
@@ -180,7 +180,12 @@ pub(crate) async fn list(State(app): State<App>, Viewer(tenant): Viewer, uri: Ur
 pub(crate) async fn results(State(app): State<App>, BulkPath(id): BulkPath, uri: Uri) -> Answer {
     let mut from = 0;
     for (_, value) in query::options(&uri, &["from"])? {
-        from = value.parse().map_err(|_| {
+        // A number of a store's, as the document says.
+        let number = value
+            .parse::<i64>()
+            .ok()
+            .and_then(|number| u64::try_from(number).ok());
+        from = number.ok_or_else(|| {
             bad(format!(
                 "`from` is `{}`; it must be the number of a line, from 0",
                 cut(&value)

@@ -260,7 +260,6 @@ async fn a_cancelled_batch_ends_and_takes_no_more() {
         (again.status, &again.json()["status"]),
         (202, &json!("cancelled"))
     );
-    house.close().await;
 }
 
 #[tokio::test]
