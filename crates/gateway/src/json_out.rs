@@ -8,6 +8,31 @@ use std::io::Write;
 
 use serde::Serialize;
 
+/// What a page weighs without its entries.
+const PAGE_BYTES: usize = 64;
+
+/// A page of a list: `{"name": [...], "next": ...}`, of entries that are written already. Those together weigh about `weight`.
+pub(crate) fn page(
+    name: &'static str,
+    weight: usize,
+    entries: impl IntoIterator<Item = Vec<u8>>,
+    next: Option<u64>,
+) -> Vec<u8> {
+    let mut out = ObjectOut::new(PAGE_BYTES + weight);
+    let list = out.raw(name);
+    list.push(b'[');
+    for (i, entry) in entries.into_iter().enumerate() {
+        if i > 0 {
+            list.push(b',');
+        }
+        list.extend_from_slice(&entry);
+    }
+    list.push(b']');
+    // Text, as ids are: a number beyond 2^53 would not survive every reader.
+    out.plain_or_null("next", next);
+    out.end()
+}
+
 /// A JSON object being written.
 pub(crate) struct ObjectOut {
     out: Vec<u8>,
@@ -62,6 +87,16 @@ impl ObjectOut {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_has_its_entries_and_says_where_the_next_one_begins() {
+        let told = |entries: &[&str], next| {
+            let entries = entries.iter().map(|entry| entry.as_bytes().to_vec());
+            String::from_utf8(page("a", 0, entries, next)).unwrap()
+        };
+        assert_eq!(told(&["{}", "1"], Some(7)), r#"{"a":[{},1],"next":"7"}"#);
+        assert_eq!(told(&[], None), r#"{"a":[],"next":null}"#);
+    }
 
     #[test]
     fn an_object_is_written_in_order() {

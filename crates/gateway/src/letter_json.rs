@@ -4,7 +4,7 @@
 use cresset_engine::LetterPage;
 use cresset_task::DeadLetter;
 
-use crate::json_out::ObjectOut;
+use crate::json_out::{self, ObjectOut};
 
 /// What a letter weighs without its log and metadata.
 const FRAME_BYTES: usize = 512;
@@ -52,17 +52,6 @@ pub(crate) fn write(letter: &DeadLetter, logs: bool) -> Vec<u8> {
 /// A page of them.
 pub(crate) fn write_page(page: &LetterPage, logs: bool) -> Vec<u8> {
     let weight: usize = page.letters.iter().map(weight).sum();
-    let mut out = ObjectOut::new(FRAME_BYTES + weight);
-    let list = out.raw("letters");
-    list.push(b'[');
-    for (i, letter) in page.letters.iter().enumerate() {
-        if i > 0 {
-            list.push(b',');
-        }
-        list.extend_from_slice(&write(letter, logs));
-    }
-    list.push(b']');
-    // Text, as ids are: a number beyond 2^53 would not survive every reader.
-    out.plain_or_null("next", page.next.map(|cursor| cursor.0));
-    out.end()
+    let entries = page.letters.iter().map(|letter| write(letter, logs));
+    json_out::page("letters", weight, entries, page.next.map(|cursor| cursor.0))
 }

@@ -8,7 +8,7 @@ use cresset_task::TaskSummary;
 use crate::answer::json;
 use crate::app::App;
 use crate::auth::Viewer;
-use crate::json_out::ObjectOut;
+use crate::json_out::{self, ObjectOut};
 use crate::problem::Answer;
 use crate::{list_query, query, schema};
 
@@ -63,19 +63,8 @@ fn weight(task: &TaskSummary) -> usize {
 
 /// A page. Written by hand because metadata is spliced in as it is stored; `schema::Tasks` describes it.
 fn write(page: &TaskPage, weight: usize) -> Vec<u8> {
-    let mut out = ObjectOut::new(TASK_BYTES + weight);
-    let list = out.raw("tasks");
-    list.push(b'[');
-    for (i, task) in page.tasks.iter().enumerate() {
-        if i > 0 {
-            list.push(b',');
-        }
-        list.extend_from_slice(&write_task(task));
-    }
-    list.push(b']');
-    // Text, as ids are: a number beyond 2^53 would not survive every reader.
-    out.plain_or_null("next", page.next.map(|cursor| cursor.0));
-    out.end()
+    let entries = page.tasks.iter().map(write_task);
+    json_out::page("tasks", weight, entries, page.next.map(|cursor| cursor.0))
 }
 
 fn write_task(task: &TaskSummary) -> Vec<u8> {

@@ -1,5 +1,8 @@
 //! The variable part of a path: a model's name or a task's id.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -31,13 +34,7 @@ impl<S: Send + Sync> FromRequestParts<S> for BulkPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text = segment(parts, state)
-            .await
-            .unwrap_or_else(|_| "(not UTF-8)".into());
-        text.parse().map(Self).map_err(|error| {
-            let detail = format!("`{}` is not a batch's id: {error}", cut(&text));
-            Problem::new(Code::UnknownBatch, detail)
-        })
+        id(parts, state, "batch's id", Code::UnknownBatch).await.map(Self)
     }
 }
 
@@ -66,7 +63,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        id(parts, state, Code::UnknownTask).await.map(Self)
+        id(parts, state, "task id", Code::UnknownTask).await.map(Self)
     }
 }
 
@@ -74,7 +71,7 @@ impl<S: Send + Sync> FromRequestParts<S> for LetterPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        id(parts, state, Code::UnknownLetter).await.map(Self)
+        id(parts, state, "task id", Code::UnknownLetter).await.map(Self)
     }
 }
 
@@ -82,23 +79,24 @@ impl<S: Send + Sync> FromRequestParts<S> for WebhookPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text = segment(parts, state)
+        id(parts, state, "webhook's id", Code::UnknownWebhook)
             .await
-            .unwrap_or_else(|_| "(not UTF-8)".into());
-        text.parse().map(Self).map_err(|error| {
-            let detail = format!("`{}` is not a webhook's id: {error}", cut(&text));
-            Problem::new(Code::UnknownWebhook, detail)
-        })
+            .map(Self)
     }
 }
 
 /// Text that cannot be an id is told as an id that nobody has, with what an id looks like.
-async fn id<S: Send + Sync>(parts: &mut Parts, state: &S, unknown: Code) -> Result<TaskId, Problem> {
+async fn id<T: FromStr<Err: Display>, S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+    what: &str,
+    unknown: Code,
+) -> Result<T, Problem> {
     let text = segment(parts, state)
         .await
         .unwrap_or_else(|_| "(not UTF-8)".into());
     text.parse()
-        .map_err(|error| Problem::new(unknown, format!("`{}` is not a task id: {error}", cut(&text))))
+        .map_err(|error| Problem::new(unknown, format!("`{}` is not a {what}: {error}", cut(&text))))
 }
 
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, PathRejection> {

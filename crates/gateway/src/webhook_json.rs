@@ -4,7 +4,7 @@
 use cresset_engine::{Delivery, DeliveryPage, Sending, TaskView, WEBHOOK_BODY_MAX, WebhookWriter};
 use cresset_task::TaskRecord;
 
-use crate::json_out::ObjectOut;
+use crate::json_out::{self, ObjectOut};
 use crate::task_json;
 
 /// What a webhook weighs in a list.
@@ -53,19 +53,13 @@ pub(crate) fn write(delivery: &Delivery) -> Vec<u8> {
 
 /// A page of them.
 pub(crate) fn write_page(page: &DeliveryPage) -> Vec<u8> {
-    let mut out = ObjectOut::new(ENTRY_BYTES + weight(page));
-    let list = out.raw("webhooks");
-    list.push(b'[');
-    for (i, delivery) in page.deliveries.iter().enumerate() {
-        if i > 0 {
-            list.push(b',');
-        }
-        list.extend_from_slice(&write(delivery));
-    }
-    list.push(b']');
-    // Text, as ids are: a number beyond 2^53 would not survive every reader.
-    out.plain_or_null("next", page.next.map(|cursor| cursor.0));
-    out.end()
+    let entries = page.deliveries.iter().map(write);
+    json_out::page(
+        "webhooks",
+        weight(page),
+        entries,
+        page.next.map(|cursor| cursor.0),
+    )
 }
 
 /// Writes the data of messages: a task that has ended as `GET /v1/tasks/{id}` answers it, without tracebacks, and without a result

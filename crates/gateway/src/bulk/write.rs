@@ -2,7 +2,7 @@
 
 use cresset_engine::{Bulk, BulkCounts, BulkPage};
 
-use crate::json_out::ObjectOut;
+use crate::json_out::{self, ObjectOut};
 
 /// What a batch weighs without its metadata.
 const BULK_BYTES: usize = 640;
@@ -57,17 +57,11 @@ pub(super) fn bulk(bulk: &Bulk) -> Vec<u8> {
 
 /// A page of batches.
 pub(super) fn page(page: &BulkPage) -> Vec<u8> {
-    let mut out = ObjectOut::new(BULK_BYTES * page.bulks.len().max(1));
-    let list = out.raw("batches");
-    list.push(b'[');
-    for (i, one) in page.bulks.iter().enumerate() {
-        if i > 0 {
-            list.push(b',');
-        }
-        list.extend_from_slice(&bulk(one));
-    }
-    list.push(b']');
-    // Text, as ids are: a number beyond 2^53 would not survive every reader.
-    out.plain_or_null("next", page.next.map(|cursor| cursor.0));
-    out.end()
+    let entries = page.bulks.iter().map(bulk);
+    json_out::page(
+        "batches",
+        BULK_BYTES * page.bulks.len(),
+        entries,
+        page.next.map(|cursor| cursor.0),
+    )
 }
