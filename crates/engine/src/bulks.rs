@@ -115,7 +115,7 @@ impl Engine {
                 Err(refusal) if taken.is_empty() => return Err(refusal),
                 Err(_) => break,
             }
-            let task = task_of(served, *submission, None, now);
+            let task = task_of(served, *submission, client.as_ref(), None, now);
             tasks.push(Some((task.id, task.expires_at)));
             taken.push(BulkLine::Task(Box::new(task)));
         }

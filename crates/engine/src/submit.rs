@@ -6,6 +6,7 @@
 use cresset_queue::{Idempotency, NewTask, QueueError, QueueErrorKind, Submitted, Turn};
 use cresset_task::{Attempt, ModelName, State, TaskId, Timestamp};
 
+use crate::admission::Client;
 use crate::api::{Accepted, EngineError, Submission};
 use crate::engine::{Engine, invalid};
 use crate::idempotency;
@@ -28,26 +29,21 @@ impl Engine {
     async fn accept(
         &self,
         served: &Served,
-        submission: Submission,
+        mut submission: Submission,
         idempotency: Option<Idempotency>,
     ) -> Result<Accepted, EngineError> {
         let shared = &self.inner.shared;
         let model = submission.model.clone();
-        let (bytes, client) = (submission.input.weight() as u64, submission.client.clone());
-        let callback = (submission.callback.clone()).or_else(|| served.config.webhook.clone());
+        let (bytes, client) = (submission.input.weight() as u64, submission.client.take());
+        submission.callback = submission.callback.or_else(|| served.config.webhook.clone());
         let room = self
-            .admit_callback(callback.as_ref())
+            .admit_callback(submission.callback.as_ref())
             .and_then(|()| self.admit(served, bytes, client.as_ref()));
         let room = match room {
             Ok(room) => room,
             Err(refusal) => return self.recalled(model, idempotency, refusal).await,
         };
-        let submission = Submission {
-            callback,
-            client: client.clone(),
-            ..submission
-        };
-        let task = task_of(served, submission, idempotency, Timestamp::now());
+        let task = task_of(served, submission, client.as_ref(), idempotency, Timestamp::now());
         let (id, created_at) = (task.id, task.created_at);
         let expires_at = task.expires_at;
         let submitted = shared
@@ -138,10 +134,11 @@ impl Engine {
     }
 }
 
-/// The task that a submission becomes.
+/// The task that a submission of this client's becomes.
 pub(crate) fn task_of(
     served: &Served,
     submission: Submission,
+    client: Option<&Client>,
     idempotency: Option<Idempotency>,
     created_at: Timestamp,
 ) -> NewTask {
@@ -161,7 +158,7 @@ pub(crate) fn task_of(
         expires_at: earlier(submission.expires_at, submission.deadline_at),
         deadline_at: submission.deadline_at,
         idempotency,
-        client: submission.client.as_ref().map(|client| client.key().clone()),
+        client: client.map(|client| client.key().clone()),
         cache: submission.cache,
         retry: submission.retry,
         tenant: submission.tenant,

@@ -254,6 +254,17 @@ pub trait Bulks: Send + Sync {
     }
 }
 
+/// Refuses more lines at once than `bulk_add` promises to take.
+pub fn check_lines(lines: &[BulkLine]) -> Result<(), QueueError> {
+    match lines.len() {
+        ..=BULK_LINES_MAX => Ok(()),
+        many => {
+            let said = format!("{many} lines at once; at most {BULK_LINES_MAX} go");
+            Err(QueueError::new(QueueErrorKind::Internal, "bulk_add", said))
+        }
+    }
+}
+
 fn unsupported(operation: &'static str) -> QueueError {
     QueueError::new(QueueErrorKind::Unsupported, operation, "")
 }

@@ -25,7 +25,7 @@ pub mod memory;
 pub use broker::{Broker, Capabilities, Depth, Lease, LeaseRequest, Load, NewTask, POSITION_MAX, Release};
 pub use bulks::{
     BULK_LINES_MAX, BULK_PAGE_MAX, BULKS_MAX, Bulk, BulkAdded, BulkCounts, BulkCursor, BulkFound, BulkLine,
-    BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks, NewBulk,
+    BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks, NewBulk, check_lines,
 };
 pub use error::{QueueError, QueueErrorKind};
 pub use idempotency::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, Submitted};

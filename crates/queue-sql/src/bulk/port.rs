@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use cresset_queue::{
-    BULK_LINES_MAX, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
-    NewBulk, QueueError, QueueErrorKind,
+    Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks, NewBulk,
+    QueueError, check_lines,
 };
 use cresset_task::{BulkId, Payload, TaskId, Timestamp};
 
@@ -31,10 +31,7 @@ impl Bulks for SqliteStore {
         lines: Vec<BulkLine>,
         now: Timestamp,
     ) -> Result<BulkAdded, QueueError> {
-        if lines.len() > BULK_LINES_MAX {
-            let said = format!("{} lines at once; at most {BULK_LINES_MAX} go", lines.len());
-            return Err(QueueError::new(QueueErrorKind::Internal, "bulk_add", said));
-        }
+        check_lines(&lines)?;
         let lines = self.placed_lines(lines).await?;
         let (slot, reply) = Slot::new();
         let add = BulkOp::Add {

@@ -11,11 +11,11 @@ use super::fate::{Effect, Fate};
 use super::tables::Tables;
 use super::{MemoryStore, refused, taken};
 use crate::{
-    BULK_LINES_MAX, Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed,
-    Bulks, Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries,
-    Finished, Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewBulk,
-    NewTask, Outbox, OutboxLoad, OutboxRequest, QueueError, QueueErrorKind, Redelivered, Release, Replayed,
-    ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried,
+    Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
+    Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
+    Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewBulk, NewTask,
+    Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release, Replayed, ResultStore, Retry,
+    Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried, check_lines,
 };
 
 /// Leases on their way to their asker, given back if it goes away before it has them.
@@ -272,10 +272,7 @@ impl Bulks for MemoryStore {
         lines: Vec<BulkLine>,
         now: Timestamp,
     ) -> Result<BulkAdded, QueueError> {
-        if lines.len() > BULK_LINES_MAX {
-            let said = format!("{} lines at once; at most {BULK_LINES_MAX} go", lines.len());
-            return Err(QueueError::new(QueueErrorKind::Internal, "bulk_add", said));
-        }
+        check_lines(&lines)?;
         let add = |tables: &mut Tables| tables.bulk_add(id, first, lines, now);
         let added = self.call("bulk_add", add).await?;
         added.map_err(|id| taken("bulk_add", id))
