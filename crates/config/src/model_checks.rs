@@ -59,46 +59,34 @@ pub(crate) fn check_soft_timeout(draft: &Draft, seen: &Seen, report: &mut Report
     }
 }
 
-/// What a tensor model has `pad` for.
-pub(crate) fn check_group_by_size(draft: &Draft, seen: &Seen, report: &mut Report<'_>) {
-    const KEY: &str = "batching.group_by_size";
-    if draft.batching.group_by_size
-        && !draft.inputs.is_empty()
-        && let Some(sight) = seen.get(KEY)
-    {
-        let refusal = Refusal::new("is for models of JSON, this one declares tensors");
-        report.add(sight.span.clone(), KEY, refusal.hint("give its inputs a `pad`"));
+/// What is for models of JSON only, each with what to do instead where a model declares tensors.
+pub(crate) fn check_json_only(draft: &Draft, seen: &Seen, report: &mut Report<'_>) {
+    let rules = [
+        (
+            "batching.group_by_size",
+            draft.batching.group_by_size,
+            "give its inputs a `pad`",
+        ),
+        // The pieces of a tensor would have to be declared.
+        (
+            "stream.enabled",
+            draft.stream.enabled,
+            "remove [[inputs]]: `predict` then gets decoded JSON values",
+        ),
+        (
+            "files",
+            draft.files,
+            "remove [[inputs]]: `predict` then gets a cresset.File, or whatever JSON was sent",
+        ),
+    ];
+    if draft.inputs.is_empty() {
+        return;
     }
-}
-
-/// The pieces of a tensor would have to be declared.
-pub(crate) fn check_stream(draft: &Draft, seen: &Seen, report: &mut Report<'_>) {
-    const KEY: &str = "stream.enabled";
-    if draft.stream.enabled
-        && !draft.inputs.is_empty()
-        && let Some(sight) = seen.get(KEY)
-    {
-        let refusal = Refusal::new("is for models of JSON, this one declares tensors");
-        report.add(
-            sight.span.clone(),
-            KEY,
-            refusal.hint("remove [[inputs]]: `predict` then gets decoded JSON values"),
-        );
-    }
-}
-
-pub(crate) fn check_files(draft: &Draft, seen: &Seen, report: &mut Report<'_>) {
-    const KEY: &str = "files";
-    if draft.files
-        && !draft.inputs.is_empty()
-        && let Some(sight) = seen.get(KEY)
-    {
-        let refusal = Refusal::new("is for models of JSON, this one declares tensors");
-        report.add(
-            sight.span.clone(),
-            KEY,
-            refusal.hint("remove [[inputs]]: `predict` then gets a cresset.File, or whatever JSON was sent"),
-        );
+    for (key, is_set, hint) in rules {
+        if let Some(sight) = seen.get(key).filter(|_| is_set) {
+            let refusal = Refusal::new("is for models of JSON, this one declares tensors");
+            report.add(sight.span.clone(), key, refusal.hint(hint));
+        }
     }
 }
 

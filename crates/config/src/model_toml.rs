@@ -11,8 +11,7 @@ use crate::mistake::Mistake;
 use crate::model::ModelConfig;
 use crate::model_celery::{check_parameters, read_parameters, read_tasks};
 use crate::model_checks::{
-    check_batch_bytes, check_entry, check_files, check_group_by_size, check_soft_timeout, check_stream,
-    environment, health, model_name,
+    check_batch_bytes, check_entry, check_json_only, check_soft_timeout, environment, health, model_name,
 };
 use crate::model_keys::{Draft, model_keys};
 use crate::model_tensors::read_tensors;
@@ -52,11 +51,9 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
         &mut read_by_hand,
     );
     check_batch_bytes(&draft, &seen, &mut report);
-    check_group_by_size(&draft, &seen, &mut report);
+    check_json_only(&draft, &seen, &mut report);
     check_soft_timeout(&draft, &seen, &mut report);
     check_parameters(&draft, &seen, &mut report);
-    check_stream(&draft, &seen, &mut report);
-    check_files(&draft, &seen, &mut report);
     let name = model_name(&mut draft, &seen, folder, &mut report);
     check_entry(&draft, &seen, folder, &mut report);
     let environment = environment(&mut draft, &seen, folder, &mut report);
