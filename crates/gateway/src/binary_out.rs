@@ -2,6 +2,7 @@
 //!
 //! Refused, never turned into something else: a caller that reads bytes must not be given JSON unless it accepts both.
 
+use axum::http::header::CONTENT_DISPOSITION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
 use cresset_config::{ModelConfig, ModelKind};
@@ -9,6 +10,7 @@ use cresset_task::{Code, DType, ModelName, Payload, Tensor, TensorSet, npy, safe
 
 use crate::answer::typed;
 use crate::app::App;
+use crate::file_out::{self, File};
 use crate::media::{Accepted, DTYPE, MODEL, Media, SHAPE, VERSION, sizes};
 use crate::problem::{Answer, Problem};
 
@@ -28,6 +30,8 @@ pub(crate) enum Choice<'p> {
     Npy(&'p Tensor),
     /// All tensors by their names, as a safetensors file.
     Safetensors(&'p TensorSet),
+    /// The file that the payload is: as its own type, or as bytes and no more.
+    File(File<'p>, HeaderValue),
 }
 
 impl<'p> Choice<'p> {
@@ -57,12 +61,28 @@ impl<'p> Choice<'p> {
     }
 }
 
-/// The form of the answer, when that form is bytes; `None` for JSON.
-pub(crate) fn choose<'p>(accepted: &Accepted, payload: &'p Payload) -> Result<Option<Choice<'p>>, Problem> {
+/// The form of the answer, when that form is bytes; `None` for JSON. Only where the model `has_files` a payload can be a file; asked
+/// for callers only who want one.
+pub(crate) fn choose<'p>(
+    accepted: &Accepted,
+    payload: &'p Payload,
+    has_files: impl Fn() -> bool,
+) -> Result<Option<Choice<'p>>, Problem> {
+    let file = || File::of(payload).filter(|_| has_files());
+    if accepted.names_more()
+        && let Some(file) = file()
+        && accepted.wants_file(&file.essence())
+    {
+        let media = file.media();
+        return Ok(Some(Choice::File(file, media)));
+    }
     let mut why = None;
     for media in accepted.in_order() {
         let choice = match (media, payload) {
             (Media::Json, _) => return Ok(None),
+            (Media::Raw, Payload::Json(_)) => file()
+                .map(|file| Choice::File(file, media.header()))
+                .ok_or_else(|| "this is JSON".into()),
             (_, Payload::Json(_)) => Err("this is JSON".into()),
             (media, Payload::Tensors(set)) => Choice::of(media, set),
         };
@@ -81,6 +101,8 @@ pub(crate) fn check(accepted: &Accepted, config: &ModelConfig) -> Result<(), Pro
     for media in accepted.in_order() {
         let reason = match (media, config.kind(), config.outputs.as_slice()) {
             (Media::Json, _, _) => return Ok(()),
+            // Only the result can tell.
+            (Media::Raw, ModelKind::Object, _) if config.files => return Ok(()),
             (_, ModelKind::Object, _) => format!("model `{}` answers JSON", config.name),
             // Without a declaration only the result can tell.
             (_, ModelKind::Tensor, []) => return Ok(()),
@@ -104,6 +126,15 @@ pub(crate) fn check(accepted: &Accepted, config: &ModelConfig) -> Result<(), Pro
 /// The answer: the tensor's bytes as they are, or a file.
 pub(crate) async fn answer(app: &App, choice: Choice<'_>, maker: Maker<'_>) -> Answer {
     let (media, body, only) = match choice {
+        Choice::File(file, media) => {
+            let (disposition, data) = (file.disposition(), file.into_data());
+            let bytes = app.codec(data.len(), move || file_out::decoded(&data)).await??;
+            let mut response = typed(StatusCode::OK, media, bytes);
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_DISPOSITION, disposition);
+            sign(headers, &maker);
+            return Ok(response);
+        }
         Choice::Raw(tensor) => (Media::Raw, tensor.data.clone(), Some(tensor)),
         Choice::Npy(tensor) => {
             let shared = tensor.clone(); // shares its bytes

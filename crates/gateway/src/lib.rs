@@ -24,6 +24,7 @@ mod dead;
 mod duration;
 mod entrance;
 mod events;
+mod file_out;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
 mod fixture;

@@ -113,14 +113,19 @@ fn unsupported(value: &[u8]) -> Problem {
         Code::UnsupportedMediaType,
         format!(
             "the Content-Type is `{value}`; send `Content-Type: application/json`, in UTF-8 (tensor models also take \
-             `application/x-safetensors`, those with one input also `application/octet-stream` and `application/x-npy`)"
+             `application/x-safetensors`, those with one input also `application/octet-stream` and `application/x-npy`, models with `files = true` any type)"
         ),
     )
 }
 
-/// The forms that a caller accepts, the most wanted first. Never empty.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Accepted(Cow<'static, [Media]>);
+/// What a caller accepts.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The forms of ours, the most wanted first. Never empty.
+    forms: Cow<'static, [Media]>,
+    /// What was said, where it was more than that anything or JSON will do.
+    ranges: Vec<Range>,
+}
 
 /// What is accepted when nothing is said; borrowed, for it is said for nearly every request.
 const ONLY_JSON: Cow<'static, [Media]> = Cow::Borrowed(&[Media::Json]);
@@ -131,7 +136,10 @@ impl Accepted {
         let mut given = headers.get_all(header::ACCEPT).iter().map(HeaderValue::as_bytes);
         // What nearly everyone sends, without a look at the rest.
         if let (None | Some(b"*/*" | b"application/json"), None) = (given.next(), given.next()) {
-            return Self(ONLY_JSON);
+            return Self {
+                forms: ONLY_JSON,
+                ranges: Vec::new(),
+            };
         }
         let ranges = Range::all(headers);
         let mut wanted: Vec<(Weight, Media)> = Media::ALL
@@ -140,20 +148,44 @@ impl Accepted {
             .collect();
         // A stable sort: JSON stays first among equals.
         wanted.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
-        if wanted.is_empty() {
-            return Self(ONLY_JSON);
-        }
-        Self(wanted.into_iter().map(|(_, media)| media).collect())
+        let forms = match wanted.is_empty() {
+            true => ONLY_JSON,
+            false => wanted.into_iter().map(|(_, media)| media).collect(),
+        };
+        Self { forms, ranges }
+    }
+
+    /// Whether something was asked for by name, beside JSON.
+    pub(crate) fn names_more(&self) -> bool {
+        !self.ranges.is_empty()
+    }
+
+    /// Whether a file of this type (in lower case, without parameters) is wanted more than JSON: by its name or its family. Who says
+    /// that anything will do is given JSON, as ever.
+    pub(crate) fn wants_file(&self, essence: &str) -> bool {
+        let named = |range: &Range| match range.name.strip_suffix('*') {
+            None if range.name == essence => Some(3),
+            Some(family) if family.len() > 2 && family.ends_with('/') && essence.starts_with(family) => {
+                Some(2)
+            }
+            _ => None,
+        };
+        let closest = self
+            .ranges
+            .iter()
+            .filter_map(|range| Some((named(range)?, range.quality)));
+        let weight = closest.max().map(|(closeness, quality)| (quality, closeness));
+        weight > weigh(&self.ranges, Media::Json).max(Some((0, u8::MAX)))
     }
 
     /// The forms, the most wanted first.
     pub(crate) fn in_order(&self) -> impl Iterator<Item = Media> {
-        self.0.iter().copied()
+        self.forms.iter().copied()
     }
 
     /// The form most wanted of all.
     pub(crate) fn best(&self) -> Media {
-        self.0.first().copied().unwrap_or(Media::Json)
+        self.forms.first().copied().unwrap_or(Media::Json)
     }
 }
 
@@ -161,6 +193,7 @@ impl Accepted {
 type Weight = (u16, u8);
 
 /// One entry of `Accept`.
+#[derive(Debug)]
 pub(crate) struct Range {
     /// In lower case.
     pub(crate) name: String,
@@ -301,13 +334,39 @@ mod tests {
             ),
             ("application/octet-stream;q=2, application/json", &[Json]),
         ] {
-            assert_eq!(&*Accepted::of(&with(header::ACCEPT, text)).0, order, "{text}");
+            assert_eq!(&*Accepted::of(&with(header::ACCEPT, text)).forms, order, "{text}");
         }
-        assert_eq!(&*Accepted::of(&HeaderMap::new()).0, [Json]);
+        assert_eq!(&*Accepted::of(&HeaderMap::new()).forms, [Json]);
         let two = HeaderMap::from_iter(
             ["application/x-npy", "application/json;q=0.1"].map(|v| (header::ACCEPT, v.parse().unwrap())),
         );
         assert_eq!(two.get_all(header::ACCEPT).iter().count(), 2);
-        assert_eq!(&*Accepted::of(&two).0, [Npy, Json]);
+        assert_eq!(&*Accepted::of(&two).forms, [Npy, Json]);
+    }
+
+    #[test]
+    fn a_file_is_wanted_by_its_name_or_family_and_more_than_json() {
+        let wanted = |accept: &str| Accepted::of(&with(header::ACCEPT, accept)).wants_file("image/png");
+        for yes in [
+            "image/png",
+            "IMAGE/*",
+            "image/png, application/json;q=0.5",
+            "image/avif,image/webp,image/*,*/*;q=0.8",
+            "image/png, */*",
+        ] {
+            assert!(wanted(yes), "{yes}");
+        }
+        for no in [
+            "*/*",
+            "application/json",
+            "image/jpeg",
+            "image/png, application/json",
+            "image/png;q=0.4, application/json;q=0.5",
+            "image/*, image/png;q=0",
+            "image/pn*",
+            "text/html, */*;q=0.8",
+        ] {
+            assert!(!wanted(no), "{no}");
+        }
     }
 }

@@ -192,7 +192,8 @@ async fn predicted(
     version: String,
     output: Payload,
 ) -> Answer {
-    if let Some(choice) = binary_out::choose(accepted, &output)? {
+    let has_files = || (app.engine.declaration(model.as_str())).is_ok_and(|config| config.files);
+    if let Some(choice) = binary_out::choose(accepted, &output, has_files)? {
         let maker = Maker {
             model: &model,
             version: &version,

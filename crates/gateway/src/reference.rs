@@ -188,14 +188,20 @@ An object model with `files = true` in its `model.toml` takes files, on submit a
 - `Content-Type: multipart/form-data`: the input is an object of the form's parts, by name. A part with a filename is a file; one with
   `Content-Type: application/json` is that JSON; others are text, in UTF-8, of 1 MiB at most. At most 64 parts, each with a name of its own.
 - In JSON a file is `{"$file": {"content_type": "image/png", "filename": "a.png", "data": "<base64>"}}`, anywhere in the input;
-  `content_type` and `filename` may be left out. Wherever a file is in a result, it has this form too.
+  `content_type` and `filename` may be left out. A file in a result has this form too.
 
 The model gets each as a `cresset.File`, with `data`, `content_type`, `filename` and `as_path()`; the type and the name are what the sender
 says. Beside a file and a form, what a JSON body says beside `input` goes into the query and the headers, as with tensors. A file takes a
-third more than its bytes in the store and counts so. Other models answer 415 to a body that is no JSON (or tensors).
+third more than its bytes in the store and counts so.
+
+A result that is a file, and nothing beside, is answered as its bytes where `Accept` names its type or family (`image/png`, `image/*`) or
+`application/octet-stream`, on predict and `GET /v1/tasks/{id}/result` (and `GET /v1/dead/{id}/input`): under its `Content-Type`, to be saved
+(`Content-Disposition: attachment`, with its name). `*/*` is JSON, as everywhere.
+ Other models answer 415 to a body that is no JSON (or tensors).
 
 ```sh
 curl -s --data-binary @a.png -H 'Content-Type: image/png' http://127.0.0.1:8700/v1/models/resize/predict
+curl -s --data-binary @a.png -H 'Content-Type: image/png' -H 'Accept: image/*' http://127.0.0.1:8700/v1/models/resize/predict > b.png
 curl -s -F image=@a.png -F width=64 http://127.0.0.1:8700/v1/models/resize/tasks
 ```
 "#;

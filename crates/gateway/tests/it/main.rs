@@ -10,6 +10,7 @@ mod coding;
 mod dead;
 mod entrances;
 mod events;
+mod files;
 mod fixture;
 mod guarded;
 mod happy;
