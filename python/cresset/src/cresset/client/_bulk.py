@@ -36,11 +36,30 @@ Items = Union[str, "os.PathLike[str]", Iterable[Mapping[str, Any]]]
 """Lines of a batch: the path of a file of JSON Lines, or a dict for each, as the file would have it."""
 
 
+class _Gathered:
+    """Lines on their way into a piece: one line at a time would be a chunk of HTTP for each."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._size = 0
+
+    def add(self, line: bytes) -> bytes:
+        """Take a line; give a piece that is large enough, or nothing."""
+        self._lines.append(line)
+        self._size += len(line)
+        return self.rest() if self._size >= _PIECE else b""
+
+    def rest(self) -> bytes:
+        """Give what is here."""
+        piece = b"".join(self._lines)
+        self._lines, self._size = [], 0
+        return piece
+
+
 class Kept:
     """The lines of a batch, to be sent from the first on as often as it takes."""
 
     def __init__(self, lines: Iterator[bytes] | AsyncIterator[bytes] | Path) -> None:
-        self._is_file = isinstance(lines, Path)
         self._file: BinaryIO = (
             lines.open("rb")
             if isinstance(lines, Path)
@@ -51,27 +70,26 @@ class Kept:
     def pieces(self) -> Generator[bytes, None, None]:
         """Give all of it: what has been read before, then what comes."""
         yield from self._again()
-        gathered: list[bytes] = []
-        size = 0
+        gathered = _Gathered()
         for line in self._rest or ():
             self._file.write(line)
-            gathered.append(line)
-            size += len(line)
-            if size >= _PIECE:
-                yield b"".join(gathered)
-                gathered, size = [], 0
+            if piece := gathered.add(line):
+                yield piece
         self._rest = None
-        yield b"".join(gathered)
+        yield gathered.rest()
 
     async def pieces_async(self) -> AsyncGenerator[bytes, None]:
         """Give all of it, from an asynchronous source."""
         for piece in self._again():
             yield piece
+        gathered = _Gathered()
         if self._rest is not None:
             async for line in self._rest:
                 self._file.write(line)
-                yield line
+                if piece := gathered.add(line):
+                    yield piece
         self._rest = None
+        yield gathered.rest()
 
     def _again(self) -> Generator[bytes, None, None]:
         self._file.seek(0)
