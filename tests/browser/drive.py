@@ -9,21 +9,12 @@ an environment of its own (`scripts/dev_env.py browser`): what drives a browser 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from typing import Any
 
 from playwright.sync_api import sync_playwright  # pyright: ignore[reportMissingImports]
+from support.chromium import launch
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 LONG_MS = 60_000
 
 
@@ -31,7 +22,7 @@ def main(page_url: str, server_url: str, key: str = "") -> None:
     """Opens the page, tells of its steps, and what it wrote down."""
     complaints: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
+        browser = launch(playwright)
         page = browser.new_page()
 
         def broke(error: Any) -> None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import dev_env
 import pytest
 from conftest import Serve
+from support.chromium import environment
 from support.models import write_model
 from support.programs import needed
 from support.server import LONG, Server, run_cli
+from support.web import Silent, serving
 
 HERE = Path(__file__).parent
 
@@ -38,23 +38,15 @@ def predict(batch):
 """
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves the page, and says nothing of it."""
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Says nothing."""
+class Page(Silent, SimpleHTTPRequestHandler):
+    """Serves the page."""
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[str]:
     """Where the page is: an origin of its own."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(HERE)))
-    thread = threading.Thread(target=http.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{http.server_address[1]}"
-    http.shutdown()
-    thread.join()
-    http.server_close()
+    with serving(partial(Page, directory=str(HERE))) as url:
+        yield url
 
 
 @pytest.fixture
@@ -78,7 +70,7 @@ class Visit:
         needed("chromium")
         python = dev_env.build("browser", sys.executable)
         command = [str(python), str(HERE / "drive.py"), f"{page}/page.html", server.url, key]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ})
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
 
     def line(self) -> str:
         assert self.process.stdout is not None

@@ -8,7 +8,6 @@ Runs in an environment of its own (`scripts/dev_env.py browser`): what drives a 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from typing import Any
 
@@ -16,16 +15,8 @@ from playwright.sync_api import (  # pyright: ignore[reportMissingImports]
     expect,
     sync_playwright,
 )
+from support.chromium import launch
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 LONG = 30_000
 SAMPLES = 5
 
@@ -44,7 +35,7 @@ def main(url: str, image: str, screenshot: str) -> None:
     """Looks at the page as a visitor would."""
     seen: dict[str, Any] = {"complaints": [], "streams": 0, "polls": 0}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
+        browser = launch(playwright)
         page = browser.new_page(viewport={"width": 900, "height": 860})
 
         def complain(told: Any) -> None:

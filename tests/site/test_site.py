@@ -20,6 +20,7 @@ import django_site
 import httpx
 import pytest
 import served
+from support.chromium import environment
 from support.models import write_model
 from support.programs import needed
 from support.server import REPOSITORY, Server, program
@@ -178,7 +179,12 @@ def test_the_page_in_a_browser(site: django_site.Running, tmp_path: Path) -> Non
     image.write_bytes(png(64, lambda x, y: 0.6 < ((x - 32) / 20) ** 2 + ((y - 32) / 28) ** 2 < 1.2))  # a zero
     command = [browser, Path(__file__).with_name("browser.py"), site.url, image, screenshot]
     done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=2 * LONG, check=False
+        [str(word) for word in command],
+        capture_output=True,
+        text=True,
+        timeout=2 * LONG,
+        check=False,
+        env=environment(),
     )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)

@@ -49,15 +49,6 @@ def listed(server: Server | Path) -> list[dict[str, Any]]:
     return json.loads(done.stdout)["keys"]
 
 
-def opens(server: Server, key: str) -> bool:
-    with cresset.Client(server.url, key=key, retries=0) as client:
-        try:
-            client.models()
-        except cresset.Unauthorized:
-            return False
-        return True
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_model(tmp_path / "models", "echo", ECHO)
@@ -70,7 +61,7 @@ def test_tenants_are_kept_apart_and_outlive_a_kill(serve: Serve, folder: Path) -
     # The first keys beside the running server, which said that there is none.
     server.wait_log(lambda line: "there is no key yet" in line, "that nobody can come in")
     ours, theirs = made(server, "ours", "submit", "read"), made(server, "theirs", "submit", "read")
-    server.wait(lambda _: opens(server, ours) and opens(server, theirs), "looking at the keys again")
+    server.wait(lambda _: server.opens(ours) and server.opens(theirs), "looking at the keys again")
     with cresset.Client(server.url, key=ours) as us, cresset.Client(server.url, key=theirs) as them:
         handle = us.submit("echo", "secret plans")
         assert handle.result(timeout=LONG) == "secret plans"
@@ -100,11 +91,11 @@ def test_a_revoked_key_opens_nothing_within_a_second_or_two(serve: Serve, folder
     key = made(data_dir, "ours", "read")  # before the first start
     server = serve(folder, "--auth").wait_ready()
     assert server.data_dir == data_dir
-    assert opens(server, key)
+    assert server.opens(key)
     (record,) = listed(server)
     assert (record["state"], record["tenant"], record["scopes"]) == ("good", "ours", ["read"])
     assert run(server, "keys", "revoke", record["id"]).returncode == 0
-    server.wait(lambda _: not opens(server, key), "refusing the key")
+    server.wait(lambda _: not server.opens(key), "refusing the key")
     assert listed(server)[0]["state"] == "revoked"
     assert run(server, "keys", "revoke", record["id"], "--forget").returncode == 0
     assert listed(server) == []
@@ -136,8 +127,8 @@ def test_no_key_is_in_the_log_nor_in_any_file(serve: Serve, folder: Path, tmp_pa
     guess = key[:-4] + "0000"
     with cresset.Client(server.url, key=key) as client:
         assert client.submit("echo", 1).result(timeout=LONG) == 1
-    assert not opens(server, guess)
-    assert not opens(server, "crs_nonsense")
+    assert not server.opens(guess)
+    assert not server.opens("crs_nonsense")
     server.stop()
     for text in (key, guess):
         secret = text.rsplit("_", 1)[1]

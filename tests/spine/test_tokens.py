@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from conftest import Serve
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from support.models import ECHO, write_model
-from support.server import LONG, Server
+from support.server import LONG
+from support.web import Silent, serving
 
 ISSUER = "https://id.example.com/"
 TERMS = ("--auth", "--auth-jwt-issuer", ISSUER, "--auth-jwt-audience", "cresset")
@@ -72,7 +72,7 @@ def provider() -> Provider:
 def address(provider: Provider) -> Iterator[str]:
     """Where the provider shows its keys."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Keys(Silent, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = provider.jwks().encode()
             self.send_response(200 if provider.keys else 503)
@@ -80,16 +80,8 @@ def address(provider: Provider) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-            """Says nothing: what it was asked is no news."""
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{http.server_address[1]}/jwks"
-    http.shutdown()
-    thread.join()
-    http.server_close()
+    with serving(Keys) as url:
+        yield f"{url}/jwks"
 
 
 @pytest.fixture
@@ -97,19 +89,6 @@ def folder(tmp_path: Path) -> Path:
     write_model(tmp_path / "models", "echo", ECHO)
     write_model(tmp_path / "models", "other", ECHO)
     return tmp_path / "models"
-
-
-def opens(server: Server, token: str) -> bool:
-    with cresset.Client(server.url, key=token, retries=0) as client:
-        try:
-            client.models()
-        except cresset.Unauthorized:
-            return False
-        except cresset.ApiError as error:
-            if error.code != "issuer_unavailable":
-                raise
-            return False
-        return True
 
 
 def test_tokens_of_every_kind_of_key_are_taken_and_tenants_kept_apart(
@@ -139,9 +118,9 @@ def test_tokens_of_every_kind_of_key_are_taken_and_tenants_kept_apart(
             client.predict("echo", 1)
     # The file is read again when it changes.
     fresh = provider.add("ES256")
-    assert not opens(server, provider.token(fresh))
+    assert not server.opens(provider.token(fresh))
     jwks.write_text(provider.jwks())
-    server.wait(lambda _: opens(server, provider.token(fresh)), "reading the file again")
+    server.wait(lambda _: server.opens(provider.token(fresh)), "reading the file again")
     for token in (ours, theirs, one):
         assert token.rsplit(".", 1)[1] not in server.log
 
@@ -151,7 +130,7 @@ def test_what_a_token_lacks_is_named(serve: Serve, folder: Path, tmp_path: Path,
     jwks = tmp_path / "jwks.json"
     jwks.write_text(provider.jwks())
     server = serve(folder, *TERMS, "--auth-jwt-keys", str(jwks)).wait_ready()
-    server.wait(lambda _: opens(server, provider.token(name)), "reading the keys")
+    server.wait(lambda _: server.opens(provider.token(name)), "reading the keys")
     past = int(time.time()) - 3600
     stranger = Provider()
     stranger.add("RS256")
@@ -194,4 +173,4 @@ def test_keys_behind_an_address_that_is_down_at_first_and_an_api_key_meanwhile(
     assert (caught.value.status, caught.value.code) == (503, "issuer_unavailable")
     server.wait_log(lambda line: "it answers 503" in line, "why it has no keys")
     name = provider.add("RS256")
-    server.wait(lambda _: opens(server, provider.token(name)), "asking again")
+    server.wait(lambda _: server.opens(provider.token(name)), "asking again")

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cresset import webhooks
 
+from support.web import Silent
+
 #: `whsec_` and 24 bytes of zeros.
 SECRET = "whsec_" + "A" * 32
 
@@ -29,16 +31,13 @@ class Receiver:
         self.mistakes: list[str] = []
         receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Silent, BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 receiver._hear(self, behave)
 
             def do_GET(self) -> None:
                 receiver.mistakes.append(f"GET {self.path}")
                 self.send_error(405)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Says nothing: the test's output is for what went wrong."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

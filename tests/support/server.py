@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cresset
 import httpx
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -141,6 +142,19 @@ class Server:
                     return
                 pause.wait(0.02)
         raise AssertionError(f"the server was never {what}:\n{self.log}")
+
+    def opens(self, key: str) -> bool:
+        """Whether it takes this key or token."""
+        with cresset.Client(self.url, key=key, retries=0) as client:
+            try:
+                client.models()
+            except cresset.Unauthorized:
+                return False
+            except cresset.ApiError as error:
+                if error.code != "issuer_unavailable":
+                    raise
+                return False
+            return True
 
     def instance_pids(self, model: str) -> list[int]:
         """The processes of a model."""
