@@ -199,7 +199,7 @@ impl Engine {
         Ok(self.inner.shared.backend.bulks(query).await?)
     }
 
-    /// Has a bulk take no more lines, then cancels every task of it that has not ended. Dropping the future does not take it
+    /// Has a bulk take no more lines, then cancels every task of it that has not ended; one that is over stays as it is. Dropping the future does not take it
     /// back, and doing so again goes on where a crash ended it.
     pub async fn bulk_cancel(&self, id: BulkId) -> Result<Bulk, EngineError> {
         self.has_bulks()?;
@@ -209,6 +209,10 @@ impl Engine {
 
     async fn revoke_all(&self, id: BulkId) -> Result<Bulk, EngineError> {
         let shared = &self.inner.shared;
+        let bulk = self.bulk(id).await?;
+        if bulk.is_over() {
+            return Ok(bulk); // too late: an end stays as it is
+        }
         let is_there = shared
             .backend
             .bulk_cancel(id, Timestamp::now())

@@ -199,7 +199,8 @@ pub(crate) async fn results(State(app): State<App>, BulkPath(id): BulkPath, uri:
 /// Cancel a batch.
 ///
 /// It takes no more lines, and every task of it that has not ended is cancelled as by `cancelTask`. Answers when all are; a
-/// caller that goes away before does not stop it. Cancelling again does no harm, and goes on where a crash of the server ended it.
+/// caller that goes away before does not stop it. Cancelling again does no harm, and goes on where a crash of the server ended it. A
+/// batch that is completed stays so.
 #[utoipa::path(
     post,
     path = "/v1/batches/{id}/cancel",

@@ -154,6 +154,14 @@ pub struct Bulk {
     pub counts: BulkCounts,
 }
 
+impl Bulk {
+    /// Every line that will ever be has ended.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.counts.open() == 0 && (self.total.is_some() || self.cancelled_at.is_some())
+    }
+}
+
 /// One line, as it is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BulkFound {

@@ -9,12 +9,11 @@ const BULK_BYTES: usize = 640;
 
 /// Where it is in its life.
 fn status(bulk: &Bulk) -> &'static str {
-    let is_over = bulk.counts.open() == 0;
     match (bulk.cancelled_at, bulk.total) {
-        (Some(_), _) if is_over => "cancelled",
+        (Some(_), _) if bulk.is_over() => "cancelled",
         (Some(_), _) => "cancelling",
         (None, None) => "accepting",
-        (None, Some(_)) if is_over => "completed",
+        (None, Some(_)) if bulk.is_over() => "completed",
         (None, Some(_)) => "in_progress",
     }
 }

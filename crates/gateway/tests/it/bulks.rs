@@ -263,6 +263,17 @@ async fn a_cancelled_batch_ends_and_takes_no_more() {
 }
 
 #[tokio::test]
+async fn a_completed_batch_stays_completed_when_it_is_cancelled_too_late() {
+    let house = House::open().await.with_echo().await;
+    let id = id(&sent(&house, None, &lines(0..3)).await);
+    let completed = once(&house, &id, "completed").await;
+    let answer = house.post(&format!("/v1/batches/{id}/cancel"), "").await;
+    assert_eq!((answer.status, answer.json()), (200, completed.clone()));
+    assert_eq!(status(&house, &id).await, completed);
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_batch_cancelled_while_its_lines_come_is_told_so() {
     let house = House::open().await.with_echo().await;
     let mut caller: Caller = house.caller().await;

@@ -180,6 +180,11 @@ async def _as_the_other(server: MockServer, path: Path) -> None:
         assert (await client.batch([{"input": 1}], model="double", idempotency_key="k")).id == again.id
         with pytest.raises(cresset.IdempotencyKeyReused):
             await client.batch([], model="double", idempotency_key="k")
-        assert (await again.cancel()).status == "cancelled"
+        assert (await again.wait(timeout=10)).status == "completed"
+        late = await again.cancel()
+        assert (late.status, late.cancelled_at) == ("completed", None), "too late"
+        eta = "2100-01-01T00:00:00Z"
+        waiting = await client.batch([{"input": 1, "eta": eta}], model="double")
+        assert (await waiting.cancel()).status == "cancelled"
         assert (await client.batch_of(again.id).status()).id == again.id
         assert repr(again) == f"AsyncBatchHandle({again.id!r})"

@@ -280,7 +280,7 @@ class BatchHandle:
         """Cancel every task of it that has not ended, and take no more lines. Cancelling again does no harm.
 
         Returns:
-            The batch, `cancelled`.
+            The batch, `cancelled`; or `completed`, where it was too late.
 
         Raises:
             UnknownBatch, ConnectionFailed: as in `status`.

@@ -193,10 +193,11 @@ class MockServer:
                 lines = batch.results(int(request.url.params.get("from", "0")), self._now())
                 return httpx.Response(200, headers={"content-type": "application/x-ndjson"}, content=lines)
             case ("POST", "cancel"):
-                batch.cancelled_at = batch.cancelled_at or self._now()
-                for task in batch.tasks():
-                    if task.finished_at is None:
-                        self._revoke(task, "it was cancelled")
+                still = [task for task in batch.tasks() if task.finished_at is None]
+                if still:  # one that is completed stays so
+                    batch.cancelled_at = batch.cancelled_at or self._now()
+                for task in still:
+                    self._revoke(task, "it was cancelled")
                 return answers.as_json(200, batch.shown())
             case _:
                 return self._nothing_at(request)
