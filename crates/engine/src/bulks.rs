@@ -9,7 +9,7 @@ use cresset_queue::{
     BULK_PAGE_MAX, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed,
     IdempotencyKey, Lookup, NewBulk,
 };
-use cresset_task::{Attempt, BulkId, ModelName, State, TaskId, TaskRecord, Tenant, Timestamp};
+use cresset_task::{Attempt, BulkId, ModelName, Ownership, State, TaskId, TaskRecord, Tenant, Timestamp};
 use tokio::task::JoinSet;
 
 use crate::api::{EngineError, Submission};
@@ -175,8 +175,9 @@ impl Engine {
     }
 
     /// Whose a bulk is.
-    pub async fn bulk_owner(&self, id: BulkId) -> Result<Option<Tenant>, EngineError> {
-        Ok(self.bulk(id).await?.tenant)
+    pub async fn bulk_owner(&self, id: BulkId) -> Result<Ownership, EngineError> {
+        self.has_bulks()?;
+        Ok(self.inner.shared.backend.bulk_owner(id).await?)
     }
 
     /// Some of its lines, from number `from` on.

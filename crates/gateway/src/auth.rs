@@ -16,7 +16,7 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
 use cresset_engine::EngineError;
 use cresset_keys::{Issuer, JwtRefused, Key, Keyring, Refused, Scope};
-use cresset_task::{BulkId, ClientKey, Code, Ownership, TaskId, Tenant, Timestamp};
+use cresset_task::{ClientKey, Code, Ownership, Tenant, Timestamp};
 
 use crate::app::App;
 use crate::browser;
@@ -248,38 +248,29 @@ async fn check_object(
             false => Err(other_model(caller, &name)),
         };
     }
-    if about == About::Bulk {
-        return check_bulk(app, caller, &name).await;
-    }
-    let Ok(id) = name.parse::<TaskId>() else {
-        return Ok(());
-    };
     if caller.is_admin() {
         return Ok(());
     }
+    let engine = &app.engine;
     let (owner, unknown) = match about {
+        About::Nothing | About::Model => return Ok(()),
+        About::Task => {
+            let Ok(id) = name.parse() else { return Ok(()) };
+            (engine.owner(id).await?, EngineError::UnknownTask(id))
+        }
         About::Letter => {
-            let letter = app.engine.dead_letter(id).await?;
+            let Ok(id) = name.parse() else { return Ok(()) };
+            let letter = engine.dead_letter(id).await?;
             (Ownership::Of(letter.tenant), EngineError::UnknownLetter(id))
         }
-        _ => (app.engine.owner(id).await?, EngineError::UnknownTask(id)),
+        About::Bulk => {
+            let Ok(id) = name.parse() else { return Ok(()) };
+            (engine.bulk_owner(id).await?, EngineError::UnknownBulk(id))
+        }
     };
     match owner {
         Ownership::Of(Some(tenant)) if tenant == *caller.tenant() => Ok(()),
         Ownership::Of(_) | Ownership::Unknown => Err(unknown.into()),
-    }
-}
-
-async fn check_bulk(app: &App, caller: &Caller, name: &str) -> Result<(), Problem> {
-    let Ok(id) = name.parse::<BulkId>() else {
-        return Ok(());
-    };
-    if caller.is_admin() {
-        return Ok(());
-    }
-    match app.engine.bulk_owner(id).await? {
-        Some(tenant) if tenant == *caller.tenant() => Ok(()),
-        _ => Err(EngineError::UnknownBulk(id).into()),
     }
 }
 

@@ -8,8 +8,8 @@ mod write;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use cresset_engine::{BULKS_MAX, BulkCursor, BulkQuery, BulkStart};
-use cresset_task::Code;
+use cresset_engine::{BULKS_MAX, BulkCursor, BulkQuery, BulkStart, EngineError};
+use cresset_task::{Code, Ownership};
 
 use crate::answer::{json, with_header};
 use crate::app::App;
@@ -192,7 +192,9 @@ pub(crate) async fn results(State(app): State<App>, BulkPath(id): BulkPath, uri:
             ))
         })?;
     }
-    app.engine.bulk(id).await?;
+    if app.engine.bulk_owner(id).await? == Ownership::Unknown {
+        return Err(EngineError::UnknownBulk(id).into());
+    }
     lines::answer(app, id, from).await
 }
 

@@ -9,7 +9,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cresset_task::{BulkId, ModelName, State, TaskId, Tenant, Timestamp};
+use cresset_task::{BulkId, ModelName, Ownership, State, TaskId, Tenant, Timestamp};
 
 use crate::error::{QueueError, QueueErrorKind};
 use crate::{IdempotencyKey, NewTask};
@@ -243,6 +243,11 @@ pub trait Bulks: Send + Sync {
     /// The bulk as it is now; `None` when there is none, or it is forgotten.
     async fn bulk(&self, _id: BulkId) -> Result<Option<Bulk>, QueueError> {
         Err(unsupported("bulk"))
+    }
+
+    /// Whose it is, from the first moment to the last. Counts nothing, unlike `bulk`.
+    async fn bulk_owner(&self, _id: BulkId) -> Result<Ownership, QueueError> {
+        Err(unsupported("bulk_owner"))
     }
 
     /// Its lines from number `from` on, in order, at most `limit` and never more than [`BULK_PAGE_MAX`]. Empty behind the last

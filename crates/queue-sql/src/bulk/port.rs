@@ -6,7 +6,7 @@ use cresset_queue::{
     Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks, NewBulk,
     QueueError, check_lines,
 };
-use cresset_task::{BulkId, Payload, TaskId, Timestamp};
+use cresset_task::{BulkId, Ownership, Payload, TaskId, Timestamp};
 
 use super::op::{BulkOp, Line};
 use super::read::BulkRead;
@@ -58,6 +58,11 @@ impl Bulks for SqliteStore {
 
     async fn bulk(&self, id: BulkId) -> Result<Option<Bulk>, QueueError> {
         self.read("bulk", |reply| Read::Bulk(BulkRead::One { id, reply }))
+            .await
+    }
+
+    async fn bulk_owner(&self, id: BulkId) -> Result<Ownership, QueueError> {
+        self.read("bulk_owner", |reply| Read::Bulk(BulkRead::Owner { id, reply }))
             .await
     }
 

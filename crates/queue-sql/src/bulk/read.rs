@@ -3,7 +3,7 @@
 use cresset_queue::{
     BULK_PAGE_MAX, BULKS_MAX, Bulk, BulkCounts, BulkCursor, BulkFound, BulkPage, BulkQuery, QueueError,
 };
-use cresset_task::{BulkId, TaskId, Tenant, Timestamp};
+use cresset_task::{BulkId, Ownership, TaskId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
@@ -20,6 +20,10 @@ pub(crate) enum BulkRead {
     One {
         id: BulkId,
         reply: Reply<Option<Bulk>>,
+    },
+    Owner {
+        id: BulkId,
+        reply: Reply<Ownership>,
     },
     Lines {
         id: BulkId,
@@ -48,6 +52,10 @@ pub(crate) fn answer(conn: &Connection, read: BulkRead) {
         BulkRead::One { id, reply } => {
             let bulk = snapshot.and_then(|snapshot| one(&snapshot, id));
             let _gone = reply.send(bulk.map_err(|e| e.into_queue("bulk")));
+        }
+        BulkRead::Owner { id, reply } => {
+            let owner = snapshot.and_then(|snapshot| owner(&snapshot, id));
+            let _gone = reply.send(owner.map_err(|e| e.into_queue("bulk_owner")));
         }
         BulkRead::Lines {
             id,
@@ -144,6 +152,13 @@ fn row_of(conn: &Connection, id: BulkId) -> Result<Option<BulkRow>, StoreError> 
 
 fn one(conn: &Connection, id: BulkId) -> Result<Option<Bulk>, StoreError> {
     row_of(conn, id)?.map(|row| row.whole(conn)).transpose()
+}
+
+fn owner(conn: &Connection, id: BulkId) -> Result<Ownership, StoreError> {
+    let Some(row) = row_of(conn, id)? else {
+        return Ok(Ownership::Unknown);
+    };
+    Ok(Ownership::Of(tenant_of(row.tenant.as_deref())?))
 }
 
 fn lines(conn: &Connection, id: BulkId, from: u64, limit: usize) -> Result<Vec<BulkFound>, StoreError> {

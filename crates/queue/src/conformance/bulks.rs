@@ -335,6 +335,12 @@ pub(super) async fn bulks_are_listed_newest_first_page_by_page(world: World) {
         ids.push(new.id);
         world.store.bulk_make(new).await.unwrap();
     }
+    let owner = async |id| world.store.bulk_owner(id).await.unwrap();
+    assert_eq!(
+        owner(ids[1]).await,
+        Ownership::Of(Some("theirs".parse().unwrap()))
+    );
+    assert_eq!(owner(BulkId::fresh()).await, Ownership::Unknown);
     let page = async |tenant: Option<&str>, after| {
         let query = BulkQuery {
             tenant: tenant.map(|name| name.parse().unwrap()),

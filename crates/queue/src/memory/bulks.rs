@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use cresset_task::{BulkId, ModelName, TaskId, Tenant, Timestamp};
+use cresset_task::{BulkId, ModelName, Ownership, TaskId, Tenant, Timestamp};
 
 use super::tables::Tables;
 use crate::{
@@ -170,6 +170,11 @@ impl Tables {
             finished_at: last.filter(|_| counts.open() == 0),
             counts,
         }
+    }
+
+    pub(super) fn bulk_owner(&self, id: BulkId) -> Ownership {
+        let held = self.bulks.get(id);
+        held.map_or(Ownership::Unknown, |held| Ownership::Of(held.new.tenant.clone()))
     }
 
     pub(super) fn bulk_lines(&self, id: BulkId, from: u64, limit: usize) -> Vec<BulkFound> {

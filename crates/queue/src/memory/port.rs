@@ -292,6 +292,10 @@ impl Bulks for MemoryStore {
         self.ask("bulk", |tables| tables.bulk(id)).await
     }
 
+    async fn bulk_owner(&self, id: BulkId) -> Result<Ownership, QueueError> {
+        self.ask("bulk_owner", |tables| tables.bulk_owner(id)).await
+    }
+
     async fn bulk_lines(&self, id: BulkId, from: u64, limit: usize) -> Result<Vec<BulkFound>, QueueError> {
         self.ask("bulk_lines", |tables| tables.bulk_lines(id, from, limit))
             .await
