@@ -28,7 +28,13 @@ HEAD = """<!-- Written by `python3 scripts/python_api.py --update` from the docs
 PARTS = {
     "In a model's folder": ("cresset._model", "cresset._current", "cresset._again", "cresset._specs", "cresset._file"),
     "The client": ("cresset.client",),
-    "What the client gives": ("cresset.records", "cresset._batches", "cresset._health", "cresset._policy"),
+    "What the client gives": (
+        "cresset.records",
+        "cresset._batches",
+        "cresset._failure",
+        "cresset._health",
+        "cresset._policy",
+    ),
     "What happens to a task": ("cresset.events",),
     "Exceptions": ("cresset.errors",),
 }

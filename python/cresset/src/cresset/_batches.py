@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cresset import _times
+from cresset._failure import TaskFailure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-
-    from cresset.records import TaskFailure
 
 BatchState = Literal["accepting", "in_progress", "completed", "cancelling", "cancelled"]
 """Where a batch is in its life: `completed` and `cancelled` are final, and every line has ended then."""
@@ -120,8 +119,6 @@ class BatchLine:
         Raises:
             KeyError, TypeError: it is none.
         """
-        from cresset.records import TaskFailure  # noqa: PLC0415  # it has us
-
         error = value.get("error")
         return cls(
             index=value["index"],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cresset import _times
 from cresset._batches import BatchCounts, BatchLine, BatchState, BatchStatus
+from cresset._failure import TaskFailure
 from cresset._file import revived
 from cresset._health import Health, ModelHealth
 from cresset._policy import RetryPolicy
@@ -42,33 +43,6 @@ TaskState = Literal["PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKE
 """Where a task is in its life; the last three are final."""
 
 _FINAL: Final = frozenset(("SUCCESS", "FAILURE", "REVOKED"))
-
-
-@dataclass(frozen=True)
-class TaskFailure:
-    """Why a task failed, or was revoked."""
-
-    code: str
-    """The stable code: `model_error`, `bad_output`, `instance_died`, ..."""
-    type: str
-    """The exception's class as Python names it, or one of Cresset's."""
-    message: str
-    """What went wrong."""
-    stage: str | None = None
-    """Which part of the model's code was running: `preprocess`, `predict`, ..."""
-    traceback: str | None = None
-    """Where in the model's code it went wrong; only from servers that show tracebacks."""
-
-    @classmethod
-    def of(cls, value: Mapping[str, Any]) -> TaskFailure:
-        """Read it from a task's `error`."""
-        return cls(
-            code=str(value.get("code", "")),
-            type=str(value.get("type", "")),
-            message=str(value.get("message", "")),
-            stage=value.get("stage"),
-            traceback=value.get("traceback"),
-        )
 
 
 @dataclass(frozen=True)
