@@ -21,22 +21,12 @@ use serde::Deserialize;
 
 use crate::ring::Key;
 use claims::Claims;
+pub use claims::JwtTerms;
 pub use jwks::{JWKS_BYTES_MAX, Jwks, JwksError};
 pub use refused::JwtRefused;
 
 /// The longest token that is looked at. Those of large organisations, with groups in them, have some 4 KiB.
 pub const JWT_BYTES_MAX: usize = 16 << 10;
-
-/// What a token must say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JwtTerms {
-    /// Its `iss`, to the letter.
-    pub issuer: String,
-    /// Among its `aud`.
-    pub audience: String,
-    /// The claim that has the tenant.
-    pub tenant_claim: String,
-}
 
 /// Whose tokens are taken.
 #[derive(Debug)]

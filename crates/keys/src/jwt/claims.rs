@@ -4,7 +4,6 @@ use cresset_task::{ModelName, Tenant, Timestamp};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::JwtTerms;
 use super::refused::JwtRefused;
 use crate::record::{KeyRecord, NAME_MAX, Scope, Scopes, SecretHash, cut, is_name};
 use crate::token::{KeyId, hex};
@@ -20,6 +19,17 @@ const SECONDS_MAX: f64 = 9e12;
 /// Before the digits of what cannot be a tenant's name.
 const HASHED_TENANT: &str = "jwt-";
 const HASHED_BYTES: usize = 16;
+
+/// What a token must say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtTerms {
+    /// Its `iss`, to the letter.
+    pub issuer: String,
+    /// Among its `aud`.
+    pub audience: String,
+    /// The claim that has the tenant.
+    pub tenant_claim: String,
+}
 
 /// The claims of a token whose signature is good.
 pub(super) struct Claims(Map<String, Value>);
