@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dev_env
+import httpx
 import pytest
 from conftest import Serve
 from support.chromium import environment
@@ -148,3 +149,23 @@ def test_a_page_with_a_key_opens_a_socket(serve: Serve, gate: Path, page: str, t
         visit.close()
     once(seen["socket"], "by socket")
     assert seen["protocol"] == "cresset.v1"
+
+
+def test_the_page_of_the_api_is_whole_and_tries_what_it_shows(serve: Serve, gate: Path, tmp_path: Path) -> None:
+    needed("chromium")
+    made = run_cli(
+        *("keys", "create", "--name", "reader", "--tenant", "page", "--scope", "read"),
+        *("--data-dir", str(tmp_path / "data")),
+    )
+    server = serve(gate.parent, "--auth").wait_ready()
+    python = dev_env.build("browser", sys.executable)
+    command = [str(python), str(HERE / "read_docs.py"), f"{server.url}/docs", made.stdout.strip()]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=LONG, check=False, env=environment())
+    assert told.returncode == 0, told.stderr
+    seen = json.loads(told.stdout)
+    document = httpx.get(f"{server.url}/openapi.json").raise_for_status().json()
+    assert seen["operations"] == sum(len(path) for path in document["paths"].values())
+    assert seen["hosts"] == [server.url], "nothing is fetched from elsewhere"
+    assert (seen["without"], seen["with"]) == (401, 200), "the key that it is given is the one it sends"
+    refused = [complaint for complaint in seen["complaints"] if "401" not in complaint]
+    assert refused == [], "its policy lets it do all that it does"

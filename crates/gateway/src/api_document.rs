@@ -17,8 +17,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 
 use crate::auth::rules::{self, Need};
 use crate::{
-    bulk, cancel, dead, events, health, listing, models, pages, predict, schema, submit, tasks, watching,
-    webhooks, ws,
+    bulk, cancel, dead, docs_page, events, health, listing, models, pages, predict, schema, submit, tasks,
+    watching, webhooks, ws,
 };
 
 #[derive(OpenApi)]
@@ -58,6 +58,9 @@ use crate::{
         pages::metrics,
         pages::openapi,
         pages::client,
+        docs_page::folder,
+        docs_page::page,
+        docs_page::file,
         pages::errors,
         pages::root
     ),
@@ -86,7 +89,16 @@ const BODY: [Code; 7] = [
 ];
 
 /// Operations that need no key anywhere.
-const NO_KEY: [&str; 2] = ["live", "ready"];
+const NO_KEY: [&str; 8] = [
+    "live",
+    "ready",
+    "openapi",
+    "errors",
+    "browserClient",
+    "docs",
+    "docsFolder",
+    "docsFile",
+];
 /// What the scheme of keys is called.
 const KEY: &str = "key";
 
@@ -192,6 +204,7 @@ fn own_problems(operation: &str) -> Vec<Code> {
         "getTaskResult" => [&task[..], &[NotAcceptable, Revoked], &FAILURES].concat(),
         "listModels" => vec![BadQuery, ClientLimit, Internal],
         "getModel" => vec![BadQuery, ClientLimit, UnknownModel, Internal],
+        "docsFile" => vec![Code::UnknownRoute, Internal],
         _ => vec![Internal],
     }
 }

@@ -6,14 +6,20 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCod
 
 use crate::app::App;
 
-/// Nothing here is a page with anything in it: no script, no frame, nothing fetched.
+/// What is no page needs none of a page's means: no script, no frame, nothing fetched.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Documents are the same for everybody, until the next version.
-const DOCUMENTS: [&str; 2] = ["/openapi.json", crate::problem::ERRORS_PAGE];
+const DOCUMENTS: [&str; 5] = [
+    "/openapi.json",
+    "/docs",
+    "/docs/",
+    "/docs/{file}",
+    crate::problem::ERRORS_PAGE,
+];
 
 /// What is asked with here.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");

@@ -21,6 +21,7 @@ mod client;
 mod coding;
 mod connection;
 mod dead;
+mod docs_page;
 mod duration;
 mod entrance;
 mod events;

@@ -40,6 +40,7 @@ pub(crate) async fn root() -> Response {
             health: "/health/ready",
             metrics: "/metrics",
             openapi: "/openapi.json",
+            docs: "/docs/",
             errors: ERRORS_PAGE,
         },
     };

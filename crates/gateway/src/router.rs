@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::routing::{get, post};
 use cresset_task::Code;
 
@@ -9,8 +10,8 @@ use crate::app::App;
 use crate::problem::{Answer, ERRORS_PAGE, Problem};
 use crate::upload;
 use crate::{
-    bulk, cancel, dead, events, health, listing, models, observe, pages, predict, query, submit, tasks,
-    watching, webhooks, ws,
+    bulk, cancel, dead, docs_page, events, health, listing, models, observe, pages, predict, query, submit,
+    tasks, watching, webhooks, ws,
 };
 
 /// Who comes by an entrance.
@@ -44,6 +45,9 @@ fn callers() -> Router<App> {
         .route("/health/ready", get(health::ready))
         .route("/openapi.json", get(pages::openapi))
         .route("/client.js", get(pages::client))
+        .route("/docs", get(docs_page::folder))
+        .route("/docs/", get(docs_page::page))
+        .route("/docs/{file}", get(docs_page::file))
         .route(ERRORS_PAGE, get(pages::errors))
         .route("/", get(pages::root))
 }
@@ -78,12 +82,15 @@ pub(crate) fn router(app: App, audience: Audience) -> Router {
 }
 
 async fn unknown_route(State(app): State<App>, request: Request) -> Answer {
-    let parts = upload::bare(&app, request);
+    Err(nothing_at(&upload::bare(&app, request)))
+}
+
+pub(crate) fn nothing_at(parts: &Parts) -> Problem {
     let path = query::cut(parts.uri.path());
-    Err(Problem::new(
+    Problem::new(
         Code::UnknownRoute,
         format!("there is nothing at `{path}`; `/openapi.json` lists the routes"),
-    ))
+    )
 }
 
 /// The router adds the `Allow` header.

@@ -82,9 +82,13 @@ pub(crate) const RULES: &[(Method, &str, Need, About)] = &[
     (Method::GET, "/health/live", Need::Nothing, About::Nothing),
     (Method::GET, "/health/ready", Need::Nothing, About::Nothing),
     (Method::GET, "/metrics", Need::Figures, About::Nothing),
-    (Method::GET, "/openapi.json", Need::Key, About::Nothing),
+    // The same on every server of a version: they tell nothing of this one, and a browser sends no key for them.
+    (Method::GET, "/openapi.json", Need::Nothing, About::Nothing),
     (Method::GET, "/client.js", Need::Nothing, About::Nothing),
-    (Method::GET, ERRORS_PAGE, Need::Key, About::Nothing),
+    (Method::GET, "/docs", Need::Nothing, About::Nothing),
+    (Method::GET, "/docs/", Need::Nothing, About::Nothing),
+    (Method::GET, "/docs/{file}", Need::Nothing, About::Nothing),
+    (Method::GET, ERRORS_PAGE, Need::Nothing, About::Nothing),
     (Method::GET, "/", Need::Key, About::Nothing),
 ];
 
@@ -150,7 +154,9 @@ mod tests {
             };
             assert_eq!(*about, named, "{method} {path}");
             let is_open = *need == Need::Nothing;
-            let is_for_all = path.starts_with("/health/") || *path == "/client.js";
+            let is_same_everywhere =
+                ["/client.js", "/openapi.json"].contains(path) || path.starts_with("/docs");
+            let is_for_all = path.starts_with("/health/") || is_same_everywhere;
             assert_eq!(is_open, is_for_all, "{method} {path}");
         }
     }

@@ -14,8 +14,10 @@ use super::Coding;
 use crate::app::App;
 
 /// What can be a quarter of its size afterwards. Tensors as bytes cannot; events are many small pieces.
-const TEXT: [&str; 3] = [
+const TEXT: [&str; 5] = [
     "application/json",
+    "text/css",
+    "text/javascript",
     "text/markdown",
     "application/openmetrics-text",
 ];

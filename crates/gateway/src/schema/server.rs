@@ -88,6 +88,8 @@ pub(crate) struct Links {
     pub(crate) metrics: &'static str,
     /// The API's description.
     pub(crate) openapi: &'static str,
+    /// The same, for people.
+    pub(crate) docs: &'static str,
     /// The error codes.
     pub(crate) errors: &'static str,
 }

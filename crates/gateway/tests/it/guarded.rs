@@ -39,12 +39,19 @@ pub(crate) const ROUTES: &[(&str, &str, Option<Scope>)] = &[
     ("GET", "/v1/models", Some(Scope::Read)),
     ("GET", "/v1/models/{model}", Some(Scope::Read)),
     ("GET", "/metrics", Some(Scope::Admin)),
-    ("GET", "/openapi.json", None),
-    ("GET", "/docs/errors", None),
     ("GET", "/", None),
 ];
-/// Probes need no key.
-pub(crate) const OPEN: [&str; 3] = ["/health/live", "/health/ready", "/client.js"];
+/// Probes need no key, nor what is the same on every server.
+pub(crate) const OPEN: [&str; 8] = [
+    "/health/live",
+    "/health/ready",
+    "/client.js",
+    "/openapi.json",
+    "/docs",
+    "/docs/",
+    "/docs/{file}",
+    "/docs/errors",
+];
 pub(crate) const UNKNOWN: &str = "019a2c3e-7b1f-7cc0-8000-2f6f8e1b5a10";
 pub(crate) const BOTH: [Scope; 2] = [Scope::Submit, Scope::Read];
 

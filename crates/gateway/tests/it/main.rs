@@ -8,6 +8,7 @@ mod caching;
 mod clients;
 mod coding;
 mod dead;
+mod docs_page;
 mod entrances;
 mod events;
 mod files;
