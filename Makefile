@@ -11,7 +11,7 @@ run: ## serve examples/digits, or MODELS=folder, on 127.0.0.1:8700
 django: ## serve examples/django: a Django site under uWSGI behind nginx, on 127.0.0.1:8080 (docs/django.md)
 	@scripts/django.sh
 
-django-compare: ## what a slow model does to that site: inline in the view, and at Cresset, measured here
+django-compare: ## what a slow model does to that site: inline in the view, behind Celery, and at Cresset
 	@scripts/django.sh compare
 celery: ## one Celery application served by a real Celery worker, then by Cresset: drain rate and latency of both
 	@scripts/celery.sh

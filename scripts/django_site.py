@@ -3,7 +3,8 @@
     python3 scripts/django_site.py --keep                          on http://127.0.0.1:8080, until Ctrl-C
     python3 scripts/django_site.py -- python client.py {url}       beside a command, on a free port
 
-`--server gevent` has uWSGI run greenlets, `--server asgi` has uvicorn instead of it and of nginx. `--python` is the
+`--server gevent` has uWSGI run greenlets, `--server asgi` has uvicorn instead of it and of nginx. `--celery` starts a
+Redis and a Celery worker as well, for the comparison; without redis-server it says so and goes on. `--python` is the
 interpreter that the site runs on (scripts/dev_env.py site); nothing else but the standard library is needed here.
 `DATABASE_URL` is the site's database, else SQLite in the run's folder.
 """
@@ -34,6 +35,8 @@ SITE = REPO / "examples" / "django"
 NGINX_FILE = REPO / "deploy" / "nginx" / "django.conf"
 SECONDS_TO_START = 30.0
 SERVERS = ("uwsgi", "gevent", "asgi")
+CELERY_PROCESSES = 8
+"""As many models as the site has threads (uwsgi.ini) and Cresset instances (models/slow)."""
 OURS = ("CRESSET_BIN", "CRESSET_URL", "CRESSET_ACCEL", "CRESSET_KEY")
 """Of the site and of tests: the program takes every CRESSET_ variable for a setting of its own."""
 
@@ -146,6 +149,29 @@ def uwsgi_command(python: str, server: str) -> list[str]:
     return command
 
 
+def start_celery(stack: ExitStack, python: str, folder: Path, given: dict[str, str]) -> None:
+    """Starts a Redis at a port of its own and a worker of the site's Celery, and waits until the worker answers."""
+    redis = program("redis-server")
+    if redis is None:
+        raise SystemExit("error: redis-server is not installed. On Debian or Ubuntu: apt install redis-server")
+    port = given["SITE_CELERY"].rpartition(":")[2].partition("/")[0]
+    log = folder / "redis.log"
+    words = [redis, "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    store = child(stack, words, log, given)
+    celery = [python, "-m", "celery", "--app", "webapp.celery", "--workdir", str(SITE)]
+    worker_log = folder / "celery.log"
+    words = [*celery, "worker", "--pool", "prefork", "--concurrency", str(CELERY_PROCESSES), "--loglevel", "INFO"]
+    worker = child(stack, words, worker_log, given)
+    ask = [*celery, "inspect", "--timeout", "1", "ping"]
+    started = time.monotonic()
+    while subprocess.run(ask, env=given, capture_output=True, check=False).returncode != 0:
+        for process, what, where in ((store, "Redis", log), (worker, "Celery's worker", worker_log)):
+            if process.poll() is not None:
+                served.fail(f"{what} ended with status {process.returncode} before it answered", where)
+        if time.monotonic() - started > SECONDS_TO_START:
+            served.fail(f"Celery's worker did not answer within {SECONDS_TO_START:.0f} s", worker_log)
+
+
 @contextmanager
 def running(  # noqa: PLR0913  # options are keywords
     python: str,
@@ -154,6 +180,7 @@ def running(  # noqa: PLR0913  # options are keywords
     models: Path = SITE / "models",
     port: int | None = None,
     cresset_program: Path = served.SERVER,
+    celery: bool = False,
     environ: dict[str, str] | None = None,
 ) -> Generator[Running, None, None]:
     """Starts everything, gives it, stops everything."""
@@ -174,6 +201,7 @@ def running(  # noqa: PLR0913  # options are keywords
             "SITE_ORIGIN": f"http://{front}",
             "CRESSET_URL": f"http://{cresset}",
             "CRESSET_ACCEL": "" if server == "asgi" else "/_cresset",
+            **({"SITE_CELERY": f"redis://{served.free_address()}/0"} if celery else {}),
             **(environ or {}),
         }
         given.pop("PYTHONHOME", None)
@@ -192,6 +220,8 @@ def running(  # noqa: PLR0913  # options are keywords
         for words in (("migrate", "--verbosity", "0"), ("collectstatic", "--noinput", "--verbosity", "0")):
             subprocess.run([python, str(SITE / "manage.py"), *words], env=given, check=True)
         served.wait_ready(inference, cresset, log)
+        if celery:
+            start_celery(stack, python, folder, given)
         log = folder / "site.log"
         if server == "asgi":
             host, number = front.split(":")
@@ -218,6 +248,8 @@ def main() -> int:
         "--port", type=int, default=None, help="nginx's port (default: 8080 with --keep, else a free one)"
     )
     parser.add_argument("--keep", action="store_true", help="serve on after the command, until Ctrl-C")
+    parser.add_argument("--cresset", type=Path, default=served.SERVER, help="the server's program (default: release)")
+    parser.add_argument("--celery", action="store_true", help="a Celery worker too, where there is redis-server")
     parser.add_argument("command", nargs="*", help="after --, the command; {url} stands for the site's address")
     wanted = parser.parse_args()
     # As in served.py: so that a kill of this program stops them all, and a Ctrl-C also when a shell started it aside.
@@ -225,8 +257,13 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     port: int | None = wanted.port or (8080 if wanted.keep else None)
     status = 0
+    celery = wanted.celery and program("redis-server") is not None
+    if wanted.celery and not celery:
+        served.say("Celery is left out: redis-server is not installed (Debian, Ubuntu: apt install redis-server)")
     try:
-        with running(wanted.python, server=wanted.server, port=port) as site:
+        with running(
+            wanted.python, server=wanted.server, port=port, cresset_program=wanted.cresset, celery=celery
+        ) as site:
             served.say(f"the site is at {site.url}, Cresset at {site.cresset}; logs are in {site.folder}")
             if wanted.command:
                 words = [word.replace("{url}", site.url) for word in wanted.command]

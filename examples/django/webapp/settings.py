@@ -67,6 +67,13 @@ CRESSET = {
     "ACCEL": os.environ.get("CRESSET_ACCEL") or None,
 }
 
+# The comparison's other "before" (celery.py): a Redis, as broker and for results. Without one there is no such page.
+CELERY_BROKER_URL = os.environ.get("SITE_CELERY") or None
+CELERY_RESULT_BACKEND = CELERY_BROKER_URL
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# What Celery's guide advises for tasks that take long: a process of the worker's holds no task that it does not run.
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+
 
 def database(url: str) -> dict[str, Any]:
     """Give the setting for `postgresql://user:password@host:port/name`; for an empty one, SQLite in a file."""

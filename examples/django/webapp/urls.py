@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cresset.django.rest import inference_paths
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
@@ -26,3 +27,6 @@ urlpatterns = [
     path("compare/plain", csrf_exempt(views.plain)),
     path("compare/who", views.who),
 ]
+
+if settings.CELERY_BROKER_URL:
+    urlpatterns.append(path("", include("webapp.through_celery")))

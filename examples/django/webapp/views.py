@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from functools import cache
-from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,8 @@ from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
 from django.views.decorators.http import require_POST
 from rest_framework import serializers
+
+from webapp.slow import slow_model
 
 EXAMPLES = Path(__file__).resolve().parents[2]
 SIDE = 8
@@ -106,19 +106,6 @@ class Slow(views.SubmitView):
 def inline(request: HttpRequest) -> JsonResponse:
     """The same model in the view, as it is done before it hurts: this thread is gone for as long as the model takes."""
     return JsonResponse({"result": slow_model().infer(json.loads(request.body)["input"])})
-
-
-@cache
-def slow_model() -> Any:
-    """The code of the comparison's model, in this process."""
-    path = EXAMPLES / "django" / "models" / "slow" / "model.py"
-    spec = util.spec_from_file_location("slow_model", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def who(_request: HttpRequest) -> JsonResponse:

@@ -215,3 +215,11 @@ def test_mistakes_in_the_settings_are_told(backend, params, identifier, hint):
 def test_sound_settings_are_not_complained_of(backend):
     assert list(backend.check()) == []
     assert list(type(backend)("default", {"OPTIONS": {"MODELS": {"default": "digits"}}}).check()) == []
+
+
+@pytest.mark.skipif(django.VERSION >= (6, 0), reason="this Django has the framework")
+def test_an_older_django_is_told_of_the_backport_and_celery_looks_past_the_module() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"needs Django 6\.0; .* cresset\.django\.backport") as caught:
+        importlib.import_module("cresset.django.tasks")
+    # What celery.loaders.base.find_related_module holds against the module's name before it goes on.
+    assert caught.value.name == "cresset.django.tasks"

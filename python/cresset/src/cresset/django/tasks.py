@@ -17,7 +17,12 @@ django-tasks.
 
 from __future__ import annotations
 
-from django.tasks import TaskResult, TaskResultStatus
+try:
+    from django.tasks import TaskResult, TaskResultStatus
+except ModuleNotFoundError as error:
+    # As a module that is not there: Celery's autodiscover_tasks() imports `tasks` of every app, and passes over such.
+    needs = "cresset.django.tasks needs Django 6.0; with an older one, use cresset.django.backport (and django-tasks)"
+    raise ModuleNotFoundError(needs, name=__name__) from error
 from django.tasks.backends.base import BaseTaskBackend
 from django.tasks.base import TaskError
 from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
