@@ -29,6 +29,8 @@ class Receiver:
         #: The events that were taken, by their name.
         self.events: dict[str, webhooks.Event] = {}
         self.mistakes: list[str] = []
+        #: The headers of the newest request for each path, their names in small letters.
+        self.headers: dict[str, dict[str, str]] = {}
         receiver = self
 
         class Handler(Silent, BaseHTTPRequestHandler):
@@ -54,6 +56,7 @@ class Receiver:
         with self._lock:
             number = self.heard[path]
             self.heard[path] += 1
+            self.headers[path] = {name.lower(): text for name, text in request.headers.items()}
             try:
                 event = webhooks.verify(body, dict(request.headers), SECRET)
             except webhooks.BadSignature as error:

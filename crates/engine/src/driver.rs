@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use cresset_batch::{Batcher, Class, Decision, Entry, Moment, Seat};
 use cresset_runner::{DownReason, Job, JobEnd, NotTaken, PoolEvent, Timing};
-use cresset_task::{BatchId, InstanceId, Payload, TaskId, Timestamp};
+use cresset_task::{BatchId, InstanceId, Payload, SpanId, TaskId, Timestamp, Trace};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -207,7 +207,9 @@ impl Driver {
         }
         let batch = self.shared.next_batch();
         let items: Vec<Payload> = entries.iter().map(|e| e.item.payload.clone()).collect();
-        match self.served.executor.run(instance, Job { batch, items }) {
+        let traces = traces(&entries);
+        let job = Job { batch, items, traces };
+        match self.served.executor.run(instance, job) {
             Ok(()) => {
                 self.served.progress.moved();
                 self.served.running.fetch_add(entries.len(), Ordering::Relaxed);
@@ -311,4 +313,13 @@ impl Driver {
         }
         self.put_down();
     }
+}
+
+/// Where in the traces of their callers the items run; empty when none has any.
+fn traces(entries: &[Entry<Item>]) -> Vec<Option<Trace>> {
+    if entries.iter().all(|entry| entry.item.trace.is_none()) {
+        return Vec::new();
+    }
+    let here = |entry: &Entry<Item>| entry.item.trace.as_ref().map(|trace| trace.at(SpanId::fresh()));
+    entries.iter().map(here).collect()
 }

@@ -26,6 +26,8 @@ pub(crate) fn named(key: IdempotencyKey, submission: &Submission) -> Idempotency
         // Not what is computed, but how.
         cache: _,
         retry: _,
+        // Each time it is sent another.
+        trace: _,
         // Nor whom to tell.
         callback: _,
         // Often told as so long from now, and then another instant each time it is sent.
@@ -76,6 +78,7 @@ mod tests {
             metadata: metadata.map(|text| Bytes::from_static(text.as_bytes())),
             cache: Default::default(),
             retry: None,
+            trace: None,
             tenant: None,
             callback: None,
             due_at: None,

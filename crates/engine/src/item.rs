@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use cresset_batch::{Class, Moment};
 use cresset_config::{ModelConfig, ModelKind};
-use cresset_task::{Attempt, CacheUse, HISTORY_MAX, Payload, Redelivery, RetryTerms, TaskId, Timestamp};
+use cresset_task::{
+    Attempt, CacheUse, HISTORY_MAX, Payload, Redelivery, RetryTerms, TaskId, Timestamp, Trace,
+};
 use tokio::sync::oneshot;
 
 use crate::admission::Place;
@@ -80,6 +82,8 @@ pub(crate) struct Item {
     pub(crate) voice: Option<Box<Voice>>,
     /// Others may wait for its result.
     pub(crate) lead: Option<Box<Lead>>,
+    /// The trace that its caller follows.
+    pub(crate) trace: Option<Box<Trace>>,
     /// Why it was handed to an instance more than once; only of tasks.
     pub(crate) history: Vec<Redelivery>,
 }
@@ -96,6 +100,7 @@ impl Item {
             unwanted: false,
             voice: None,
             lead: None,
+            trace: None,
             history: Vec::new(),
         }
     }

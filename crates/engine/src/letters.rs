@@ -67,6 +67,7 @@ impl Engine {
             client: client.map(|client| client.key().clone()),
             cache: Default::default(),
             retry: None,
+            trace: None,
             tenant: letter.tenant,
             callback: served.config.webhook.clone(),
         };

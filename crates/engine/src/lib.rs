@@ -46,8 +46,8 @@ mod webhooks;
 
 pub use admission::{Bound, Client, Unit};
 pub use api::{
-    Accepted, CacheStatus, Cancellation, EngineError, Health, ModelHealth, ModelView, Prediction, Replay,
-    ServerState, Stopped, Submission, TaskView,
+    Accepted, CacheStatus, Cancellation, EngineError, Health, ModelHealth, ModelView, PredictTerms,
+    Prediction, Replay, ServerState, Stopped, Submission, TaskView,
 };
 pub use bulks::{BulkStart, Line as BulkLine};
 pub use bulletin::{Change, WatchPlace, Watched, Watching};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_batch::Moment;
-use cresset_task::{CacheUse, ModelName, Payload};
+use cresset_task::{CacheUse, ModelName, Payload, Trace};
 use tokio::sync::oneshot;
 
 use crate::admission::{Client, Place};
-use crate::api::{CacheStatus, EngineError, Prediction};
+use crate::api::{CacheStatus, EngineError, PredictTerms, Prediction};
 use crate::cache::{Asker, Begun, Cache, End, Follow, Key, Lead};
 use crate::engine::{Engine, invalid};
 use crate::item::{Item, Origin, check_fit};
@@ -28,6 +28,8 @@ struct Call<'a> {
     is_canary: bool,
     /// Where the model says what it says of this input, if the caller reads along.
     feed: Option<Arc<Feed>>,
+    /// The trace that the caller follows.
+    trace: Option<Box<Trace>>,
 }
 
 impl Call<'_> {
@@ -38,17 +40,14 @@ impl Call<'_> {
 
 impl Engine {
     /// Gives the result of one input: at most `limit` later, and never later than the model's `predict_timeout`.
-    /// Dropping the future takes the input out of the queue, at once. `client` is whose request it is, if clients are told
-    /// apart; `cache` what the model's result cache may do, if it has one.
+    /// Dropping the future takes the input out of the queue, at once.
     pub async fn predict(
         &self,
         model: &ModelName,
         input: Payload,
-        limit: Option<Duration>,
-        client: Option<Client>,
-        cache: CacheUse,
+        terms: PredictTerms,
     ) -> Result<Prediction, EngineError> {
-        self.predict_with(model, input, limit, client, cache, None).await
+        self.predict_with(model, input, terms, None).await
     }
 
     /// As [`Engine::predict`], for a caller who reads along where there is a feed.
@@ -56,15 +55,13 @@ impl Engine {
         &self,
         model: &ModelName,
         input: Payload,
-        limit: Option<Duration>,
-        client: Option<Client>,
-        cache: CacheUse,
+        terms: PredictTerms,
         feed: Option<Arc<Feed>>,
     ) -> Result<Prediction, EngineError> {
         let served = self.open(model.as_str())?;
         let longest = served.config.limits.predict_timeout;
-        let limit = limit.map_or(longest, |l| l.min(longest));
-        self.ask(&served, input, limit, client, cache, feed).await
+        let limit = terms.limit.map_or(longest, |l| l.min(longest));
+        self.ask(&served, input, limit, terms, feed).await
     }
 
     /// As [`Self::predict`], for work that another keeps until it is done, such as a broker: nobody waits on a connection, so
@@ -78,7 +75,7 @@ impl Engine {
     ) -> Result<Prediction, EngineError> {
         let served = self.open(model.as_str())?;
         let limit = limit.map_or(WORK_LIMIT_MAX, |l| l.min(WORK_LIMIT_MAX));
-        self.ask(&served, input, limit, None, CacheUse::Allowed, None)
+        self.ask(&served, input, limit, PredictTerms::default(), None)
             .await
     }
 
@@ -87,14 +84,17 @@ impl Engine {
         served: &Served,
         input: Payload,
         limit: Duration,
-        client: Option<Client>,
-        cache: CacheUse,
+        terms: PredictTerms,
         feed: Option<Arc<Feed>>,
     ) -> Result<Prediction, EngineError> {
         served.check_available()?;
         check_fit(&input, &served.config).map_err(|why| invalid(&why))?;
+        let PredictTerms {
+            client, cache, trace, ..
+        } = terms;
         let call = Call {
             feed,
+            trace,
             ..self.call(served, input, limit, false)
         };
         match &served.cache {
@@ -126,6 +126,7 @@ impl Engine {
             limit,
             is_canary,
             feed: None,
+            trace: None,
         }
     }
 
@@ -216,6 +217,7 @@ impl Engine {
         };
         let mut item = Item::new(call.input, origin);
         item.lead = lead;
+        item.trace = call.trace;
         item.voice = call.feed.map(|feed| Box::new(Voice::of_call(feed)));
         // The channel has a place for each permit: it can only be closed, by a driver that has drained.
         served

@@ -3,13 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
-use cresset_task::{Attempt, CacheUse, ModelName, Payload, Timestamp};
+use cresset_task::{Attempt, ModelName, Payload, Timestamp};
 use tokio::sync::watch;
 
-use crate::admission::Client;
-use crate::api::{EngineError, Prediction};
+use crate::api::{EngineError, PredictTerms, Prediction};
 use crate::engine::Engine;
 use crate::live::{Feed, Piece, Seen};
 
@@ -40,19 +38,13 @@ impl Engine {
         &self,
         model: &ModelName,
         input: Payload,
-        limit: Option<Duration>,
-        client: Option<Client>,
-        cache: CacheUse,
+        terms: PredictTerms,
     ) -> Result<PredictStream, EngineError> {
         let keeps = self.declaration(model.as_str())?.stream.replay_bytes;
         let budget = Arc::clone(&self.inner.shared.feeds.budget);
         let feed = Arc::new(Feed::new(budget, keeps, Attempt(1), Timestamp::now()));
         let (engine, model, said) = (self.clone(), model.clone(), Arc::clone(&feed));
-        let answer = async move {
-            engine
-                .predict_with(&model, input, limit, client, cache, Some(said))
-                .await
-        };
+        let answer = async move { engine.predict_with(&model, input, terms, Some(said)).await };
         let mut stream = PredictStream {
             answer: Some(Box::pin(answer)),
             end: None,

@@ -161,6 +161,7 @@ pub(crate) fn task_of(
         client: client.map(|client| client.key().clone()),
         cache: submission.cache,
         retry: submission.retry,
+        trace: submission.trace,
         tenant: submission.tenant,
         callback: submission.callback,
     }

@@ -141,6 +141,7 @@ impl Engine {
         let words = Words {
             id: format!("test_{}", TaskId::fresh()),
             body: Bytes::from(message::body(message::TEST_KIND, now, b"{}")),
+            trace: None,
         };
         let began = Instant::now();
         let reply = courier.post(url, &words, now).await;

@@ -50,6 +50,7 @@ const LIMIT_DEFAULT: usize = 20;
         ("model" = String, Query, description = "The model's name", example = "digits"),
         ("Idempotency-Key" = Option<String>, Header, description = "A header: the caller's name for this batch, as with `submitTask`", example = "8e03978e-40d5-43dd-bc93-6894a57f9324"),
         ("Cresset-Metadata" = Option<String>, Header, description = "A header: a JSON object, given back with the batch", example = "{\"night\": 7}"),
+        ("traceparent" = Option<String>, Header, description = "A header: as with `submitTask`, for every line", example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         ("Cache-Control" = Option<String>, Header, description = "A header: as with `submitTask`, for every line", example = "no-cache")
     ),
     request_body(content((schema::BulkLines = "application/x-ndjson"), (schema::BulkLines = "application/jsonl"))),

@@ -10,6 +10,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use cresset_task::TraceId;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -22,9 +23,8 @@ use crate::forwarded::Way;
 use crate::problem::{Details, Problem};
 use crate::query;
 use crate::request_id::{NamedLater, RequestId, X_REQUEST_ID};
-use crate::trace::TraceId;
 use crate::upload::Upload;
-use crate::{auth, client};
+use crate::{auth, client, trace};
 
 /// The route label of requests that match none; raw paths would make labels without end.
 const NO_ROUTE: &str = "none";
@@ -53,6 +53,7 @@ struct Watch<'a> {
 
 /// The middleware.
 pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let trace = trace::begin(&mut request);
     let mut watch = Watch {
         app: &app,
         id: RequestId::of(request.headers()),
@@ -61,7 +62,7 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
         route: request.extensions().get::<MatchedPath>().cloned(),
         started: Instant::now(),
         answered: false,
-        trace: TraceId::of(request.headers()),
+        trace,
         way: Way::of(&app, &mut request),
         origin: Origin::of(&app, &request),
         is_tls: request.extensions().get::<InTls>().is_some(),

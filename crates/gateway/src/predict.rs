@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
-use cresset_engine::{CacheStatus, Client, Prediction, Submission};
+use cresset_engine::{CacheStatus, Client, PredictTerms, Prediction, Submission};
 use cresset_task::{Code, ModelName, Outcome, Payload};
 
 use crate::answer::{json, with_header};
@@ -23,7 +23,7 @@ use crate::problem::{Answer, Problem};
 use crate::promise::{self, Promise};
 use crate::task_json::{json_weight, write_payload};
 use crate::upload::Upload;
-use crate::{binary_out, idempotency, predict_stream, schema, streaming};
+use crate::{binary_out, idempotency, predict_stream, schema, streaming, trace};
 
 /// What an answer weighs without its result.
 const FRAME_BYTES: usize = 128;
@@ -61,6 +61,7 @@ const FRAME_BYTES: usize = 128;
         ("Cresset-Dtype" = Option<String>, Header, description = "A header, bodies of one tensor only: refused unless it is the declared type", example = "float32"),
         ("Prefer" = Option<String>, Header, description = "A header: a task will do, at once (`respond-async`) or where the result takes longer than `wait` seconds", example = "respond-async, wait=5"),
         ("Idempotency-Key" = Option<String>, Header, description = "A header, with `Prefer` only: the caller's name for this input, as in `submitTask`", example = "8e03978e-40d5-43dd-bc93-6894a57f9324"),
+        ("traceparent" = Option<String>, Header, description = "A header: the trace to go on with (W3C Trace Context)", example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         ("Cache-Control" = Option<String>, Header, description = "A header: `no-cache` computes anew, `no-store` also keeps nothing", example = "no-cache")
     ),
     request_body(content(
@@ -127,18 +128,17 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
         return or_task(&app, &accepted, submission, preference, timeout).await;
     }
     let Order { input, options } = order;
-    let client = parts.extensions.get::<Client>().cloned();
+    let terms = PredictTerms {
+        limit: options.timeout,
+        client: parts.extensions.get::<Client>().cloned(),
+        cache,
+        trace: trace::taken(&parts.extensions),
+    };
     if let Some(form) = form {
-        let stream = app
-            .engine
-            .predict_stream(&model, input, options.timeout, client, cache)
-            .await?;
+        let stream = app.engine.predict_stream(&model, input, terms).await?;
         return predict_stream::answer(app, form, stream, model, &parts.uri);
     }
-    let prediction = app
-        .engine
-        .predict(&model, input, options.timeout, client, cache)
-        .await?;
+    let prediction = app.engine.predict(&model, input, terms).await?;
     let Prediction {
         output,
         version,

@@ -17,7 +17,7 @@ use crate::json_out::ObjectOut;
 use crate::order::Order;
 use crate::prefer::{PREFERENCE_APPLIED, Preference};
 use crate::problem::Problem;
-use crate::{auth, tasks};
+use crate::{auth, tasks, trace};
 
 /// About the size of the answer.
 const ANSWER_BYTES: usize = 256;
@@ -49,6 +49,7 @@ pub(crate) fn submission(
         deadline_at: options.deadline_at,
         cache,
         retry: options.retry,
+        trace: trace::taken(&parts.extensions),
         tenant: auth::tenant(&parts.extensions),
         idempotency_key,
         client: parts.extensions.get::<Client>().cloned(),

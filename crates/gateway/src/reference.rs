@@ -87,6 +87,17 @@ fn keys(page: &mut String) {
         writeln!(page, "| {method} {path} | {needs} |").expect(NEVER_FAILS);
     }
 }
+/// What becomes of a caller's trace.
+const TRACES: &str = r"
+## Traces
+
+A submit, a batch or a prediction with a `traceparent` as [W3C Trace Context](https://www.w3.org/TR/trace-context-1/) has it goes on with the caller's
+trace; a `tracestate` of at most 512 bytes goes along. The trace is kept with the task, also across restarts, for each line of a batch and for each
+message of a WebSocket as its handshake had it. The model sees it (`cresset.current().traceparent`), webhooks carry it in headers of the same names, with a span id of
+ours, and the log has it as `trace_id`, as has the task. A `traceparent` that is none is not an error: the task has a trace of ours then. A submit that is sent again under its
+`Idempotency-Key` changes nothing of the first one's. Answers carry neither header.
+";
+
 /// What a receiver of webhooks must know.
 const WEBHOOKS: &str = r#"
 ## Webhooks
@@ -223,6 +234,7 @@ pub fn http() -> String {
     keys(&mut page);
     page.push_str(BYTES);
     page.push_str(FILES);
+    page.push_str(TRACES);
     page.push_str(WEBHOOKS);
     let document = api_document::document();
     for (path, item) in &document.paths.paths {

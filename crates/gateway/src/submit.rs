@@ -65,6 +65,7 @@ use crate::{cache_control, idempotency, schema, tasks};
             example = "8e03978e-40d5-43dd-bc93-6894a57f9324"
         ),
         ("Prefer" = Option<String>, Header, description = "A header: how many seconds the caller would wait for the end", example = "wait=10"),
+        ("traceparent" = Option<String>, Header, description = "A header: the trace to go on with (W3C Trace Context)", example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         ("Cache-Control" = Option<String>, Header, description = "A header: `no-cache` computes anew, `no-store` also keeps nothing", example = "no-cache")
     ),
     request_body(content(

@@ -91,6 +91,7 @@ fn write_parts(view: &TaskView, tracebacks: bool, with_result: bool) -> Vec<u8> 
         outcome,
         cached,
         retry,
+        trace,
     } = &view.record;
     let mut task = ObjectOut::new(if with_result { weight(view) } else { FRAME_BYTES });
     task.plain("task_id", id);
@@ -116,6 +117,7 @@ fn write_parts(view: &TaskView, tracebacks: bool, with_result: bool) -> Vec<u8> 
     task.plain_or_null("deadline_at", *deadline_at);
     write_history(history, task.raw("history"));
     task.plain_or_null("replay_of", *replay_of);
+    task.plain_or_null("trace_id", trace.as_ref().map(|trace| trace.id));
     task.value("priority", priority);
     task.value("queue_position", &view.queue_position);
     if let Some(progress) = &view.progress {

@@ -143,6 +143,7 @@ mod tests {
             outcome: Some(outcome),
             cached: false,
             retry: None,
+            trace: None,
         }
     }
 

@@ -166,6 +166,7 @@ fn task(name: &str, payload: Payload) -> NewTask {
         client: None,
         cache: Default::default(),
         retry: None,
+        trace: None,
         tenant: None,
         callback: None,
     }

@@ -11,7 +11,7 @@ use cresset_task::{
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::codec::{Content, retry_of, state_number};
+use crate::codec::{Content, retry_of, state_number, trace_of};
 use crate::depth::{Change, Owner};
 use crate::ends;
 use crate::error::StoreError;
@@ -137,6 +137,7 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
         task.cache.code(),
         task.retry.as_deref(),
         task.tenant.as_ref().map(Tenant::as_str),
+        task.trace.as_deref(),
     ])?;
     if inserted == 0 {
         return Ok(false);
@@ -272,7 +273,7 @@ fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<Le
     let leased = conn
         .prepare_cached(queries::QUEUED_TASK)?
         .query_row([seq], |row| {
-            let lease = Lease {
+            let mut lease = Lease {
                 id: TaskId::from_bytes(row.get(0)?),
                 attempt: Attempt(row.get(1)?).next(),
                 payload: Payload::Json(Bytes::new()),
@@ -283,7 +284,9 @@ fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<Le
                 // The column has no other numbers; of one that it had nothing would be kept.
                 cache: CacheUse::from_code(row.get(12)?).unwrap_or(CacheUse::NoStore),
                 retry: None,
+                trace: None,
             };
+            lease.trace = trace_of(lease.id, row.get_ref(14)?.as_str_or_null()?);
             Ok(LeaseRow {
                 input: Found::read(row, 7, lease.id, Part::Input)?,
                 client: row.get(6)?,
@@ -301,7 +304,11 @@ fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<Le
 
 /// The end of a task whose input cannot be read.
 pub(crate) fn unreadable(lease: &Lease, now: Timestamp, damage: &StoreError) -> Result<Ending, StoreError> {
-    tracing::error!(task = %lease.id, error = %damage, "stored input cannot be read, the task fails");
+    let trace_id = lease
+        .trace
+        .as_ref()
+        .map(|trace| tracing::field::display(trace.id));
+    tracing::error!(task = %lease.id, trace_id, error = %damage, "stored input cannot be read, the task fails");
     let failure = Failure {
         code: Code::Internal,
         type_: "UnreadableInput".into(),

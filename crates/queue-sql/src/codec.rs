@@ -1,7 +1,7 @@
 //! How states, ids and outcomes look in the database. The numbers are on disk: none is ever changed or reused.
 
 use bytes::Bytes;
-use cresset_task::{Failure, Outcome, Payload, RetryTerms, State};
+use cresset_task::{Failure, Outcome, Payload, RetryTerms, State, TaskId, Trace};
 
 use crate::error::StoreError;
 
@@ -119,6 +119,17 @@ pub(crate) fn retry_of(text: Option<&str>) -> Result<Option<Box<RetryTerms>>, St
     text.map(serde_json::from_str)
         .transpose()
         .map_err(|e| StoreError::Damaged(format!("how a task is to be tried again: {e}")))
+}
+
+/// The trace of a task. One that cannot be read is said, and the task goes on without: no work is lost for it.
+pub(crate) fn trace_of(id: TaskId, text: Option<&str>) -> Option<Box<Trace>> {
+    match text?.parse() {
+        Ok(trace) => Some(Box::new(trace)),
+        Err(error) => {
+            tracing::warn!(task = %id, %error, "a task's trace cannot be read");
+            None
+        }
+    }
 }
 
 #[cfg(test)]

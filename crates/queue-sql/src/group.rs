@@ -249,6 +249,7 @@ mod tests {
             idempotency: None,
             cache: Default::default(),
             retry: None,
+            trace: None,
             tenant: None,
             callback: None,
         };

@@ -42,6 +42,8 @@ pub(crate) struct Submission {
     pub(crate) cache: CacheUse,
     /// In stored form.
     pub(crate) retry: Option<String>,
+    /// In stored form.
+    pub(crate) trace: Option<String>,
     pub(crate) tenant: Option<Tenant>,
     pub(crate) callback: Option<Callback>,
 }
@@ -68,6 +70,7 @@ impl Submission {
             idempotency: task.idempotency,
             cache: task.cache,
             retry,
+            trace: task.trace.map(|trace| trace.to_text()),
             tenant: task.tenant,
             callback: task.callback,
         })

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
 use crate::bulk::{self, BulkRead};
-use crate::codec::{retry_of, state_of};
+use crate::codec::{retry_of, state_of, trace_of};
 use crate::error::StoreError;
 use crate::files::{Files, Part};
 use crate::idempotency::recall;
@@ -150,6 +150,7 @@ struct Row {
     replay_of: Option<[u8; 16]>,
     cached: bool,
     retry: Option<String>,
+    trace: Option<String>,
 }
 
 /// A row and its history as they were at one moment: a task that ends between the two reads would else be shown as one that
@@ -195,6 +196,7 @@ fn query_row(conn: &Connection, id: TaskId) -> rusqlite::Result<Option<Row>> {
                 deadline_at: row.get(19)?,
                 cached: row.get(20)?,
                 retry: row.get(21)?,
+                trace: row.get(22)?,
             })
         })
         .optional()
@@ -249,6 +251,7 @@ impl Row {
             outcome,
             cached: self.cached,
             retry: retry_of(self.retry.as_deref())?,
+            trace: trace_of(id, self.trace.as_deref()),
         })
     }
 }

@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../sql/migrations/0011_tenant.sql"),
     include_str!("../sql/migrations/0012_outbox.sql"),
     include_str!("../sql/migrations/0013_bulks.sql"),
+    include_str!("../sql/migrations/0014_trace.sql"),
 ];
 
 /// Lays the schema into a new, empty database.

@@ -35,6 +35,7 @@ fn task() -> NewTask {
         client: None,
         cache: Default::default(),
         retry: None,
+        trace: None,
         tenant: None,
         callback: None,
     }
@@ -321,6 +322,7 @@ async fn a_database_of_schema_1_opens() {
         outcome: None,
         cached: false,
         retry: None,
+        trace: None,
     };
     assert_eq!(
         store.fetch(id(1)).await.unwrap(),

@@ -11,7 +11,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use cresset_task::{
-    Attempt, CacheUse, Callback, ClientKey, ModelName, Payload, RetryTerms, TaskId, Tenant, Timestamp,
+    Attempt, CacheUse, Callback, ClientKey, ModelName, Payload, RetryTerms, TaskId, Tenant, Timestamp, Trace,
 };
 
 use crate::error::QueueError;
@@ -69,6 +69,8 @@ pub struct NewTask {
     pub cache: CacheUse,
     /// How its submitter has it tried again; `None` leaves that to its model. Kept for its leases, and shown by `fetch`.
     pub retry: Option<Box<RetryTerms>>,
+    /// The trace that its submitter follows. Kept for its leases, and shown by `fetch`.
+    pub trace: Option<Box<Trace>>,
     /// Whose it is, for [`ResultStore::owner`](crate::ResultStore::owner) and the lists; `None` where there are no keys.
     pub tenant: Option<Tenant>,
     /// Whom to tell of it; `None` when nobody. See [`Outbox`](crate::Outbox).
@@ -109,6 +111,8 @@ pub struct Lease {
     pub cache: CacheUse,
     /// How its submitter has it tried again; `None` leaves that to its model.
     pub retry: Option<Box<RetryTerms>>,
+    /// The trace that its submitter follows.
+    pub trace: Option<Box<Trace>>,
 }
 
 /// A lease given back unfinished: the task is PENDING again and stands where it stood before.

@@ -124,6 +124,7 @@ fn task() -> NewTask {
         client: None,
         cache: CacheUse::Allowed,
         retry: None,
+        trace: None,
         tenant: None,
         callback: None,
     }

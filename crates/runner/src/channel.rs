@@ -57,7 +57,7 @@ pub(crate) struct Channel {
     stream: UnixStream,
     inbox: BytesMut,
     large: Option<LargeBody>,
-    /// Bounded by the slots: a frame goes in for each batch sent, and two or three others in a life.
+    /// Bounded by the slots: two frames go in for each batch sent at most, and two or three others in a life.
     outbox: VecDeque<Outgoing>,
     /// Writing failed: the instance is gone or closed its end. What it wrote before is still to be read.
     deaf: bool,

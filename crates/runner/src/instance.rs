@@ -123,6 +123,8 @@ struct Instance<'a> {
     regions: Regions,
     board: Arc<Board>,
     returns: Returns,
+    /// It wants to know of the traces of its callers.
+    takes_traces: bool,
     /// The inside of the door; `None` before it is ready and after the last job has come through.
     jobs: Option<mpsc::Receiver<Given>>,
     flights: Flights,

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use cresset_task::{BatchId, Failure, InstanceId, Payload};
+use cresset_task::{BatchId, Failure, InstanceId, Payload, Trace};
 
 pub use self::live::{Chunk, PROGRESS_EVERY, Report};
 
@@ -21,6 +21,8 @@ pub struct Job {
     pub batch: BatchId,
     /// The inputs, at least one. For a tensor model all have the same shapes.
     pub items: Vec<Payload>,
+    /// For each of them where its run is in its caller's trace; empty when no caller has one.
+    pub traces: Vec<Option<Trace>>,
 }
 
 /// What became of one item.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use cresset_task::{BatchId, InstanceId, Payload};
+use cresset_task::{BatchId, InstanceId, Payload, Trace};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +30,8 @@ pub struct Held {
     pub batch: BatchId,
     /// Its items.
     pub items: Vec<Payload>,
+    /// Where they run in the traces of their callers.
+    pub traces: Vec<Option<Trace>>,
 }
 
 struct Place {
@@ -330,6 +332,7 @@ impl Executor for FakePool {
             instance,
             batch: job.batch,
             items: job.items,
+            traces: job.traces,
         };
         place.held.push_back(held.clone());
         inner_ref.unseen.push_back(held);

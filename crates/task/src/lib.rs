@@ -25,6 +25,7 @@ pub mod state;
 pub mod tenant;
 pub mod tensor;
 pub mod time;
+pub mod trace;
 
 pub use bulk_id::{BadBulkId, BulkId};
 pub use callback::{
@@ -45,3 +46,4 @@ pub use state::{IllegalMove, Move, State};
 pub use tenant::{BadTenant, Ownership, TENANT_MAX, Tenant};
 pub use tensor::{Shape, Tensor, TensorSet, TensorSpec};
 pub use time::{BadTimestamp, Timestamp};
+pub use trace::{BadTrace, SpanId, Trace, TraceId, TraceState};

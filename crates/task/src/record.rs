@@ -8,6 +8,7 @@ use crate::outcome::Outcome;
 use crate::retry::RetryTerms;
 use crate::state::State;
 use crate::time::Timestamp;
+use crate::trace::Trace;
 
 /// Redeliveries remembered for each task: enough to see a pattern, and a loop cannot fill the store.
 pub const HISTORY_MAX: usize = 32;
@@ -58,6 +59,8 @@ pub struct TaskRecord {
     pub version: Option<String>,
     /// How its submitter has it tried again, where that is not left to its model.
     pub retry: Option<Box<RetryTerms>>,
+    /// The trace that its submitter follows, seen from the span that it is a child of; `None` when there is none.
+    pub trace: Option<Box<Trace>>,
     /// Its result is that of an equal input: no process ran this task.
     pub cached: bool,
     /// The dead letter that this task is a replay of.

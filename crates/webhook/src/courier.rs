@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cresset_task::{CallbackUrl, Timestamp};
+use cresset_task::{CallbackUrl, Timestamp, Trace};
 use http_body_util::Full;
 use hyper::{Request, header};
 use tokio_rustls::rustls::RootCertStore;
@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use url::Host;
 
 use crate::guard::Guard;
-use crate::message::{ID, SIGNATURE, TIMESTAMP};
+use crate::message::{ID, SIGNATURE, TIMESTAMP, TRACEPARENT, TRACESTATE};
 use crate::policy::{Answer, retry_after};
 use crate::post::Line;
 use crate::secret::Keys;
@@ -86,6 +86,8 @@ pub struct Words {
     pub id: String,
     /// The whole body.
     pub body: Bytes,
+    /// Where this try is in the trace of the task's submitter.
+    pub trace: Option<Trace>,
 }
 
 /// Sends.
@@ -178,15 +180,21 @@ impl Courier {
         let (url, path) = (url.url(), &url.url()[url::Position::BeforePath..]);
         // As a browser writes it: without the port that the scheme has anyway.
         let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
-        Request::post(path)
+        let mut request = Request::post(path)
             .header(header::HOST, host)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, USER_AGENT)
             .header(header::CONNECTION, "close")
             .header(ID, &words.id)
             .header(TIMESTAMP, seconds)
-            .header(SIGNATURE, self.keys.sign(&words.id, seconds, &words.body))
-            .body(Full::new(words.body.clone()))
+            .header(SIGNATURE, self.keys.sign(&words.id, seconds, &words.body));
+        if let Some(trace) = &words.trace {
+            request = request.header(TRACEPARENT, trace.traceparent());
+            if let Some(state) = &trace.state {
+                request = request.header(TRACESTATE, state.as_str());
+            }
+        }
+        request.body(Full::new(words.body.clone()))
     }
 }
 

@@ -9,6 +9,11 @@ pub const TIMESTAMP: &str = "webhook-timestamp";
 /// What the body, the name and the time are signed with.
 pub const SIGNATURE: &str = "webhook-signature";
 
+/// Where in the trace of the task's submitter this try is, where there is one.
+pub const TRACEPARENT: &str = "traceparent";
+/// What others have to say of that trace.
+pub const TRACESTATE: &str = "tracestate";
+
 /// Bodies are no larger: a result that would make one is left out, and fetched by whoever wants it.
 pub const BODY_MAX: usize = 64 << 10;
 

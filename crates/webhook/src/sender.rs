@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_queue::{Backend, Finished, Lookup, OutboxLoad, OutboxRequest, QueueError, Sending, Told, Tried};
-use cresset_task::{TaskRecord, Timestamp};
+use cresset_task::{SpanId, TaskRecord, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -241,8 +241,12 @@ async fn fly(crew: Arc<Crew>, sending: Sending) -> Landed {
     };
     let began = Instant::now();
     let reply = crew.courier.post(&sending.url, &words, Timestamp::now()).await;
+    let trace_id = words
+        .trace
+        .as_ref()
+        .map(|trace| tracing::field::display(trace.id));
     if let Err(Trouble::Refused(address)) = &reply {
-        tracing::warn!(id = %sending.id, host = landed.host, %address, "a webhook leads where none may go");
+        tracing::warn!(id = %sending.id, trace_id, host = landed.host, %address, "a webhook leads where none may go");
     }
     let now = Timestamp::now();
     let (answer, note) = understand(&reply, now);
@@ -264,9 +268,12 @@ async fn fly(crew: Arc<Crew>, sending: Sending) -> Landed {
     };
     if matches!(outcome, Outcome::GivenUp | Outcome::Disabled) {
         tracing::warn!(
-            id = %sending.id, host = landed.host, tries = sending.tries, note, outcome = outcome.name(),
+            id = %sending.id, trace_id, host = landed.host, tries = sending.tries, note, outcome = outcome.name(),
             "a webhook was not delivered and is not tried again"
         );
+    }
+    if outcome == Outcome::Delivered {
+        tracing::debug!(id = %sending.id, trace_id, host = landed.host, "a webhook was delivered");
     }
     crew.tally.tried(outcome, began.elapsed());
     crew.settle(&sending, told, reply.ok().map(|reply| reply.status), note)
@@ -287,6 +294,9 @@ impl Crew {
         Ok(Words {
             id: sending.id.to_string(),
             body: Bytes::from(body),
+            trace: record
+                .and_then(|record| record.trace.as_ref())
+                .map(|trace| trace.at(SpanId::fresh())),
         })
     }
 

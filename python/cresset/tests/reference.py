@@ -42,6 +42,7 @@ KINDS = [
     "NOTE",
     "PROGRESS",
     "CHUNKS",
+    "TRACES",
 ]
 DTYPES = [
     ("bool", "?"),
@@ -324,8 +325,7 @@ class Child:
         head = self._exactly(32)
         assert head is not None, f"the child closed the channel; status {self.wait()}\n{self.logs()}"
         length, kind, flags, n_tensors, seq, slot, batch, deadline, reserved = struct.unpack("<IBBHQIIII", head)
-        assert deadline == 0
-        assert reserved == 0
+        assert (deadline, reserved) == (0, 0)
         body = self._exactly(length) if length else b""
         assert body is not None
         answer = Answer(KINDS[kind], flags, seq, slot, batch)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 KINDS = ["", "HELLO", "READY", "FAILED", "RUN", "RUN_OBJECTS", "DONE", "DONE_OBJECTS", "ERROR", "PING", "PONG", "RESIZE",
-         "SHUTDOWN", "NOTE", "PROGRESS", "CHUNKS"]
+         "SHUTDOWN", "NOTE", "PROGRESS", "CHUNKS", "TRACES"]
 DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "uint16",
           "uint32", "uint64"]
 SIZES = [1, 1, 1, 2, 4, 8, 2, 2, 4, 8, 2, 4, 8]
-TO_INSTANCE = {"HELLO", "RUN", "RUN_OBJECTS", "PING", "RESIZE", "SHUTDOWN"}
+TO_INSTANCE = {"HELLO", "RUN", "RUN_OBJECTS", "PING", "RESIZE", "SHUTDOWN", "TRACES"}
 INLINE, NAMED, LAST, CANCELLED = 1, 2, 4, 8
 
 
@@ -114,8 +114,8 @@ js("hello-object", "HELLO", "An object model: no inputs, no slab; the board's me
     "board": board(64)})
 js("ready-tensor", "READY", "Warm; answers with tensors.", {
     "protocol": 2, "pid": 4242, "runtime": "python 3.11.7, torch 2.15.0", "device": "cpu", "load_ms": 12.5,
-    "warmup_ms": 3.1, "returns": "tensor"})
-js("ready-object", "READY", "Warm; answers with JSON values. No torch in this one.", {
+    "warmup_ms": 3.1, "returns": "tensor", "traces": True})
+js("ready-object", "READY", "Warm; answers with JSON values. No torch in this one, and no TRACES wanted.", {
     "protocol": 2, "pid": 4243, "runtime": "python 3.12.1", "device": "cuda:1", "load_ms": 0.25, "warmup_ms": 0.5,
     "returns": "object"})
 js("failed-import", "FAILED", "Importing the entry raised; the hint says what to do.", {
@@ -200,6 +200,11 @@ chunks("chunks", "A step of a batch of three: the second item has ended, the thi
     {"item": 0, "number": 7, "json": "né"}, {"item": 2, "number": 0, "json": {"a": [1]}},
     {"item": 2, "number": 1, "json": None}], seq=16, slot=0, batch=3)
 
+js("traces", "TRACES", "Of three callers the first and the last have a trace; the RUN of this number follows.", {"traces": [
+    {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}, None,
+    {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", "tracestate": "rojo=1,congo=t61"}]},
+   seq=17, slot=1, batch=3)
+
 BAD = HERE / "bad"
 
 
@@ -208,7 +213,7 @@ def bad(name, kind_name, error, body, **fields):
 
 
 D = descriptor(tensor("float32", [1, 2], 0))
-bad("unknown-kind", "PING", "kind 16 is not known", b"", kind=16)
+bad("unknown-kind", "PING", "kind 99 is not known", b"", kind=99)
 bad("kind-zero", "PING", "kind 0 is not known", b"", kind=0)
 bad("reserved", "PING", "reserved must be 0", b"", reserved=1)
 bad("body-too-long", "RUN", "body_len is over 1 GiB (refused before the body is read)", b"", body_len=(1 << 30) + 1,
@@ -252,6 +257,8 @@ bad("skipped-with-text", "DONE_OBJECTS", "a skipped item has no text", struct.pa
     batch=1)
 bad("status-left-over", "DONE_OBJECTS", "bytes after the last item", struct.pack("<BBHI", 0, 0, 0, 1) + b"11", seq=1,
     batch=1)
+bad("traces-too-few", "TRACES", "one trace for each item", text({"traces": [None]}), seq=1, batch=2)
+bad("traces-without-parent", "TRACES", "a trace has a traceparent", text({"traces": [{"tracestate": "a=1"}]}), seq=1, batch=1)
 bad("not-json", "READY", "the body is JSON", b"{protocol: 1}")
 bad("json-not-utf8", "NOTE", "the body is UTF-8", b'{"level":"warning","message":"\xff"}')
 bad("progress-of-nobody", "PROGRESS", "there is no item 2 in a batch of two", text({"reports": [

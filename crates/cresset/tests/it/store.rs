@@ -93,6 +93,7 @@ async fn submit(store: &SqliteStore, bytes: usize) {
         client: None,
         cache: Default::default(),
         retry: None,
+        trace: None,
         tenant: None,
         callback: None,
     };

@@ -116,6 +116,7 @@ impl Driver {
             retries,
             cache,
             retry,
+            trace,
         } in leases
         {
             self.shared.followers.moved(id);
@@ -133,7 +134,8 @@ impl Driver {
                 cache,
                 retry,
             };
-            let item = Item::new(payload, Origin::Queue(task));
+            let mut item = Item::new(payload, Origin::Queue(task));
+            item.trace = trace;
             match checked {
                 Ok(()) => fit.push(item),
                 Err(why) => unfit.push((item, Resolution::Failed(outdated(&why)))),

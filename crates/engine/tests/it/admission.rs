@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_config::{Admission, ClientBounds};
-use cresset_engine::{Client, Engine, EngineError, EngineOptions, Submission};
+use cresset_engine::{Client, Engine, EngineError, EngineOptions, PredictTerms, Submission};
 use cresset_runner::testing::FakePool;
-use cresset_task::{CacheUse, ClientKey, Code};
+use cresset_task::{ClientKey, Code};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -159,7 +159,14 @@ async fn waiting_predictions_are_bounded_by_client_and_in_all_and_give_their_pla
         #[expect(clippy::disallowed_methods, reason = "the test joins it")]
         tokio::spawn(async move {
             caller
-                .predict(&model(), json("1"), None, Some(client), CacheUse::Allowed)
+                .predict(
+                    &model(),
+                    json("1"),
+                    PredictTerms {
+                        client: Some(client),
+                        ..PredictTerms::default()
+                    },
+                )
                 .await
         })
     };

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use cresset_config::{ModelConfig, Priorities};
-use cresset_engine::{EngineError, Submission};
+use cresset_engine::{EngineError, PredictTerms, Submission};
 use cresset_runner::testing::Held;
-use cresset_task::{CacheUse, State, TaskId};
+use cresset_task::{State, TaskId};
 
 use crate::house::{House, LONG, config, echo, json, model, submission, text, until};
 
@@ -71,7 +71,14 @@ async fn a_prediction_past_its_time_leaves_while_a_batch_runs() {
     let limit = Duration::from_millis(20);
     let late = house
         .engine
-        .predict(&model(), json("late"), Some(limit), None, CacheUse::Allowed)
+        .predict(
+            &model(),
+            json("late"),
+            PredictTerms {
+                limit: Some(limit),
+                ..PredictTerms::default()
+            },
+        )
         .await;
     assert!(
         matches!(late, Err(EngineError::PredictTimeout { limit: told }) if told == limit),
@@ -193,7 +200,7 @@ async fn tasks_have_their_turn_though_predictions_could_fill_every_batch() {
         let engine = house.engine.clone();
         async move {
             engine
-                .predict(&model(), json("call"), None, None, CacheUse::Allowed)
+                .predict(&model(), json("call"), PredictTerms::default())
                 .await
                 .map(drop)
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_config::ModelConfig;
-use cresset_engine::{CacheStatus, EngineError, Prediction};
+use cresset_engine::{CacheStatus, EngineError, PredictTerms, Prediction};
 use cresset_runner::testing::Held;
 use cresset_runner::{DownReason, ItemEnd, JobEnd, RecycleReason, Unwanted};
 use cresset_task::{CacheUse, InstanceId, Payload};
@@ -36,10 +36,11 @@ fn counting() -> House {
 }
 
 async fn ask(house: &House, input: &str, cache: CacheUse) -> (String, Option<CacheStatus>) {
-    let answer = house
-        .engine
-        .predict(&model(), json(input), None, None, cache)
-        .await;
+    let terms = PredictTerms {
+        cache,
+        ..Default::default()
+    };
+    let answer = house.engine.predict(&model(), json(input), terms).await;
     let Prediction { output, cache, .. } = answer.unwrap();
     (text(&output), cache)
 }
@@ -47,9 +48,11 @@ async fn ask(house: &House, input: &str, cache: CacheUse) -> (String, Option<Cac
 async fn within(house: &House, input: &str, limit: Duration) -> Result<Prediction, EngineError> {
     let engine = &house.engine;
     let limit = Some(limit);
-    engine
-        .predict(&model(), json(input), limit, None, CacheUse::Allowed)
-        .await
+    let terms = PredictTerms {
+        limit,
+        ..Default::default()
+    };
+    engine.predict(&model(), json(input), terms).await
 }
 
 fn metric(house: &House, name: &str, label: &str, value: u64) {

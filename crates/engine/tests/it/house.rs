@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cresset_config::{
     Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, ResultCache, Retry,
 };
-use cresset_engine::{Accepted, Engine, EngineError, EngineOptions, Prediction, Submission};
+use cresset_engine::{Accepted, Engine, EngineError, EngineOptions, PredictTerms, Prediction, Submission};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_runner::testing::FakePool;
 use cresset_runner::{ItemEnd, JobEnd, PoolEvent};
@@ -104,7 +104,7 @@ impl House {
 
     pub(crate) async fn predict(&self, text: &str) -> Result<Prediction, EngineError> {
         self.engine
-            .predict(&model(), json(text), None, None, CacheUse::Allowed)
+            .predict(&model(), json(text), PredictTerms::default())
             .await
     }
 
@@ -116,11 +116,8 @@ impl House {
         let waiting = self.waiting();
         let (engine, input) = (self.engine.clone(), json(text));
         #[expect(clippy::disallowed_methods, reason = "the test joins it")]
-        let call = tokio::spawn(async move {
-            engine
-                .predict(&model(), input, None, None, CacheUse::Allowed)
-                .await
-        });
+        let call =
+            tokio::spawn(async move { engine.predict(&model(), input, PredictTerms::default()).await });
         until(|| self.waiting() > waiting || call.is_finished()).await;
         call
     }
@@ -157,6 +154,7 @@ pub(crate) fn submission(text: &str) -> Submission {
         deadline_at: None,
         cache: CacheUse::Allowed,
         retry: None,
+        trace: None,
         tenant: None,
         callback: None,
         idempotency_key: None,

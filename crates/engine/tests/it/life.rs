@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use cresset_engine::{EngineError, Submission};
-use cresset_task::{Attempt, CacheUse, Code, Outcome, State, TaskId};
+use cresset_engine::{EngineError, PredictTerms, Submission};
+use cresset_task::{Attempt, Code, Outcome, State, TaskId};
 
 use crate::house::{House, LONG, config, echo, json, model, submission, text, until};
 
@@ -212,9 +212,10 @@ async fn a_prediction_that_is_too_slow_says_so() {
         .predict(
             &model(),
             json("1"),
-            Some(Duration::from_millis(10)),
-            None,
-            CacheUse::Allowed,
+            PredictTerms {
+                limit: Some(Duration::from_millis(10)),
+                ..PredictTerms::default()
+            },
         )
         .await;
     assert!(

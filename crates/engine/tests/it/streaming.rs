@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use cresset_config::ModelConfig;
-use cresset_engine::{EngineError, Event, Following, Piece, Place, PredictEvent, PredictStream};
+use cresset_engine::{
+    EngineError, Event, Following, Piece, Place, PredictEvent, PredictStream, PredictTerms,
+};
 use cresset_runner::testing::Held;
 use cresset_runner::{Chunk, DownReason, ItemEnd, JobEnd, Report};
-use cresset_task::{CacheUse, State, TaskId};
+use cresset_task::{State, TaskId};
 
 use crate::house::{House, LONG, config, echo, failure, json, model, until};
 
@@ -207,7 +209,7 @@ async fn of_a_cancelled_task_nothing_more_is_heard() {
 async fn predict(house: &House) -> Result<PredictStream, EngineError> {
     house
         .engine
-        .predict_stream(&model(), json("1"), None, None, CacheUse::Allowed)
+        .predict_stream(&model(), json("1"), PredictTerms::default())
         .await
 }
 

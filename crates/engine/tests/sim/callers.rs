@@ -138,6 +138,7 @@ impl Caller {
             client: None,
             cache: CacheUse::Allowed,
             retry: None,
+            trace: None,
             tenant: None,
             callback: None,
         };

@@ -320,6 +320,13 @@ pub(crate) struct Task {
     /// The dead letter that this task is a replay of.
     #[schema(required, format = "uuid")]
     pub(crate) replay_of: Option<String>,
+    /// The trace that its submitter follows (`traceparent`), to find it by.
+    #[schema(
+        required,
+        pattern = "^[0-9a-f]{32}$",
+        example = "4bf92f3577b34da6a3ce929d0e0e4736"
+    )]
+    pub(crate) trace_id: Option<String>,
     /// As submitted; 0 unless told.
     pub(crate) priority: i8,
     /// While it is queued: how many tasks of the model go before it, counted up to 10,000.

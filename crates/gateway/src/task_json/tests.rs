@@ -25,6 +25,7 @@ fn record(state: State, outcome: Option<Outcome>) -> TaskView {
         outcome,
         cached: false,
         retry: None,
+        trace: None,
     };
     TaskView {
         record,

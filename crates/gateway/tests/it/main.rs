@@ -34,6 +34,7 @@ mod stopping;
 mod streams;
 mod tenants;
 mod times;
+mod traces;
 mod waiting;
 mod webhooks;
 mod wire;

@@ -116,6 +116,7 @@ async fn tasks_from_before_there_were_keys_are_seen_by_admins_only() {
         deadline_at: None,
         cache: Default::default(),
         retry: None,
+        trace: None,
         tenant: None,
         callback: None,
         idempotency_key: None,

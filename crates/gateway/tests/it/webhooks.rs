@@ -97,6 +97,46 @@ async fn settled(house: &House) {
 }
 
 #[tokio::test]
+async fn whoever_is_told_of_a_task_is_told_of_its_trace() {
+    let (house, receiver) = (sending().await, Receiver::start().await);
+    let body = json!({"input": [1], "callback_url": receiver.url()}).to_string();
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let head = "POST /v1/models/echo/tasks";
+    let traced = [
+        ("content-type", "application/json"),
+        ("traceparent", &*parent),
+        ("tracestate", "a=1"),
+    ];
+    for headers in [&traced[..], &traced[..1]] {
+        assert_eq!(house.caller().await.ask(head, headers, &body).await.status, 202);
+    }
+    until(|| receiver.count() == 2).await;
+    let heads: Vec<HeaderMap> = receiver
+        .got
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(head, _)| head.clone())
+        .collect();
+    let text = |head: &HeaderMap, name| head.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let told: Vec<_> = heads
+        .iter()
+        .map(|head| (text(head, "traceparent"), text(head, "tracestate")))
+        .collect();
+    assert!(told.contains(&(None, None)), "{told:?}");
+    let (said, state) = told.into_iter().find(|(parent, _)| parent.is_some()).unwrap();
+    let said = said.unwrap();
+    assert!(
+        said.starts_with(&format!("00-{trace}-")) && said.ends_with("-01"),
+        "{said}"
+    );
+    assert!(!said.contains("00f067aa0ba902b7"), "the span is ours: {said}");
+    assert_eq!(state.as_deref(), Some("a=1"));
+    house.close().await;
+}
+
+#[tokio::test]
 async fn the_end_of_a_task_is_told_and_listed() {
     let (house, receiver) = (sending().await, Receiver::start().await);
     let body = json!({"input": [1], "callback_url": receiver.url(), "metadata": {"order": 7}}).to_string();

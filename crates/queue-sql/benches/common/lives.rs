@@ -48,6 +48,7 @@ pub(crate) fn task(number: u64) -> NewTask {
         client: None,
         cache: Default::default(),
         retry: None,
+        trace: None,
         tenant: None,
         callback: None,
     }

@@ -59,6 +59,7 @@ pub(crate) fn task(payload: Payload) -> NewTask {
         client: None,
         cache: Default::default(),
         retry: None,
+        trace: None,
         tenant: None,
         callback: None,
     }

@@ -176,6 +176,7 @@ impl Life {
                 client: None,
                 cache: Default::default(),
                 retry: None,
+                trace: None,
                 tenant: None,
                 callback: None,
             };

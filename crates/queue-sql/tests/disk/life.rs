@@ -56,6 +56,7 @@ pub(crate) fn task(bytes: usize) -> NewTask {
         client: None,
         cache: Default::default(),
         retry: None,
+        trace: None,
         tenant: None,
         callback: None,
     }

@@ -52,6 +52,7 @@ fn task(bytes: usize) -> NewTask {
         client: None,
         cache: Default::default(),
         retry: None,
+        trace: None,
         tenant: None,
         callback: None,
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cresset_task::{Attempt, CacheUse, RetryTerms, State, TaskId};
+use cresset_task::{Attempt, CacheUse, RetryTerms, State, TaskId, Trace};
 
 use super::world::{ALL, World, at, giving_up, ids, json, queued, request, retrying, success, task};
 use crate::{Finished, LeaseRequest, NewTask, Release};
@@ -154,6 +154,40 @@ pub(super) async fn how_a_task_is_tried_again_goes_with_its_leases_and_is_shown(
     assert_eq!((again[0].id, &again[0].retry), (submitted[0], &said[0]));
     for (id, retry) in submitted.into_iter().zip(said) {
         assert_eq!(world.record(id).await.retry, retry);
+    }
+}
+
+pub(super) async fn the_trace_of_a_task_goes_with_its_leases_and_is_shown(world: World) {
+    let plain: Trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        .parse()
+        .unwrap();
+    let stated: Trace =
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00 rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
+            .parse()
+            .unwrap();
+    let said = [Some(Box::new(plain)), None, Some(Box::new(stated))];
+    let mut submitted = Vec::new();
+    for trace in said.clone() {
+        let new = NewTask {
+            trace,
+            ..task("digits")
+        };
+        submitted.push(world.submit(new).await);
+    }
+    let world = world.crash().await;
+    let leases = world.lease("digits", ALL).await;
+    let leased: Vec<_> = leases.iter().map(|lease| lease.trace.clone()).collect();
+    assert_eq!(leased, said);
+    // A retry changes nothing of it, and neither does the end.
+    assert_eq!(
+        world.retry(retrying(&leases[0], at(5_000))).await,
+        Finished::Recorded
+    );
+    let again = world.lease_at("digits", at(5_000)).await;
+    assert_eq!((again[0].id, &again[0].trace), (submitted[0], &said[0]));
+    world.finish(success(&again[0], at(6_000))).await;
+    for (id, trace) in submitted.into_iter().zip(said) {
+        assert_eq!(world.record(id).await.trace, trace);
     }
 }
 

@@ -161,6 +161,7 @@ table! { $
         a_released_task_keeps_its_place_and_its_attempts,
         a_lease_says_what_a_cache_may_do,
         how_a_task_is_tried_again_goes_with_its_leases_and_is_shown,
+        the_trace_of_a_task_goes_with_its_leases_and_is_shown,
         a_stale_release_changes_nothing,
         leases_end_with_their_process,
         leases_end_with_a_clean_stop,

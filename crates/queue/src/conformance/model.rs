@@ -61,6 +61,7 @@ impl Model {
             outcome: None,
             cached: false,
             retry: new.retry.clone(),
+            trace: new.trace.clone(),
         };
         self.tasks.push(Known {
             record,

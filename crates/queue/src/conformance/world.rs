@@ -181,6 +181,7 @@ pub(super) fn task(name: &str) -> NewTask {
         client: None,
         cache: Default::default(),
         retry: None,
+        trace: None,
         tenant: None,
         callback: None,
     }

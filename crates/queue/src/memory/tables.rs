@@ -196,6 +196,7 @@ impl Tables {
             replay_of,
             cached: false,
             retry: new.retry,
+            trace: new.trace,
             outcome: None,
         };
         let task = Task {
@@ -257,6 +258,7 @@ impl Tables {
                 retries: record.retries,
                 cache: task.cache,
                 retry: record.retry.clone(),
+                trace: record.trace.clone(),
             }
         };
         let mut leased = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use cresset_task::BatchId;
+use cresset_task::{BatchId, Trace};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ pub(super) struct Planned {
     pub(super) batch: BatchId,
     pub(super) items: u32,
     pub(super) load: Load,
+    pub(super) traces: Vec<Option<Trace>>,
     pub(super) credit: OwnedSemaphorePermit,
     pub(super) wanted: Arc<Wanted>,
 }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cresset_config::ModelKind;
-use cresset_task::{BatchId, Code, Failure};
+use cresset_task::{BatchId, Code, Failure, Trace};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Instance;
@@ -15,7 +15,7 @@ use crate::layout::Regions;
 use crate::place::Given;
 use crate::port::{JobEnd, Timing};
 use crate::slab::Slab;
-use crate::wire::{Header, Kind, Resize};
+use crate::wire::{Header, Kind, Resize, Traces};
 
 /// More bytes than this are copied off the runtime's threads, which have other things to do; handing work over costs
 /// about as much as copying this much.
@@ -66,6 +66,7 @@ impl Instance<'_> {
             return self.end_early(job.batch, credit, JobEnd::Items(Vec::new())).await;
         }
         let items = job.items.len() as u32;
+        let traces = job.traces;
         let load = match config.kind() {
             ModelKind::Tensor => Stack::plan(&config.inputs, job.items).map(Load::Tensors),
             ModelKind::Object => {
@@ -81,6 +82,7 @@ impl Instance<'_> {
                     batch: job.batch,
                     items,
                     load,
+                    traces,
                     credit,
                     wanted,
                 })
@@ -103,6 +105,7 @@ impl Instance<'_> {
             batch,
             items,
             load,
+            traces,
             credit,
             wanted,
         } = planned;
@@ -145,10 +148,32 @@ impl Instance<'_> {
                 // Who cancels from here on is seen on the board.
                 wanted.seat(&self.board, slot);
                 self.flights.sent(batch, items, credit, wanted);
+                self.tell_traces(traces, header);
                 self.channel.push(run, Vec::new());
             }
             Err(why) => self.end_early(batch, credit, internal(why)).await,
         }
+    }
+
+    /// Says where in the traces of their callers the items of the batch that comes next run, if the instance cares.
+    fn tell_traces(&mut self, traces: Vec<Option<Trace>>, run: Header) {
+        if traces.is_empty() || !self.takes_traces {
+            return;
+        }
+        let body = match serde_json::to_vec(&Traces::of(traces)) {
+            Ok(body) => body,
+            Err(error) => {
+                tracing::error!(model = %self.shared.config.name, %error, "traces cannot be written as JSON");
+                return;
+            }
+        };
+        let header = Header {
+            kind: Kind::Traces,
+            body_len: body.len() as u32,
+            deadline_ms: 0,
+            ..run
+        };
+        self.channel.push(frame(&header, &body), Vec::new());
     }
 
     /// Makes a larger slab and tells the instance. Only while no batch is sent.

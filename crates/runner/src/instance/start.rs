@@ -110,6 +110,7 @@ pub(super) async fn start<'a>(
         regions,
         board: Arc::new(board),
         returns: Returns::Tensor,
+        takes_traces: false,
         jobs: None,
         ready_since: None,
         wear: Wear::new(&config.instances),
@@ -174,6 +175,7 @@ impl Instance<'_> {
             return Err(Finish::protocol("it says that an object model returns tensors"));
         }
         self.returns = ready.returns;
+        self.takes_traces = ready.traces;
         let pid = self.process.pid();
         tracing::info!(model = %config.name, instance = %self.place.id, pid, device = ready.device,
             runtime = ready.runtime, load_ms = ready.load_ms, warmup_ms = ready.warmup_ms, "an instance is ready");

@@ -5,6 +5,7 @@ fn job(batch: u64) -> Job {
     Job {
         batch: BatchId(batch),
         items: vec![Payload::Json("1".into())],
+        traces: Vec::new(),
     }
 }
 

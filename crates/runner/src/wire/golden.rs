@@ -165,6 +165,16 @@ fn our_body(kind: Kind, body: &Value) -> Option<Vec<u8>> {
             encode_items(&items.iter().collect::<Vec<_>>(), &mut out).unwrap();
             Some(out.to_vec())
         }
+        Kind::Traces => {
+            let trace = |trace: &Value| {
+                let parent = trace.get("traceparent")?.as_str().unwrap();
+                let state = trace["tracestate"].as_str().map(|state| format!(" {state}"));
+                let text = parent.to_owned() + &state.unwrap_or_default();
+                Some(text.parse().unwrap())
+            };
+            let traces = json["traces"].as_array()?.iter().map(trace).collect();
+            Some(serde_json::to_vec(&Traces::of(traces)).unwrap())
+        }
         Kind::Ping | Kind::Shutdown => Some(Vec::new()),
         _ => None,
     }
@@ -185,6 +195,7 @@ fn check_decoded(kind: Kind, header: &Header, raw: &[u8], body: &Value) {
                 (json["load_ms"].as_f64(), json["warmup_ms"].as_f64())
             );
             assert_eq!(ready.returns == Returns::Object, json["returns"] == "object");
+            assert_eq!(ready.traces, json["traces"] == true);
         }
         Kind::Failed | Kind::Error => check_failure(WireFailure::decode(kind, raw).unwrap(), &body["json"]),
         Kind::Note => {
@@ -314,7 +325,7 @@ fn bad_golden_messages_from_an_instance_are_refused() {
             Kind::Progress => decode_progress(&header, raw).err(),
             Kind::Chunks => decode_chunks(&header, raw).err(),
             // For the other side; ours never reads them.
-            Kind::Run | Kind::RunObjects => continue,
+            Kind::Run | Kind::RunObjects | Kind::Traces => continue,
             other => panic!("{}: nobody refuses {}", golden["name"], other.name()),
         };
         assert!(

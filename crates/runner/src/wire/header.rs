@@ -54,13 +54,14 @@ kinds! {
     Note = 13, "NOTE";
     Progress = 14, "PROGRESS";
     Chunks = 15, "CHUNKS";
+    Traces = 16, "TRACES";
 }
 
 impl Kind {
     const fn body_max(self) -> u32 {
         match self {
             Self::Run | Self::RunObjects | Self::Done | Self::DoneObjects => BODY_MAX,
-            Self::Hello | Self::Resize => BODY_MAX, // ours: never read
+            Self::Hello | Self::Resize | Self::Traces => BODY_MAX, // ours: never read
             Self::Ready | Self::Failed | Self::Error | Self::Note | Self::Progress => JSON_BODY_MAX,
             Self::Chunks => CHUNKS_BODY_MAX,
             Self::Ping | Self::Pong | Self::Shutdown => 0,
@@ -78,6 +79,7 @@ impl Kind {
                 | Self::Error
                 | Self::Progress
                 | Self::Chunks
+                | Self::Traces
         )
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cresset_task::{Again, Code, Failure, Stage, TensorSpec};
+use cresset_task::{Again, Code, Failure, Stage, TensorSpec, Trace, TraceState};
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, WireError};
@@ -83,6 +83,32 @@ pub(crate) struct Resize<'a> {
     pub(crate) slab: &'a SlabInfo,
 }
 
+/// Body of TRACES.
+#[derive(Debug, Serialize)]
+pub(crate) struct Traces {
+    /// For each item of the batch that comes next.
+    traces: Vec<Option<TraceInfo>>,
+}
+
+#[derive(Debug, Serialize)]
+struct TraceInfo {
+    traceparent: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<TraceState>,
+}
+
+impl Traces {
+    pub(crate) fn of(traces: Vec<Option<Trace>>) -> Self {
+        let info = |trace: Trace| TraceInfo {
+            traceparent: trace.traceparent(),
+            tracestate: trace.state,
+        };
+        Self {
+            traces: traces.into_iter().map(|trace| trace.map(info)).collect(),
+        }
+    }
+}
+
 /// Body of READY.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(crate) struct Ready {
@@ -93,6 +119,9 @@ pub(crate) struct Ready {
     pub(crate) load_ms: f64,
     pub(crate) warmup_ms: f64,
     pub(crate) returns: Returns,
+    /// It takes TRACES.
+    #[serde(default)]
+    pub(crate) traces: bool,
 }
 
 /// What answers a batch.

@@ -18,7 +18,7 @@ pub(crate) use items::{ItemAnswer, decode_answers, encode_items};
 pub(crate) use live::{Report, WireChunk, decode_chunks, decode_progress};
 pub(crate) use message::{
     BoardInfo, BoardSlot, Hello, InstanceInfo, ModelInfo, Note, Ready, Resize, Returns, SlabInfo, SlotInfo,
-    WireFailure,
+    Traces, WireFailure,
 };
 pub(crate) use tensor::{ALIGN, Answer, Descriptor, decode_answer, encode_descriptors};
 

@@ -190,7 +190,16 @@ impl Fixture {
     /// Hands a batch to the first instance.
     pub(crate) fn try_run(&self, items: Vec<Payload>) -> Result<BatchId, NotTaken> {
         let batch = BatchId(BATCH.fetch_add(1, Ordering::Relaxed));
-        self.pool.run(FIRST, Job { batch, items }).map(|()| batch)
+        self.pool
+            .run(
+                FIRST,
+                Job {
+                    batch,
+                    items,
+                    traces: Vec::new(),
+                },
+            )
+            .map(|()| batch)
     }
 
     pub(crate) fn run(&self, items: Vec<Payload>) -> BatchId {
@@ -212,7 +221,16 @@ impl Fixture {
     pub(crate) fn try_order_to(&self, instance: InstanceId, order: &str) -> Result<BatchId, NotTaken> {
         let batch = BatchId(BATCH.fetch_add(1, Ordering::Relaxed));
         let items = vec![json(order)];
-        self.pool.run(instance, Job { batch, items }).map(|()| batch)
+        self.pool
+            .run(
+                instance,
+                Job {
+                    batch,
+                    items,
+                    traces: Vec::new(),
+                },
+            )
+            .map(|()| batch)
     }
 
     /// The next event is this job's end; why it was lost, if it was.

@@ -62,6 +62,7 @@ fn words() -> Words {
     Words {
         id: "evt_1".into(),
         body: Bytes::from_static(b"{\"type\":\"webhook.test\"}"),
+        trace: None,
     }
 }
 

@@ -121,6 +121,7 @@ impl House {
             client: None,
             cache: Default::default(),
             retry: None,
+            trace: None,
             tenant: None,
             callback: Some(Callback {
                 url: url.parse().unwrap(),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cresset.runner._progress import Reporter
     from cresset.runner._wire import Header
 
@@ -64,13 +66,16 @@ class SoftTimeout(BaseException):  # as Cancelled
         super().__init__(message)
 
 
+Traces: TypeAlias = "Sequence[tuple[str, str | None] | None]"
+
+
 class Marks:
     """Of a batch: which of its items are cancelled, and when its time is over.
 
     Made by the runner; models see it through `Context`.
     """
 
-    __slots__ = ("_is_late", "flags", "header", "is_open", "reporter", "until")
+    __slots__ = ("_is_late", "flags", "header", "is_open", "reporter", "traces", "until")
 
     def __init__(
         self,
@@ -89,6 +94,8 @@ class Marks:
         """A byte for each item; not 0 when it is cancelled. The server sets it while we look."""
         self.until = until
         """When the soft time limit is over, by the monotonic clock, if there is one."""
+        self.traces: Traces | None = None
+        """For each item where its run is in its caller's trace; None when no caller has one."""
         self._is_late: bool | None = None
 
     def any(self) -> bool:
@@ -169,6 +176,46 @@ class Context:
         """
         if self.timed_out:
             raise SoftTimeout
+
+    @property
+    def traceparent(self) -> str | None:
+        """Where this run is in its caller's trace (W3C Trace Context), for what the model asks of others.
+
+        None when the caller has no trace. In `predict`, of several inputs, that of the first that has one;
+        `traceparents` has all. With OpenTelemetry:
+
+        ```python
+        here = cresset.current()
+        carrier = {"traceparent": here.traceparent or "", "tracestate": here.tracestate or ""}
+        with tracer.start_as_current_span("embed", context=TraceContextTextMapPropagator().extract(carrier)): ...
+        ```
+        """
+        trace = self._trace()
+        return None if trace is None else trace[0]
+
+    @property
+    def tracestate(self) -> str | None:
+        """What goes with `traceparent`, if the caller sent any."""
+        trace = self._trace()
+        return None if trace is None else trace[1]
+
+    @property
+    def traceparents(self) -> tuple[str | None, ...]:
+        """For each input of `predict`, in order, its `traceparent`; one in `preprocess` and `postprocess`."""
+        items = self._of()
+        traces = self._marks.traces
+        if traces is None:
+            return (None,) * len(items)
+        return tuple(None if (trace := traces[item]) is None else trace[0] for item in items)
+
+    def _trace(self) -> tuple[str, str | None] | None:
+        traces = self._marks.traces
+        if traces is None:
+            return None
+        return next((trace for item in self._of() if (trace := traces[item]) is not None), None)
+
+    def _of(self) -> Sequence[int]:
+        return range(len(self._marks.flags)) if self._items is None else self._items
 
     def progress(self, fraction: float, message: str | None = None, *, item: int | None = None) -> None:
         """Say how far the work has come. Whoever looks at the task is shown the newest; nothing is stored.

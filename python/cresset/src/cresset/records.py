@@ -257,6 +257,8 @@ class TaskStatus:
     """How its submitter has it tried again; `None` leaves that to its model."""
     progress: Progress | None = None
     """While it runs: how far it has come, if its model has said so."""
+    trace_id: str | None = None
+    """The trace that its submitter follows."""
 
     @property
     def is_final(self) -> bool:
@@ -290,6 +292,7 @@ class TaskStatus:
             queue_position=value.get("queue_position"),
             metadata=value.get("metadata"),
             progress=Progress.of(value["progress"]) if value.get("progress") else None,
+            trace_id=value.get("trace_id"),
             raw=value,
             deadline_at=_time_or_none(value.get("deadline_at")),
             cached=bool(value.get("cached", False)),

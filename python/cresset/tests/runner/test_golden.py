@@ -31,7 +31,7 @@ def name_of(frame: dict[str, Any]) -> str:
 
 def test_the_golden_messages_are_there():
     kinds = {frame["header"]["kind"] for frame in ALL}
-    assert kinds == set(range(1, 16))
+    assert kinds == set(range(1, 17))
     assert len(BAD_TO_INSTANCE) >= 10
 
 
@@ -80,6 +80,8 @@ def read(raw: bytes) -> tuple[wire.Header, Any]:
         return header, wire.unpack_descriptors(body, header.n_tensors)
     if header.kind == wire.RUN_OBJECTS:
         return header, [str(item, "utf-8") for item in wire.unpack_items(body, header.batch)]
+    if header.kind == wire.TRACES:
+        return header, wire.unpack_traces(body, header.batch)
     if header.kind == wire.HELLO:
         return header, read_hello(body)
     if header.kind == wire.RESIZE:
@@ -98,6 +100,8 @@ def test_we_read_exactly_this(frame: dict[str, Any]):
         assert value == descriptors(body)
     elif header.kind == wire.RUN_OBJECTS:
         assert value == body["items"]
+    elif header.kind == wire.TRACES:
+        assert value == [trace and (trace["traceparent"], trace.get("tracestate")) for trace in body["json"]["traces"]]
     elif header.kind == wire.RESIZE:
         assert value.size == body["json"]["slab"]["size"]
         assert [vars(slot) for slot in value.slots] == body["json"]["slab"]["slots"]

@@ -3,9 +3,9 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use cresset_engine::{Client, Engine, Event, LetterQuery, Place, Submission};
+use cresset_engine::{Client, Engine, Event, LetterQuery, Place, PredictTerms, Submission};
 use cresset_queue::conformance::Dice;
-use cresset_task::{CacheUse, ModelName, TaskId};
+use cresset_task::{ModelName, TaskId};
 use tokio::time::sleep;
 
 use super::{Caller, Wanted, input, with};
@@ -146,7 +146,15 @@ pub(super) async fn predict(
         limit: limit.map_or(longest, |limit| limit.min(longest)),
     });
     let id = call.id;
-    let predicting = engine.predict(&model, input(serial, padding), limit, client, CacheUse::Allowed);
+    let predicting = engine.predict(
+        &model,
+        input(serial, padding),
+        PredictTerms {
+            limit,
+            client,
+            ..PredictTerms::default()
+        },
+    );
     if let Some(answer) = patience.with(predicting).await {
         let answer = answer.map(|prediction| pool::serial_of(&prediction.output));
         call.answer(What::Predicted {

@@ -95,6 +95,7 @@ impl Tale {
             replay_of: None,
             cached: false,
             retry: None,
+            trace: None,
             outcome: None,
         };
         self.tell(What::Submitting { call: serial, order });

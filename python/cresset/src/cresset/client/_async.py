@@ -94,6 +94,7 @@ class AsyncClient(AsyncBatchCalls):
         retry: RetryPolicy | None = None,
         callback_url: str | None = None,
         callback_events: Collection[CallbackEvent] | None = None,
+        traceparent: str | None = None,
     ) -> AsyncTaskHandle:
         """Submit a task; see `Client.submit`."""
         flow = self._core.submit(
@@ -110,6 +111,7 @@ class AsyncClient(AsyncBatchCalls):
             retry=retry,
             callback_url=callback_url,
             callback_events=callback_events,
+            traceparent=traceparent,
         )
         return self.task(await self._run(flow))
 
@@ -121,9 +123,10 @@ class AsyncClient(AsyncBatchCalls):
         timeout: Seconds | None = None,  # the server's, for the prediction
         as_: ArrayKind | None = None,
         cache: CacheUse | None = None,
+        traceparent: str | None = None,
     ) -> Any:
         """Run one input and wait for its result; see `Client.predict`."""
-        return await self._run(self._core.predict(model, input, timeout, as_, cache))
+        return await self._run(self._core.predict(model, input, timeout, as_, cache, traceparent=traceparent))
 
     def stream(
         self,
@@ -132,9 +135,10 @@ class AsyncClient(AsyncBatchCalls):
         *,
         timeout: Seconds | None = None,  # the server's, for the prediction
         cache: CacheUse | None = None,
+        traceparent: str | None = None,
     ) -> AsyncStream:
         """Run one input of a streaming model and read its result as it comes; see `Client.stream`."""
-        return AsyncStream(self._driven(self._core.called(model, input, timeout, cache)))
+        return AsyncStream(self._driven(self._core.called(model, input, timeout, cache, traceparent)))
 
     def task(self, task_id: str) -> AsyncTaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""

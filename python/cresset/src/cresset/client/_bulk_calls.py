@@ -40,6 +40,7 @@ class BatchCalls(ABC):
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         cache: CacheUse | None = None,
+        traceparent: str | None = None,
     ) -> BatchHandle:
         """Submit many tasks in one request, which may be of any length: lines are sent as they are read.
 
@@ -55,6 +56,7 @@ class BatchCalls(ABC):
             metadata: a small dict that is given back with the batch, at most 4 KiB of JSON.
             idempotency_key: as in `submit`, for the batch as a whole. Default a fresh one for each call.
             cache: as in `submit`, for every line.
+            traceparent: as in `submit`, for every line.
 
         Returns:
             A handle with the batch's id.
@@ -66,7 +68,7 @@ class BatchCalls(ABC):
             BatchCancelled: it was cancelled meanwhile.
             UnknownModel, QueueFull, ModelUnavailable, ConnectionFailed, ApiError: as in `submit`.
         """
-        request = messages.batch(model, metadata, idempotency_key, cache)
+        request = messages.batch(model, metadata, idempotency_key, cache, traceparent)
         kept = _bulk.kept(lines)
         try:
             return self.batch_of(self._run(self._core.batch(replace(request, lines=kept))))
@@ -82,6 +84,7 @@ class BatchCalls(ABC):
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         cache: CacheUse | None = None,
+        traceparent: str | None = None,
     ) -> BatchHandle:
         """Submit many inputs as one batch, all with the same options; see `batch`.
 
@@ -92,9 +95,17 @@ class BatchCalls(ABC):
             metadata: as in `batch`.
             idempotency_key: as in `batch`.
             cache: as in `batch`.
+            traceparent: as in `batch`.
         """
         lines = _bulk.wrapped(inputs, {"priority": priority} if priority else {})
-        return self.batch(lines, model=model, metadata=metadata, idempotency_key=idempotency_key, cache=cache)
+        return self.batch(
+            lines,
+            model=model,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+            cache=cache,
+            traceparent=traceparent,
+        )
 
     def batch_of(self, batch_id: str) -> BatchHandle:
         """Give the handle of a batch by its id. Asks the server nothing."""
@@ -122,9 +133,10 @@ class AsyncBatchCalls(ABC):
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         cache: CacheUse | None = None,
+        traceparent: str | None = None,
     ) -> AsyncBatchHandle:
         """Submit many tasks in one request; `lines` may come asynchronously. See `Client.batch`."""
-        request = messages.batch(model, metadata, idempotency_key, cache)
+        request = messages.batch(model, metadata, idempotency_key, cache, traceparent)
         kept = _bulk.kept_async(lines)
         try:
             return self.batch_of(await self._run(self._core.batch(replace(request, lines=kept))))
@@ -140,10 +152,18 @@ class AsyncBatchCalls(ABC):
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         cache: CacheUse | None = None,
+        traceparent: str | None = None,
     ) -> AsyncBatchHandle:
         """Submit many inputs as one batch; see `Client.submit_many`."""
         lines = _bulk.wrapped_async(inputs, {"priority": priority} if priority else {})
-        return await self.batch(lines, model=model, metadata=metadata, idempotency_key=idempotency_key, cache=cache)
+        return await self.batch(
+            lines,
+            model=model,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+            cache=cache,
+            traceparent=traceparent,
+        )
 
     def batch_of(self, batch_id: str) -> AsyncBatchHandle:
         """Give the handle of a batch by its id. Asks the server nothing."""

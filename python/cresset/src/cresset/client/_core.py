@@ -119,6 +119,7 @@ class Core:
         retry: RetryPolicy | None = None,
         callback_url: str | None = None,
         callback_events: Collection[CallbackEvent] | None = None,
+        traceparent: str | None = None,
     ) -> Flow[str]:
         """Submit a task; gives its id."""
         order = messages.submit(
@@ -134,6 +135,7 @@ class Core:
             retry=retry,
             callback_url=callback_url,
             callback_events=callback_events,
+            traceparent=traceparent,
         )
         response = yield from self._send(model, value, order, self.timeout)
         return messages.read(response, lambda answer: str(answer["task_id"]))
@@ -145,11 +147,13 @@ class Core:
         timeout: Seconds | None,
         as_: ArrayKind | None,
         cache: CacheUse | None = None,
+        *,
+        traceparent: str | None = None,
     ) -> Flow[Any]:
         """Predict; gives the result."""
         _arrays.check(as_)
         limit = None if timeout is None else seconds(timeout, "timeout")
-        order = messages.predict(model, limit, as_bytes=_arrays.wants_bytes(as_), cache=cache)
+        order = messages.predict(model, limit, as_bytes=_arrays.wants_bytes(as_), cache=cache, traceparent=traceparent)
         patience = self.timeout + (_PREDICT_PATIENCE_S if limit is None else limit)
         response = yield from self._send(model, value, order, patience)
         if as_ is not None and messages.is_tensors(response):
@@ -157,10 +161,17 @@ class Core:
         result, version = messages.read(response, lambda answer: (revived(answer["result"]), answer.get("version")))
         return (yield from self._converted(result, as_, model, version))
 
-    def called(self, model: str, value: Any, timeout: Seconds | None, cache: CacheUse | None) -> Called:
+    def called(
+        self,
+        model: str,
+        value: Any,
+        timeout: Seconds | None,
+        cache: CacheUse | None,
+        traceparent: str | None = None,
+    ) -> Called:
         """Make the prediction whose result is read as it comes."""
         limit = None if timeout is None else seconds(timeout, "timeout")
-        order = messages.predict(model, limit, as_events=True, cache=cache)
+        order = messages.predict(model, limit, as_events=True, cache=cache, traceparent=traceparent)
         request = order.with_json(value)
         # It may be silent for long, and must not hold up others.
         return Called(replace(request, is_wait=True), self.retries)

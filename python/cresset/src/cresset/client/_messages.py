@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from cresset._json import NotJsonError, encode
 from cresset._policy import RetryPolicy
-from cresset.client import _options, _safetensors
+from cresset.client import _options, _safetensors, _trace
 from cresset.errors import ApiError, BadAnswer, FieldError, TaskFailed, TaskRevoked, class_for
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def submit(
     retry: RetryPolicy | None = None,
     callback_url: str | None = None,
     callback_events: Collection[CallbackEvent] | None = None,
+    traceparent: str | None = None,
 ) -> Order:
     """Make the order for `POST /v1/models/{model}/tasks`; with a fresh idempotency key where none is given."""
     if isinstance(priority, bool) or not isinstance(priority, int):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -137,7 +138,7 @@ def submit(
     options += b',"retry":' + terms.encode() if terms is not None else b""
     query = "?" + "&".join(f"{name}={text}" for name, text in in_query) if in_query else ""
     key = _options.idempotency_key(idempotency_key)
-    headers = {"idempotency-key": key, **_options.cache_control(cache)}
+    headers = {"idempotency-key": key, **_options.cache_control(cache), **_trace.headers(traceparent)}
     return Order(_model_path(model, "/tasks"), options, query, in_header, terms, headers)
 
 
@@ -148,6 +149,7 @@ def predict(
     as_bytes: bool = False,
     as_events: bool = False,
     cache: CacheUse | None = None,
+    traceparent: str | None = None,
 ) -> Order:
     """Make the order for `POST /v1/models/{model}/predict`."""
     options, query = b"", ""
@@ -156,7 +158,7 @@ def predict(
             raise ValueError("timeout must be more than 0 for predict")
         options, query = b',"timeout":' + json.dumps(timeout).encode(), f"?timeout={_options.milliseconds(timeout)}"
     accept = {"accept": _BYTES_OR_JSON} if as_bytes else {"accept": "text/event-stream"} if as_events else {}
-    headers = {**accept, **_options.cache_control(cache)}
+    headers = {**accept, **_options.cache_control(cache), **_trace.headers(traceparent)}
     return Order(_model_path(model, "/predict"), options, query, headers=headers)
 
 
@@ -200,13 +202,18 @@ def _waiting(task_id: str, rest: str, wait: float | None, headers: Mapping[str, 
 
 
 def batch(
-    model: str, metadata: Mapping[str, Any] | None, idempotency_key: str | None, cache: CacheUse | None
+    model: str,
+    metadata: Mapping[str, Any] | None,
+    idempotency_key: str | None,
+    cache: CacheUse | None,
+    traceparent: str | None = None,
 ) -> Request:
     """Make `POST /v1/batches`, but for its lines; with a fresh idempotency key where none is given."""
     headers = {
         "content-type": "application/x-ndjson",
         "idempotency-key": _options.idempotency_key(idempotency_key),
         **_options.cache_control(cache),
+        **_trace.headers(traceparent),
     }
     if metadata is not None:
         text = json.dumps(json.loads(_json(dict(metadata), "metadata")), separators=(",", ":"))

@@ -119,6 +119,7 @@ class Client(BatchCalls):
         retry: RetryPolicy | None = None,
         callback_url: str | None = None,
         callback_events: Collection[CallbackEvent] | None = None,
+        traceparent: str | None = None,
     ) -> TaskHandle:
         """Submit a task. When this returns, the task is on stable storage and survives any crash.
 
@@ -151,6 +152,8 @@ class Client(BatchCalls):
                 whom the model's `[webhook]` says, if anybody.
             callback_events: of what: `"started"`, `"retried"`, `"succeeded"`, `"failed"`, `"revoked"`. Default the
                 last three.
+            traceparent: the trace to go on with, as W3C Trace Context has it. Default OpenTelemetry's current span,
+                where the program has imported OpenTelemetry and one is active. The first submit under a key decides.
 
         Returns:
             A handle with the task's id.
@@ -182,6 +185,7 @@ class Client(BatchCalls):
             retry=retry,
             callback_url=callback_url,
             callback_events=callback_events,
+            traceparent=traceparent,
         )
         return self.task(self._run(flow))
 
@@ -193,6 +197,7 @@ class Client(BatchCalls):
         timeout: Seconds | None = None,
         as_: ArrayKind | None = None,
         cache: CacheUse | None = None,
+        traceparent: str | None = None,
     ) -> Any:
         """Run one input and wait for its result. Nothing is stored; use `submit` for what must not get lost.
 
@@ -204,6 +209,7 @@ class Client(BatchCalls):
             as_: `"numpy"` or `"torch"` for arrays of the model's dtypes (numpy has no bfloat16 and gets float32), NaN
                 included; default lists and numbers.
             cache: as in `submit`.
+            traceparent: as in `submit`.
 
         Returns:
             What the model gave: a nested list or array (one output), a dict by output name, or any JSON value.
@@ -214,7 +220,7 @@ class Client(BatchCalls):
             Overloaded: too many predictions wait already.
             InvalidInput, UnknownModel, ModelUnavailable, ConnectionFailed, TypeError, ValueError: as in `submit`.
         """
-        return self._run(self._core.predict(model, input, timeout, as_, cache))
+        return self._run(self._core.predict(model, input, timeout, as_, cache, traceparent=traceparent))
 
     def stream(
         self,
@@ -223,6 +229,7 @@ class Client(BatchCalls):
         *,
         timeout: Seconds | None = None,
         cache: CacheUse | None = None,
+        traceparent: str | None = None,
     ) -> Stream:
         """Run one input of a streaming model and read its result as it comes; it begins with the first piece asked for.
 
@@ -234,11 +241,12 @@ class Client(BatchCalls):
             input: any JSON value.
             timeout: as in `predict`, up to the last piece.
             cache: as in `submit`.
+            traceparent: as in `submit`.
 
         Returns:
             An iterator over the pieces; `result` is there at its end.
         """
-        return Stream(self._driven(self._core.called(model, input, timeout, cache)))
+        return Stream(self._driven(self._core.called(model, input, timeout, cache, traceparent)))
 
     def task(self, task_id: str) -> TaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""

@@ -27,7 +27,7 @@ from cresset.runner._streams import Streams
 from cresset.runner._tensors import TensorRunner
 
 if TYPE_CHECKING:
-    from cresset._current import Marks
+    from cresset._current import Marks, Traces
     from cresset.runner._channel import Channel, Frame
 
 
@@ -42,6 +42,8 @@ class Instance:
         self._board: Board | None = None
         self._soft = SoftLimit(None)
         self._modes = ExitStack()
+        self._traces: tuple[int, Traces] | None = None
+        """Of the batch of this number, which comes next."""
         self._in_inference_mode = False
 
     def run(self) -> int:
@@ -109,6 +111,7 @@ class Instance:
                 "load_ms": start.load_ms,
                 "warmup_ms": start.warmup_ms,
                 "returns": "object" if self._objects is not None or served.postprocess is not None else "tensor",
+                "traces": True,
             },
         )
         return True
@@ -122,6 +125,8 @@ class Instance:
             if kind in (wire.RUN, wire.RUN_OBJECTS):
                 if not self._batch(frame):
                     return _process.EXIT_DEVICE_LOST
+            elif kind == wire.TRACES:
+                self._traces = (frame.header.seq, wire.unpack_traces(frame.body, frame.header.batch))
             elif kind == wire.PING:
                 self._channel.send(wire.pack_header(wire.PONG))
             elif kind == wire.RESIZE and self._tensors is not None and frame.fds:
@@ -140,6 +145,7 @@ class Instance:
             self._in_inference_mode = True
         assert self._board is not None  # made before READY
         marks = self._board.marks(header)
+        marks.traces = self._traces_of(header)
         marks.until = self._soft.begin()
         lost = False
         try:
@@ -175,6 +181,16 @@ class Instance:
                 "cresset.runner: the device is in an error state; exiting so that a new process starts clean\n"
             )
         return not lost
+
+    def _traces_of(self, header: wire.Header) -> Traces | None:
+        """Give what TRACES said of this batch, if it came."""
+        if self._traces is None:
+            return None
+        seq, traces = self._traces
+        self._traces = None
+        if seq != header.seq or len(traces) != header.batch:
+            raise wire.ProtocolError(f"TRACES of batch {seq} came before batch {header.seq}")
+        return traces
 
     def _run(self, header: wire.Header, body: memoryview, marks: Marks) -> tuple[bytes, tuple[bytes | bytearray, ...]]:
         if header.kind == wire.RUN and self._tensors is not None:

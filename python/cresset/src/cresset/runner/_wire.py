@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +45,7 @@ SHUTDOWN: Final = 12
 NOTE: Final = 13
 PROGRESS: Final = 14
 CHUNKS: Final = 15
+TRACES: Final = 16
 KIND_NAMES: Final = (
     "",
     "HELLO",
@@ -62,6 +63,7 @@ KIND_NAMES: Final = (
     "NOTE",
     "PROGRESS",
     "CHUNKS",
+    "TRACES",
 )
 
 FLAG_INLINE: Final = 1
@@ -73,9 +75,9 @@ FLAG_LAST: Final = 4
 FLAG_CANCELLED: Final = 8
 """ERROR: the batch was given up because items of it are cancelled."""
 
-TO_INSTANCE: Final = frozenset((HELLO, RUN, RUN_OBJECTS, PING, RESIZE, SHUTDOWN))
+TO_INSTANCE: Final = frozenset((HELLO, RUN, RUN_OBJECTS, PING, RESIZE, SHUTDOWN, TRACES))
 _WITHOUT_BODY: Final = frozenset((PING, SHUTDOWN))
-_WITH_BATCH: Final = frozenset((RUN, RUN_OBJECTS))
+_WITH_BATCH: Final = frozenset((RUN, RUN_OBJECTS, TRACES))
 
 STATUS_RESULT: Final = 0
 STATUS_FAILURE: Final = 1
@@ -291,6 +293,28 @@ def unpack_json(kind: int, body: bytes | memoryview) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ProtocolError(f"{kind_name(kind)} does not hold a JSON object")
     return value  # pyright: ignore[reportUnknownVariableType]  # json gives str keys
+
+
+def unpack_traces(body: bytes | memoryview, batch: int) -> list[tuple[str, str | None] | None]:
+    """Read a TRACES: for each of `batch` items its traceparent and tracestate, or None.
+
+    Raises:
+        ProtocolError: it is not a list of these, one for each item.
+    """
+    found = unpack_json(TRACES, body).get("traces")
+    if not isinstance(found, list) or len(found) != batch:  # pyright: ignore[reportUnknownArgumentType]
+        raise ProtocolError(f"TRACES does not say one for each of {batch} items")
+    traces: list[tuple[str, str | None] | None] = []
+    for entry in cast("list[object]", found):
+        if entry is None:
+            traces.append(None)
+            continue
+        trace = cast("dict[str, object]", entry) if isinstance(entry, dict) else {}
+        parent, state = trace.get("traceparent"), trace.get("tracestate")
+        if not isinstance(parent, str) or not (state is None or isinstance(state, str)):
+            raise ProtocolError("TRACES has an entry that is no trace")
+        traces.append((parent, state))
+    return traces
 
 
 def aligned(offset: int) -> int:

@@ -81,8 +81,11 @@ def read(request: httpx.Request, model: str, now: datetime) -> Batch | httpx.Res
     if request.headers.get("content-type", "").partition(";")[0] not in ("application/x-ndjson", "application/jsonl"):
         return answers.problem("unsupported_media_type", "send JSON Lines with Content-Type application/x-ndjson")
     batch = Batch(model, now, json.loads(request.headers.get("cresset-metadata", "null")))
+    trace_id = tasks.trace_id(request.headers)
     for text in filter(bytes.strip, request.content.split(b"\n")):
         batch.lines.append(_line(text, model, now))
+    for task in batch.tasks():
+        task.trace_id = trace_id
     return batch
 
 

@@ -243,6 +243,7 @@ class MockServer:
         task = tasks.read(name, what, cast("dict[str, Any]", body), self._now())
         if isinstance(task, list):
             return answers.problem("invalid_input", "fields are wrong", errors=task)
+        task.trace_id = tasks.trace_id(request.headers)
         take = self._predict if what == "predict" else self._submit
         return take(task, request.headers)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from cresset import _times
 from cresset._json import NotJsonError, encode
 from cresset._model import joined
+from cresset.client._trace import is_traceparent
 from cresset.testing import _retry
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Task:
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     chunks: list[Any] = field(default_factory=list[Any])
     """The pieces of its result, of a model that is a generator."""
+    trace_id: str | None = None
+    """The trace that its submitter follows."""
 
     def is_due(self, now: datetime) -> bool:
         """Tell whether it may start."""
@@ -131,6 +134,7 @@ class Task:
             "deadline_at": self.deadline_at and _times.to_text(self.deadline_at),
             "history": self.history[-_HISTORY_MAX:],
             "priority": self.priority,
+            "trace_id": self.trace_id,
             "queue_position": None,
             "metadata": self.metadata,
         }
@@ -165,6 +169,14 @@ def read(model: str, what: str, body: Mapping[str, Any], now: datetime) -> Task 
     if task.deadline_at:
         task.expires_at = min(task.expires_at or task.deadline_at, task.deadline_at)
     return wrong or task
+
+
+def trace_id(headers: Mapping[str, str]) -> str | None:
+    """Give the trace that a request goes on with; a fresh one where its `traceparent` is none of the standard's."""
+    said = headers.get("traceparent")
+    if said is None:
+        return None
+    return said.split("-")[1] if is_traceparent(said) else uuid.uuid4().hex
 
 
 def _wrong_callback(url: Any, events: Any) -> list[tuple[str, str]]:
