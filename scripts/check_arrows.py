@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "queue-*": {"queue", "task"},
     "keys": {"task"},
     "webhook": {"queue", "task"},
+    "telemetry": {"task"},
     "runner": {"config", "task"},
     "engine": {"webhook", "runner", "batch", "queue", "config", "task"},
     "gateway": {"engine", "keys", "config", "task"},

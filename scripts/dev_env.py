@@ -57,6 +57,7 @@ TEST = (
     *BARE,
     *TOKENS,
     "websockets>=15",
+    "opentelemetry-proto>=1.30",
     *(word for path in (*EXAMPLES, CELERY) for word in ("--requirement", str(path))),
 )
 DJANGO = (*CLIENT, "--group", f"{PACKAGE / 'pyproject.toml'}:django")

@@ -21,7 +21,7 @@ pub fn reference_markdown() -> String {
          from. All mistakes are reported at once, with file and line, before anything starts.\n\n\
          Relative paths in the file are taken from the file's folder; those in variables and flags from the current \
          one. A variable that is set but empty counts as not set. A variable whose name starts with `CRESSET_` and that \
-         is not listed here is warned about.\n\n{UNITS}"
+         is not listed here is warned about. Spans are set up by OpenTelemetry's own variables: [tracing](tracing.md).\n\n{UNITS}"
     );
     let mut table = "";
     for setting in SETTINGS {

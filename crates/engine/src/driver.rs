@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use cresset_batch::{Batcher, Class, Decision, Entry, Moment, Seat};
 use cresset_runner::{DownReason, Job, JobEnd, NotTaken, PoolEvent, Timing};
-use cresset_task::{BatchId, InstanceId, Payload, SpanId, TaskId, Timestamp, Trace};
+use cresset_task::{BatchId, InstanceId, Payload, TaskId, Timestamp, Trace};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -30,6 +30,7 @@ mod ends;
 mod idle;
 mod leasing;
 mod live;
+mod spans;
 mod unwanted;
 
 /// Predictions and events taken in before the policy is asked again, so that neither can starve the other.
@@ -40,6 +41,8 @@ struct Flight {
     instance: InstanceId,
     load: Load,
     entries: Vec<Entry<Item>>,
+    /// Where its items run in the traces of their callers, if somebody records that.
+    traces: Vec<Option<Trace>>,
     /// All of it is wanted still.
     is_whole: bool,
 }
@@ -207,7 +210,8 @@ impl Driver {
         }
         let batch = self.shared.next_batch();
         let items: Vec<Payload> = entries.iter().map(|e| e.item.payload.clone()).collect();
-        let traces = traces(&entries);
+        let traces = spans::places(&entries);
+        let kept = self.shared.spans.as_ref().map_or(Vec::new(), |_| traces.clone());
         let job = Job { batch, items, traces };
         match self.served.executor.run(instance, job) {
             Ok(()) => {
@@ -217,6 +221,7 @@ impl Driver {
                     instance,
                     load,
                     entries,
+                    traces: kept,
                     is_whole: true,
                 };
                 self.flights.insert(batch, flight);
@@ -286,6 +291,7 @@ impl Driver {
             return;
         };
         debug_assert_eq!(flight.instance, instance);
+        self.tell_spans(&flight, batch, &end, timing, now);
         if flight.entries.iter().any(|entry| entry.item.is_work()) {
             self.note_work();
         }
@@ -313,13 +319,4 @@ impl Driver {
         }
         self.put_down();
     }
-}
-
-/// Where in the traces of their callers the items run; empty when none has any.
-fn traces(entries: &[Entry<Item>]) -> Vec<Option<Trace>> {
-    if entries.iter().all(|entry| entry.item.trace.is_none()) {
-        return Vec::new();
-    }
-    let here = |entry: &Entry<Item>| entry.item.trace.as_ref().map(|trace| trace.at(SpanId::fresh()));
-    entries.iter().map(here).collect()
 }

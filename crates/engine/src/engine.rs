@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use cresset_config::{Admission, ModelConfig};
 use cresset_queue::{Backend, Lookup, TaskPage, TaskQuery};
 use cresset_runner::{Executor, PoolEvent, PoolState};
-use cresset_task::{ModelName, Ownership, State, TaskId, Timestamp};
+use cresset_task::{ModelName, Ownership, Spans, State, TaskId, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -41,6 +41,8 @@ pub struct EngineOptions {
     pub admission: Admission,
     /// Bytes of results that come piece by piece that are kept for readers, in all. Default 64 MiB.
     pub stream_bytes: usize,
+    /// Who records spans. Default: nobody.
+    pub spans: Option<Arc<dyn Spans>>,
 }
 
 impl Default for EngineOptions {
@@ -49,6 +51,7 @@ impl Default for EngineOptions {
             purge_every: Duration::from_secs(30),
             admission: Admission::default(),
             stream_bytes: 64 << 20,
+            spans: None,
         }
     }
 }
@@ -71,7 +74,9 @@ impl Engine {
     #[must_use]
     pub fn start(backend: Arc<dyn Backend>, options: &EngineOptions) -> Self {
         let admission = Admissions::new(options.admission.clone());
-        let shared = Arc::new(Shared::new(backend, admission, options.stream_bytes));
+        let mut shared = Shared::new(backend, admission, options.stream_bytes);
+        shared.spans = options.spans.clone();
+        let shared = Arc::new(shared);
         let tracker = TaskTracker::new();
         tracker.spawn(retention::run(Arc::clone(&shared), options.purge_every));
         let models = Arc::new(ArcSwap::<Models>::default());
@@ -87,6 +92,12 @@ impl Engine {
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    /// Who records spans, if anybody does.
+    #[must_use]
+    pub fn spans(&self) -> Option<&Arc<dyn Spans>> {
+        self.inner.shared.spans.as_ref()
     }
 
     /// Serves a model: `executor` runs its processes and tells of them through `events`.

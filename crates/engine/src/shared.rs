@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use cresset_batch::Moment;
 use cresset_queue::Backend;
-use cresset_task::{Attempt, BatchId, ModelName, State, TaskId, Timestamp};
+use cresset_task::{Attempt, BatchId, ModelName, Spans, State, TaskId, Timestamp};
 use cresset_webhook::Courier;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) admission: Admissions,
     /// Who sends webhooks; nobody where there are no secrets.
     pub(crate) courier: OnceLock<Arc<Courier>>,
+    /// Who records spans, if anybody does.
+    pub(crate) spans: Option<Arc<dyn Spans>>,
     /// No new work; what is under way is finished or given back.
     pub(crate) draining: CancellationToken,
     /// The time for that is over.
@@ -52,6 +54,7 @@ impl Shared {
             store: StoreState::default(),
             admission,
             courier: OnceLock::new(),
+            spans: None,
             draining: CancellationToken::new(),
             abandon: CancellationToken::new(),
             started: Instant::now(),

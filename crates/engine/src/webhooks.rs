@@ -47,7 +47,8 @@ impl Engine {
             Arc::new(self.inner.metrics.webhooks.clone()),
             Policy::default(),
             shared.draining.clone(),
-        );
+        )
+        .recorded_by(shared.spans.clone());
         self.inner.tracker.spawn(sender.run());
     }
 

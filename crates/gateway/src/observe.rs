@@ -10,7 +10,6 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use cresset_task::TraceId;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -45,7 +44,7 @@ struct Watch<'a> {
     route: Option<MatchedPath>,
     started: Instant,
     answered: bool,
-    trace: TraceId,
+    trace: trace::Request,
     way: Way,
     origin: Option<Origin>,
     is_tls: bool,
@@ -53,7 +52,7 @@ struct Watch<'a> {
 
 /// The middleware.
 pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let trace = trace::begin(&mut request);
+    let trace = trace::begin(&mut request, app.engine.spans());
     let mut watch = Watch {
         app: &app,
         id: RequestId::of(request.headers()),
@@ -75,7 +74,7 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
         watch.answered(&mut told);
         return told;
     }
-    let span = tracing::debug_span!("request", id = %watch.id, trace_id = %watch.trace, method = %watch.method, path = watch.uri.path());
+    let span = tracing::debug_span!("request", id = %watch.id, trace_id = %watch.trace.id, method = %watch.method, path = watch.uri.path());
     let admitted = auth::admit(&app, &mut request, watch.route.as_ref()).await;
     let entered = admitted.and_then(|()| client::enter(&app, &mut request, watch.route.as_ref()));
     let client = match entered {
@@ -129,7 +128,9 @@ impl Watch<'_> {
         browser::guard(self.app, headers, route, self.is_tls);
         let status = response.status().as_u16();
         self.count(status);
-        let (id, trace_id, method, path) = (&self.id, &self.trace, &self.method, self.uri.path());
+        self.trace
+            .ended(self.app.engine.spans(), route.unwrap_or(NO_ROUTE), status);
+        let (id, trace_id, method, path) = (&self.id, &self.trace.id, &self.method, self.uri.path());
         let (took, caller) = (
             self.started.elapsed(),
             self.way.caller.map(tracing::field::display),
@@ -161,7 +162,9 @@ impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if !self.answered {
             self.count(HUNG_UP);
-            let (id, trace_id, method, path) = (&self.id, &self.trace, &self.method, self.uri.path());
+            let route = self.route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+            self.trace.ended(self.app.engine.spans(), route, HUNG_UP);
+            let (id, trace_id, method, path) = (&self.id, &self.trace.id, &self.method, self.uri.path());
             tracing::debug!(request_id = %id, %trace_id, %method, path, took = ?self.started.elapsed(), "caller hung up");
         }
     }

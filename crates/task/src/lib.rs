@@ -21,6 +21,7 @@ pub mod reuse;
 pub mod safetensors;
 #[cfg(feature = "simulated")]
 pub mod simulated;
+pub mod span;
 pub mod state;
 pub mod tenant;
 pub mod tensor;
@@ -42,6 +43,7 @@ pub use payload::Payload;
 pub use record::{HISTORY_MAX, Redelivery, Revision, TaskRecord, TaskSummary};
 pub use retry::RetryTerms;
 pub use reuse::CacheUse;
+pub use span::{Span, SpanKind, Spans, Word};
 pub use state::{IllegalMove, Move, State};
 pub use tenant::{BadTenant, Ownership, TENANT_MAX, Tenant};
 pub use tensor::{Shape, Tensor, TensorSet, TensorSpec};

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_queue::{Backend, Finished, Lookup, OutboxLoad, OutboxRequest, QueueError, Sending, Told, Tried};
-use cresset_task::{SpanId, TaskRecord, Timestamp};
+use cresset_task::{Span, SpanId, SpanKind, Spans, TaskRecord, Timestamp, Word};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::courier::{Courier, Trouble, Words, understand};
+use crate::courier::{Courier, Reply, Trouble, Words, understand};
 use crate::hosts::{Hosts, PER_HOST};
 use crate::message;
 use crate::policy::{Answer, HOST_PAUSE_LONGEST, Policy, Verdict, dice};
@@ -80,6 +80,7 @@ struct Crew {
     policy: Policy,
     writes: Semaphore,
     stop: CancellationToken,
+    spans: Option<Arc<dyn Spans>>,
 }
 
 /// Empties the outbox.
@@ -117,12 +118,22 @@ impl Sender {
             policy,
             writes: Semaphore::new(WRITES_AT_ONCE),
             stop,
+            spans: None,
         };
         Self {
             crew: Arc::new(crew),
             hosts: Hosts::default(),
             after: None,
         }
+    }
+
+    /// One whose tries are told to these.
+    #[must_use]
+    pub fn recorded_by(mut self, spans: Option<Arc<dyn Spans>>) -> Self {
+        if let Some(crew) = Arc::get_mut(&mut self.crew) {
+            crew.spans = spans;
+        }
+        self
     }
 
     /// Runs. What is being sent at the end is given a moment, and otherwise left to the next start.
@@ -223,7 +234,7 @@ async fn fly(crew: Arc<Crew>, sending: Sending) -> Landed {
         answered: true,
         asked: Duration::ZERO,
     };
-    let words = match crew.words(&sending).await {
+    let (words, parent) = match crew.words(&sending).await {
         Ok(words) => words,
         Err(error) => {
             // It says nothing of the receiver: tried again soon, by the same count.
@@ -239,7 +250,7 @@ async fn fly(crew: Arc<Crew>, sending: Sending) -> Landed {
             return landed;
         }
     };
-    let began = Instant::now();
+    let (began, began_at) = (Instant::now(), Timestamp::now());
     let reply = crew.courier.post(&sending.url, &words, Timestamp::now()).await;
     let trace_id = words
         .trace
@@ -275,6 +286,7 @@ async fn fly(crew: Arc<Crew>, sending: Sending) -> Landed {
     if outcome == Outcome::Delivered {
         tracing::debug!(id = %sending.id, trace_id, host = landed.host, "a webhook was delivered");
     }
+    crew.record(&sending, &words, parent, (began_at, now), &reply);
     crew.tally.tried(outcome, began.elapsed());
     crew.settle(&sending, told, reply.ok().map(|reply| reply.status), note)
         .await;
@@ -282,7 +294,8 @@ async fn fly(crew: Arc<Crew>, sending: Sending) -> Landed {
 }
 
 impl Crew {
-    async fn words(&self, sending: &Sending) -> Result<Words, QueueError> {
+    /// The message, and the span that its try is a part of.
+    async fn words(&self, sending: &Sending) -> Result<(Words, Option<SpanId>), QueueError> {
         let _turn = self.writes.acquire().await;
         let found = self.backend.fetch(sending.id.task).await?;
         let record = match &found {
@@ -291,13 +304,54 @@ impl Crew {
         };
         let data = self.writer.write(sending, record);
         let body = message::body(sending.id.event.kind(), sending.at, &data);
-        Ok(Words {
+        let trace = record.and_then(|record| record.trace.as_ref());
+        let words = Words {
             id: sending.id.to_string(),
             body: Bytes::from(body),
-            trace: record
-                .and_then(|record| record.trace.as_ref())
-                .map(|trace| trace.at(SpanId::fresh())),
-        })
+            trace: trace.map(|trace| trace.at(SpanId::fresh())),
+        };
+        Ok((words, trace.map(|trace| trace.span)))
+    }
+
+    /// A try has ended: told to whoever records spans.
+    fn record(
+        &self,
+        sending: &Sending,
+        words: &Words,
+        parent: Option<SpanId>,
+        (began, ended): (Timestamp, Timestamp),
+        reply: &Result<Reply, Trouble>,
+    ) {
+        let (Some(spans), Some(place)) = (&self.spans, &words.trace) else {
+            return;
+        };
+        if !place.is_sampled {
+            return;
+        }
+        let mut said: Vec<(&str, Word)> = vec![
+            ("cresset.task.id", sending.id.task.to_string().into()),
+            ("cresset.webhook.event", sending.id.event.kind().into()),
+            ("cresset.webhook.try", sending.tries.into()),
+            ("server.address", sending.url.host().to_owned().into()),
+        ];
+        let error = match reply {
+            Ok(reply) => {
+                said.push(("http.response.status_code", i64::from(reply.status).into()));
+                (!(200..300).contains(&reply.status)).then(|| format!("it answered {}", reply.status))
+            }
+            Err(trouble) => Some(trouble.to_string()),
+        };
+        spans.ended(Span {
+            place: place.clone(),
+            parent,
+            kind: SpanKind::Client,
+            name: "webhook".into(),
+            began,
+            ended,
+            words: said,
+            links: Vec::new(),
+            error,
+        });
     }
 
     /// Until the store takes it, or the server stops: then it is sent once more, under the same name.

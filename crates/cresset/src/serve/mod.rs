@@ -6,7 +6,7 @@
 //! after the engine knows them all, so that no probe sees a server that is ready because it serves nothing yet.
 //!
 //! Stop: no more of Celery's tasks -> not ready, no new work -> finish or give back what is under way -> stop the processes -> close the store ->
-//! close the door (a door that was handed over is closed first: the next server has the callers). A second signal ends at
+//! close the door (a door that was handed over is closed first: the next server has the callers) -> send the last spans. A second signal ends at
 //! once; the model processes die with us.
 
 pub(crate) mod canary;
@@ -18,6 +18,7 @@ mod models;
 mod service;
 mod signals;
 mod store;
+mod telemetry;
 mod webhooks;
 
 pub(crate) use self::store::DATABASE;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use cresset_config::{ModelConfig, ServerConfig};
 use cresset_engine::{Engine, EngineOptions};
+use cresset_task::Spans;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,6 +56,7 @@ pub(crate) fn run(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exi
 async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, Trouble> {
     let began = Instant::now();
     let keys = webhooks::keys(config, &models)?;
+    let otlp = telemetry::start()?;
     let mut signals = signals::Signals::install()?;
     let handed_over = service::handed_over()?;
     let is_handed_over = handed_over.is_some();
@@ -66,6 +69,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
         purge_every,
         admission: config.admission.clone(),
         stream_bytes: config.max_stream_bytes,
+        spans: otlp.clone().map(|otlp| otlp as Arc<dyn Spans>),
     };
     let engine = Engine::start(store, &options);
     webhooks::start(config, keys, &engine);
@@ -129,6 +133,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     }
     told.cancel();
     tracker.wait().await;
+    telemetry::stop(otlp).await;
     tracing::info!("stopped");
     Ok(Exit::OK)
 }

@@ -21,6 +21,7 @@ mod idle;
 mod letters;
 mod life;
 mod retrying;
+mod spans;
 mod stopping;
 mod store;
 mod streaming;
