@@ -26,7 +26,14 @@ HEAD = """<!-- Written by `python3 scripts/python_api.py --update` from the docs
 `pip install ./python/cresset`; Python 3.10 or newer. Importing `cresset` imports neither torch nor numpy nor Django.
 """
 PARTS = {
-    "In a model's folder": ("cresset._model", "cresset._current", "cresset._again", "cresset._specs", "cresset._file"),
+    "In a model's folder": (
+        "cresset._model",
+        "cresset._current",
+        "cresset._again",
+        "cresset._specs",
+        "cresset._file",
+        "cresset.logs",
+    ),
     "The client": ("cresset.client",),
     "What the client gives": (
         "cresset.records",

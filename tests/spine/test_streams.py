@@ -154,6 +154,41 @@ def test_a_reader_ends_with_the_right_answer_though_the_server_is_killed_in_the_
         assert handle.stream().wait() == "abc"
 
 
+def test_what_a_model_logs_reaches_who_follows_and_may(serve: Serve, tmp_path: Path) -> None:
+    code = """
+        import logging, pathlib
+        import cresset
+
+        HERE = pathlib.Path({here!r})
+        logging.getLogger("talker").addHandler(cresset.TaskLogHandler())
+
+        def predict(batch):
+            logging.getLogger("talker").warning("%d to do", len(batch))
+            for item, name in enumerate(batch):
+                cresset.current().log(f"begun with {{name}}", item=item)
+            while not (HERE / "go").exists():
+                pass
+            return batch
+    """
+    folder = write_model(tmp_path / "models", "talks", code.format(here=str(tmp_path)))
+    server = serve(folder).wait_ready()
+    with cresset.Client(server.url) as client:
+        handle = client.submit("talks", "a")
+        lines: list[cresset.LogLine] = []
+        events = handle.events(timeout=LONG, logs=True)
+        for event in events:
+            if isinstance(event, cresset.LogLine):
+                lines.append(event)
+            if len(lines) == 2:
+                (tmp_path / "go").touch()
+        assert [(line.number, line.level, line.text, line.attempt) for line in lines] == [
+            (0, "warning", "1 to do", 1),
+            (1, "info", "begun with a", 1),
+        ]
+        # Who does not ask is told none.
+        assert not [event for event in handle.events() if isinstance(event, cresset.LogLine)]
+
+
 def test_all_tasks_are_watched(example: Server) -> None:
     with example.http() as http, http.stream("GET", "/v1/events", params={"model": "stream"}) as answer:
         pieces = answer.iter_text()

@@ -42,6 +42,8 @@ pub struct ModelConfig {
     pub celery: CeleryTasks,
     /// Whether it gives its results piece by piece.
     pub stream: Stream,
+    /// Who may read what it writes about its tasks.
+    pub logs: Logs,
     /// Whom to tell of its tasks, unless their submitters say.
     pub webhook: Option<Callback>,
     /// The interpreter.
@@ -293,6 +295,13 @@ impl Default for Stream {
             replay_bytes: 1 << 20,
         }
     }
+}
+
+/// Who may read what a model writes about its tasks, besides operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Logs {
+    /// Whoever may read the task. Default: no.
+    pub callers: bool,
 }
 
 /// The interpreter of a model.

@@ -8,7 +8,7 @@ use cresset_task::{CallbackUrl, Events, ModelName, TensorSpec};
 
 use crate::celery::CeleryTasks;
 use crate::field::{Field, Key};
-use crate::model::{Batching, Entry, HealthCheck, Instances, ModelLimits, ResultCache, Stream};
+use crate::model::{Batching, Entry, HealthCheck, Instances, Logs, ModelLimits, ResultCache, Stream};
 use crate::retry::Retry;
 
 /// What has been read of a `model.toml`, before its parts are checked against each other and the folder.
@@ -29,6 +29,7 @@ pub(crate) struct Draft {
     pub(crate) cache: ResultCache,
     pub(crate) celery: CeleryTasks,
     pub(crate) stream: Stream,
+    pub(crate) logs: Logs,
     pub(crate) webhook_url: Option<CallbackUrl>,
     pub(crate) webhook_events: Events,
     pub(crate) python: Option<String>,
@@ -71,6 +72,7 @@ mod batching;
 mod cache;
 mod celery;
 mod environment;
+mod logs;
 mod running;
 mod stream;
 mod webhook;
@@ -102,6 +104,7 @@ pub(crate) fn model_keys() -> impl Iterator<Item = &'static Key<Draft>> + Clone 
         cache::KEYS,
         celery::KEYS,
         stream::KEYS,
+        logs::KEYS,
         webhook::KEYS,
         environment::KEYS,
     ]

@@ -79,6 +79,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
             cache: draft.cache,
             celery: draft.celery,
             stream: draft.stream,
+            logs: draft.logs,
             webhook,
             environment,
             allow_pickle: draft.allow_pickle,

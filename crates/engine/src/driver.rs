@@ -251,6 +251,7 @@ impl Driver {
             } => self.on_ended(instance, batch, end, timing),
             PoolEvent::Progress { batch, reports, .. } => self.on_progress(batch, reports),
             PoolEvent::Chunks { batch, chunks, .. } => self.on_chunks(batch, chunks),
+            PoolEvent::Logs { batch, lines, .. } => self.on_lines(batch, lines),
             PoolEvent::Down { instance, reason } => {
                 self.seats.down(instance);
                 self.forget_results();

@@ -120,6 +120,13 @@ impl Engine {
 }
 
 impl Following {
+    /// With the lines that its model writes about it, from the first that is kept.
+    #[must_use]
+    pub fn with_lines(mut self) -> Self {
+        self.seen = self.seen.with_lines();
+        self
+    }
+
     /// What is next: a state that has not been shown, or what the model says; `None` when the task has ended, and that was
     /// shown, or when the server is told to stop. The end comes last. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Option<Event>, EngineError> {
@@ -208,6 +215,7 @@ impl Following {
             .is_some_and(|(feed, _)| Arc::ptr_eq(feed, &found));
         if !is_known {
             let bell = found.bell();
+            self.seen.turn_to_another();
             self.feed = Some((found, bell));
         }
         !is_known

@@ -72,7 +72,7 @@ pub use cresset_webhook::{Writer as WebhookWriter, message::BODY_MAX as WEBHOOK_
 pub use engine::{Engine, EngineOptions};
 pub use follow::{Event, Following, Place};
 pub use hint::{MeanTime, hint};
-pub use live::{Cursor, Piece, Progress};
+pub use live::{Cursor, Line, Piece, Progress};
 pub use metrics::Metrics;
 #[cfg(feature = "testing")]
 pub use residue::Residue;

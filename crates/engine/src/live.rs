@@ -1,4 +1,4 @@
-//! What models say of their work before its end: how far an item has come, and the pieces of its result.
+//! What models say of their work before its end: how far an item has come, the pieces of its result, and lines about it.
 //!
 //! It is kept in memory only, and within bounds: of the running tasks that said something, and for a short while of those that
 //! have just ended, for readers who come late or come back. The store knows nothing of it. After a crash it is gone, and so
@@ -17,7 +17,7 @@ use cresset_task::{Attempt, TaskId, Timestamp};
 
 use crate::shared::Shared;
 
-pub use feed::{Cursor, Piece, Progress};
+pub use feed::{Cursor, Line, Piece, Progress};
 pub(crate) use feed::{Feed, Seen};
 pub(crate) use ring::{Found, Ring};
 

@@ -107,6 +107,18 @@ pub(crate) fn check_model(extensions: &Extensions, name: &str) -> Result<(), Pro
     }
 }
 
+/// Whether the caller may read what a model writes about a task that it may read: if that is for callers, or it is an operator.
+pub(crate) fn check_logs(extensions: &Extensions, for_callers: bool) -> Result<(), Problem> {
+    match extensions.get::<Caller>() {
+        Some(caller) if !for_callers && !caller.is_admin() => {
+            let detail = "the log lines of this model are for keys with the scope `admin`; `[logs] callers = true` in its \
+                          model.toml gives them to whoever may read the task";
+            Err(Problem::new(Code::Forbidden, detail).challenge(NOT_ENOUGH))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whose a new task will be.
 pub(crate) fn tenant(extensions: &Extensions) -> Option<Tenant> {
     extensions.get::<Caller>().map(|caller| caller.tenant().clone())

@@ -6,7 +6,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, Response, StatusCode, Uri};
+use axum::http::{Extensions, HeaderMap, HeaderName, Response, StatusCode, Uri};
 use bytes::Bytes;
 use cresset_engine::{Cursor, Event, Following, Place, TaskView};
 use cresset_task::Revision;
@@ -16,7 +16,7 @@ use crate::path::TaskPath;
 use crate::problem::{Answer, Problem};
 use crate::schema::FieldError;
 use crate::streaming::{self, Form, Source};
-use crate::{query, schema, task_json};
+use crate::{auth, query, schema, task_json};
 
 /// What a browser sends when it comes back.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -33,6 +33,11 @@ pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
 /// that these pieces are not kept any more: `[stream] replay_bytes` and `limits.max_stream_bytes` bound what is. The result at
 /// the end is whole in any case. Pieces are kept until ten seconds after the end.
 ///
+/// With `?logs=true` there are events of the type `log` besides (`attempt`, `number`, `level`, `text`, `at`): lines that the model
+/// writes about the task. They are for keys with the scope `admin`, and for whoever may read the task where `[logs] callers`
+/// in its `model.toml` says so. The newest 256 are kept while it runs and ten seconds longer; a number that is left out is a line
+/// that is not kept. Who comes back is sent those again that are kept.
+///
 /// A caller that comes back with `Last-Event-ID`, as browsers do by themselves, is sent what it has not seen, also after a restart
 /// of the server. If it has seen the end, the answer is 204, which tells a browser not to come back. A comment is sent every 15
 /// seconds in which nothing happens.
@@ -43,6 +48,7 @@ pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
     tag = "tasks",
     params(
         ("id" = String, Path, description = "The task's id"),
+        ("logs" = Option<bool>, Query, description = "Whether to send the lines too that its model writes about it"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen")
     ),
     responses(
@@ -58,21 +64,46 @@ pub(crate) async fn follow(
     State(app): State<App>,
     TaskPath(id): TaskPath,
     headers: HeaderMap,
+    extensions: Extensions,
     uri: Uri,
 ) -> Answer {
-    query::none(&uri)?;
+    let with_logs = wants_logs(&uri)?;
     let seen = last_seen(&headers)?.unwrap_or_default();
     let now = app.engine.task(id).await?.record;
+    if with_logs {
+        // A model that is not served any more gives them to nobody but operators.
+        let for_callers = app
+            .engine
+            .declaration(now.model.as_str())
+            .is_ok_and(|model| model.logs.callers);
+        auth::check_logs(&extensions, for_callers)?;
+    }
     if now.state.is_terminal() && seen.revision >= Some(now.revision()) {
         let mut nothing = Response::new(Body::empty());
         *nothing.status_mut() = StatusCode::NO_CONTENT;
         return Ok(nothing);
     }
+    let mut following = app.engine.follow(id, seen);
+    if with_logs {
+        following = following.with_lines();
+    }
     let events = Events {
-        following: app.engine.follow(id, seen),
+        following,
         app: app.clone(),
     };
     Ok(streaming::answer(app, Form::Events, events))
+}
+
+/// `?logs=true`.
+fn wants_logs(uri: &Uri) -> Result<bool, Problem> {
+    match query::options(uri, &["logs"])?.first().map(|(_, value)| &**value) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(query::bad(format!(
+            "`logs` is `{}`; it must be `true` or `false`",
+            query::cut(other)
+        ))),
+    }
 }
 
 /// Where this caller was when it last saw the task.
@@ -141,8 +172,8 @@ impl Source for Events {
             Event::State(view) => self.status(id, *view).await,
             Event::Live(piece) => {
                 let (event, json) = streaming::live(piece);
-                // Progress is the newest there is whenever one comes back.
-                let id = (event != "progress").then_some(&*id);
+                // Progress is the newest there is whenever one comes back, and lines are all that are kept.
+                let id = (!matches!(event, "progress" | "log")).then_some(&*id);
                 Some(Form::Events.frame(id, event, json))
             }
         }

@@ -171,6 +171,14 @@ pub(crate) fn live(piece: Piece) -> (&'static str, Vec<u8>) {
             ("gap", out.end())
         }
         Piece::Restart { attempt } => ("restart", of_attempt(attempt, 0).end()),
+        Piece::Line { number, line } => {
+            let mut out = of_attempt(line.attempt, line.text.len());
+            out.value("number", &number);
+            out.plain("level", line.level.name());
+            out.value("text", &*line.text);
+            out.plain("at", line.at);
+            ("log", out.end())
+        }
         Piece::Progress(said) => {
             let mut out = ObjectOut::new(FRAME_BYTES);
             write_progress(&said, &mut out);

@@ -5,7 +5,7 @@ use cresset_task::Code;
 
 use crate::wire::{
     ALIGN, HEADER_LEN, Header, ItemAnswer, Kind, Note, Ready, WireFailure, decode_answer, decode_answers,
-    decode_chunks, decode_progress,
+    decode_chunks, decode_lines, decode_progress,
 };
 
 /// A header and a body. A header that is read says what was there; of a body nothing is believed that is not in it.
@@ -37,6 +37,11 @@ pub fn frame(data: &[u8]) {
             for report in decode_progress(&header, &body).unwrap_or_default() {
                 assert!((0.0..=1.0).contains(&report.fraction));
                 assert!(report.items.iter().flatten().all(|item| *item < header.batch));
+            }
+        }
+        Kind::Logs => {
+            for line in decode_lines(&header, &body).unwrap_or_default() {
+                assert!(line.items.iter().flatten().all(|item| *item < header.batch));
             }
         }
         Kind::Chunks => {

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::board::Board;
 use crate::channel::{Channel, ChannelError};
 use crate::layout::Regions;
-use crate::logs::Logs;
+use crate::logs::{Logs, Rate};
 use crate::memory::Resident;
 use crate::place::{Given, LifeId, Place};
 use crate::pool::Shared;
@@ -138,6 +138,8 @@ struct Instance<'a> {
     notes: usize,
     /// When what it said of its progress was last passed on.
     reported: Option<Instant>,
+    /// Of lines about its work; one of ours keeps to a lower rate.
+    line_rate: Rate,
     resident: Resident,
 }
 

@@ -36,7 +36,7 @@ mod wire;
 pub use env::{EnvError, EnvInfo, EnvKey, EnvManager};
 pub use pool::{OnProgress, Pool, PoolOptions};
 pub use port::{
-    Chunk, DownReason, Executor, InstanceState, InstanceStatus, ItemEnd, Job, JobEnd, NotTaken,
-    PROGRESS_EVERY, PoolEvent, PoolState, PoolStatus, RecycleReason, Replacement, Report, Scene, Timing,
-    Unwanted,
+    Chunk, DownReason, Executor, InstanceState, InstanceStatus, ItemEnd, Job, JobEnd, LogLevel, LogLine,
+    NotTaken, PROGRESS_EVERY, PoolEvent, PoolState, PoolStatus, RecycleReason, Replacement, Report, Scene,
+    Timing, Unwanted,
 };

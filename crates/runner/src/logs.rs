@@ -70,20 +70,20 @@ impl LineCutter {
 
 /// A bucket of lines that fills with time.
 #[derive(Debug)]
-struct Rate {
+pub(crate) struct Rate {
     lines: f64,
     at: Instant,
 }
 
 impl Rate {
-    fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             lines: LINES_BURST,
             at: now,
         }
     }
 
-    fn allows(&mut self, now: Instant) -> bool {
+    pub(crate) fn allows(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
         self.lines = (self.lines + passed * LINES_PER_SECOND).min(LINES_BURST);

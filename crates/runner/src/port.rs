@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use cresset_task::{BatchId, Failure, InstanceId, Payload, Trace};
 
-pub use self::live::{Chunk, PROGRESS_EVERY, Report};
+pub use self::live::{Chunk, LogLevel, LogLine, PROGRESS_EVERY, Report};
 
 mod live;
 
@@ -248,6 +248,15 @@ pub enum PoolEvent {
         batch: BatchId,
         /// For each of its items in the order in which the model gave them.
         chunks: Vec<Chunk>,
+    },
+    /// Lines that the model's code wrote about items of a running job. All come before the job's end.
+    Logs {
+        /// Which instance has it.
+        instance: InstanceId,
+        /// The job's batch.
+        batch: BatchId,
+        /// In the order in which they were written.
+        lines: Vec<LogLine>,
     },
     /// A job ended. Sent exactly once for every job that `run` took.
     Ended {

@@ -210,6 +210,7 @@ class Child:
         stream: bool = False,
         files: bool = False,
         progress_ms: int | None = None,
+        logs: bool = False,
         protocol: int = 2,
     ) -> None:
         if inputs and slab is None:
@@ -238,6 +239,7 @@ class Child:
                 "device": device,
                 "threads": threads,
                 **({} if progress_ms is None else {"progress_ms": progress_ms}),
+                **({"logs": True} if logs else {}),
             },
             "slab": slab.json() if slab else None,
             "board": self.board.json(),

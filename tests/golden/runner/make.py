@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 KINDS = ["", "HELLO", "READY", "FAILED", "RUN", "RUN_OBJECTS", "DONE", "DONE_OBJECTS", "ERROR", "PING", "PONG", "RESIZE",
-         "SHUTDOWN", "NOTE", "PROGRESS", "CHUNKS", "TRACES"]
+         "SHUTDOWN", "NOTE", "PROGRESS", "CHUNKS", "TRACES", "LOGS"]
 DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "uint16",
           "uint32", "uint64"]
 SIZES = [1, 1, 1, 2, 4, 8, 2, 2, 4, 8, 2, 4, 8]
@@ -101,7 +101,7 @@ js("hello-tensor", "HELLO", "A tensor model with two slots; the memfds of slab a
     "model": {"name": "digits", "version": "1", "dir": "/srv/models/digits", "entry": "model.py:Model", "kind": "tensor",
               "inputs": [PIXELS], "outputs": [LOGITS], "max_batch_size": 32, "allow_pickle": False, "copy_inputs": False,
               "soft_timeout_ms": None, "stream": False, "files": False},
-    "instance": {"id": 0, "device": "cpu", "threads": 1, "progress_ms": 100},
+    "instance": {"id": 0, "device": "cpu", "threads": 1, "progress_ms": 100, "logs": True},
     "slab": SLAB,
     "board": board(32)})
 js("hello-object", "HELLO", "An object model: no inputs, no slab; the board's memfd comes alone. The entry names a file only.", {
@@ -109,7 +109,7 @@ js("hello-object", "HELLO", "An object model: no inputs, no slab; the board's me
     "model": {"name": "embed", "version": "2026-11", "dir": "/srv/modèles/embed", "entry": "model.py", "kind": "object",
               "inputs": [], "outputs": [], "max_batch_size": 64, "allow_pickle": True, "copy_inputs": True,
               "soft_timeout_ms": 45000, "stream": True, "files": True},
-    "instance": {"id": 3, "device": "cuda:1", "threads": 4, "progress_ms": 100},
+    "instance": {"id": 3, "device": "cuda:1", "threads": 4, "progress_ms": 100, "logs": True},
     "slab": None,
     "board": board(64)})
 js("ready-tensor", "READY", "Warm; answers with tensors.", {
@@ -187,6 +187,9 @@ js("note", "NOTE", "For the operator's log.", {"level": "warning", "message": "t
 js("progress", "PROGRESS", "Two items have come equally far, all of them another time, in words.", {"reports": [
     {"items": [0, 2], "fraction": 0.25, "message": None},
     {"items": None, "fraction": 1, "message": "größte Hälfte"}]}, seq=15, slot=1, batch=3)
+js("logs", "LOGS", "A line about one item, and one about all of them.", {"lines": [
+    {"items": [1], "level": "info", "text": "größer\nals gedacht"},
+    {"items": None, "level": "error", "text": ""}]}, seq=15, slot=1, batch=2)
 
 
 def chunks(name, description, pieces, **fields):
@@ -266,6 +269,10 @@ bad("progress-of-nobody", "PROGRESS", "there is no item 2 in a batch of two", te
 bad("progress-beyond", "PROGRESS", "a fraction is at most 1", text({"reports": [
     {"items": None, "fraction": 1.5, "message": None}]}), seq=1, batch=2)
 bad("progress-without-batch", "PROGRESS", "a PROGRESS is of a batch", text({"reports": []}), seq=1)
+bad("logs-of-nobody", "LOGS", "there is no item 2 in a batch of two", text({"lines": [
+    {"items": [2], "level": "info", "text": ""}]}), seq=1, batch=2)
+bad("logs-level", "LOGS", "there is no such level", text({"lines": [
+    {"items": None, "level": "loud", "text": ""}]}), seq=1, batch=2)
 bad("chunks-of-nobody", "CHUNKS", "there is no item 1 in a batch of one", struct.pack("<IIII", 1, 1, 0, 1) + b"1", seq=1,
     batch=1)
 bad("chunks-cut", "CHUNKS", "the pieces go past the body", struct.pack("<IIII", 1, 0, 0, 2) + b"1", seq=1, batch=1)

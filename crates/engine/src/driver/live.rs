@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use cresset_runner::{Chunk, Report};
+use cresset_batch::Entry;
+use cresset_runner::{Chunk, LogLine, Report};
 use cresset_task::{BatchId, Timestamp};
 
 use super::Driver;
 use crate::item::{Item, Origin};
-use crate::live::{Feed, Progress, Voice};
+use crate::live::{Feed, Line, Progress, Voice};
 use crate::shared::Shared;
 
 impl Driver {
@@ -29,20 +30,35 @@ impl Driver {
                     feed.say(progress.clone());
                 }
             };
-            match report.items {
-                None => flight
-                    .entries
-                    .iter_mut()
-                    .map(|entry| &mut entry.item)
-                    .for_each(say),
-                Some(items) => {
-                    for at in items {
-                        if let Some(entry) = flight.entries.get_mut(at as usize) {
-                            say(&mut entry.item);
-                        }
-                    }
+            each(&mut flight.entries, report.items.as_deref(), say);
+        }
+        self.served.progress.moved();
+    }
+
+    /// Lines about items of this batch: they go with their tasks. A prediction's caller reads none.
+    pub(super) fn on_lines(&mut self, batch: BatchId, lines: Vec<LogLine>) {
+        let Some(flight) = self.flights.get_mut(&batch) else {
+            return;
+        };
+        let (limit, at) = (self.served.config.stream.replay_bytes, Timestamp::now());
+        for LogLine { items, level, text } in lines {
+            let text: Arc<str> = text.into();
+            let write = |item: &mut Item| {
+                if !matches!(item.origin, Origin::Queue(_)) {
+                    return;
                 }
-            }
+                let attempt = item.attempt();
+                if let Some(feed) = feed(&self.shared, item, limit) {
+                    let text = Arc::clone(&text);
+                    feed.write(Line {
+                        level,
+                        text,
+                        at,
+                        attempt,
+                    });
+                }
+            };
+            each(&mut flight.entries, items.as_deref(), write);
         }
         self.served.progress.moved();
     }
@@ -65,6 +81,20 @@ impl Driver {
             self.shared.feeds.squeeze();
         }
         self.served.progress.moved();
+    }
+}
+
+/// The items of a batch that something is said of; `None` is all of them.
+fn each(entries: &mut [Entry<Item>], items: Option<&[u32]>, mut say: impl FnMut(&mut Item)) {
+    match items {
+        None => entries.iter_mut().for_each(|entry| say(&mut entry.item)),
+        Some(items) => {
+            for at in items {
+                if let Some(entry) = entries.get_mut(*at as usize) {
+                    say(&mut entry.item);
+                }
+            }
+        }
     }
 }
 

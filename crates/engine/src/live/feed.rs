@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use cresset_runner::LogLevel;
 use cresset_task::{Attempt, Timestamp};
 use tokio::sync::watch;
 
@@ -12,6 +13,8 @@ use super::{Budget, Found, Ring};
 
 /// What it takes to keep a piece, beside its bytes.
 const PIECE_BYTES: usize = 64;
+/// Lines of one run that are kept, at most: some screens of text.
+const LINES_KEPT: usize = 256;
 
 /// How far an item has come, as its model says.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +25,28 @@ pub struct Progress {
     pub message: Option<Arc<str>>,
     /// When it said so.
     pub at: Timestamp,
+}
+
+/// What it takes to keep a line, beside its text.
+const LINE_BYTES: usize = 64;
+
+/// A line that its model wrote about an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// How much it matters.
+    pub level: LogLevel,
+    /// It.
+    pub text: Arc<str>,
+    /// When we had it.
+    pub at: Timestamp,
+    /// The attempt that wrote it.
+    pub attempt: Attempt,
+}
+
+impl Line {
+    fn cost(&self) -> usize {
+        self.text.len() + LINE_BYTES
+    }
 }
 
 /// Up to where the pieces of a result have been read. Only what a reader was given says where to go on.
@@ -38,11 +63,27 @@ pub struct Cursor {
 pub(crate) struct Seen {
     pub(crate) cursor: Cursor,
     progress: u64,
+    /// The next line; `None` for one who reads none.
+    line: Option<u64>,
 }
 
 impl Seen {
     pub(crate) fn up_to(cursor: Cursor) -> Self {
-        Self { cursor, progress: 0 }
+        Self {
+            cursor,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn with_lines(mut self) -> Self {
+        self.line = Some(0);
+        self
+    }
+
+    /// What it has had of another feed says nothing of this one, but for the pieces, whose cursor says of which they are.
+    pub(crate) fn turn_to_another(&mut self) {
+        self.progress = 0;
+        self.line = self.line.map(|_| 0);
     }
 }
 
@@ -74,6 +115,13 @@ pub enum Piece {
     },
     /// It has come farther.
     Progress(Progress),
+    /// A line about it, for who reads them.
+    Line {
+        /// Counted from 0; what is left out is not kept any more.
+        number: u64,
+        /// It.
+        line: Line,
+    },
 }
 
 #[derive(Debug)]
@@ -82,6 +130,8 @@ struct Inner {
     attempt: Attempt,
     log: Ring<Bytes>,
     bytes: usize,
+    lines: Ring<Line>,
+    line_bytes: usize,
     progress: Option<Progress>,
     /// Counts what was said of progress.
     said: u64,
@@ -108,6 +158,8 @@ impl Feed {
                 attempt,
                 log: Ring::default(),
                 bytes: 0,
+                lines: Ring::default(),
+                line_bytes: 0,
                 progress: None,
                 said: 0,
                 is_over: false,
@@ -148,6 +200,24 @@ impl Feed {
         has_room
     }
 
+    /// Another line. One that finds no room, in what all share, takes that of older ones.
+    pub(crate) fn write(&self, line: Line) {
+        let mut inner = self.lock();
+        let cost = line.cost();
+        while inner.lines.len() >= LINES_KEPT || !self.budget.take(cost) {
+            let Some(oldest) = inner.lines.pop() else {
+                inner.lines.skip();
+                return;
+            };
+            inner.line_bytes -= oldest.cost();
+            self.budget.give(oldest.cost());
+        }
+        inner.line_bytes += cost;
+        inner.lines.push(line);
+        drop(inner);
+        self.moved.send_replace(());
+    }
+
     pub(crate) fn say(&self, progress: Progress) {
         let mut inner = self.lock();
         inner.progress = Some(progress);
@@ -156,7 +226,7 @@ impl Feed {
         self.moved.send_replace(());
     }
 
-    /// What was said is void: the item is run again, as this attempt, or will be.
+    /// What was said is void: the item is run again, as this attempt, or will be. Lines stay: they say why, it may be.
     pub(crate) fn void(&self, attempt: Attempt, now: Timestamp) {
         let mut inner = self.lock();
         self.budget.give(inner.bytes);
@@ -218,6 +288,21 @@ impl Feed {
             }
             Found::ToCome => {}
         }
+        if let Some(next) = &mut seen.line {
+            let found = match inner.lines.get(*next) {
+                Found::Gone(first) => {
+                    *next = first;
+                    inner.lines.get(first)
+                }
+                found => found,
+            };
+            if let Found::Here(line) = found {
+                let number = *next;
+                *next += 1;
+                let line = line.clone();
+                return Some(Piece::Line { number, line });
+            }
+        }
         if seen.progress < inner.said {
             seen.progress = inner.said;
             return inner.progress.clone().map(Piece::Progress);
@@ -234,6 +319,6 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.budget.give(inner.bytes);
+        self.budget.give(inner.bytes + inner.line_bytes);
     }
 }

@@ -25,6 +25,7 @@ fn read(feed: &Feed, seen: &mut Seen) -> String {
             Piece::Gap { from, to, .. } => out += &format!("{from}-{to} "),
             Piece::Restart { attempt } => out += &format!("!{} ", attempt.0),
             Piece::Progress(progress) => out += &format!("{}% ", progress.fraction * 100.0),
+            Piece::Line { line, .. } => out += &format!("{} ", line.text),
         }
     }
     out

@@ -52,6 +52,7 @@ pub(crate) fn config() -> ModelConfig {
         retry: Retry::default(),
         health: HealthCheck::default(),
         cache: ResultCache::default(),
+        logs: Default::default(),
         celery: Default::default(),
         stream: Default::default(),
         webhook: None,

@@ -6,7 +6,7 @@ use cresset_engine::{
     EngineError, Event, Following, Piece, Place, PredictEvent, PredictStream, PredictTerms,
 };
 use cresset_runner::testing::Held;
-use cresset_runner::{Chunk, DownReason, ItemEnd, JobEnd, Report};
+use cresset_runner::{Chunk, DownReason, ItemEnd, JobEnd, LogLevel, LogLine, Report};
 use cresset_task::{State, TaskId};
 
 use crate::house::{House, LONG, config, echo, failure, json, model, until};
@@ -42,6 +42,14 @@ fn show(piece: &Piece) -> String {
         Piece::Gap { from, to, .. } => format!("gap {from}-{to}"),
         Piece::Restart { attempt } => format!("restart {attempt}"),
         Piece::Progress(progress) => format!("{}%", progress.fraction * 100.0),
+        Piece::Line { number, line } => {
+            format!(
+                "{number} of {}: {} {}",
+                line.attempt,
+                line.level.name(),
+                line.text
+            )
+        }
     }
 }
 
@@ -96,6 +104,65 @@ async fn followers_are_given_the_pieces_in_order_before_the_end_and_from_where_t
     assert_eq!(up_to(&mut late, "SUCCESS").await, all);
     let mut done = house.engine.follow(id, late.place());
     assert_eq!(next(&mut done).await, None);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn lines_are_for_those_who_read_them_and_outlive_the_run_that_wrote_them() {
+    let house = House::by_hand(config());
+    house.pool.all_up();
+    let (id, job) = begun(&house).await;
+    let place = Place::default();
+    let mut reader = house.engine.follow(id, place).with_lines();
+    let mut other = house.engine.follow(id, place);
+    assert_eq!(next(&mut reader).await.as_deref(), Some("STARTED"));
+    let write = |job: &Held, items: Option<Vec<u32>>, text: &str| {
+        let line = LogLine {
+            items,
+            level: LogLevel::Warning,
+            text: text.into(),
+        };
+        house.pool.logs(job.batch, vec![line]);
+    };
+    write(&job, Some(vec![0]), "mine");
+    write(&job, Some(vec![1]), "of nobody who is there");
+    write(&job, None, "of all");
+    let lines = ["0 of 1: warning mine", "1 of 1: warning of all"];
+    assert_eq!(up_to(&mut reader, lines[1]).await, lines);
+    // The process dies, and what was written is still there for who comes now.
+    house.pool.kill(job.instance, DownReason::Exited(3));
+    house.pool.all_up();
+    let job = house.pool.next_job().await;
+    write(&job, None, "again");
+    assert_eq!(next(&mut reader).await.as_deref(), Some("2 of 2: warning again"));
+    let mut late = house.engine.follow(id, place).with_lines();
+    let came = up_to(&mut late, "2 of 2: warning again").await;
+    assert_eq!(came[came.len() - 3..came.len() - 1], lines);
+    house.pool.finish(job.batch, echo(job.items));
+    assert_eq!(up_to(&mut other, "SUCCESS").await, ["STARTED", "SUCCESS"]);
+    assert_eq!(next(&mut reader).await.as_deref(), Some("SUCCESS"));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn only_the_newest_lines_are_kept() {
+    let house = House::by_hand(config());
+    house.pool.all_up();
+    let (id, job) = begun(&house).await;
+    for number in 0..300 {
+        let line = LogLine {
+            items: None,
+            level: LogLevel::Info,
+            text: format!("{number}"),
+        };
+        house.pool.logs(job.batch, vec![line]);
+    }
+    house.pool.finish(job.batch, echo(job.items));
+    let mut late = house.engine.follow(id, Place::default()).with_lines();
+    let came = up_to(&mut late, "SUCCESS").await;
+    let lines: Vec<_> = came.iter().filter(|one| one.contains("info")).collect();
+    assert_eq!(lines.last().map(|last| last.as_str()), Some("299 of 1: info 299"));
+    assert!(lines.len() <= 256, "{}", lines.len());
     house.end().await;
 }
 

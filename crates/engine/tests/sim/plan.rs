@@ -176,6 +176,7 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
             max_waiting_bytes: dice.chance(30).then_some(60),
             max_attempts: 1 + dice.below(3) as u32,
         },
+        logs: Default::default(),
         cache: ResultCache {
             enabled: dice.chance(30),
             ..ResultCache::default()

@@ -43,6 +43,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
         health: HealthCheck::default(),
         cache: ResultCache::default(),
         celery: Default::default(),
+        logs: Default::default(),
         stream: Default::default(),
         webhook: None,
         environment: Environment::default(),

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use cresset_config::{ModelConfig, Stream};
-use cresset_runner::{Chunk, DownReason, Report};
+use cresset_keys::Scope;
+use cresset_runner::{Chunk, DownReason, ItemEnd, JobEnd, LogLevel, LogLine, Report};
 use cresset_task::BatchId;
 use serde_json::{Value, json};
 
 use crate::fixture;
+use crate::guarded::Guarded;
 use crate::house::{House, finish, until};
 use crate::wire::Caller;
 
@@ -53,6 +55,54 @@ async fn event(caller: &mut Caller) -> (Option<String>, String, Value) {
     let (_, kind) = fields.next().unwrap();
     let (_, data) = fields.next().unwrap();
     (id, kind.to_owned(), serde_json::from_str(data).unwrap())
+}
+
+#[tokio::test]
+async fn lines_of_the_log_are_for_operators_unless_the_model_gives_them_to_callers() {
+    let guarded = Guarded::open().await;
+    let mut open = fixture::object("open");
+    open.logs.callers = true;
+    let pools = [fixture::object("closed"), open].map(|model| guarded.house.by_hand(model));
+    let caller = guarded.key("a", &[Scope::Submit, Scope::Read], |_| ());
+    let operator = guarded.key("b", &[Scope::Admin], |_| ());
+    for (name, pool) in ["closed", "open"].into_iter().zip(&pools) {
+        pool.all_up();
+        let submit = format!("POST /v1/models/{name}/tasks");
+        let accepted = guarded.ask(&submit, &caller, r#"{"input":1}"#).await;
+        let path = format!(
+            "/v1/tasks/{}/events?logs=true",
+            accepted.json()["task_id"].as_str().unwrap()
+        );
+        let held = pool.next_job().await;
+        let line = LogLine {
+            items: None,
+            level: LogLevel::Info,
+            text: "two\nlines".into(),
+        };
+        pool.logs(held.batch, vec![line]);
+        pool.finish(
+            held.batch,
+            JobEnd::Items(vec![ItemEnd::Done(held.items[0].clone())]),
+        );
+        for (key, may) in [(&operator, true), (&caller, name == "open")] {
+            let line = format!("GET {path} HTTP/1.0\r\nauthorization: {key}");
+            let (mut reader, head) = ask(&guarded.house, &line, "").await;
+            if !may {
+                assert!(head.starts_with("HTTP/1.0 403"), "{name}: {head}");
+                continue;
+            }
+            let (id, kind, mut data) = event(&mut reader).await;
+            let at = data.as_object_mut().and_then(|data| data.remove("at"));
+            assert!(at.is_some_and(|at| at.is_string()), "{name}");
+            assert_eq!((id, kind.as_str()), (None, "log"), "{name}");
+            let wanted = json!({"attempt": 1, "number": 0, "level": "info", "text": "two\nlines"});
+            assert_eq!(data, wanted, "{name}");
+            assert_eq!(event(&mut reader).await.2["status"], "SUCCESS", "{name}");
+        }
+        let wrong = guarded.ask(&format!("GET {path}s"), &operator, "").await;
+        assert_eq!(wrong.status, 400, "{wrong:?}");
+    }
+    guarded.house.close().await;
 }
 
 #[tokio::test]

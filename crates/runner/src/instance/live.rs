@@ -1,5 +1,5 @@
-//! What an instance says of the batch that it runs, before it answers: how far its items have come, and pieces of their
-//! results. It is passed on as it comes; nothing is kept here.
+//! What an instance says of the batch that it runs, before it answers: how far its items have come, pieces of their results,
+//! and lines about them. It is passed on as it comes; nothing is kept here.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::hand_over::off_thread;
 use super::{Finish, Instance};
 use crate::check;
-use crate::port::{Chunk, PROGRESS_EVERY, PoolEvent, Report};
-use crate::wire::{self, Header, decode_chunks, decode_progress};
+use crate::port::{Chunk, LogLine, PROGRESS_EVERY, PoolEvent, Report};
+use crate::wire::{self, Header, decode_chunks, decode_lines, decode_progress};
 
 /// Reports that come sooner after one another are not passed on: an instance that keeps to what it was told is far slower, so
 /// this is for one that does not.
@@ -33,6 +33,31 @@ impl Instance<'_> {
                 instance,
                 batch,
                 reports,
+            })
+            .await;
+        Ok(())
+    }
+
+    /// A LOGS frame.
+    pub(super) async fn on_logs(&mut self, header: &Header, body: &[u8]) -> Result<(), Finish> {
+        let batch = self.flights.answered_by(header).map_err(Finish::protocol)?.batch;
+        let mut lines = decode_lines(header, body)?;
+        let (now, sent) = (Instant::now(), lines.len());
+        lines.retain(|_| self.line_rate.allows(now));
+        if lines.len() < sent {
+            let (model, dropped) = (&self.shared.config.name, sent - lines.len());
+            tracing::debug!(%model, instance = %self.place.id, dropped, "an instance sends more log lines than are read");
+        }
+        let instance = self.place.id;
+        let lines = lines
+            .into_iter()
+            .map(|wire::WireLine { items, level, text }| LogLine { items, level, text })
+            .collect();
+        self.shared
+            .emit(PoolEvent::Logs {
+                instance,
+                batch,
+                lines,
             })
             .await;
         Ok(())

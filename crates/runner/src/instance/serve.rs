@@ -171,6 +171,7 @@ impl Instance<'_> {
             (Kind::Note, _) => return self.on_note(&body),
             (Kind::Progress, _) => return self.on_progress(&header, &body).await,
             (Kind::Chunks, _) => return self.on_chunks(&header, body).await,
+            (Kind::Logs, _) => return self.on_logs(&header, &body).await,
             (Kind::Error, _) => {
                 self.flights.answered_by(&header).map_err(Finish::protocol)?;
                 let failure = WireFailure::decode(header.kind, &body)?.into_failure();

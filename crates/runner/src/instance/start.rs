@@ -15,7 +15,7 @@ use crate::board::Board;
 use crate::channel::{Channel, Frame};
 use crate::launch::launch;
 use crate::layout::{Regions, SLOTS};
-use crate::logs::Logs;
+use crate::logs::{Logs, Rate};
 use crate::memory::Resident;
 use crate::place::{LifeId, Place};
 use crate::pool::Shared;
@@ -90,6 +90,7 @@ pub(super) async fn start<'a>(
             device: &place.device,
             threads,
             progress_ms: whole_millis(PROGRESS_EVERY),
+            logs: true,
         },
         slab: slab.as_ref().map(|s| s.info().clone()),
         board: board.info().clone(),
@@ -119,6 +120,7 @@ pub(super) async fn start<'a>(
         is_leaving: false,
         notes: 0,
         reported: None,
+        line_rate: Rate::new(Instant::now()),
     })
 }
 

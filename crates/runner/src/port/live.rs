@@ -19,6 +19,44 @@ pub struct Report {
     pub message: Option<String>,
 }
 
+/// How much a log line matters, as the model's code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// For whoever mends the model.
+    Debug,
+    /// In passing.
+    Info,
+    /// Worth a look.
+    Warning,
+    /// Something is wrong.
+    Error,
+}
+
+impl LogLevel {
+    /// The name in the API and the runner protocol.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A line that the model's code wrote about some items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Which items of the batch, counted from 0; `None` is all of them.
+    pub items: Option<Vec<u32>>,
+    /// How much it matters.
+    pub level: LogLevel,
+    /// It, bounded.
+    pub text: String,
+}
+
 /// A piece of the result of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {

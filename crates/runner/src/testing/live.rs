@@ -3,7 +3,7 @@
 use cresset_task::{BatchId, InstanceId};
 
 use super::FakePool;
-use crate::port::{Chunk, PoolEvent, Report};
+use crate::port::{Chunk, LogLine, PoolEvent, Report};
 
 impl FakePool {
     /// By-hand pools: says how far items of a held job have come.
@@ -24,6 +24,17 @@ impl FakePool {
                 instance,
                 batch,
                 chunks,
+            });
+        }
+    }
+
+    /// By-hand pools: writes lines about items of a held job.
+    pub fn logs(&self, batch: BatchId, lines: Vec<LogLine>) {
+        if let Some(instance) = self.holder(batch) {
+            self.emit(PoolEvent::Logs {
+                instance,
+                batch,
+                lines,
             });
         }
     }

@@ -138,6 +138,7 @@ fn our_body(kind: Kind, body: &Value) -> Option<Vec<u8>> {
                     device: instance["device"].as_str()?,
                     threads: number(&instance["threads"]) as usize,
                     progress_ms: number(&instance["progress_ms"]),
+                    logs: instance["logs"].as_bool()?,
                 },
                 slab: slab_of(&json["slab"]),
                 board: board_of(&json["board"]),
@@ -246,6 +247,16 @@ fn check_decoded(kind: Kind, header: &Header, raw: &[u8], body: &Value) {
                 assert_eq!(report.message.as_deref(), want["message"].as_str());
             }
         }
+        Kind::Logs => {
+            let lines = decode_lines(header, raw).unwrap();
+            let want = body["json"]["lines"].as_array().unwrap();
+            assert_eq!(lines.len(), want.len());
+            for (line, want) in lines.iter().zip(want) {
+                assert_eq!(serde_json::json!(line.items), want["items"]);
+                assert_eq!(line.level.name(), want["level"]);
+                assert_eq!(line.text, want["text"]);
+            }
+        }
         Kind::Chunks => {
             let chunks = decode_chunks(header, raw).unwrap();
             let want = body["chunks"].as_array().unwrap();
@@ -324,6 +335,7 @@ fn bad_golden_messages_from_an_instance_are_refused() {
             Kind::Note => Note::decode(header.kind, raw).err(),
             Kind::Progress => decode_progress(&header, raw).err(),
             Kind::Chunks => decode_chunks(&header, raw).err(),
+            Kind::Logs => decode_lines(&header, raw).err(),
             // For the other side; ours never reads them.
             Kind::Run | Kind::RunObjects | Kind::Traces => continue,
             other => panic!("{}: nobody refuses {}", golden["name"], other.name()),

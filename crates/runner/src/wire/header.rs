@@ -55,6 +55,7 @@ kinds! {
     Progress = 14, "PROGRESS";
     Chunks = 15, "CHUNKS";
     Traces = 16, "TRACES";
+    Logs = 17, "LOGS";
 }
 
 impl Kind {
@@ -62,7 +63,9 @@ impl Kind {
         match self {
             Self::Run | Self::RunObjects | Self::Done | Self::DoneObjects => BODY_MAX,
             Self::Hello | Self::Resize | Self::Traces => BODY_MAX, // ours: never read
-            Self::Ready | Self::Failed | Self::Error | Self::Note | Self::Progress => JSON_BODY_MAX,
+            Self::Ready | Self::Failed | Self::Error | Self::Note | Self::Progress | Self::Logs => {
+                JSON_BODY_MAX
+            }
             Self::Chunks => CHUNKS_BODY_MAX,
             Self::Ping | Self::Pong | Self::Shutdown => 0,
         }
@@ -80,6 +83,7 @@ impl Kind {
                 | Self::Progress
                 | Self::Chunks
                 | Self::Traces
+                | Self::Logs
         )
     }
 }
@@ -202,7 +206,7 @@ mod tests {
         }
 
         #[test]
-        fn nearly_right_headers_are_a_header_or_refused(mut bytes: [u8; HEADER_LEN], kind in 0_u8..18, small: bool) {
+        fn nearly_right_headers_are_a_header_or_refused(mut bytes: [u8; HEADER_LEN], kind in 0_u8..20, small: bool) {
             bytes[4] = kind;
             bytes[28..].fill(0);
             if small { bytes[5] &= 15; bytes[3] = 0; bytes[7] = 0; }

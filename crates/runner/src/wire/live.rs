@@ -1,15 +1,20 @@
-//! What an instance says of a batch before it answers it: PROGRESS and CHUNKS.
+//! What an instance says of a batch before it answers it: PROGRESS, CHUNKS and LOGS.
 
 use bytes::Bytes;
 use serde::Deserialize;
 
 use super::header::Header;
 use super::{Kind, Reader, WireError, message};
+use crate::port::LogLevel;
 
 /// The longest piece of a result.
 pub(crate) const CHUNK_MAX: usize = 1 << 20;
 /// Bytes of a report's message; an instance keeps it, and what it does not keep is cut here.
 const MESSAGE_MAX: usize = 4096;
+/// Bytes of a log line: the 4,000 characters that an instance keeps to, in UTF-8.
+const LINE_MAX: usize = 16 * 1024;
+/// Lines in one frame; an instance of ours sends them one by one.
+const LINES_MAX: usize = 256;
 
 /// Body of PROGRESS.
 #[derive(Debug, Deserialize)]
@@ -54,6 +59,39 @@ pub(crate) fn decode_progress(header: &Header, body: &[u8]) -> Result<Vec<Report
             .map(|text| message::cut_middle(text, MESSAGE_MAX));
     }
     Ok(reports)
+}
+
+/// Body of LOGS.
+#[derive(Debug, Deserialize)]
+struct Lines {
+    lines: Vec<WireLine>,
+}
+
+/// A line about some items of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct WireLine {
+    /// Which; `None` is all of them.
+    pub(crate) items: Option<Vec<u32>>,
+    pub(crate) level: LogLevel,
+    pub(crate) text: String,
+}
+
+/// Reads the body of a LOGS whose header is `header`.
+pub(crate) fn decode_lines(header: &Header, body: &[u8]) -> Result<Vec<WireLine>, WireError> {
+    debug_assert_eq!(header.kind, Kind::Logs);
+    let name = header.kind.name();
+    let Lines { mut lines } = message::decode(header.kind, body)?;
+    if lines.len() > LINES_MAX {
+        let many = format!("{} lines, at most {LINES_MAX} in a frame", lines.len());
+        return Err(WireError::Json(name, many));
+    }
+    for line in &mut lines {
+        if let Some(item) = line.items.iter().flatten().find(|item| **item >= header.batch) {
+            return Err(WireError::Item(name, *item, header.batch));
+        }
+        line.text = message::cut_middle(std::mem::take(&mut line.text), LINE_MAX);
+    }
+    Ok(lines)
 }
 
 /// Reads the body of a CHUNKS whose header is `header`. The texts are copies: a small one that is kept for a while does not
@@ -110,6 +148,33 @@ mod tests {
                 prop_assert!(chunks.iter().all(|chunk| chunk.item < batch));
             }
         }
+    }
+
+    #[test]
+    fn a_line_is_of_items_that_are_there_and_has_a_level_and_a_length() {
+        let read = |body: &str| decode_lines(&header(Kind::Logs, 2, body.len()), body.as_bytes());
+        let one = |items: &str, level: &str, text: &str| {
+            let line = format!(r#"{{"items":{items},"level":"{level}","text":"{text}"}}"#);
+            read(&format!(r#"{{"lines":[{line}]}}"#))
+        };
+        let wanted = WireLine {
+            items: Some(vec![1]),
+            level: LogLevel::Warning,
+            text: "é".into(),
+        };
+        assert_eq!(one("[1]", "warning", "é"), Ok(vec![wanted]));
+        assert!(matches!(
+            one("[2]", "info", ""),
+            Err(WireError::Item("LOGS", 2, 2))
+        ));
+        assert!(matches!(one("null", "loud", ""), Err(WireError::Json(..))));
+        let long = one("null", "debug", &"x".repeat(LINE_MAX * 2)).unwrap();
+        assert!(long[0].text.len() <= LINE_MAX);
+        let many = vec![r#"{"items":null,"level":"info","text":""}"#; LINES_MAX + 1].join(",");
+        assert!(matches!(
+            read(&format!(r#"{{"lines":[{many}]}}"#)),
+            Err(WireError::Json(..))
+        ));
     }
 
     #[test]

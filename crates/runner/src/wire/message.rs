@@ -45,6 +45,7 @@ pub(crate) struct InstanceInfo<'a> {
     pub(crate) device: &'a str,
     pub(crate) threads: usize,
     pub(crate) progress_ms: u64,
+    pub(crate) logs: bool,
 }
 
 /// The slab as HELLO and RESIZE describe it.

@@ -15,7 +15,7 @@ mod golden;
 
 pub(crate) use header::{HEADER_LEN, Header, Kind, PROTOCOL};
 pub(crate) use items::{ItemAnswer, decode_answers, encode_items};
-pub(crate) use live::{Report, WireChunk, decode_chunks, decode_progress};
+pub(crate) use live::{Report, WireChunk, WireLine, decode_chunks, decode_lines, decode_progress};
 pub(crate) use message::{
     BoardInfo, BoardSlot, Hello, InstanceInfo, ModelInfo, Note, Ready, Resize, Returns, SlabInfo, SlotInfo,
     Traces, WireFailure,

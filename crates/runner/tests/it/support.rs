@@ -58,6 +58,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
         retry: Retry::default(),
         health: HealthCheck::default(),
         cache: ResultCache::default(),
+        logs: Default::default(),
         celery: Default::default(),
         stream: Default::default(),
         webhook: None,

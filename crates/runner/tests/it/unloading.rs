@@ -297,7 +297,10 @@ fn follow(event: PoolEvent, up: &mut [bool; 2], held: &mut Vec<cresset_task::Bat
         }
         PoolEvent::Recycled { end, .. } => assert_eq!(end, DownReason::Stopped),
         PoolEvent::TakenOver { .. } => {}
-        PoolEvent::NotReplaced { .. } | PoolEvent::Progress { .. } | PoolEvent::Chunks { .. } => {
+        PoolEvent::NotReplaced { .. }
+        | PoolEvent::Progress { .. }
+        | PoolEvent::Chunks { .. }
+        | PoolEvent::Logs { .. } => {
             panic!("{event:?}")
         }
     }

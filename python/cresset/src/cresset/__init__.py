@@ -82,7 +82,8 @@ if TYPE_CHECKING:
         UnknownModel,
         UnknownTask,
     )
-    from cresset.events import Chunk, Gap, Progress, Restart, TaskEvent
+    from cresset.events import Chunk, Gap, LogLine, Progress, Restart, TaskEvent
+    from cresset.logs import TaskLogHandler
     from cresset.records import (
         BatchCounts,
         BatchLine,
@@ -135,6 +136,7 @@ __all__ = [
     "IdempotencyKeyReused",
     "InstanceInfo",
     "InvalidInput",
+    "LogLine",
     "Model",
     "ModelHealth",
     "ModelInfo",
@@ -160,6 +162,7 @@ __all__ = [
     "TaskFailed",
     "TaskFailure",
     "TaskHandle",
+    "TaskLogHandler",
     "TaskRevoked",
     "TaskState",
     "TaskStatus",
@@ -192,7 +195,7 @@ _CLIENT: Final = frozenset(
         "TaskHandle",
     )
 )
-_EVENTS: Final = frozenset(("Chunk", "Gap", "Progress", "Restart", "TaskEvent"))
+_EVENTS: Final = frozenset(("Chunk", "Gap", "LogLine", "Progress", "Restart", "TaskEvent"))
 _RECORDS: Final = frozenset(
     (
         "BatchCounts",
@@ -221,7 +224,12 @@ if not TYPE_CHECKING:  # a checker knows the names above, and must refuse all ot
         """Import a name of the client when it is first asked for."""
         if name not in __all__ or name in _EAGER:
             raise AttributeError(f"module 'cresset' has no attribute {name!r}")
-        homes = ((_CLIENT, "cresset.client"), (_RECORDS, "cresset.records"), (_EVENTS, "cresset.events"))
+        homes = (
+            (_CLIENT, "cresset.client"),
+            (_RECORDS, "cresset.records"),
+            (_EVENTS, "cresset.events"),
+            (("TaskLogHandler",), "cresset.logs"),
+        )
         home = next((home for names, home in homes if name in names), "cresset.errors")
         value = getattr(importlib.import_module(home), name)
         globals()[name] = value

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _MESSAGE_MAX: Final = 500
 """Characters of a progress's message; a longer one is cut. It is for people, who read it in passing."""
+_LINE_MAX: Final = 4000
+"""Characters of a log line; a longer one is cut."""
+_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 class Cancelled(BaseException):  # not an Exception: `except Exception` around a step of the work must not eat it
@@ -241,16 +244,54 @@ class Context:
             raise ValueError(f"progress(fraction): must be from 0 to 1, is {value!r}")
         if message is not None and not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"progress(message): must be text, not {type(message).__name__}")
-        items = tuple(range(len(self._marks.flags))) if self._items is None else self._items
-        if item is not None:
-            if isinstance(item, bool) or not isinstance(item, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise TypeError(f"progress(item): must be an int, not {type(item).__name__}")
-            if not 0 <= item < len(items):
-                raise IndexError(f"progress(item): there is no item {item} among {len(items)}, counted from 0")
-            items = (items[item],)
+        items = self._among("progress", item)
         if self._marks.reporter is not None:
-            text = message if message is None or len(message) <= _MESSAGE_MAX else message[: _MESSAGE_MAX - 3] + "..."
+            text = None if message is None else _cut(message, _MESSAGE_MAX)
             self._marks.reporter.report(self._marks, items, value, text)
+
+    def log(self, text: str, *, level: str = "info", item: int | None = None) -> None:
+        """Write a line about the work: to those who follow the task and may read its log.
+
+        Operators may (a key with the scope `admin`, or a server without keys), and who may read the task where
+        `[logs] callers = true` in model.toml says so. `cresset.TaskLogHandler` does it for records of `logging`. The
+        newest lines of a task are kept while it runs and ten seconds longer; none are stored. A process has 200 lines
+        at once and 50 a second; more are dropped and counted. After the batch has ended it does nothing.
+
+        Args:
+            text: the line; cut after 4,000 characters. Line breaks are kept.
+            level: `debug`, `info`, `warning` or `error`.
+            item: as in `progress`. Without it, in `predict`, the line is of all tasks of the batch: say nothing of one
+                caller that the others must not read.
+
+        Raises:
+            TypeError: `text` is no text, or `item` no int.
+            ValueError: there is no such level.
+            IndexError: there is no such item.
+        """
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"log(text): must be text, not {type(text).__name__}")
+        if level not in _LEVELS:
+            raise ValueError(f"log(level): must be one of {', '.join(_LEVELS)}, is {level!r}")
+        items = self._among("log", item)
+        if self._marks.reporter is not None:
+            self._marks.reporter.log(self._marks, items, level, _cut(text, _LINE_MAX))
+
+    def _among(self, what: str, item: int | None) -> tuple[int, ...]:
+        """Give the items of the batch that something is said of."""
+        items = tuple(range(len(self._marks.flags))) if self._items is None else self._items
+        if item is None:
+            return items
+        if isinstance(item, bool) or not isinstance(item, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"{what}(item): must be an int, not {type(item).__name__}")
+        if not 0 <= item < len(items):
+            raise IndexError(f"{what}(item): there is no item {item} among {len(items)}, counted from 0")
+        return (items[item],)
+
+
+def _cut(text: str, most: int) -> str:
+    """Bound a text that is sent, and replace what has no UTF-8 (lone surrogates)."""
+    text = text if len(text) <= most else text[: most - 3] + "..."
+    return text.encode(errors="replace").decode()
 
 
 _context: Context | None = None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from cresset.records import TaskStatus
 
-__all__ = ["Chunk", "Gap", "Progress", "Restart", "TaskEvent"]
+__all__ = ["Chunk", "Gap", "LogLine", "Progress", "Restart", "TaskEvent"]
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,27 @@ class Gap:
     """The attempt that they are of."""
 
 
-TaskEvent = Union["TaskStatus", Progress, Chunk, Restart, Gap]
+@dataclass(frozen=True)
+class LogLine:
+    """A line that the model wrote about the task (`cresset.current().log`); only where they were asked for."""
+
+    text: str
+    """The line, or some."""
+    level: str
+    """`debug`, `info`, `warning` or `error`."""
+    at: datetime
+    """When the server had it."""
+    number: int
+    """Counted from 0 for each attempt; what is left out is not kept any more, or was written too fast."""
+    attempt: int
+    """The attempt that wrote it."""
+
+
+TaskEvent = Union["TaskStatus", Progress, Chunk, Restart, Gap, LogLine]
 """What `TaskHandle.events` gives."""
 
 
-def read(kind: str, value: Mapping[str, Any]) -> Progress | Chunk | Restart | Gap | None:
+def read(kind: str, value: Mapping[str, Any]) -> Progress | Chunk | Restart | Gap | LogLine | None:
     """Read what the model says of its work; `None` for what a newer server may send.
 
     Raises:
@@ -88,5 +104,8 @@ def read(kind: str, value: Mapping[str, Any]) -> Progress | Chunk | Restart | Ga
             return Restart(int(value["attempt"]))
         case "gap":
             return Gap(int(value["from"]), int(value["to"]), int(value["attempt"]))
+        case "log":
+            at = _times.from_text(value["at"])
+            return LogLine(str(value["text"]), str(value["level"]), at, int(value["number"]), int(value["attempt"]))
         case _:
             return None

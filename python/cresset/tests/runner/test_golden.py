@@ -31,7 +31,7 @@ def name_of(frame: dict[str, Any]) -> str:
 
 def test_the_golden_messages_are_there():
     kinds = {frame["header"]["kind"] for frame in ALL}
-    assert kinds == set(range(1, 17))
+    assert kinds == set(range(1, 18))
     assert len(BAD_TO_INSTANCE) >= 10
 
 
@@ -125,6 +125,7 @@ def test_we_read_exactly_this(frame: dict[str, Any]):
         assert value.soft_timeout == (None if soft_ms is None else soft_ms / 1000)
         assert (value.stream, value.files) == (model["stream"], model["files"])
         assert value.progress == body["json"]["instance"]["progress_ms"] / 1000
+        assert value.logs == body["json"]["instance"]["logs"]
         board = body["json"]["board"]
         assert value.board.size == board["size"]
         assert [vars(slot) for slot in value.board.slots] == board["slots"]

@@ -83,6 +83,83 @@ def test_an_item_speaks_for_itself_where_it_is_known(start: Start):
     assert [report["items"] for report in said if report["fraction"] == 0.5] == [[2]]
 
 
+def lines(one: Child) -> tuple[list[dict[str, Any]], Any]:
+    """Give the log lines up to the answer, and that."""
+    said: list[dict[str, Any]] = []
+    while (answer := one.receive()).kind == "LOGS":
+        assert (answer.seq, answer.slot) == (1, 0)
+        said += answer.json["lines"]
+    return said, answer
+
+
+def test_lines_are_of_the_items_that_they_are_written_about(start: Start):
+    one = child(
+        start,
+        """
+        import logging
+        import cresset
+
+        class Model(cresset.Model):
+            def load(self, context):
+                log = logging.getLogger("mine")
+                log.setLevel(logging.INFO)
+                log.addHandler(cresset.TaskLogHandler())
+                log.info("of no task")
+                self.log = log
+
+            def preprocess(self, payload):
+                self.log.info("read %s", payload)
+                return payload
+
+            def predict(self, batch):
+                cresset.current().log("all", level="error")
+                cresset.current().log("x" * 5000 + "\\udcff", item=1)
+                self.log.debug("too little")
+                self.log.warning("odd")
+                return batch
+        """,
+        logs=True,
+    )
+    one.send_objects("a", "b", "c", cancelled=(0,))
+    said, answer = lines(one)
+    assert answer.items[1:] == [(0, "b"), (0, "c")]
+    assert [(line["items"], line["level"], line["text"][:6]) for line in said] == [
+        ([1], "info", "read b"),
+        ([2], "info", "read c"),
+        ([1, 2], "error", "all"),
+        ([2], "info", "xxxxxx"),
+        ([1, 2], "warning", "odd"),
+    ]
+    assert len(said[3]["text"]) == 4000
+
+
+def test_lines_that_are_written_too_fast_are_counted(start: Start):
+    one = child(
+        start,
+        """
+        import cresset
+
+        def predict(batch):
+            for number in range(1000):
+                cresset.current().log(str(number))
+            return batch
+        """,
+        logs=True,
+    )
+    one.send_objects(1)
+    said, answer = lines(one)
+    assert answer.items == [(0, 1)]
+    assert [line["text"] for line in said[:200]] == [str(number) for number in range(200)]
+    left_out = said[-1]
+    assert left_out["level"] == "warning"
+    assert int(left_out["text"].split()[0]) == 1000 - (len(said) - 1)
+
+
+def test_a_server_that_does_not_know_of_lines_hears_none(start: Start):
+    one = child(start, "import cresset\ndef predict(b):\n    cresset.current().log('x')\n    return b")
+    assert one.run_objects(1).items == [(0, 1)]
+
+
 def test_a_server_that_does_not_know_of_it_hears_nothing(start: Start):
     one = child(
         start, "import cresset\ndef predict(b):\n    cresset.current().progress(1)\n    return b", progress_ms=None

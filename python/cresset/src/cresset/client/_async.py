@@ -14,7 +14,6 @@ from cresset.client import _pools
 from cresset.client._bulk_calls import AsyncBatchCalls
 from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
 from cresset.client._dead import AsyncDeadLetters
-from cresset.client._events import Follower
 from cresset.client._handles import AsyncTaskHandle
 from cresset.client._streams import AsyncStream
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from cresset.client._options import CacheUse, CallbackEvent, Retries, Seconds
     from cresset.client._pools import Verify
-    from cresset.events import TaskEvent
     from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskSummary
 
 _T = TypeVar("_T")
@@ -142,7 +140,7 @@ class AsyncClient(AsyncBatchCalls):
 
     def task(self, task_id: str) -> AsyncTaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""
-        return AsyncTaskHandle(self._run, self._follow, self._core, task_id)
+        return AsyncTaskHandle(self._run, self._driven, self._core, task_id)
 
     async def tasks(
         self, model: str | None = None, *, status: TaskState | None = None
@@ -248,14 +246,6 @@ class AsyncClient(AsyncBatchCalls):
         except httpx.HTTPError as error:
             raise _pools.lost(error, self._base_url) from error
         return _pools.received(response)
-
-    def _follow(
-        self,
-        task_id: str,
-        timeout: Seconds | None,  # raises TaskTimeout
-    ) -> AsyncGenerator[TaskEvent, None]:
-        """Follow a task, coming back for as long as it takes."""
-        return self._driven(Follower(task_id, timeout, self._core.retries))
 
     async def _driven(self, reader: Any) -> AsyncGenerator[Any, None]:
         """Read a `Follower` or a `Called` to its end."""

@@ -63,8 +63,9 @@ class Follower:
     to `lost`; after each it sleeps for `pause` and begins again, until `done`.
     """
 
-    def __init__(self, task_id: str, timeout: Seconds | None, retries: Retries) -> None:
+    def __init__(self, task_id: str, timeout: Seconds | None, retries: Retries, *, logs: bool = False) -> None:
         self._task_id = task_id
+        self._logs = logs
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + seconds(timeout, "timeout")
         self._retries = retries
@@ -84,7 +85,7 @@ class Follower:
         left = self._left(is_first=self._silence is None)
         self._silence = SILENCE_S if left is None else min(SILENCE_S, left)
         self._events = Events()
-        return messages.events(self._task_id, self._last_id), self._silence
+        return messages.events(self._task_id, self._last_id, logs=self._logs), self._silence
 
     def is_stream(self, status: int) -> bool:
         """Tell whether an answer of this status has events."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from cresset.client._events import Follower
 from cresset.client._streams import AsyncStream, Stream
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class TaskHandle:
     def __init__(
         self,
         run: Callable[[Flow[Any]], Any],
-        follow: Callable[[str, Seconds | None], Generator[TaskEvent, None, None]],
+        follow: Callable[[Follower], Generator[TaskEvent, None, None]],
         core: Core,
         task_id: str,
     ) -> None:
@@ -74,7 +75,7 @@ class TaskHandle:
         """
         return self._run(self._core.result(self.id, timeout, as_))
 
-    def events(self, timeout: Seconds | None = None) -> Generator[TaskEvent, None, None]:
+    def events(self, timeout: Seconds | None = None, *, logs: bool = False) -> Generator[TaskEvent, None, None]:
         """Follow the task: give it as it is, then each time that it has come to another state, up to its end.
 
         Between the states comes what its model says: `Progress`, and of a streaming model each `Chunk` of the result,
@@ -84,15 +85,19 @@ class TaskHandle:
 
         Args:
             timeout: how long until the end, in seconds or as a timedelta; 0 asks once. Default no limit.
+            logs: the lines too that the model writes of the task, as `LogLine`. For keys with the scope `admin`, and
+                for every reader of the task where the model's `[logs] callers` says so. After a break, lines may come
+                twice.
 
         Yields:
             The task, as a `TaskStatus`, or what its model says; the last is the task, ended.
 
         Raises:
+            Forbidden: the log lines are not for this key.
             TaskTimeout: it has not ended in that time; it goes on.
             UnknownTask, ExpiredTask, ConnectionFailed: as in `status`.
         """
-        return self._follow(self.id, timeout)
+        return self._follow(Follower(self.id, timeout, self._core.retries, logs=logs))
 
     def stream(self, timeout: Seconds | None = None) -> Stream:
         """Read the result of a streaming model as it comes; of any other model, the result at the end.
@@ -106,7 +111,7 @@ class TaskHandle:
         Returns:
             An iterator over the pieces; `result` is there at its end. It raises what `result` does.
         """
-        return Stream(self._follow(self.id, timeout))
+        return Stream(self._follow(Follower(self.id, timeout, self._core.retries)))
 
     def cancel(self) -> Cancellation:
         """Cancel the task: it ends as REVOKED, unless it has ended before.
@@ -134,7 +139,7 @@ class AsyncTaskHandle:
     def __init__(
         self,
         run: Callable[[Flow[Any]], Awaitable[Any]],
-        follow: Callable[[str, Seconds | None], AsyncGenerator[TaskEvent, None]],
+        follow: Callable[[Follower], AsyncGenerator[TaskEvent, None]],
         core: Core,
         task_id: str,
     ) -> None:
@@ -164,19 +169,21 @@ class AsyncTaskHandle:
     def events(
         self,
         timeout: Seconds | None = None,  # raises TaskTimeout
+        *,
+        logs: bool = False,
     ) -> AsyncGenerator[TaskEvent, None]:
         """Follow the task from state to state, and what its model says, up to its end; see `TaskHandle.events`.
 
         Close the generator (`aclose`, or `contextlib.aclosing`) when leaving the loop early.
         """
-        return self._follow(self.id, timeout)
+        return self._follow(Follower(self.id, timeout, self._core.retries, logs=logs))
 
     def stream(
         self,
         timeout: Seconds | None = None,  # raises TaskTimeout
     ) -> AsyncStream:
         """Read the result of a streaming model as it comes; see `TaskHandle.stream`."""
-        return AsyncStream(self._follow(self.id, timeout))
+        return AsyncStream(self._follow(Follower(self.id, timeout, self._core.retries)))
 
     async def cancel(self) -> Cancellation:
         """Cancel the task; see `TaskHandle.cancel`."""

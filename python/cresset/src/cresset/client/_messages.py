@@ -185,10 +185,11 @@ def tasks(model: str | None, status: str | None, limit: int, after: str | None) 
     return Request("GET", "/v1/tasks" + _query(model=model, status=status, limit=str(limit), after=after))
 
 
-def events(task_id: str, last_event_id: str | None) -> Request:
-    """Make `GET /v1/tasks/{id}/events`, for what is newer than that event."""
+def events(task_id: str, last_event_id: str | None, *, logs: bool = False) -> Request:
+    """Make `GET /v1/tasks/{id}/events`, for what is newer than that event; with the lines of its log or without."""
     headers = {"accept": "text/event-stream", **({"last-event-id": last_event_id} if last_event_id else {})}
-    return Request("GET", _task_path(task_id, "/events"), is_wait=True, headers=headers)
+    path = "/events?logs=true" if logs else "/events"
+    return Request("GET", _task_path(task_id, path), is_wait=True, headers=headers)
 
 
 def cancel(task_id: str) -> Request:

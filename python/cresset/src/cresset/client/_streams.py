@@ -9,7 +9,7 @@ from cresset._file import revived
 from cresset.client import _messages as messages
 from cresset.client._events import SILENCE_S, Events
 from cresset.errors import ApiError, BadAnswer, ConnectionFailed
-from cresset.events import Chunk, Gap, Progress, Restart, TaskEvent, read
+from cresset.events import Chunk, Gap, LogLine, Progress, Restart, TaskEvent, read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -63,6 +63,8 @@ class _Reading:
             if event.error is not None:
                 raise event.error
             self._end = (event.value,)
+        elif isinstance(event, LogLine):
+            pass  # of those who asked for them
         elif event.is_final:
             messages.raise_unless_succeeded(event)
             self._end = (event.result,)

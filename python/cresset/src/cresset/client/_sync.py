@@ -13,7 +13,6 @@ from cresset.client import _pools
 from cresset.client._bulk_calls import BatchCalls
 from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
 from cresset.client._dead import DeadLetters
-from cresset.client._events import Follower
 from cresset.client._handles import TaskHandle
 from cresset.client._map import pipeline
 from cresset.client._streams import Stream
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from cresset.client._options import CacheUse, CallbackEvent, Retries, Seconds
     from cresset.client._pools import Verify
-    from cresset.events import TaskEvent
     from cresset.records import Cancellation, Health, ModelInfo, RetryPolicy, TaskState, TaskSummary
 
 _T = TypeVar("_T")
@@ -250,7 +248,7 @@ class Client(BatchCalls):
 
     def task(self, task_id: str) -> TaskHandle:
         """Give the handle of a task by its id. Asks the server nothing."""
-        return TaskHandle(self._run, self._follow, self._core, task_id)
+        return TaskHandle(self._run, self._driven, self._core, task_id)
 
     def tasks(self, model: str | None = None, *, status: TaskState | None = None) -> Generator[TaskSummary, None, None]:
         """List tasks, those accepted last first; fetched page by page while they are iterated.
@@ -399,10 +397,6 @@ class Client(BatchCalls):
         except httpx.HTTPError as error:
             raise _pools.lost(error, self._base_url) from error
         return _pools.received(response)
-
-    def _follow(self, task_id: str, timeout: Seconds | None) -> Generator[TaskEvent, None, None]:
-        """Follow a task, coming back for as long as it takes."""
-        return self._driven(Follower(task_id, timeout, self._core.retries))
 
     def _driven(self, reader: Any) -> Generator[Any, None, None]:
         """Read a `Follower` or a `Called` to its end."""

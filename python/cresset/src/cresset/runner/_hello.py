@@ -65,6 +65,7 @@ class Hello:
     device: str
     threads: int
     progress: float | None
+    logs: bool
     layout: Layout | None
     board: BoardLayout
 
@@ -103,6 +104,8 @@ def read_hello(body: bytes | memoryview) -> Hello:
             threads=max(1, int(instance["threads"])),
             # A server that does not say how often it wants to hear of it does not know the message.
             progress=_seconds("progress_ms", instance.get("progress_ms")),
+            # As with progress.
+            logs=bool(instance.get("logs", False)),
             layout=None if message["slab"] is None else _layout(message["slab"]),
             board=_board(message["board"]),
         )

@@ -89,7 +89,7 @@ class Instance:
                 streams = Streams(self._channel, self._soft, served.join) if hello.stream else None
                 self._objects = ObjectRunner(served, self._soft, streams, files=hello.files)
             if hello.progress is not None and self._board is not None:
-                self._board.reporter = Reporter(self._channel, self._soft, hello.progress)
+                self._board.reporter = Reporter(self._channel, self._soft, hello.progress, logs=hello.logs)
             self._soft.watch()
         except (_process.Stopping, wire.ProtocolError):
             raise

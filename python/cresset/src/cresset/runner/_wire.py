@@ -46,6 +46,7 @@ NOTE: Final = 13
 PROGRESS: Final = 14
 CHUNKS: Final = 15
 TRACES: Final = 16
+LOGS: Final = 17
 KIND_NAMES: Final = (
     "",
     "HELLO",
@@ -64,6 +65,7 @@ KIND_NAMES: Final = (
     "PROGRESS",
     "CHUNKS",
     "TRACES",
+    "LOGS",
 )
 
 FLAG_INLINE: Final = 1
