@@ -27,7 +27,7 @@ canvas: Any = untyped
 
 
 def test_delay_and_get(shared: House) -> None:
-    @shared.app.task(name="proj.perform_inference")
+    @shared.app.task(name="proj.perform_inference", shared=False)
     def perform_inference(input_data: object) -> object: ...
 
     assert perform_inference.delay([1, 2.5, "é"]).get(timeout=LONG) == [1, 2.5, "é"]

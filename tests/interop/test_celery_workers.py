@@ -13,22 +13,13 @@ import pytest
 from celery.exceptions import TaskRevokedError
 from support.application import House, house, redis_or_skip
 from support.server import LONG
+from support.wait import until
 
 pytestmark = [
     # Celery leaves sockets and results to the collector, which then says goodbye to a Redis that has gone.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-def until(fact: Any, what: str) -> Any:
-    """Asks until `fact` gives something; the pause only keeps the asking civil."""
-    pause = threading.Event()
-    for _ in range(int(LONG / 0.01)):
-        if found := fact():
-            return found
-        pause.wait(0.01)
-    raise AssertionError(f"never {what}")
 
 
 def test_what_a_killed_worker_had_is_done_by_another(home: House) -> None:

@@ -37,11 +37,24 @@ pub(crate) async fn finish(job: &Job<'_>, finished: Finished<'_>) -> Result<(), 
         mut status,
         took,
     } = finished;
-    let plan = match follow(job, head, body, &status) {
+    let planned = follow(job, head, body, &status).map_err(|error| error.to_string());
+    let planned = planned.and_then(|plan| {
+        let refused = plan
+            .sends
+            .iter()
+            .find_map(|one| job.shared.transport.refuses(one));
+        refused.map_or(Ok(plan), Err)
+    });
+    let plan = match planned {
         Ok(plan) => plan,
-        Err(error) => {
-            tracing::warn!(id = short(&head.id), task = short(&head.name), error = %error, "what was to follow a task cannot be sent");
-            let exception = Exception::builtin("ValueError", &error.to_string());
+        Err(why) => {
+            tracing::warn!(
+                id = short(&head.id),
+                task = short(&head.name),
+                why,
+                "what was to follow a task cannot be sent"
+            );
+            let exception = Exception::builtin("ValueError", &why);
             let line = exception.line();
             status = Status::Failure(exception, line);
             Plan::default()

@@ -36,6 +36,7 @@ struct Entry {
     head: Option<Arc<Head>>,
     stand: Stand,
     revoke: CancellationToken,
+    void: CancellationToken,
 }
 
 /// All of them.
@@ -45,6 +46,8 @@ pub(crate) struct Held {
     next: AtomicU64,
     /// One left, or does not count for a while.
     freed: Notify,
+    /// One left: for all who wait for that.
+    left: Notify,
 }
 
 /// How many are held.
@@ -62,24 +65,39 @@ pub(crate) struct Place {
     id: u64,
     /// Somebody wants the task to stop.
     pub(crate) revoke: CancellationToken,
+    /// The message is not ours any more.
+    pub(crate) void: CancellationToken,
 }
 
 impl Held {
     pub(crate) fn add(self: &Arc<Self>, receipt: Receipt, queue: String) -> Place {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let revoke = CancellationToken::new();
+        let (revoke, void) = (CancellationToken::new(), CancellationToken::new());
         let entry = Entry {
             receipt,
             queue,
             head: None,
             stand: Stand::Reserved,
             revoke: revoke.clone(),
+            void: void.clone(),
         };
         self.lock().insert(id, entry);
         Place {
             held: Arc::clone(self),
             id,
             revoke,
+            void,
+        }
+    }
+
+    /// What was taken in an earlier epoch and has not begun is let go: it is delivered again. What runs goes on, as its result is worth
+    /// having.
+    pub(crate) fn void_before(&self, epoch: u64) {
+        let entries = self.lock();
+        for entry in entries.values() {
+            if entry.receipt.epoch < epoch && !matches!(entry.stand, Stand::Active(_)) {
+                entry.void.cancel();
+            }
         }
     }
 
@@ -177,6 +195,26 @@ impl Place {
         }
     }
 
+    /// The task, if it has been read.
+    pub(crate) fn head(&self) -> Option<Arc<Head>> {
+        self.held.lock().get(&self.id)?.head.clone()
+    }
+
+    /// Returns when no earlier delivery of the same task, at the same try, is here any more.
+    pub(crate) async fn alone(&self, head: &Head) {
+        loop {
+            let left = self.held.left.notified();
+            let is_twin = |(id, entry): (&u64, &Entry)| {
+                let twin = entry.head.as_ref();
+                *id < self.id && twin.is_some_and(|twin| twin.id == head.id && twin.retries == head.retries)
+            };
+            if !self.held.lock().iter().any(is_twin) {
+                return;
+            }
+            left.await;
+        }
+    }
+
     /// It stands so from now on.
     pub(crate) fn stands(&self, stand: Stand) {
         if let Some(entry) = self.held.lock().get_mut(&self.id) {
@@ -192,6 +230,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.held.lock().remove(&self.id);
         self.held.freed.notify_one();
+        self.held.left.notify_waiters();
     }
 }
 
@@ -204,6 +243,7 @@ mod tests {
         let held = Arc::new(Held::default());
         let place = |tag: &str, id: &str| {
             let receipt = Receipt {
+                epoch: 1,
                 tag: tag.into(),
                 place: 0,
             };
@@ -232,7 +272,56 @@ mod tests {
         let ids = ["a".to_owned(), "b".to_owned()];
         assert_eq!(held.revoke(&ids, false), ["b"]);
         assert!(b.revoke.is_cancelled() && !a.revoke.is_cancelled() && held.is_active("a"));
+        held.void_before(1);
+        assert!(!c.void.is_cancelled());
+        held.void_before(2);
+        assert!(c.void.is_cancelled() && b.void.is_cancelled() && !a.void.is_cancelled());
         drop((a, b, c));
         assert_eq!(held.counts(), Counts::default());
+    }
+
+    #[tokio::test]
+    async fn a_delivery_waits_for_the_earlier_ones_of_its_task() {
+        let held = Arc::new(Held::default());
+        let place = || {
+            let receipt = Receipt {
+                epoch: 0,
+                tag: "t".into(),
+                place: 0,
+            };
+            held.add(receipt, "q".into())
+        };
+        let of = |retries| {
+            Arc::new(Head {
+                id: "a".into(),
+                retries,
+                ..Head::default()
+            })
+        };
+        let (first, retry, second) = (place(), place(), place());
+        first.is(&of(0));
+        retry.is(&of(1));
+        second.is(&of(0));
+        first.alone(&of(0)).await;
+        let head = of(0);
+        let mut waits = by_hand(second.alone(&head));
+        assert!(!waits.poll());
+        drop(first);
+        assert!(waits.poll());
+        drop(retry);
+    }
+
+    /// A future that is polled by hand.
+    struct ByHand<F>(std::pin::Pin<Box<F>>);
+
+    fn by_hand<F: Future<Output = ()>>(future: F) -> ByHand<F> {
+        ByHand(Box::pin(future))
+    }
+
+    impl<F: Future<Output = ()>> ByHand<F> {
+        fn poll(&mut self) -> bool {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            self.0.as_mut().poll(&mut context).is_ready()
+        }
     }
 }

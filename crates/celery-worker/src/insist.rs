@@ -43,7 +43,13 @@ where
     let mut waits = Waits::new();
     let mut said = false;
     loop {
-        match act().await {
+        // What is under way may take as long as a broker likes.
+        let tried = tokio::select! {
+            biased;
+            tried = act() => tried,
+            () = abandon.cancelled() => return Err(Abandoned),
+        };
+        match tried {
             Ok(done) => return Ok(done),
             Err(error) if !said => {
                 tracing::warn!(error = %error, what, "service cannot be used; it is tried again");

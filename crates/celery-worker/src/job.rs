@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cresset_celery::{Body, Exception, Head, Status, Task, TaskEvent, Unread, read, read_envelope};
+use cresset_celery::{Body, Exception, Head, Message, Status, Task, TaskEvent, Unread, read, read_envelope};
 use cresset_config::ModelConfig;
 use cresset_engine::{EngineError, Prediction, retry_wait};
 use cresset_task::{Failure, Payload, Timestamp, json};
@@ -14,11 +14,14 @@ use crate::after::{self, Finished};
 use crate::arguments;
 use crate::held::{Place, Stand};
 use crate::insist::{Abandoned, insist};
-use crate::transport::Receipt;
+use crate::transport::{Content, Receipt};
 use crate::worker::Shared;
 
 /// A model that cannot take work is asked again after at most so long.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// A task that was delivered so often before, and never ended, is failed: it may be what ends its workers. Brokers that count do so for
+/// each worker that stops and gives it back, too.
+const DELIVERIES_MAX: u64 = 16;
 /// Ids and names are cut in the log: anybody may make them as long as they like.
 const LOGGED_MAX: usize = 128;
 
@@ -26,6 +29,8 @@ const LOGGED_MAX: usize = 128;
 pub(crate) enum End {
     /// It is done with.
     Done,
+    /// The broker keeps it in another place until later.
+    Parked,
     /// Another worker is to have it.
     Back,
 }
@@ -35,6 +40,7 @@ pub(crate) struct Job<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) queue: &'a str,
     pub(crate) place: &'a Place,
+    receipt: &'a Receipt,
 }
 
 /// Sees one message through.
@@ -42,21 +48,27 @@ pub(crate) async fn run(
     shared: Arc<Shared>,
     receipt: Receipt,
     queue: String,
-    envelope: Vec<u8>,
+    content: Content,
     place: Place,
 ) {
     let job = Job {
         shared: &shared,
         queue: &queue,
         place: &place,
+        receipt: &receipt,
     };
-    let end = job.live(envelope).await;
+    let end = job.live(content).await;
     if receipt.tag.is_empty() {
         return;
     }
+    if let (End::Done, Some(head)) = (&end, place.head()) {
+        shared.finished.add(&head);
+    }
     let transport = &shared.transport;
     let settled = match end {
-        End::Done => insist(&shared.abandon, "acknowledge", || transport.acknowledge(&receipt)).await,
+        End::Done | End::Parked => {
+            insist(&shared.abandon, "acknowledge", || transport.acknowledge(&receipt)).await
+        }
         // Once: a broker that is away will find by itself that we are.
         End::Back => transport.give_back(&receipt).await.map_err(|_| Abandoned),
     };
@@ -68,22 +80,45 @@ pub(crate) async fn run(
 }
 
 impl Job<'_> {
-    async fn live(&self, envelope: Vec<u8>) -> End {
-        let message = match read_envelope(&envelope) {
-            Ok((message, _)) => message,
-            Err(error) => {
-                tracing::error!(queue = self.queue, error = %error, "message that nobody can read is thrown away");
-                return End::Done;
-            }
+    async fn live(&self, content: Content) -> End {
+        let message: Message = match content {
+            Content::Message(message) => *message,
+            Content::Envelope(envelope) => match read_envelope(&envelope) {
+                Ok((message, _)) => message,
+                Err(error) => {
+                    tracing::error!(queue = self.queue, error = %error, "message that nobody can read is thrown away");
+                    return End::Done;
+                }
+            },
         };
         // It may wait for hours, and need not weigh twice.
-        drop(envelope);
         match read(&message) {
             Ok(task) => {
+                if let Some(end) = self.park(&task.head, &message).await {
+                    return end;
+                }
                 drop(message);
                 self.task(task).await
             }
             Err(unread) => self.refuse(*unread).await,
+        }
+    }
+
+    /// What is due much later need not be held, where the broker can keep it.
+    async fn park(&self, head: &Head, message: &Message) -> Option<End> {
+        let wait = head.eta?.since(Timestamp::now());
+        let is_ours = self.shared.catalog.find(&head.name).is_some();
+        if wait.is_zero() || !is_ours || self.too_late(head).is_some() {
+            return None;
+        }
+        let transport = &self.shared.transport;
+        let parked = insist(&self.shared.closing, "put a task aside", || {
+            transport.park(self.receipt, message, wait)
+        });
+        match parked.await {
+            Ok(true) => Some(End::Parked),
+            Ok(false) => None,
+            Err(Abandoned) => Some(End::Back),
         }
     }
 
@@ -131,6 +166,25 @@ impl Job<'_> {
             return self.finish(&head, &task.body, status).await;
         }
         if head.redelivered {
+            tokio::select! {
+                () = self.place.alone(&head) => {}
+                () = self.place.void.cancelled() => return End::Back,
+                () = self.shared.closing.cancelled() => return End::Back,
+            }
+            if self.shared.finished.has(&head) {
+                tracing::info!(
+                    id = short(&head.id),
+                    "task was delivered again after it had ended here"
+                );
+                return End::Done;
+            }
+            if head.delivered >= DELIVERIES_MAX {
+                let exception = Exception::worker_lost(head.delivered);
+                let line = exception.line();
+                return self
+                    .finish(&head, &task.body, Status::Failure(exception, line))
+                    .await;
+            }
             match after::done_before(self, &head, &task.body).await {
                 Ok(false) => {}
                 Ok(true) => return End::Done,
@@ -161,14 +215,17 @@ impl Job<'_> {
         Some(Status::Revoked(Exception::revoked(reason)))
     }
 
-    /// True when the time has come, or somebody has revoked it; false when the door closes before.
+    /// True when the time has come, or somebody has revoked it; false when the door closes before, or the message is not ours any
+    /// more.
     async fn wait_until(&self, eta: Timestamp) -> bool {
         self.place.stands(Stand::Scheduled(eta));
+        self.shared.transport.set_aside(self.receipt).await;
         let due = tokio::time::sleep(eta.since(Timestamp::now()));
         let come = tokio::select! {
             () = due => true,
             () = self.place.revoke.cancelled() => true,
             () = self.shared.closing.cancelled() => false,
+            () = self.place.void.cancelled() => false,
         };
         self.place.stands(Stand::Reserved);
         come

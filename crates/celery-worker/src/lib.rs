@@ -7,12 +7,14 @@
 //! What text and bytes mean is in `cresset-celery`; which broker it is stays behind [`transport::Transport`].
 
 mod after;
+mod amqp;
 mod arguments;
 mod care;
 mod catalog;
 mod chord;
 mod control;
 mod events;
+mod finished;
 mod held;
 mod insist;
 mod job;

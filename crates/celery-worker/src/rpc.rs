@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cresset_celery::{ChordSize, Head, Message, Outgoing, Properties, Status};
+use cresset_celery::{ChordSize, Exception, Head, Message, Meta, Properties, Status};
+use cresset_task::Timestamp;
 
 use crate::results::{ChordStep, Nowhere, Results, Stored};
-use crate::transport::{Transport, Trouble};
+use crate::transport::{Refused, Transport, Trouble};
 
 /// Results as messages.
 pub(crate) struct Rpc {
@@ -26,9 +27,25 @@ impl Results for Rpc {
             priority: Some(0),
             ..Properties::default()
         };
-        let message = Message::json(Default::default(), properties, text.into_bytes());
-        let queue = queue.clone();
-        self.transport.publish(&[Outgoing { queue, message }]).await
+        let message = |text: String| Message::json(Default::default(), properties.clone(), text.into_bytes());
+        let Some(Refused(why)) = self.transport.answer(queue, &message(text)).await? else {
+            return Ok(());
+        };
+        tracing::error!(why, "result is refused by the broker; its task fails");
+        let exception = Exception::builtin("RuntimeError", &format!("the result cannot be sent: {why}"));
+        let line = exception.line();
+        let failed = Meta {
+            head,
+            status: &Status::Failure(exception, line),
+            children: &[],
+            done: Some(Timestamp::now()),
+            extended: None,
+        };
+        // Whoever refuses that, too, has heard of it in the log.
+        self.transport
+            .answer(queue, &message(failed.text()))
+            .await
+            .map(drop)
     }
 
     async fn success(&self, _: &str) -> Result<Option<Stored>, Trouble> {

@@ -17,6 +17,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let prefetch = shared.catalog.prefetch();
     let mut waits = Waits::new();
     let mut is_lost = false;
+    let mut epoch = 0;
     while !shared.closing.is_cancelled() {
         let counts = shared.held.counts();
         let room = prefetch.saturating_sub(counts.current);
@@ -30,6 +31,15 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     tracing::info!("broker is back");
                 }
                 (is_lost, waits) = (false, Waits::new());
+                shared.broker.send_if_modified(|why| why.take().is_some());
+                match shared.transport.epoch() {
+                    0 => {}
+                    now if now == epoch => {}
+                    now => {
+                        epoch = now;
+                        shared.held.void_before(now);
+                    }
+                }
                 let none = deliveries.is_empty();
                 for delivery in deliveries {
                     own(&shared, delivery).await;
@@ -43,6 +53,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     tracing::warn!(error = %error, "broker cannot be used; it is tried again");
                 }
                 is_lost = true;
+                shared.broker.send_replace(Some(error.to_string()));
                 unless_closing(&shared, tokio::time::sleep(waits.next())).await;
             }
         }
@@ -52,6 +63,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 /// Gives a message to a job of its own, or back when the door has closed meanwhile.
 async fn own(shared: &Arc<Shared>, delivery: Delivery) {
     let receipt = Receipt {
+        epoch: delivery.epoch,
         tag: delivery.tag,
         place: delivery.place,
     };
@@ -66,7 +78,7 @@ async fn own(shared: &Arc<Shared>, delivery: Delivery) {
         Arc::clone(shared),
         receipt,
         delivery.queue,
-        delivery.envelope,
+        delivery.content,
         place,
     );
     shared.jobs.spawn(job);

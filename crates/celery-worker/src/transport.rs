@@ -3,6 +3,8 @@
 //! Promises: a delivery stays the broker's until it is acknowledged or given back. Whoever dies with it loses nothing: it is
 //! delivered again, to whoever is there, and marked so. An acknowledgement of what is not held any more does nothing.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use cresset_celery::{Message, Outgoing, Target};
 use tokio::sync::mpsc;
@@ -10,6 +12,8 @@ use tokio::sync::mpsc;
 /// A message that is ours for now.
 #[derive(Debug)]
 pub(crate) struct Delivery {
+    /// Of which connection it is; see [`Transport::epoch`].
+    pub(crate) epoch: u64,
     /// By which it is acknowledged. Empty: it is not the broker's any more.
     pub(crate) tag: String,
     /// The queue that it came by.
@@ -17,12 +21,22 @@ pub(crate) struct Delivery {
     /// Its place at the broker, for giving it back.
     pub(crate) place: usize,
     /// The message, as it came.
-    pub(crate) envelope: Vec<u8>,
+    pub(crate) content: Content,
+}
+
+/// A message, as a broker carries it.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// All of it in one text, which may be anything.
+    Envelope(Vec<u8>),
+    /// Its parts.
+    Message(Box<Message>),
 }
 
 /// What is kept of a delivery that is held.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Receipt {
+    pub(crate) epoch: u64,
     pub(crate) tag: String,
     pub(crate) place: usize,
 }
@@ -34,6 +48,10 @@ pub(crate) struct Trouble {
     pub(crate) service: &'static str,
     pub(crate) why: String,
 }
+
+/// Why a broker will never take a message.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) String);
 
 /// A broker.
 #[async_trait]
@@ -50,6 +68,20 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// The message is to be delivered next, to whomever.
     async fn give_back(&self, receipt: &Receipt) -> Result<(), Trouble>;
 
+    /// With some brokers what was taken is theirs again as soon as the connection is lost. Each connection is an epoch then; what
+    /// is held of an earlier one is not ours, and will be delivered again. 0: the broker is not one of them, or is away.
+    fn epoch(&self) -> u64 {
+        0
+    }
+
+    /// This one is held until its time comes, and must not keep others from being delivered.
+    async fn set_aside(&self, _: &Receipt) {}
+
+    /// Has the broker keep a copy of a message that is due after `wait`, and deliver it again before that. False: it does not.
+    async fn park(&self, _: &Receipt, _: &Message, _: Duration) -> Result<bool, Trouble> {
+        Ok(false)
+    }
+
     /// These are held still.
     async fn keep(&self, held: &[Receipt]) -> Result<(), Trouble>;
 
@@ -58,6 +90,17 @@ pub(crate) trait Transport: Send + Sync + 'static {
 
     /// Sends messages to their queues.
     async fn publish(&self, messages: &[Outgoing]) -> Result<(), Trouble>;
+
+    /// Sends a result to the queue of whoever waits for it. Whoever does not wait any more is nobody's mistake.
+    async fn answer(&self, queue: &str, message: &Message) -> Result<Option<Refused>, Trouble> {
+        let (queue, message) = (queue.to_owned(), message.clone());
+        self.publish(&[Outgoing { queue, message }]).await.map(|()| None)
+    }
+
+    /// Why a message can never be sent, if so.
+    fn refuses(&self, _: &Outgoing) -> Option<String> {
+        None
+    }
 
     /// Makes the queues and the node known.
     async fn announce(&self) -> Result<(), Trouble>;

@@ -1,19 +1,21 @@
 //! The worker as a whole: what its parts share, how it starts and how it stops.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cresset_celery::Event;
 use cresset_engine::Engine;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::amqp::AmqpBroker;
 use crate::catalog::Catalog;
 use crate::events::{self, Events};
+use crate::finished::Finished;
 use crate::held::Held;
 use crate::options::{Options, StartError};
 use crate::redis::{RedisBroker, RedisResults, open};
@@ -37,6 +39,9 @@ pub(crate) struct Shared {
     pub(crate) results: Arc<dyn Results>,
     pub(crate) held: Arc<Held>,
     pub(crate) revoked: Revoked,
+    pub(crate) finished: Finished,
+    /// Why the broker cannot be used, if so.
+    pub(crate) broker: watch::Sender<Option<String>>,
     pub(crate) events: Arc<Events>,
     /// Tasks that have ended, by name.
     pub(crate) totals: Mutex<BTreeMap<String, u64>>,
@@ -68,7 +73,7 @@ impl Shared {
     }
 
     pub(crate) fn count(&self, task: &str) {
-        self.processed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.processed.fetch_add(1, Ordering::Relaxed);
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         match totals.get_mut(task) {
             Some(count) => *count += 1,
@@ -94,9 +99,23 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
         CancellationToken::new(),
     );
     let url = settings.broker.as_ref().ok_or(StartError::NoBroker)?;
-    let client = open("broker", url)?;
-    let broker = RedisBroker::new(client, &options, &house, closing.clone())?;
-    let transport: Arc<dyn Transport> = Arc::new(broker);
+    let catalog = Catalog::new(&options.routes);
+    let transport: Arc<dyn Transport> = match url.scheme() {
+        "redis" | "rediss" => {
+            let client = open("broker", url)?;
+            Arc::new(RedisBroker::new(client, &options, &house, closing.clone())?)
+        }
+        _ => {
+            let (closing, leave) = (closing.clone(), leave.clone());
+            Arc::new(AmqpBroker::new(
+                &options,
+                catalog.prefetch(),
+                &house,
+                closing,
+                leave,
+            )?)
+        }
+    };
     let results: Arc<dyn Results> = match &settings.result_backend {
         None => Arc::new(Nowhere),
         Some(url) if url.scheme() == "rpc" => Arc::new(Rpc {
@@ -107,13 +126,15 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
     let (events, waiting) = Events::new(node::identity(&options.node), settings.events);
     let events = Arc::new(events);
     let shared = Arc::new(Shared {
-        catalog: Catalog::new(&options.routes),
+        catalog,
         engine,
         options,
         transport,
         results,
         held: Arc::new(Held::default()),
         revoked: Revoked::default(),
+        finished: Finished::default(),
+        broker: watch::Sender::new(Some("broker: not connected yet".into())),
         events,
         totals: Mutex::default(),
         processed: AtomicU64::new(0),
@@ -151,6 +172,12 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
 }
 
 impl Worker {
+    /// Why the broker cannot be used, while that is so.
+    #[must_use]
+    pub fn broker(&self) -> watch::Receiver<Option<String>> {
+        self.shared.broker.subscribe()
+    }
+
     /// Returns when remote control has asked for a shutdown.
     pub async fn asked_to_stop(&self) {
         self.shared.asked_to_stop.cancelled().await;
@@ -170,7 +197,7 @@ impl Worker {
         let offline = Event::Worker {
             what: "offline",
             active: 0,
-            processed: shared.processed.load(std::sync::atomic::Ordering::Relaxed),
+            processed: shared.processed.load(Ordering::Relaxed),
             load: node::load(),
         };
         let farewell = shared.events.worker(&*shared.transport, offline);

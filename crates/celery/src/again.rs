@@ -25,6 +25,7 @@ impl Next<'_> {
             priority: Some(task.head.priority),
             delivery_mode: Some(2),
             redelivered: false,
+            delivered: 0,
         };
         Outgoing {
             queue: queue.into(),

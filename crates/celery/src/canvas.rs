@@ -301,6 +301,7 @@ impl Next<'_> {
             priority: Some(signature.option("priority").and_then(Value::as_i64).unwrap_or(0)),
             delivery_mode: Some(2),
             redelivered: false,
+            delivered: 0,
         };
         let headers = self.headers(&signature, &id, &with, &args)?;
         plan.sends.push(Outgoing {

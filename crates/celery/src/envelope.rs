@@ -81,6 +81,7 @@ pub fn read_envelope(bytes: &[u8]) -> Result<(Message, Route), BadEnvelope> {
         priority: read.properties.priority.and_then(|v| v.as_i64()),
         delivery_mode: read.properties.delivery_mode.and_then(|v| v.as_i64()),
         redelivered: is_marked(&headers) || is_marked(&info),
+        delivered: 0,
     };
     let message = Message {
         headers,

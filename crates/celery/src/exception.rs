@@ -119,6 +119,13 @@ impl Exception {
         Self::new(BILLIARD, "TimeLimitExceeded", json!(seconds))
     }
 
+    /// It was delivered so often and never ended: whoever ran it may have died of it.
+    #[must_use]
+    pub fn worker_lost(deliveries: u64) -> Self {
+        let message = format!("the task was delivered {deliveries} times before and never ended");
+        Self::new(BILLIARD, "WorkerLostError", json!(message))
+    }
+
     /// What a model's failure is to a client. `seconds` is the model's time limit.
     #[must_use]
     pub fn of_failure(failure: &Failure, seconds: f64) -> Self {

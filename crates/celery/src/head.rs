@@ -45,6 +45,8 @@ pub struct Head {
     pub priority: i64,
     /// It was delivered before.
     pub redelivered: bool,
+    /// How often, where the broker counts that; 0 otherwise.
+    pub delivered: u64,
 }
 
 /// A header that cannot be used.
@@ -78,6 +80,7 @@ impl Head {
             reply_to: properties.reply_to.clone().filter(|queue| !queue.is_empty()),
             priority: properties.priority.unwrap_or(0),
             redelivered: properties.redelivered,
+            delivered: properties.delivered,
             ..Self::default()
         })
     }

@@ -35,6 +35,8 @@ pub struct Properties {
     pub delivery_mode: Option<i64>,
     /// It was delivered before.
     pub redelivered: bool,
+    /// How often, where the broker counts that; 0 otherwise.
+    pub delivered: u64,
 }
 
 impl Message {

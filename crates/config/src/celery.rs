@@ -29,6 +29,10 @@ pub struct Celery {
     pub result_extended: bool,
     /// Tell of each task from the start, not only once somebody asks. Default false, as in Celery.
     pub events: bool,
+    /// RabbitMQ: how a queue is declared that is not there. Default classic, as in Celery.
+    pub queue_type: QueueType,
+    /// RabbitMQ: the highest priority of a queue that is not there. `None`: it has no priorities.
+    pub max_priority: Option<u8>,
     /// What every key at the broker begins with.
     pub broker_key_prefix: String,
     /// What every key of a result begins with.
@@ -49,10 +53,21 @@ impl Default for Celery {
             track_started: false,
             result_extended: false,
             events: false,
+            queue_type: QueueType::Classic,
+            max_priority: None,
             broker_key_prefix: String::new(),
             result_key_prefix: String::new(),
         }
     }
+}
+
+/// A kind of RabbitMQ's queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueType {
+    /// On one node.
+    Classic,
+    /// On several, which agree.
+    Quorum,
 }
 
 /// The address of a service, with what it may hold of secrets: shown without its password.

@@ -29,7 +29,7 @@ mod tensor_keys;
 mod units;
 mod walk;
 
-pub use celery::{Celery, CeleryParameter, CeleryTasks, ServiceUrl};
+pub use celery::{Celery, CeleryParameter, CeleryTasks, QueueType, ServiceUrl};
 pub use discover::discover;
 pub use door::{Address, Listen, Network, Scheme};
 pub use field::Scalar;

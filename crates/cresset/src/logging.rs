@@ -9,6 +9,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::exit::{Exit, Trouble};
 
+/// The AMQP library, which is quiet unless a filter names it.
+const AMQP: &str = "lapin";
+const QUIET: &str = "lapin=off";
+
 /// Starts it; once in a process.
 pub(crate) fn start(config: &ServerConfig) -> Result<(), Trouble> {
     let filter = EnvFilter::try_new(&config.log_level).map_err(|error| {
@@ -18,6 +22,11 @@ pub(crate) fn start(config: &ServerConfig) -> Result<(), Trouble> {
         )
         .hint("a level such as `info`, or directives such as `info,cresset_engine=debug`")
     })?;
+    // What the AMQP library calls an error is often none: that a queue is not there yet, say. What is one is told by who asked.
+    let filter = match QUIET.parse() {
+        Ok(quiet) if !config.log_level.contains(AMQP) => filter.add_directive(quiet),
+        _ => filter,
+    };
     // Colour only for a person who has not asked for none (https://no-color.org).
     let colour =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

@@ -1,5 +1,5 @@
-//! Probes. Live: this process answers. Ready: every model has a warm instance that makes progress, and tasks can be
-//! stored. Query strings are ignored: load balancers add what they like.
+//! Probes. Live: this process answers. Ready: every model has a warm instance that makes progress, tasks can be
+//! stored, and the broker that work comes from can be used, if there is one. Query strings are ignored: load balancers add what they like.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -21,7 +21,7 @@ pub(crate) async fn live() -> Response {
     json(StatusCode::OK, br#"{"status":"live"}"#.to_vec())
 }
 
-/// Every model can serve and tasks can be stored.
+/// Every model can serve, tasks can be stored, and the broker can be used.
 #[utoipa::path(
     get,
     path = "/health/ready",
@@ -29,11 +29,12 @@ pub(crate) async fn live() -> Response {
     tag = "health",
     responses(
         (status = 200, description = "Ready", body = schema::Health),
-        (status = 503, description = "Not ready: `models`, `store` and `stopping` say why", body = schema::Health)
+        (status = 503, description = "Not ready: `models`, `store`, `broker` and `stopping` say why", body = schema::Health)
     )
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Response {
-    let health = schema::Health::of(&app.engine.health());
+    let broker = app.options.broker.as_ref().and_then(|why| why.borrow().clone());
+    let health = schema::Health::of(&app.engine.health(), broker);
     let status = if health.ready {
         StatusCode::OK
     } else {

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use cresset_config::Network;
+use tokio::sync::watch;
 
 use crate::auth::Auth;
 use crate::client::Identify;
 use crate::upload::SpoolOptions;
 
 /// What the door allows. [`GatewayOptions::default`] is what `cresset serve` uses unless told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct GatewayOptions {
     /// The largest request body. Default 64 MiB.
     pub max_body_bytes: usize,
@@ -38,6 +39,8 @@ pub struct GatewayOptions {
     pub identify: Identify,
     /// Who may come in. Default anybody.
     pub auth: Option<Auth>,
+    /// Why the broker that work comes from cannot be used, while that is so: the server is not ready then. Default there is none.
+    pub broker: Option<watch::Receiver<Option<String>>>,
     /// Tracebacks of failed tasks are answered to callers. Default false.
     pub show_tracebacks: bool,
     /// A connection on which nothing is asked is closed after this. Default 75 s, above the 60 s for which nginx keeps idle
@@ -71,6 +74,7 @@ impl Default for GatewayOptions {
             hsts: None,
             identify: Identify::Off,
             auth: None,
+            broker: None,
             show_tracebacks: false,
             idle_timeout: Duration::from_secs(75),
             head_timeout: Duration::from_secs(10),

@@ -20,7 +20,7 @@ use super::keys::{EVENTS, Keys, PIDBOX, STEPS, binding};
 use super::scripts::BrokerScripts;
 use super::wake::Wake;
 use crate::options::{Options, StartError};
-use crate::transport::{Delivery, Receipt, Transport, Trouble};
+use crate::transport::{Content, Delivery, Receipt, Transport, Trouble};
 
 /// The hash of what is held, and its index.
 const UNACKED: &str = "unacked";
@@ -286,10 +286,11 @@ impl Transport for RedisBroker {
             let at = String::from_utf8_lossy(&at).parse().unwrap_or(usize::MAX);
             let place = order.get(at).copied().unwrap_or(usize::MAX);
             deliveries.push(Delivery {
+                epoch: 0,
                 tag: String::from_utf8_lossy(&tag).into_owned(),
                 queue: self.list(place)?.queue.clone(),
                 place,
-                envelope,
+                content: Content::Envelope(envelope),
             });
         }
         Ok(deliveries)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Setting;
 use super::forms::{setting, words};
-use crate::celery::ServiceUrl;
+use crate::celery::{QueueType, ServiceUrl};
 use crate::field::{Field, Pairs, Refusal, quote};
 use crate::server::ServerConfig;
 
@@ -60,7 +60,7 @@ pub(super) const BROKER: Setting = words(
         "celery.broker",
         ["CRESSET_BROKER", "broker"],
         Field::Text {
-            form: "a URL in quotes, `redis://` or `rediss://`",
+            form: "a URL in quotes, `redis://`, `rediss://`, `amqp://` or `amqps://`",
             get: |c| c.celery.broker.as_ref().map(ToString::to_string),
             set: |c, text| set_url(&mut c.celery.broker, text, BROKERS),
         },
@@ -173,11 +173,45 @@ pub(super) const EVENTS: Setting = setting(
     switch!(events),
     "Send task events from the start, as `celery worker -E` does. Otherwise once a monitor asks for them.",
 );
+pub(super) const QUEUE_TYPE: Setting = setting(
+    "celery.queue_type",
+    ["CRESSET_CELERY_QUEUE_TYPE", "celery-queue-type"],
+    Field::Choice {
+        names: &["classic", "quorum"],
+        get: |c| match c.celery.queue_type {
+            QueueType::Classic => "classic",
+            QueueType::Quorum => "quorum",
+        },
+        set: |c, name| {
+            c.celery.queue_type = match name {
+                "quorum" => QueueType::Quorum,
+                _ => QueueType::Classic,
+            }
+        },
+    },
+    "RabbitMQ: how a queue is declared that is not there: the application's `task_default_queue_type`. One that is there is taken as \
+     it is.",
+);
+pub(super) const MAX_PRIORITY: Setting = words(
+    setting(
+        "celery.max_priority",
+        ["CRESSET_CELERY_MAX_PRIORITY", "celery-max-priority"],
+        Field::Int {
+            min: 1,
+            max: 255,
+            get: |c| c.celery.max_priority.map(u64::from),
+            set: |c, n| c.celery.max_priority = u8::try_from(n).ok(),
+        },
+        "RabbitMQ: the highest priority of a queue that is not there and is declared: the application's `task_queue_max_priority`.",
+    ),
+    "none: without priorities",
+    "10",
+);
 pub(super) const BROKER_KEY_PREFIX: Setting = setting(
     "celery.broker_key_prefix",
     ["CRESSET_CELERY_BROKER_KEY_PREFIX", "celery-broker-key-prefix"],
     prefix!(broker_key_prefix),
-    "What every key at the broker begins with: `global_keyprefix` in the application's `broker_transport_options`.",
+    "Redis: what every key at the broker begins with: `global_keyprefix` in the application's `broker_transport_options`.",
 );
 pub(super) const RESULT_KEY_PREFIX: Setting = setting(
     "celery.result_key_prefix",
@@ -187,7 +221,7 @@ pub(super) const RESULT_KEY_PREFIX: Setting = setting(
 );
 
 /// Brokers that are spoken to.
-const BROKERS: &[&str] = &["redis", "rediss"];
+const BROKERS: &[&str] = &["redis", "rediss", "amqp", "amqps", "pyamqp"];
 /// Result backends.
 const BACKENDS: &[&str] = &["redis", "rediss", "rpc"];
 

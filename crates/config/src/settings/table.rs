@@ -365,6 +365,8 @@ pub const SETTINGS: &[Setting] = &[
     celery::TRACK_STARTED,
     celery::RESULT_EXTENDED,
     celery::EVENTS,
+    celery::QUEUE_TYPE,
+    celery::MAX_PRIORITY,
     celery::BROKER_KEY_PREFIX,
     celery::RESULT_KEY_PREFIX,
     auth::ENABLED,

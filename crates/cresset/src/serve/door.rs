@@ -6,6 +6,7 @@ use std::path::Path;
 use cresset_config::{Address, ClientIdentity, Listen, ServerConfig};
 use cresset_gateway::{Auth, Entrance, GatewayOptions, Identify, SpoolOptions, Tls};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::exit::{Exit, Trouble};
 
@@ -86,7 +87,11 @@ fn identify(config: &ServerConfig) -> Identify {
     }
 }
 
-pub(super) fn options(config: &ServerConfig, auth: Option<Auth>) -> GatewayOptions {
+pub(super) fn options(
+    config: &ServerConfig,
+    auth: Option<Auth>,
+    broker: Option<watch::Receiver<Option<String>>>,
+) -> GatewayOptions {
     GatewayOptions {
         max_body_bytes: config.max_body_bytes,
         max_inflight_bytes: config.max_inflight_body_bytes,
@@ -111,6 +116,7 @@ pub(super) fn options(config: &ServerConfig, auth: Option<Auth>) -> GatewayOptio
         min_rate: config.min_rate,
         identify: identify(config),
         auth,
+        broker,
         show_tracebacks: config.show_tracebacks,
         drain_timeout: config.drain_timeout,
     }

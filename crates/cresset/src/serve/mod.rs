@@ -26,6 +26,7 @@ pub(crate) use self::store::DATABASE;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cresset_celery_worker::Worker;
 use cresset_config::{ModelConfig, ServerConfig};
 use cresset_engine::{Engine, EngineOptions};
 use cresset_task::Spans;
@@ -88,7 +89,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
             tracker.spawn(issuer::watch(Arc::clone(issuer), set.clone(), told.clone()));
         }
     }
-    let options = door::options(config, auth);
+    let options = door::options(config, auth, celery.as_ref().map(Worker::broker));
     let door = cresset_gateway::serve(entrances, engine.clone(), options, close_door.clone());
     let door = tracker.spawn(door);
     tracker.spawn(service::tell(engine.clone(), told.clone()));

@@ -15,7 +15,7 @@ pub(crate) struct Live {
 /// Whether everything can be served.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// Every model is ready, tasks can be stored, and the server is not stopping.
+    /// Every model is ready, tasks can be stored, the broker can be used, and the server is not stopping.
     pub(crate) ready: bool,
     /// In a word: `starting`, `ready`, `degraded` (something is served, but not everything, or not as it should be), `down`
     /// (nothing is), or `stopping`.
@@ -26,6 +26,9 @@ pub(crate) struct Health {
     /// Why tasks cannot be stored, if so.
     #[schema(required)]
     pub(crate) store: Option<String>,
+    /// Why the broker that Celery's tasks come from cannot be used, if so.
+    #[schema(required)]
+    pub(crate) broker: Option<String>,
     /// Each model.
     pub(crate) models: Vec<ModelHealth>,
 }
@@ -49,7 +52,7 @@ pub(crate) struct ModelHealth {
 
 impl Health {
     /// As callers may see it.
-    pub(crate) fn of(health: &cresset_engine::Health) -> Self {
+    pub(crate) fn of(health: &cresset_engine::Health, broker: Option<String>) -> Self {
         let model = |m: &cresset_engine::ModelHealth| ModelHealth {
             name: m.name.to_string(),
             state: m.state.name().into(),
@@ -57,10 +60,15 @@ impl Health {
             reason: m.reason.clone(),
         };
         Self {
-            ready: health.ready,
-            state: health.state.name(),
+            ready: health.ready && broker.is_none(),
+            state: match (&broker, health.state) {
+                (Some(_), cresset_engine::ServerState::Ready) => cresset_engine::ServerState::Degraded,
+                (_, state) => state,
+            }
+            .name(),
             stopping: health.stopping,
             store: health.store.clone(),
+            broker,
             models: health.models.iter().map(model).collect(),
         }
     }

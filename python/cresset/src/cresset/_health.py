@@ -27,7 +27,7 @@ class Health:
     """Whether everything can be served."""
 
     ready: bool
-    """Every model is ready, tasks can be stored, and the server is not stopping."""
+    """Every model is ready, tasks can be stored, the broker can be used, and the server is not stopping."""
     stopping: bool
     """It has been told to stop."""
     store: str | None
@@ -36,6 +36,8 @@ class Health:
     """Each model."""
     state: str = ""
     """In a word: `starting`, `ready`, `degraded`, `down` or `stopping`."""
+    broker: str | None = None
+    """Why the broker that Celery's tasks come from cannot be used, if so."""
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> Health:
@@ -53,4 +55,5 @@ class Health:
                 for one in value.get("models", ())
             ),
             state=str(value.get("state", "")),
+            broker=value.get("broker"),
         )

@@ -58,6 +58,8 @@ class Command(BaseCommand):
         not_ready = [name for name in wanted if name in by_name and not by_name[name].ready]
         if health.store:
             raise CommandError(f"tasks cannot be stored: {health.store}")
+        if health.broker:
+            raise CommandError(f"Celery's tasks do not come: {health.broker}")
         if missing:
             raise CommandError(f"the server has no model {', '.join(missing)}; it has {', '.join(by_name) or 'none'}")
         if not_ready:

@@ -1,0 +1,156 @@
+//! One epoch: two connections to the broker, and the channels on them. It ends as a whole, whichever part of it is lost.
+//!
+//! Two, because a broker that is short of memory stops reading from whoever publishes: what is taken must be acknowledged all the same.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use lapin::options::ConfirmSelectOptions;
+use lapin::{Channel, Connection, Result};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::consume::Current;
+
+/// A farewell is not waited for longer.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// AMQP's reply code for an end that was meant.
+const MEANT: u16 = 200;
+
+/// One epoch.
+pub(super) struct Live {
+    pub(super) epoch: u64,
+    /// On which messages are taken and acknowledged.
+    pub(super) taking: Connection,
+    /// On which everything is sent.
+    pub(super) giving: Connection,
+    /// Consumers, and what they took.
+    pub(super) channel: Channel,
+    /// The consumer of each queue.
+    pub(super) consumers: Vec<Mutex<Option<Current>>>,
+    publisher: Mutex<Option<Channel>>,
+    teller: Mutex<Option<Channel>>,
+    why: OnceLock<String>,
+    lost: CancellationToken,
+}
+
+impl Live {
+    pub(super) fn new(
+        epoch: u64,
+        taking: Connection,
+        giving: Connection,
+        channel: Channel,
+        queues: usize,
+    ) -> Self {
+        Self {
+            epoch,
+            taking,
+            giving,
+            channel,
+            consumers: (0..queues).map(|_| Mutex::default()).collect(),
+            publisher: Mutex::default(),
+            teller: Mutex::default(),
+            why: OnceLock::new(),
+            lost: CancellationToken::new(),
+        }
+    }
+
+    /// It is over, because of this. The first reason counts.
+    pub(super) fn lose(&self, why: String) {
+        // The later ones follow from the first.
+        let _ = self.why.set(why);
+        self.lost.cancel();
+    }
+
+    pub(super) async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    pub(super) fn why(&self) -> String {
+        self.why
+            .get()
+            .cloned()
+            .unwrap_or_else(|| "connection closed".into())
+    }
+
+    /// A channel on which the broker confirms what it has.
+    pub(super) async fn publisher(&self) -> Result<Channel> {
+        let mut slot = self.publisher.lock().await;
+        if let Some(channel) = slot.as_ref().filter(|channel| channel.status().connected()) {
+            return Ok(channel.clone());
+        }
+        let channel = self.giving.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        *slot = Some(channel.clone());
+        Ok(channel)
+    }
+
+    /// A channel for what may be lost: events and replies.
+    pub(super) async fn teller(&self) -> Result<Channel> {
+        let mut slot = self.teller.lock().await;
+        if let Some(channel) = slot.as_ref().filter(|channel| channel.status().connected()) {
+            return Ok(channel.clone());
+        }
+        let channel = self.giving.create_channel().await?;
+        *slot = Some(channel.clone());
+        Ok(channel)
+    }
+
+    /// Says goodbye.
+    pub(super) async fn close(&self) {
+        let bye = async {
+            for connection in [&self.taking, &self.giving] {
+                if connection.status().connected()
+                    && let Err(error) = connection.close(MEANT, "bye".into()).await
+                {
+                    tracing::debug!(error = %error, "connection could not be closed");
+                }
+            }
+        };
+        if tokio::time::timeout(FAREWELL, bye).await.is_err() {
+            tracing::debug!("broker did not say goodbye in time");
+        }
+    }
+}
+
+/// What a message is acknowledged by, within its epoch: which consumer took it, and the number that the broker gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tag {
+    pub(super) consumer: u64,
+    pub(super) delivery: u64,
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.consumer, self.delivery)
+    }
+}
+
+impl FromStr for Tag {
+    type Err = ();
+
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
+        let (consumer, delivery) = text.split_once('.').ok_or(())?;
+        Ok(Self {
+            consumer: consumer.parse().map_err(drop)?,
+            delivery: delivery.parse().map_err(drop)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_survives_as_text() {
+        let tag = Tag {
+            consumer: 3,
+            delivery: u64::MAX,
+        };
+        assert_eq!(tag.to_string().parse(), Ok(tag));
+        assert!("".parse::<Tag>().is_err() && "1".parse::<Tag>().is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! The tasks that have ended here lately. A broker that did not hear of it delivers them again, and there may be no backend that
+//! could be asked: they are acknowledged, and not computed once more.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use cresset_celery::Head;
+
+/// Tasks that are remembered; the oldest go. More than are ever held at once between two acknowledgements.
+const KEPT_MAX: usize = 16_384;
+
+/// A try of a task.
+type Try = (String, u32);
+
+/// The tasks.
+#[derive(Default)]
+pub(crate) struct Finished(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    known: HashSet<Try>,
+    order: VecDeque<Try>,
+}
+
+impl Finished {
+    pub(crate) fn add(&self, head: &Head) {
+        let key = (head.id.clone(), head.retries);
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !inner.known.insert(key.clone()) {
+            return;
+        }
+        inner.order.push_back(key);
+        if inner.order.len() > KEPT_MAX
+            && let Some(oldest) = inner.order.pop_front()
+        {
+            inner.known.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn has(&self, head: &Head) -> bool {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.known.contains(&(head.id.clone(), head.retries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_are_known_each_by_its_try() {
+        let finished = Finished::default();
+        let head = |id: String, retries| Head {
+            id,
+            retries,
+            ..Head::default()
+        };
+        finished.add(&head("a".into(), 0));
+        assert!(finished.has(&head("a".into(), 0)) && !finished.has(&head("a".into(), 1)));
+        for n in 0..KEPT_MAX {
+            finished.add(&head(n.to_string(), 0));
+        }
+        assert!(!finished.has(&head("a".into(), 0)) && finished.has(&head("0".into(), 0)));
+    }
+}
