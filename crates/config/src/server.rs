@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::celery::Celery;
+use crate::celery::{Celery, ServiceUrl};
 use crate::door::{Listen, Network};
 use ipnet::IpNet;
 
@@ -34,6 +34,8 @@ pub struct ServerConfig {
     pub cache_dir: PathBuf,
     /// A model folder or a folder of them. Default: the current directory.
     pub models: PathBuf,
+    /// Where tasks and results are kept. Default: in the data folder, see [`ServerConfig::database`].
+    pub store: Option<ServiceUrl>,
     /// When an accepted task counts as stored.
     pub durability: Durability,
     /// Inputs and results whose stored form is larger are kept in files beside the database. Default 128 KiB.
@@ -128,6 +130,7 @@ impl Default for ServerConfig {
             data_dir: ".cresset".into(),
             cache_dir: ".cresset/cache".into(),
             models: ".".into(),
+            store: None,
             durability: Durability::Fsync,
             max_inline_bytes: 128 << 10,
             result_ttl: Duration::from_secs(86_400),
@@ -242,6 +245,15 @@ impl fmt::Display for KeySet {
 }
 
 impl ServerConfig {
+    /// The database file of the embedded store; `None` when tasks are kept by a server of its own, see `store`.
+    #[must_use]
+    pub fn database(&self) -> Option<PathBuf> {
+        match &self.store {
+            None => Some(self.data_dir.join("tasks.db")),
+            Some(url) => url.reveal().strip_prefix("sqlite://").map(PathBuf::from),
+        }
+    }
+
     /// The file of keys.
     #[must_use]
     pub fn keys_file(&self) -> PathBuf {

@@ -9,6 +9,7 @@ mod forms;
 mod auth;
 mod celery;
 mod entrances;
+mod store;
 mod table;
 
 use std::net::IpAddr;

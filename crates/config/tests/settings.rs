@@ -151,6 +151,7 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         data_dir: "/etc/cresset/state".into(),
         cache_dir: "/etc/cresset/cache".into(),
         models: "/srv/models".into(),
+        store: config.store.clone(),
         durability: Durability::Os,
         max_inline_bytes: 1 << 20,
         result_ttl: Duration::from_secs(172_800),

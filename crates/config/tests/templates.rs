@@ -70,6 +70,7 @@ fn the_default_settings_file_says_what_is_the_default_anyway() {
         all,
         ServerConfig {
             celery: celery.clone(),
+            store: all.store.clone(),
             cache_dir: "/var/cache/cresset".into(),
             admin_listen: all.admin_listen.clone(),
             tls_cert: Some("/etc/cresset/cert.pem".into()),

@@ -4,31 +4,28 @@
 //! (a taken id, a stale attempt) is an answer, not an error.
 
 use bytes::Bytes;
+use cresset_queue::kit::{
+    Change, Content, Fault, Owner, PROMOTED_MAX, Ttl, client_of, owner_of, retry_of, state_number, trace_of,
+    unreadable_input,
+};
 use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted, Turn};
 use cresset_task::{
-    Attempt, CacheUse, Callback, ClientKey, Code, Event, Failure, Outcome, Payload, State, TaskId, Tenant,
-    Timestamp,
+    Attempt, CacheUse, Callback, ClientKey, Event, Payload, State, TaskId, Tenant, Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::codec::{Content, retry_of, state_number, trace_of};
-use crate::depth::{Change, Owner};
 use crate::ends;
 use crate::error::StoreError;
 use crate::files::Part;
 use crate::idempotency::recall;
 use crate::letters;
 use crate::op::{Ending, Op, Submission};
-use crate::open::{client_of, owner_of};
 use crate::outbox;
 use crate::place::{Found, Kept, misnamed};
-use crate::purge::{Ttl, purge};
+use crate::purge::purge;
 use crate::queries;
 use crate::returns::Leased;
 use crate::schema;
-
-/// Delayed tasks that one lease queues, at most: as many as any lease takes at once, and a bounded time.
-const PROMOTED_MAX: i64 = 10_000;
 
 /// Applies `op`, puts its answer into its slot, and notes what it does to the depths.
 pub(crate) fn apply(conn: &Connection, op: &mut Op, ttl: Ttl, change: &mut Change) -> Result<(), StoreError> {
@@ -238,8 +235,10 @@ fn lease_one(
     let client = client_of(client.as_deref())?;
     let retry = retry_of(retry.as_deref()).map(|terms| lease.retry = terms);
     let payload = match input {
-        _ if retry.is_err() => retry.map(|()| Payload::Json(Bytes::new())),
-        Some(Found::Row(stored)) => stored.as_payload(),
+        _ if retry.is_err() => retry
+            .map(|()| Payload::Json(Bytes::new()))
+            .map_err(StoreError::from),
+        Some(Found::Row(stored)) => stored.as_payload().map_err(StoreError::from),
         Some(Found::File { kind, file }) => {
             let file = Some((kind, file));
             return Ok((Some(Leased { lease, file }), client));
@@ -309,15 +308,7 @@ pub(crate) fn unreadable(lease: &Lease, now: Timestamp, damage: &StoreError) -> 
         .as_ref()
         .map(|trace| tracing::field::display(trace.id));
     tracing::error!(task = %lease.id, trace_id, error = %damage, "stored input cannot be read, the task fails");
-    let failure = Failure {
-        code: Code::Internal,
-        type_: "UnreadableInput".into(),
-        message: format!("the stored input cannot be read: {damage}"),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    };
-    let outcome = Content::Outcome(Outcome::Failure(failure)).encode()?;
+    let outcome = Content::Outcome(unreadable_input(damage)).encode()?;
     Ok(Ending {
         id: lease.id,
         attempt: lease.attempt,
@@ -343,7 +334,7 @@ fn release(conn: &Connection, leases: &[Release], change: &mut Change) -> Result
 }
 
 /// A task's owner, or why it cannot be told, and its weight.
-pub(crate) type Weighed = (Result<Owner, StoreError>, i64);
+pub(crate) type Weighed = (Result<Owner, Fault>, i64);
 
 /// The row of the task that is leased under this attempt, and what it counts for.
 pub(crate) fn leased(

@@ -1,170 +1,34 @@
-//! How much is queued, by model, by client and in all, in memory: asked on every submit, so it must cost no query.
-//!
-//! The writer is the only one that changes the numbers, after the commit that makes them true and before the answers.
+//! What the counts in memory are looked up by.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
-
-use cresset_queue::{Depth, Load};
-use cresset_task::{ClientKey, ModelName, Timestamp};
+use cresset_queue::kit::Change;
+use cresset_task::Timestamp;
 use rusqlite::Connection;
 
-use crate::outbox::{OutboxChange, OutboxCounts};
 use crate::queries;
 
-/// The numbers. Models and clients with nothing queued have no entry, so this never outgrows the queue.
-#[derive(Debug)]
-pub(crate) struct Depths {
-    models: RwLock<HashMap<ModelName, Depth>>,
-    clients: RwLock<HashMap<ClientKey, Load>>,
-    // Apart from the maps: asked for without a lock.
-    tasks: AtomicU64,
-    bytes: AtomicU64,
-    pub(crate) outbox: OutboxCounts,
+/// Looks up, once a group, what may have changed and is no sum of its operations: first due times.
+pub(crate) fn look_up(conn: &Connection, change: &mut Change) -> rusqlite::Result<()> {
+    for model in change.due_wanted() {
+        let mut query = conn.prepare_cached(queries::NEXT_DUE)?;
+        let next: Option<i64> = query.query_row([model.as_str()], |row| row.get(0))?;
+        change.due(&model, next.map(Timestamp::from_micros));
+    }
+    if change.outbox.is_touched() {
+        let (due, oldest) = conn
+            .prepare_cached(queries::OUTBOX_NEXT)?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        change.outbox.next(due, oldest);
+    }
+    Ok(())
 }
 
-/// Whose a task is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
-    pub(crate) model: ModelName,
-    pub(crate) client: Option<ClientKey>,
-}
-
-/// What a group of operations does to the numbers, once it is committed.
-#[derive(Debug, Default)]
-pub(crate) struct Change {
-    models: HashMap<ModelName, ModelChange>,
-    clients: HashMap<ClientKey, (i64, i64)>,
-    pub(crate) outbox: OutboxChange,
-}
-
-#[derive(Debug, Default)]
-struct ModelChange {
-    tasks: i64,
-    bytes: i64,
-    delayed: i64,
-    /// The new first due time; looked up once a group, if any of its operations delayed a task or ended a delay.
-    next_due: Option<Option<Timestamp>>,
-}
-
-impl Change {
-    fn of(&mut self, model: &ModelName) -> &mut ModelChange {
-        self.models.entry(model.clone()).or_default()
+/// What is to be told in a store that has just been opened.
+pub(crate) fn count_outbox(conn: &Connection, change: &mut Change) -> rusqlite::Result<()> {
+    let mut query = conn.prepare(queries::COUNT_OUTBOX)?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        change.outbox.add(row.get_ref(0)?.as_str()?, row.get(1)?);
     }
-
-    /// Tasks that came or went.
-    pub(crate) fn add(&mut self, owner: &Owner, tasks: i64, bytes: i64) {
-        self.add_to_model(&owner.model, tasks, bytes);
-        if let Some(client) = &owner.client {
-            self.add_to_client(client, tasks, bytes);
-        }
-    }
-
-    /// Tasks of a model, whosever they are.
-    pub(crate) fn add_to_model(&mut self, model: &ModelName, tasks: i64, bytes: i64) {
-        let change = self.of(model);
-        change.tasks += tasks;
-        change.bytes += bytes;
-    }
-
-    /// Tasks of a client, whatever they are for.
-    pub(crate) fn add_to_client(&mut self, client: &ClientKey, tasks: i64, bytes: i64) {
-        let change = self.clients.entry(client.clone()).or_default();
-        change.0 += tasks;
-        change.1 += bytes;
-    }
-
-    /// Delays that began or ended.
-    pub(crate) fn delay(&mut self, model: &ModelName, tasks: i64) {
-        self.of(model).delayed += tasks;
-    }
-
-    /// A first due time that is known.
-    pub(crate) fn due(&mut self, model: &ModelName, next: Option<Timestamp>) {
-        self.of(model).next_due = Some(next);
-    }
-
-    /// Looks up the first due times that may have changed.
-    pub(crate) fn look_up_due(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        for (model, change) in &mut self.models {
-            if change.delayed != 0 || change.next_due.is_some() {
-                let mut query = conn.prepare_cached(queries::NEXT_DUE)?;
-                let next: Option<i64> = query.query_row([model.as_str()], |row| row.get(0))?;
-                change.next_due = Some(next.map(Timestamp::from_micros));
-            }
-        }
-        self.outbox.look_up(conn)
-    }
-}
-
-impl Depths {
-    /// Nothing queued, and what is to be told.
-    pub(crate) fn new(outbox: OutboxCounts) -> Self {
-        Self {
-            models: RwLock::default(),
-            clients: RwLock::default(),
-            tasks: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            outbox,
-        }
-    }
-
-    pub(crate) fn get(&self, model: &ModelName) -> Depth {
-        let depths = self.models.read().unwrap_or_else(PoisonError::into_inner);
-        depths.get(model).copied().unwrap_or_default()
-    }
-
-    pub(crate) fn client(&self, client: &ClientKey) -> Load {
-        let loads = self.clients.read().unwrap_or_else(PoisonError::into_inner);
-        loads.get(client).copied().unwrap_or_default()
-    }
-
-    pub(crate) fn total(&self) -> Load {
-        Load {
-            tasks: self.tasks.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-        }
-    }
-
-    pub(crate) fn apply(&self, change: Change) {
-        self.outbox.apply(change.outbox);
-        if change.models.is_empty() && change.clients.is_empty() {
-            return;
-        }
-        self.apply_to_clients(change.clients);
-        let mut depths = self.models.write().unwrap_or_else(PoisonError::into_inner);
-        for (model, change) in change.models {
-            // The writer is the only one that changes these, so what is read is what there is.
-            let total = self.total();
-            let tasks = total.tasks.saturating_add_signed(change.tasks);
-            let bytes = total.bytes.saturating_add_signed(change.bytes);
-            self.tasks.store(tasks, Ordering::Relaxed);
-            self.bytes.store(bytes, Ordering::Relaxed);
-            let depth = depths.entry(model).or_default();
-            depth.tasks = depth.tasks.saturating_add_signed(change.tasks);
-            depth.bytes = depth.bytes.saturating_add_signed(change.bytes);
-            depth.delayed = depth.delayed.saturating_add_signed(change.delayed);
-            if let Some(next) = change.next_due {
-                depth.next_due = next;
-            }
-        }
-        depths.retain(|_, depth| depth.tasks > 0);
-    }
-
-    /// Entries go one by one: there may be a great many clients, and few of them in a group.
-    fn apply_to_clients(&self, changes: HashMap<ClientKey, (i64, i64)>) {
-        if changes.is_empty() {
-            return;
-        }
-        let mut loads = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-        for (client, (tasks, bytes)) in changes {
-            let load = loads.entry(client.clone()).or_default();
-            load.tasks = load.tasks.saturating_add_signed(tasks);
-            load.bytes = load.bytes.saturating_add_signed(bytes);
-            if load.tasks == 0 {
-                loads.remove(&client);
-            }
-        }
-    }
+    change.outbox.touch();
+    Ok(())
 }

@@ -1,27 +1,19 @@
 //! How a task ends, or is put off: outcomes, retries, cancellations, expiries. Each within the transaction of its group.
 
+use cresset_queue::kit::{
+    Change, Content, EXPIRED, EXPIRED_MAX, OVERDUE, Owner, STARTED, owner_of, state_of,
+};
 use cresset_queue::{Cancelled, Expiries, Finished, Retry};
 use cresset_task::{Event, HISTORY_MAX, Move, Outcome, Redelivery, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::apply::{Weighed, leased};
-use crate::codec::{Content, STARTED, state_of};
-use crate::depth::{Change, Owner};
 use crate::error::StoreError;
 use crate::letters;
 use crate::op::Ending;
-use crate::open::owner_of;
 use crate::outbox;
 use crate::place::Kept;
 use crate::queries;
-
-/// Tasks that one expiry revokes, at most: about 10 ms of the writer's time.
-const EXPIRED_MAX: i64 = 1_000;
-
-/// What the caller of an expired task reads.
-const EXPIRED: &str = "it expired before it could run";
-/// What the caller of a task reads that ran past its deadline.
-const OVERDUE: &str = "its deadline passed while it ran";
 
 pub(crate) fn finish(conn: &Connection, ending: &Ending, change: &mut Change) -> rusqlite::Result<Finished> {
     let held: Option<i64> = conn

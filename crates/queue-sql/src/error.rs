@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cresset_queue::kit::{Fault, IntoQueueError};
 use cresset_queue::{QueueError, QueueErrorKind};
 use rusqlite::ErrorCode;
 
@@ -32,6 +33,15 @@ pub(crate) enum StoreError {
     /// The caller broke a rule of the port.
     #[error("{0}")]
     Misuse(String),
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Damaged(text) => Self::Damaged(text),
+            Fault::Misuse(text) => Self::Misuse(text),
+        }
+    }
 }
 
 impl StoreError {
@@ -64,9 +74,10 @@ impl StoreError {
         matches!(self, Self::Sqlite { source, .. }
             if source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure))
     }
+}
 
-    /// The port's error: this layer's words as context, what lies below as source.
-    pub(crate) fn into_queue(self, operation: &'static str) -> QueueError {
+impl IntoQueueError for StoreError {
+    fn into_queue(self, operation: &'static str) -> QueueError {
         let error = QueueError::new(self.kind(), operation, self.to_string());
         match self {
             Self::Sqlite { source, .. } => error.because(source),

@@ -40,11 +40,11 @@ use self::name::Run;
 pub(crate) use self::name::{FileName, Part, SHARD_LAST, shard_name};
 pub(crate) use self::read::read_file;
 pub(crate) use self::write::{parent_of, sync_folder};
-use crate::codec::{Content, Stored};
 use crate::error::StoreError;
 use crate::lock::beside;
 use crate::options::{Durability, SqliteOptions};
 use crate::place::Kept;
+use cresset_queue::kit::{Content, Stored};
 
 /// Files being written at once. Enough for their flushes to share what the file system can share, and few enough that a
 /// burst of large payloads does not take all of the runtime's blocking threads.
@@ -154,7 +154,7 @@ impl Files {
                 let stored = encode.run()?;
                 let kind = stored.kind;
                 let file = files.write(id, part, &stored)?;
-                Ok((place, Kept::File { kind, file }))
+                Ok::<_, StoreError>((place, Kept::File { kind, file }))
             });
         }
         while let Some(written) = writes.join_next().await {
@@ -197,7 +197,7 @@ enum Encode {
 impl Encode {
     fn run(self) -> Result<Stored, StoreError> {
         match self {
-            Self::Later(content) => content.encode(),
+            Self::Later(content) => Ok(content.encode()?),
             Self::Done(stored) => Ok(stored),
         }
     }

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use cresset_task::State;
 
 use crate::care::read_foreign;
-use crate::codec::{Content, Stored, state_of};
 use crate::files::FileName;
-use crate::open::{client_of, model_of};
+use cresset_queue::kit::{Content, Stored, state_of};
+use cresset_queue::kit::{client_of, model_of};
 
 /// The columns of a row: a letter for what it is, then its bytes. What is read is written as it was, or as what reads the same.
 pub fn row(data: &[u8]) {

@@ -17,17 +17,16 @@
 use std::sync::Arc;
 
 use cresset_queue::QueueErrorKind;
+use cresset_queue::kit::{Change, Depths, Returns, Ttl};
 use rusqlite::Connection;
 
 use crate::apply::apply;
-use crate::depth::{Change, Depths};
+use crate::depth;
 use crate::error::StoreError;
 use crate::files::Files;
 use crate::op::Op;
 use crate::options::Durability;
 use crate::place::Kept;
-use crate::purge::Ttl;
-use crate::returns::Returns;
 use crate::trust::WriterConn;
 
 /// What carries out groups.
@@ -127,8 +126,7 @@ impl Groups {
         for op in ops {
             apply(self.conn.get(), op, self.ttl, &mut change)?;
         }
-        change
-            .look_up_due(self.conn.get())
+        depth::look_up(self.conn.get(), &mut change)
             .map_err(StoreError::sqlite("cannot look up when the next task is due"))?;
         self.execute("COMMIT")
             .map_err(StoreError::sqlite("cannot commit"))?;
@@ -180,11 +178,10 @@ impl Groups {
 
 #[cfg(test)]
 mod tests {
-    use crate::depth::Owner;
-    use std::sync::Weak;
     use std::time::Duration;
 
     use bytes::Bytes;
+    use cresset_queue::kit::{Content, Owner, Stored, state_number};
     use cresset_queue::{Depth, Finished, LeaseRequest, QueueError, Submitted, Turn};
     use cresset_task::{Attempt, ModelName, Outcome, State, TaskId, Timestamp};
     use rusqlite::ErrorCode;
@@ -192,7 +189,6 @@ mod tests {
     use tokio::sync::oneshot::Receiver;
 
     use super::*;
-    use crate::codec::{Content, Stored, state_number};
     use crate::files::Janitor;
     use crate::op::{Ending, Slot, Submission};
     use crate::options::SqliteOptions;
@@ -204,7 +200,7 @@ mod tests {
         let options = SqliteOptions::at(dir.path().join("tasks.db"));
         let database = crate::open::open(&options.path).unwrap();
         let (_, chores) = Janitor::new(&options.path);
-        let returns = Arc::new(Returns::new(Weak::new()));
+        let returns = Arc::new(Returns::new(|| ()));
         let ttl = Ttl {
             results: DAY,
             tombstones: DAY,

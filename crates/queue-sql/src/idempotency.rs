@@ -3,11 +3,11 @@
 //! The writer asks within the transaction that would insert the task, so of two submits with one key the second sees the
 //! first, in the same group too. Readers ask for callers that only want to know.
 
+use cresset_queue::kit::state_of;
 use cresset_queue::{Idempotency, Submitted};
 use cresset_task::{ModelName, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::codec::state_of;
 use crate::error::StoreError;
 use crate::queries;
 

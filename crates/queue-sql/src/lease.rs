@@ -5,6 +5,7 @@
 //! no. A task whose file is missing or damaged ends as a failure, as one with an unreadable row does: at the head of a
 //! queue it would block every task behind it.
 
+use cresset_queue::kit::IntoQueueError as _;
 use cresset_queue::{Lease, LeaseRequest, QueueError};
 use cresset_task::Timestamp;
 

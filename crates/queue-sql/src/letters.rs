@@ -6,17 +6,17 @@
 mod port;
 mod read;
 
+use cresset_queue::kit::{Change, PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use cresset_queue::{LetterFilter, Replayed};
-use cresset_task::{Evidence, TaskId, Tenant};
+use cresset_task::{TaskId, Tenant};
 use rusqlite::{Connection, OptionalExtension, params};
 
 pub(crate) use self::read::{LetterRead, answer};
 use crate::apply;
-use crate::depth::Change;
 use crate::error::StoreError;
 use crate::files::FileName;
 use crate::op::Submission;
-use crate::purge::{PURGE_BYTES_MAX, PURGE_ROWS_MAX, Purged};
+use crate::purge::Purged;
 use crate::queries;
 
 /// Which letters are to go.
@@ -24,12 +24,6 @@ use crate::queries;
 pub(crate) enum Doom {
     One(TaskId),
     Matching(LetterFilter),
-}
-
-/// Evidence in stored form.
-pub(crate) fn encode(evidence: Evidence) -> Result<String, StoreError> {
-    serde_json::to_string(&evidence.bounded())
-        .map_err(|e| StoreError::Misuse(format!("evidence cannot be written as JSON: {e}")))
 }
 
 /// Leaves a letter for the task in this row, which has ended, and takes its input there.

@@ -27,7 +27,6 @@ mod apply;
 mod bulk;
 pub mod care;
 mod checkpoint;
-mod codec;
 mod connect;
 mod depth;
 mod ends;
@@ -57,9 +56,9 @@ mod store;
 mod trust;
 mod writer;
 
+pub use cresset_queue::kit::PURGE_ROWS_MAX;
 pub use open::Opened;
 pub use options::{Durability, SqliteOptions};
-pub use purge::PURGE_ROWS_MAX;
 pub use store::SqliteStore;
 
 /// The version of SQLite that this program has in it.

@@ -1,20 +1,15 @@
 //! The list of tasks, read along their order of acceptance.
 
 use async_trait::async_trait;
+use cresset_queue::kit::{LOOK_MAX, model_of, next_place, place_of, state_number, state_of};
 use cresset_queue::{QueueError, TASKS_MAX, TaskCursor, TaskList, TaskPage, TaskQuery};
 use cresset_task::{Attempt, TaskId, TaskSummary, Tenant, Timestamp};
 use rusqlite::{Connection, Row, params};
 
-use crate::codec::{state_number, state_of};
 use crate::error::StoreError;
-use crate::open::model_of;
 use crate::queries;
 use crate::reader::Read;
 use crate::store::SqliteStore;
-
-/// Rows that one page looks at, at most: a few milliseconds. There is no index for what is asked for seldom, as every task would
-/// pay for it.
-const LOOK_MAX: i64 = 20_000;
 
 #[async_trait]
 impl TaskList for SqliteStore {
@@ -26,11 +21,7 @@ impl TaskList for SqliteStore {
 /// One page.
 pub(crate) fn page(conn: &Connection, query: &TaskQuery) -> Result<TaskPage, StoreError> {
     let limit = query.limit.clamp(1, TASKS_MAX);
-    let before = match query.after {
-        // A place that no task of ours has is behind all of them.
-        Some(TaskCursor(place)) => i64::try_from(place).unwrap_or(i64::MAX),
-        None => i64::MAX,
-    };
+    let before = place_of(query.after.map(|TaskCursor(place)| place));
     let mut page = TaskPage::default();
     let ends = ends(conn, before).map_err(StoreError::sqlite("cannot list tasks"))?;
     let Some((newest, oldest)) = ends else {
@@ -41,16 +32,12 @@ pub(crate) fn page(conn: &Connection, query: &TaskQuery) -> Result<TaskPage, Sto
     let rows =
         rows(conn, query, before, floor, limit + 1).map_err(StoreError::sqlite("cannot list tasks"))?;
     let more = rows.len() > limit;
-    let mut last = floor;
+    let mut last = None;
     for row in rows.into_iter().take(limit) {
-        if more {
-            last = row.seq;
-        }
+        last = more.then_some(row.seq);
         page.tasks.push(row.into_summary()?);
     }
-    if more || floor > oldest {
-        page.next = u64::try_from(last).ok().map(TaskCursor);
-    }
+    page.next = next_place(last, floor, oldest).map(TaskCursor);
     Ok(page)
 }
 

@@ -1,97 +1,28 @@
 //! What the writer is asked to do, with room for the answer.
 //!
-//! An operation keeps its input until its group is committed, because a group may have to be applied twice (see
-//! `group`). Its answer waits in a slot and is sent after the commit, never before.
+//! How its answer waits for the commit is in `cresset_queue::kit`.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use cresset_queue::{
-    Cancelled, Expiries, Finished, Idempotency, LeaseRequest, NewTask, QueueError, QueueErrorKind, Release,
-    Replayed, Retry, Submitted, Turn,
-};
-use cresset_task::{Attempt, CacheUse, Callback, Redelivery, TaskId, Tenant, Timestamp};
-use tokio::sync::oneshot;
+use cresset_queue::kit::{self, Returns};
+use cresset_queue::{Cancelled, Expiries, Finished, LeaseRequest, Release, Replayed, Retry, Submitted};
+use cresset_task::{TaskId, Timestamp};
 
 use crate::bulk::BulkOp;
-use crate::codec::retry_text;
-use crate::depth::Owner;
 use crate::error::StoreError;
 use crate::files::{Doomed, Files};
 use crate::letters::Doom;
 use crate::outbox::OutboxOp;
 use crate::place::Kept;
 use crate::purge::Purged;
-use crate::returns::{Given, Leased, Returns};
+use crate::returns::{Given, Leased};
 
-/// A task, its input already in stored form: encoding is the caller's work, not the writer's.
-#[derive(Debug)]
-pub(crate) struct Submission {
-    pub(crate) id: TaskId,
-    pub(crate) owner: Owner,
-    pub(crate) priority: i8,
-    pub(crate) turn: Turn,
-    pub(crate) weight: i64,
-    pub(crate) created_at: Timestamp,
-    pub(crate) due_at: Option<Timestamp>,
-    pub(crate) expires_at: Option<Timestamp>,
-    pub(crate) deadline_at: Option<Timestamp>,
-    pub(crate) metadata: Option<Bytes>,
-    pub(crate) input: Kept,
-    pub(crate) idempotency: Option<Idempotency>,
-    pub(crate) cache: CacheUse,
-    /// In stored form.
-    pub(crate) retry: Option<String>,
-    /// In stored form.
-    pub(crate) trace: Option<String>,
-    pub(crate) tenant: Option<Tenant>,
-    pub(crate) callback: Option<Callback>,
-}
-
-impl Submission {
-    /// A task whose payload, of this weight, has gone where its row will have it.
-    pub(crate) fn new(task: NewTask, weight: usize, input: Kept) -> Result<Self, StoreError> {
-        let retry = retry_text(task.retry.as_deref())?;
-        Ok(Self {
-            id: task.id,
-            owner: Owner {
-                model: task.model,
-                client: task.client,
-            },
-            priority: task.priority,
-            turn: task.turn,
-            weight: i64::try_from(weight).unwrap_or(i64::MAX),
-            created_at: task.created_at,
-            due_at: task.due_at,
-            expires_at: task.expires_at,
-            deadline_at: task.deadline_at,
-            metadata: task.metadata,
-            input,
-            idempotency: task.idempotency,
-            cache: task.cache,
-            retry,
-            trace: task.trace.map(|trace| trace.to_text()),
-            tenant: task.tenant,
-            callback: task.callback,
-        })
-    }
-}
-
-/// The end of a task, its outcome already in stored form.
-#[derive(Debug)]
-pub(crate) struct Ending {
-    pub(crate) id: TaskId,
-    pub(crate) attempt: Attempt,
-    pub(crate) redeliveries: u32,
-    pub(crate) history: Vec<Redelivery>,
-    pub(crate) state: i64,
-    pub(crate) version: Option<String>,
-    pub(crate) finished_at: Timestamp,
-    pub(crate) outcome: Kept,
-    /// In stored form.
-    pub(crate) evidence: Option<String>,
-    pub(crate) cached: bool,
-}
+/// A task, its input in a row or in a file.
+pub(crate) type Submission = kit::Submission<Kept>;
+/// The end of a task, likewise.
+pub(crate) type Ending = kit::Ending<Kept>;
+/// Where an answer waits for the commit.
+pub(crate) type Slot<T, R = T> = kit::Slot<T, StoreError, R>;
 
 /// An operation of the writer.
 #[derive(Debug)]
@@ -261,47 +192,5 @@ impl Op {
             Self::Probe { slot } => slot.fail("probe", error),
         }
         Vec::new()
-    }
-}
-
-/// Where an answer waits for the commit. `R` is what the caller gets of a `T`.
-#[derive(Debug)]
-pub(crate) struct Slot<T, R = T> {
-    answer: Option<Result<T, StoreError>>,
-    reply: oneshot::Sender<Result<R, QueueError>>,
-}
-
-impl<T, R> Slot<T, R> {
-    pub(crate) fn new() -> (Self, oneshot::Receiver<Result<R, QueueError>>) {
-        let (reply, receiver) = oneshot::channel();
-        (Self { answer: None, reply }, receiver)
-    }
-
-    /// The answer, if the commit succeeds; replaces that of an earlier try.
-    pub(crate) fn set(&mut self, answer: Result<T, StoreError>) {
-        self.answer = Some(answer);
-    }
-
-    /// True when there is an answer, and it is like this.
-    pub(crate) fn answered(&self, is: impl FnOnce(&T) -> bool) -> bool {
-        matches!(&self.answer, Some(Ok(answer)) if is(answer))
-    }
-
-    pub(crate) fn settle(self, operation: &'static str, given: impl FnOnce(T) -> R) {
-        let answer = match self.answer {
-            Some(Ok(answer)) => Ok(given(answer)),
-            Some(Err(error)) => Err(error.into_queue(operation)),
-            None => Err(QueueError::new(
-                QueueErrorKind::Internal,
-                operation,
-                "it was committed without an answer",
-            )),
-        };
-        // The caller may have gone; what must not be lost then gives itself back (see `returns`).
-        let _gone = self.reply.send(answer);
-    }
-
-    pub(crate) fn fail(self, operation: &'static str, error: StoreError) {
-        let _gone = self.reply.send(Err(error.into_queue(operation)));
     }
 }

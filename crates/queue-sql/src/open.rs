@@ -7,16 +7,16 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
 
-use cresset_task::{ClientKey, ModelName, Tenant, Timestamp};
+use cresset_queue::kit::{Change, Depths, SERVER_ENDED, client_of, model_of};
+use cresset_task::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::care::refuse_half_restored;
 use crate::connect::{self, LogPages};
-use crate::depth::{Change, Depths, Owner};
+use crate::depth;
 use crate::error::StoreError;
 use crate::files::{self, parent_of, sync_folder};
 use crate::lock::{Lock, beside};
-use crate::outbox::OutboxCounts;
 use crate::queries;
 use crate::schema;
 
@@ -141,7 +141,7 @@ fn give_back_leases(conn: &mut Connection) -> rusqlite::Result<usize> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute(
         queries::NOTE_LEASED,
-        params![Timestamp::now().as_micros(), "the server ended while it ran"],
+        params![Timestamp::now().as_micros(), SERVER_ENDED],
     )?;
     let requeued = tx.execute(queries::REQUEUE_LEASED, [])?;
     tx.execute(queries::OUTBOX_REQUEUE, [Timestamp::now().as_micros()])?;
@@ -169,8 +169,10 @@ fn count_queued(conn: &Connection) -> Result<Depths, StoreError> {
         }
     }
     count_clients(conn, &mut change)?;
-    let outbox = OutboxCounts::count(conn).map_err(StoreError::sqlite("cannot count what is to be told"))?;
-    let depths = Depths::new(outbox);
+    depth::count_outbox(conn, &mut change)
+        .and_then(|()| depth::look_up(conn, &mut change))
+        .map_err(StoreError::sqlite("cannot count what is to be told"))?;
+    let depths = Depths::default();
     depths.apply(change);
     Ok(depths)
 }
@@ -189,32 +191,4 @@ fn count_clients(conn: &Connection, change: &mut Change) -> Result<(), StoreErro
         }
     }
     Ok(())
-}
-
-pub(crate) fn client_of(text: Option<&str>) -> Result<Option<ClientKey>, StoreError> {
-    let read = |text: &str| {
-        text.parse()
-            .map_err(|_| StoreError::Damaged(format!("a task is of {text:?}, which is not a client")))
-    };
-    text.map(read).transpose()
-}
-
-pub(crate) fn tenant_of(text: Option<&str>) -> Result<Option<Tenant>, StoreError> {
-    let read = |text: &str| {
-        text.parse()
-            .map_err(|_| StoreError::Damaged(format!("a task is of {text:?}, which is not a tenant")))
-    };
-    text.map(read).transpose()
-}
-
-pub(crate) fn owner_of(model: &str, client: Option<&str>) -> Result<Owner, StoreError> {
-    Ok(Owner {
-        model: model_of(model)?,
-        client: client_of(client)?,
-    })
-}
-
-pub(crate) fn model_of(text: &str) -> Result<ModelName, StoreError> {
-    text.parse()
-        .map_err(|_| StoreError::Damaged(format!("a task is for {text:?}, which is not a model name")))
 }

@@ -1,26 +1,20 @@
 //! The outbox: what the writer does with it, within the transaction of its group.
 
-mod load;
 mod op;
 mod port;
 mod read;
 
+use cresset_queue::kit::{Change, DISABLED, event_id, model_of, url_of};
 use cresset_queue::{
     Finished, HOSTS_LOOK_MAX, OutboxRequest, Redelivered, Sending, Sendings, Told, Tried, cut_note,
 };
-use cresset_task::{CallbackUrl, Event, EventId, Events, TaskId, Timestamp};
+use cresset_task::{Event, EventId, Events, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-pub(crate) use self::load::{OutboxChange, OutboxCounts};
 pub(crate) use self::op::OutboxOp;
 pub(crate) use self::read::{OutboxRead, answer};
-use crate::depth::Change;
 use crate::error::StoreError;
-use crate::open::model_of;
 use crate::queries;
-
-/// What is said of a delivery whose address wants nothing more.
-const DISABLED: &str = "the address answered 410 Gone before, and is disabled";
 
 const WAITING: i64 = 0;
 const SENDING: i64 = 1;
@@ -163,7 +157,7 @@ fn send(conn: &Connection, row: DueRow) -> Result<Option<Sending>, StoreError> {
         return Ok(None);
     }
     Ok(Some(Sending {
-        id: event_id(row.task, row.event, row.attempt)?,
+        id: event_id(TaskId::from_bytes(row.task), row.event, row.attempt)?,
         model: model_of(&row.model)?,
         url: url_of(&row.url)?,
         at: Timestamp::from_micros(row.at),
@@ -265,16 +259,4 @@ pub(crate) fn purge(conn: &Connection, before: i64, limit: usize) -> rusqlite::R
         .prepare_cached(queries::GONE_FORGET)?
         .execute(params![before, limit.saturating_sub(settled) as i64])?;
     Ok(settled + gone)
-}
-
-fn event_id(task: [u8; 16], event: u8, attempt: u32) -> Result<EventId, StoreError> {
-    let task = TaskId::from_bytes(task);
-    let event = Event::from_code(event)
-        .ok_or_else(|| StoreError::Damaged(format!("the outbox tells of event {event} of task {task}")))?;
-    Ok(EventId { task, event, attempt })
-}
-
-fn url_of(text: &str) -> Result<CallbackUrl, StoreError> {
-    text.parse()
-        .map_err(|e| StoreError::Damaged(format!("an address in the outbox {e}")))
 }

@@ -1,10 +1,10 @@
 //! Where a row keeps a payload: in itself, or in a file that it names.
 
 use bytes::Bytes;
+use cresset_queue::kit::Stored;
 use cresset_task::TaskId;
 use rusqlite::{Row, ToSql};
 
-use crate::codec::Stored;
 use crate::error::StoreError;
 use crate::files::{FileRef, Files, NewFile, Part};
 

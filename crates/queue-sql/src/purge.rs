@@ -1,7 +1,6 @@
 //! Forgetting what is old, a bounded chunk at a time: the writer does nothing else meanwhile.
 
-use std::time::Duration;
-
+use cresset_queue::kit::{PURGE_BYTES_MAX, PURGE_ROWS_MAX, Ttl, before};
 use cresset_task::Timestamp;
 use rusqlite::{Connection, params};
 
@@ -10,21 +9,6 @@ use crate::files::FileName;
 use crate::letters;
 use crate::outbox;
 use crate::queries;
-
-/// The most records one purge removes: about 10 ms of the writer's time.
-pub const PURGE_ROWS_MAX: usize = 1_000;
-
-/// The most bytes of inputs and outcomes one purge removes: freeing pages takes time too.
-pub(crate) const PURGE_BYTES_MAX: i64 = 32 * 1024 * 1024;
-
-/// How long things are kept.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ttl {
-    pub(crate) results: Duration,
-    pub(crate) tombstones: Duration,
-    pub(crate) letters: Duration,
-    pub(crate) deliveries: Duration,
-}
 
 /// What one purge removed.
 #[derive(Debug)]
@@ -57,12 +41,6 @@ pub(crate) fn purge(conn: &Connection, now: Timestamp, ttl: Ttl) -> rusqlite::Re
         count: removed + forgotten,
         files,
     })
-}
-
-/// The instant `age` before `now`, in microseconds.
-fn before(now: Timestamp, age: Duration) -> i64 {
-    now.as_micros()
-        .saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX))
 }
 
 fn purge_tasks(

@@ -1,22 +1,22 @@
 //! Reading threads: `fetch`, `position`, `recall`, the lists of tasks and deliveries and what is asked of dead letters, each query one snapshot of
 //! what is committed.
 
+use cresset_queue::kit::IntoQueueError as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cresset_queue::kit::{model_of, retry_of, state_of, tenant_of, trace_of};
 use cresset_queue::{Idempotency, Lookup, POSITION_MAX, QueueError, Submitted, TaskPage, TaskQuery};
 use cresset_task::{Attempt, ModelName, Ownership, Redelivery, TaskId, TaskRecord, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
 use crate::bulk::{self, BulkRead};
-use crate::codec::{retry_of, state_of, trace_of};
 use crate::error::StoreError;
 use crate::files::{Files, Part};
 use crate::idempotency::recall;
 use crate::inbox::{Outlet, Received};
 use crate::letters::{self, LetterRead};
 use crate::listing;
-use crate::open::{model_of, tenant_of};
 use crate::outbox::{self, OutboxRead};
 use crate::place::Found;
 use crate::queries;

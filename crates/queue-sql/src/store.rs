@@ -6,6 +6,7 @@ use std::thread;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cresset_queue::kit::{Content, Depths, IntoQueueError, Returns, Ttl, evidence_text};
 use cresset_queue::{
     Broker, Cancelled, Capabilities, Completion, Depth, Expiries, Finished, Idempotency, Lease, LeaseRequest,
     Load, Lookup, NewTask, QueueError, QueueErrorKind, Release, ResultStore, Retry, Submitted,
@@ -14,21 +15,16 @@ use cresset_task::{ClientKey, ModelName, Ownership, Payload, TaskId, Timestamp};
 use tokio::sync::{oneshot, watch};
 
 use crate::checkpoint::Checkpoints;
-use crate::codec::{Content, state_after, state_number};
 use crate::connect;
-use crate::depth::Depths;
 use crate::error::StoreError;
 use crate::files::{Files, Janitor, Part};
 use crate::group::Groups;
 use crate::inbox::{Inbox, inbox};
-use crate::letters;
 use crate::op::{Ending, Op, Slot, Submission};
 use crate::open::{self, Opened};
 use crate::options::{Durability, SqliteOptions};
 use crate::place::Kept;
-use crate::purge::Ttl;
 use crate::reader::{self, READS_MAX, Read};
-use crate::returns::Returns;
 use crate::trust::WriterConn;
 use crate::writer::{GROUP_OPS_MAX, Writer};
 
@@ -122,7 +118,7 @@ impl SqliteStore {
         let contents = vec![(task.id, Content::Payload(payload))];
         let placed = self.place(operation, Part::Input, contents).await?;
         let input = placed.into_iter().next().ok_or_else(|| self.ended(operation))?;
-        Submission::new(task, weight, input).map_err(|e| e.into_queue(operation))
+        Submission::new(task, weight, input).map_err(|e| StoreError::from(e).into_queue(operation))
     }
 
     pub(crate) async fn write<T>(
@@ -175,7 +171,13 @@ fn start(options: &SqliteOptions) -> Result<SqliteStore, StoreError> {
 
     let (writer, writer_outlet) = inbox(GROUP_OPS_MAX);
     let writer = Arc::new(writer);
-    let returns = Arc::new(Returns::new(Arc::downgrade(&writer)));
+    let woken = Arc::downgrade(&writer);
+    let returns = Arc::new(Returns::new(move || {
+        if let Some(writer) = woken.upgrade() {
+            // A closed store needs no wake: the next opening gives back every lease.
+            let _closed = writer.nudge();
+        }
+    }));
     let (readers, readers_outlet) = inbox(READS_MAX);
     let (running, ended) = watch::channel(());
 
@@ -335,20 +337,19 @@ impl Broker for SqliteStore {
 
 #[async_trait]
 impl ResultStore for SqliteStore {
-    async fn finish(&self, completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError> {
-        let (mut ends, mut contents) = (Vec::new(), Vec::new());
-        for mut completion in completions {
-            let evidence = completion.evidence.take().map(|e| letters::encode(*e));
-            let evidence = evidence.transpose().map_err(|e| e.into_queue("finish"))?;
-            let (end, content) = ending(completion, evidence);
-            ends.push(end);
-            contents.push(content);
+    async fn finish(&self, mut completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError> {
+        let (mut evidences, mut contents) = (Vec::new(), Vec::new());
+        for completion in &mut completions {
+            let evidence = completion.evidence.take().map(|e| evidence_text(*e)).transpose();
+            evidences.push(evidence.map_err(|e| StoreError::from(e).into_queue("finish"))?);
+            contents.push((completion.id, Content::Outcome(completion.outcome.clone())));
         }
         let placed = self.place("finish", Part::Outcome, contents).await?;
-        let endings = ends
+        let endings = completions
             .into_iter()
+            .zip(evidences)
             .zip(placed)
-            .map(|(end, outcome)| end(outcome))
+            .map(|((completion, evidence), outcome)| Ending::new(completion, evidence, outcome))
             .collect();
         let (slot, reply) = Slot::new();
         self.write("finish", Op::Finish { endings, slot }, reply).await
@@ -389,36 +390,4 @@ impl ResultStore for SqliteStore {
         let doomed = self.write("purge", Op::Purge { now, slot }, reply).await?;
         Ok(doomed.remove().await)
     }
-}
-
-/// What is to be recorded once it is known where the outcome is; and the outcome.
-fn ending(
-    completion: Completion,
-    evidence: Option<String>,
-) -> (impl FnOnce(Kept) -> Ending, (TaskId, Content)) {
-    let Completion {
-        id,
-        attempt,
-        redeliveries,
-        history,
-        outcome,
-        version,
-        finished_at,
-        evidence: _,
-        cached,
-    } = completion;
-    let state = state_number(state_after(&outcome));
-    let end = move |outcome| Ending {
-        id,
-        attempt,
-        redeliveries,
-        history,
-        state,
-        version,
-        finished_at,
-        outcome,
-        evidence,
-        cached,
-    };
-    (end, (id, Content::Outcome(outcome)))
 }

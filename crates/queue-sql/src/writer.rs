@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cresset_queue::kit::Returns;
 use tokio::sync::watch;
 
 use crate::checkpoint::{Checkpoints, IDLE_AFTER};
@@ -12,7 +13,6 @@ use crate::group::Groups;
 use crate::inbox::{Outlet, Received};
 use crate::lock::Lock;
 use crate::op::Op;
-use crate::returns::Returns;
 
 /// Places in the writer's inbox, and the most operations in a group. Callers beyond it wait for a place.
 pub(crate) const GROUP_OPS_MAX: usize = 512;

@@ -10,6 +10,7 @@ mod broker;
 mod bulks;
 mod error;
 mod idempotency;
+pub mod kit;
 mod letters;
 mod listing;
 mod outbox;

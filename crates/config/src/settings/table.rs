@@ -7,7 +7,7 @@ use super::{
     DAY, Setting, set_client_header, set_client_key, set_durability, set_log_format, set_log_level,
     set_webhooks_allow, show_webhooks_allow,
 };
-use super::{auth, celery, entrances};
+use super::{auth, celery, entrances, store};
 use crate::field::Field;
 use crate::server::ClientIdentity;
 
@@ -274,6 +274,7 @@ pub const SETTINGS: &[Setting] = &[
         ),
         "How long a task and its result are kept after the task has ended.",
     ),
+    store::URL,
     setting(
         "store.durability",
         ["CRESSET_DURABILITY", "durability"],
@@ -302,7 +303,7 @@ pub const SETTINGS: &[Setting] = &[
         // Below a page of the database a file costs more than it can save; above, the database itself has a limit.
         bytes!(max_inline_bytes, 4 << 10, 512 << 20),
         "Inputs and results that are stored in more bytes than this are files of their own beside the database, written \
-         once; smaller ones are rows in it. What is stored already stays where it is.",
+         once; smaller ones are rows in it. What is stored already stays where it is. PostgreSQL keeps all of them itself.",
     ),
     words(
         setting(

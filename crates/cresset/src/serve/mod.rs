@@ -1,4 +1,4 @@
-//! A server from start to stop, in order. Here concrete types are picked: the SQLite store, real model processes, the
+//! A server from start to stop, in order. Here concrete types are picked: the SQLite store or the PostgreSQL one, real model processes, the
 //! HTTP door; everything else knows them by their ports only.
 //!
 //! Start: bind the door -> open the store -> start the engine -> start the models -> open the door, and take Celery's tasks. The models only
@@ -17,11 +17,9 @@ mod keys;
 mod models;
 mod service;
 mod signals;
-mod store;
+pub(crate) mod store;
 mod telemetry;
 mod webhooks;
-
-pub(crate) use self::store::DATABASE;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,7 +61,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     let is_handed_over = handed_over.is_some();
     let entrances = door::open(config, handed_over)?;
     let auth = keys::open(config)?;
-    let store = store::open(config)?;
+    let store = store::open(config).await?;
     let purge_every =
         (config.result_ttl.min(config.webhooks.retention) / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
     let options = EngineOptions {

@@ -1,19 +1,43 @@
-//! The embedded store, opened where the configuration says.
+//! The store, opened where the configuration says: embedded, or in PostgreSQL.
 
 use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cresset_config::{Durability, ServerConfig};
+use cresset_queue::kit::Ttl;
 use cresset_queue::{Backend, QueueError, QueueErrorKind};
+use cresset_queue_postgres::{PostgresOptions, PostgresStore, Target};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 
 use crate::exit::{Exit, Trouble};
 
-/// The database's name in the data folder.
-pub(crate) const DATABASE: &str = "tasks.db";
+/// How long a purged id still answers "expired".
+const TOMBSTONES: Duration = Duration::from_secs(7 * 86_400);
+
+/// Where tasks are kept.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In this file.
+    Sqlite(PathBuf),
+    /// In this database.
+    Postgres(Box<Target>),
+}
+
+/// Where the settings say that tasks are kept.
+pub(crate) fn place(config: &ServerConfig) -> Result<Place, Trouble> {
+    if let Some(path) = config.database() {
+        return Ok(Place::Sqlite(path));
+    }
+    let url = config.store.as_ref().map(|url| url.reveal()).unwrap_or_default();
+    let target = Target::parse(url)
+        .map_err(|error| Trouble::new(Exit::USAGE, format!("store.url cannot be used: {error}")))?;
+    Ok(Place::Postgres(Box::new(target)))
+}
 
 /// Opens the store; what an earlier server left behind is queued again.
-pub(crate) fn open(config: &ServerConfig) -> Result<Arc<dyn Backend>, Trouble> {
+pub(crate) async fn open(config: &ServerConfig) -> Result<Arc<dyn Backend>, Trouble> {
     let dir = &config.data_dir;
     std::fs::create_dir_all(dir).map_err(|error| {
         Trouble::new(
@@ -21,7 +45,14 @@ pub(crate) fn open(config: &ServerConfig) -> Result<Arc<dyn Backend>, Trouble> {
             format!("cannot make the data folder {}: {error}", dir.display()),
         )
     })?;
-    let mut options = SqliteOptions::at(dir.join(DATABASE));
+    match place(config)? {
+        Place::Sqlite(path) => embedded(config, &path),
+        Place::Postgres(target) => postgres(config, *target).await,
+    }
+}
+
+fn embedded(config: &ServerConfig, path: &Path) -> Result<Arc<dyn Backend>, Trouble> {
+    let mut options = SqliteOptions::at(path);
     options.result_ttl = config.result_ttl;
     options.letter_ttl = config.dead_ttl;
     options.delivery_ttl = config.webhooks.retention;
@@ -33,7 +64,43 @@ pub(crate) fn open(config: &ServerConfig) -> Result<Arc<dyn Backend>, Trouble> {
     let store = SqliteStore::open(options).map_err(|error| refused(config, &error))?;
     let opened = store.opened();
     tracing::info!(
-        data_dir = %dir.display(),
+        data_dir = %config.data_dir.display(),
+        queued = opened.queued,
+        requeued = opened.requeued,
+        durability = config.durability.name(),
+        "task store open"
+    );
+    Ok(Arc::new(store))
+}
+
+async fn postgres(config: &ServerConfig, target: Target) -> Result<Arc<dyn Backend>, Trouble> {
+    let shown = target.to_string();
+    let options = PostgresOptions {
+        durability: match config.durability {
+            Durability::Fsync => cresset_queue_postgres::Durability::Fsync,
+            Durability::Os => cresset_queue_postgres::Durability::Os,
+        },
+        ttl: Ttl {
+            results: config.result_ttl,
+            tombstones: TOMBSTONES,
+            letters: config.dead_ttl,
+            deliveries: config.webhooks.retention,
+        },
+        ..PostgresOptions::at(target)
+    };
+    let store = PostgresStore::open(options).await.map_err(|error| {
+        let exit = match error.kind {
+            QueueErrorKind::Unavailable => Exit::UNAVAILABLE,
+            _ => Exit::DATA,
+        };
+        Trouble::new(exit, chain(&error))
+            .detail("nothing was changed, and no task was given up")
+            .hint("`cresset doctor` looks at the database and at everything else that a server needs")
+    })?;
+    let opened = store.opened();
+    tracing::info!(
+        store = shown,
+        version = opened.version,
         queued = opened.queued,
         requeued = opened.requeued,
         durability = config.durability.name(),
@@ -58,7 +125,7 @@ fn refused(config: &ServerConfig, error: &QueueError) -> Trouble {
 }
 
 /// An error with its causes, as one sentence.
-fn chain(error: &QueueError) -> String {
+pub(crate) fn chain(error: &QueueError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(below) = cause {

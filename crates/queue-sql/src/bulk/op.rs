@@ -1,11 +1,11 @@
 //! What the writer is asked to do with bulks.
 
+use cresset_queue::kit::Change;
 use cresset_queue::{BulkAdded, BulkMade, BulkSealed, NewBulk};
 use cresset_task::{BulkId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::apply::{submit, taken};
-use crate::depth::Change;
 use crate::error::StoreError;
 use crate::op::{Slot, Submission};
 use crate::place::Kept;

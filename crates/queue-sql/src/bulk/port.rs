@@ -2,6 +2,8 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cresset_queue::kit::Content;
+use cresset_queue::kit::IntoQueueError as _;
 use cresset_queue::{
     Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks, NewBulk,
     QueueError, check_lines,
@@ -10,7 +12,7 @@ use cresset_task::{BulkId, Ownership, Payload, TaskId, Timestamp};
 
 use super::op::{BulkOp, Line};
 use super::read::BulkRead;
-use crate::codec::Content;
+use crate::error::StoreError;
 use crate::files::Part;
 use crate::op::{Op, Slot, Submission};
 use crate::reader::Read;
@@ -115,7 +117,7 @@ impl SqliteStore {
                 let task: Box<cresset_queue::NewTask> = task;
                 let submission = Submission::new(*task, weight, input);
                 Ok(Line::Task(Box::new(
-                    submission.map_err(|e| e.into_queue("bulk_add"))?,
+                    submission.map_err(|e| StoreError::from(e).into_queue("bulk_add"))?,
                 )))
             }
         };

@@ -1,5 +1,7 @@
 //! What readers look up of bulks.
 
+use cresset_queue::kit::IntoQueueError as _;
+use cresset_queue::kit::{model_of, place_of, state_of, tenant_of};
 use cresset_queue::{
     BULK_PAGE_MAX, BULKS_MAX, Bulk, BulkCounts, BulkCursor, BulkFound, BulkPage, BulkQuery, QueueError,
 };
@@ -7,9 +9,7 @@ use cresset_task::{BulkId, Ownership, TaskId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
-use crate::codec::state_of;
 use crate::error::StoreError;
-use crate::open::{model_of, tenant_of};
 use crate::queries;
 
 type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
@@ -206,10 +206,7 @@ fn open(conn: &Connection, id: BulkId, limit: usize) -> rusqlite::Result<Vec<Tas
 
 fn list(conn: &Connection, query: &BulkQuery) -> Result<BulkPage, StoreError> {
     let limit = query.limit.clamp(1, BULKS_MAX);
-    let before = match query.after {
-        Some(BulkCursor(place)) => i64::try_from(place).unwrap_or(i64::MAX),
-        None => i64::MAX,
-    };
+    let before = place_of(query.after.map(|BulkCursor(place)| place));
     let rows = || {
         conn.prepare_cached(queries::BULK_LIST)?
             .query_map(

@@ -12,13 +12,13 @@ use super::check::Thoroughness;
 use super::error::{CareError, chain};
 use super::report::{Listed, Report};
 use super::rules::{ONE_TASK, and_more, unreadable};
-use crate::codec::{Stored, state_of};
 use crate::connect;
 use crate::error::StoreError;
 use crate::files::{FileName, FileRef, Part, SHARD_LAST, read_file, shard_name};
-use crate::open::{client_of, model_of};
 use crate::place::Found;
 use crate::queries;
+use cresset_queue::kit::{Stored, state_of};
+use cresset_queue::kit::{client_of, model_of};
 
 const ROWS: &str = "SELECT t.seq, t.id, t.model, t.state, t.weight, t.client, t.metadata,
     i.kind, i.bytes, i.file, i.length, i.checksum, o.kind, o.bytes, o.file, o.length, o.checksum

@@ -14,9 +14,9 @@ use cresset_task::TaskId;
 use super::checksum::checksum;
 use super::name::shard_name;
 use super::{FileName, FileRef, Files, NewFile, Part, blocking_failed};
-use crate::codec::Stored;
 use crate::error::StoreError;
 use crate::lock::beside;
+use cresset_queue::kit::Stored;
 
 /// What a probe writes: a disk with less room than this is full.
 const PROBE_BYTES: usize = 256 * 1024;

@@ -1,5 +1,7 @@
 //! Questions about dead letters, answered by the readers.
 
+use cresset_queue::kit::IntoQueueError as _;
+use cresset_queue::kit::{model_of, place_of, tenant_of};
 use cresset_queue::{LETTERS_MAX, LetterCursor, LetterPage, LetterQuery, QueueError};
 use cresset_task::{DeadLetter, Payload, TaskId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -7,7 +9,6 @@ use tokio::sync::oneshot;
 
 use crate::error::StoreError;
 use crate::files::{Files, Part};
-use crate::open::{model_of, tenant_of};
 use crate::place::Found;
 use crate::queries;
 
@@ -45,11 +46,7 @@ pub(crate) fn answer(conn: &Connection, files: &Files, read: LetterRead) {
 
 fn list(conn: &Connection, query: &LetterQuery) -> Result<LetterPage, StoreError> {
     let limit = query.limit.clamp(1, LETTERS_MAX);
-    let after = match query.after {
-        // A place that no letter of ours has is behind all of them.
-        Some(LetterCursor(place)) => i64::try_from(place).unwrap_or(i64::MAX),
-        None => i64::MAX,
-    };
+    let after = place_of(query.after.map(|LetterCursor(place)| place));
     // One more than asked for tells whether there is another page.
     let rows =
         list_rows(conn, query, after, limit + 1).map_err(StoreError::sqlite("cannot list dead letters"))?;
@@ -97,7 +94,7 @@ fn input(conn: &Connection, files: &Files, id: TaskId) -> Result<Option<Payload>
         return Ok(None);
     };
     match found.load(files) {
-        Ok(stored) => stored.as_payload().map(Some),
+        Ok(stored) => Ok(Some(stored.as_payload()?)),
         // Between the row and its file, both may have been removed.
         Err(_) if input_row(conn, id)?.is_none() => Ok(None),
         Err(error) => Err(error),

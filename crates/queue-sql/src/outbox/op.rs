@@ -1,10 +1,10 @@
 //! What the writer is asked to do with the outbox.
 
+use cresset_queue::kit::Change;
 use cresset_queue::{Finished, OutboxRequest, Redelivered, Sendings, Tried};
 use cresset_task::{EventId, Timestamp};
 use rusqlite::Connection;
 
-use crate::depth::Change;
 use crate::error::StoreError;
 use crate::op::Slot;
 

@@ -1,19 +1,16 @@
 //! The list of deliveries, answered by the readers.
 
+use cresset_queue::kit::IntoQueueError as _;
+use cresset_queue::kit::{LOOK_MAX, event_id, model_of, next_place, place_of, url_of};
 use cresset_queue::{
     DELIVERIES_MAX, Delivery, DeliveryCursor, DeliveryPage, DeliveryQuery, DeliveryState, QueueError,
 };
-use cresset_task::Timestamp;
+use cresset_task::{TaskId, Timestamp};
 use rusqlite::{Connection, Row, params};
 use tokio::sync::oneshot;
 
-use super::{event_id, url_of};
 use crate::error::StoreError;
-use crate::open::model_of;
 use crate::queries;
-
-/// Rows that one page looks at, at most: a few milliseconds. There is no index for what is asked for seldom.
-const LOOK_MAX: i64 = 20_000;
 
 /// A question.
 #[derive(Debug)]
@@ -29,11 +26,7 @@ pub(crate) fn answer(conn: &Connection, OutboxRead { query, reply }: OutboxRead)
 
 fn page(conn: &Connection, query: &DeliveryQuery) -> Result<DeliveryPage, StoreError> {
     let limit = query.limit.clamp(1, DELIVERIES_MAX);
-    let before = match query.after {
-        // A place that none of ours has is behind all of them.
-        Some(DeliveryCursor(place)) => i64::try_from(place).unwrap_or(i64::MAX),
-        None => i64::MAX,
-    };
+    let before = place_of(query.after.map(|DeliveryCursor(place)| place));
     let cannot = || StoreError::sqlite("cannot list deliveries");
     let mut page = DeliveryPage::default();
     let Some((newest, oldest)) = ends(conn, before).map_err(cannot())? else {
@@ -47,16 +40,12 @@ fn page(conn: &Connection, query: &DeliveryQuery) -> Result<DeliveryPage, StoreE
     // One more than asked for tells whether there is another page.
     let rows = rows(conn, query, before, floor, limit + 1).map_err(cannot())?;
     let more = rows.len() > limit;
-    let mut last = floor;
+    let mut last = None;
     for row in rows.into_iter().take(limit) {
-        if more {
-            last = row.seq;
-        }
+        last = more.then_some(row.seq);
         page.deliveries.push(row.into_delivery()?);
     }
-    if more || floor > oldest {
-        page.next = u64::try_from(last).ok().map(DeliveryCursor);
-    }
+    page.next = next_place(last, floor, oldest).map(DeliveryCursor);
     Ok(page)
 }
 
@@ -133,7 +122,7 @@ impl DeliveryRow {
         let state = DeliveryState::from_code(self.state)
             .ok_or_else(|| StoreError::Damaged(format!("a delivery is in state {}", self.state)))?;
         Ok(Delivery {
-            id: event_id(self.task, self.event, self.attempt)?,
+            id: event_id(TaskId::from_bytes(self.task), self.event, self.attempt)?,
             model: model_of(&self.model)?,
             url: url_of(&self.url)?,
             at: Timestamp::from_micros(self.at),

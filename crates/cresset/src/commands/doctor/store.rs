@@ -3,14 +3,17 @@
 use std::path::Path;
 
 use cresset_config::{Durability, ServerConfig};
+use cresset_queue::Capabilities;
+use cresset_queue_postgres::{PostgresStore, Target};
 use cresset_queue_sql::SqliteStore;
 use cresset_queue_sql::care::{self, CareErrorKind, Severity, Thoroughness};
 use rustix::fs::{Access, access, statfs, statvfs};
 
 use super::line::Lines;
 use crate::commands::env::size;
+use crate::commands::store::check::look as look_at;
 use crate::exit::Trouble;
-use crate::serve::DATABASE;
+use crate::serve::store::{Place, chain, place};
 
 /// File systems by the number that statfs(2) gives, where there is something to say of them.
 const FILE_SYSTEMS: &[(i64, &str, Option<&str>)] = &[
@@ -45,7 +48,10 @@ const NETWORK: &str = "SQLite's log needs shared memory and locks that network f
 
 /// Who has the store, if somebody has.
 pub(super) fn look(config: &ServerConfig, lines: &mut Lines) -> Result<Option<String>, Trouble> {
-    capabilities(config, lines);
+    let place = place(config);
+    if matches!(place, Ok(Place::Sqlite(_))) {
+        capabilities(config, lines);
+    }
     let dir = &config.data_dir;
     // What is not there yet is made in the nearest folder that is.
     let Some(there) = dir.ancestors().map(here).find(|path| path.exists()) else {
@@ -75,8 +81,15 @@ pub(super) fn look(config: &ServerConfig, lines: &mut Lines) -> Result<Option<St
             "give it to the server's user (chown), or choose another with --data-dir DIR",
         ),
     }
+    let database = match place {
+        Ok(Place::Sqlite(path)) => path,
+        Ok(Place::Postgres(target)) => return Ok(postgres(config, &target, lines)),
+        Err(trouble) => {
+            lines.fail("store", trouble.to_string(), "mend store.url");
+            return Ok(None);
+        }
+    };
     file_system(there, config, lines);
-    let database = dir.join(DATABASE);
     match care::check(&database, Thoroughness::Quick) {
         Ok(report) => Ok(tell(report, lines)),
         Err(error) if error.kind == CareErrorKind::NotFound => {
@@ -102,12 +115,59 @@ fn here(path: &Path) -> &Path {
     }
 }
 
+/// A store in PostgreSQL: can it be reached, what is it, who has it.
+fn postgres(config: &ServerConfig, target: &Target, lines: &mut Lines) -> Option<String> {
+    let looked = match look_at(target, false) {
+        Ok(looked) => looked,
+        Err(error) => {
+            lines.fail(
+                "store",
+                chain(&error),
+                "see that PostgreSQL 15 or newer runs there, and that store.url has its user, password and database",
+            );
+            return None;
+        }
+    };
+    let durability = match config.durability {
+        Durability::Fsync if looked.flushes => cresset_queue_postgres::Durability::Fsync,
+        _ => cresset_queue_postgres::Durability::Os,
+    };
+    tell_capabilities(
+        &PostgresStore::capabilities_with(durability),
+        looked.flushes,
+        lines,
+    );
+    let version = (looked.server_version / 10_000, looked.server_version % 10_000);
+    let server = format!("PostgreSQL {}.{} at {target}", version.0, version.1);
+    match looked.schema {
+        None => lines.ok(
+            "store",
+            format!("{server}: there is no task store yet; the first start makes one"),
+        ),
+        Some(schema) => lines.ok(
+            "store",
+            format!(
+                "{server}: schema {schema}, {} open tasks, {} ended",
+                looked.open, looked.ended
+            ),
+        ),
+    }
+    match &looked.in_use_by {
+        Some(who) => lines.ok("lock", who.clone()),
+        None => lines.ok("lock", "no server has the store"),
+    }
+    looked.in_use_by
+}
+
 fn capabilities(config: &ServerConfig, lines: &mut Lines) {
     let durability = match config.durability {
         Durability::Fsync => cresset_queue_sql::Durability::Fsync,
         Durability::Os => cresset_queue_sql::Durability::Os,
     };
-    let can = SqliteStore::capabilities_with(durability);
+    tell_capabilities(&SqliteStore::capabilities_with(durability), true, lines);
+}
+
+fn tell_capabilities(can: &Capabilities, flushes: bool, lines: &mut Lines) {
     let yes = |name: &'static str, can: bool| format!("{name} {}", if can { "yes" } else { "no" });
     let text = [
         yes("one transaction for a task's end", can.one_transaction),
@@ -119,6 +179,8 @@ fn capabilities(config: &ServerConfig, lines: &mut Lines) {
     let text = format!("{}: {}", can.name, text.join(", "));
     if can.durable {
         lines.ok("backend", text);
+    } else if !flushes {
+        lines.warn("backend", text, "the database runs with fsync = off: turn it on");
     } else {
         lines.warn(
             "backend",

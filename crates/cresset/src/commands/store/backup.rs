@@ -38,7 +38,13 @@ struct Document<'a> {
 }
 
 pub(super) fn run(args: &BackupArgs) -> Result<Exit, Trouble> {
-    let made = care::backup(&args.place.database()?, &args.dest).map_err(|error| trouble(&error))?;
+    let made = care::backup(
+        &args
+            .place
+            .database("backup", "pg_dump copies it while a server runs")?,
+        &args.dest,
+    )
+    .map_err(|error| trouble(&error))?;
     let dest = args.dest.display().to_string();
     let manifest = &made.manifest;
     if args.json {

@@ -7,13 +7,17 @@ use serde::Serialize;
 use super::{PlaceArgs, tell, trouble};
 use crate::exit::{Exit, Trouble};
 use crate::out;
+use crate::serve::store::{Place, chain};
+use cresset_queue::{QueueError, QueueErrorKind};
+use cresset_queue_postgres::{Looked, Target};
 
 /// Checks the task store and changes nothing: one line for each thing that was found, with what to do about it.
 ///
 /// Looks at the database's pages and indexes, at what must hold between its rows, at every row, and at every payload file.
 /// While a server runs it looks at one moment of the store, which holds up nobody, though the server's log grows meanwhile; payload
 /// files that no task names are looked for only without one. A byte that changed within a row and left it readable cannot be
-/// told. Exits 1 when there is a problem.
+/// told. Exits 1 when there is a problem. Of a store in PostgreSQL what must hold between the rows is looked at; pg_amcheck looks at
+/// its pages and indexes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     cresset store check\n  \
@@ -38,8 +42,27 @@ struct Document<'a> {
     report: &'a Report,
 }
 
+/// What is printed of a store in PostgreSQL.
+#[derive(Serialize)]
+struct PostgresDocument<'a> {
+    ok: bool,
+    thoroughness: Thoroughness,
+    store: String,
+    server_version: i32,
+    schema: usize,
+    open: u64,
+    ended: u64,
+    letters: u64,
+    deliveries: u64,
+    in_use_by: Option<&'a str>,
+    problems: &'a [String],
+}
+
 pub(super) fn run(args: &CheckArgs) -> Result<Exit, Trouble> {
-    let database = args.place.database()?;
+    let database = match args.place.place()? {
+        Place::Sqlite(path) => path,
+        Place::Postgres(target) => return postgres(args, &target),
+    };
     let thoroughness = if args.quick {
         Thoroughness::Quick
     } else {
@@ -61,6 +84,67 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Trouble> {
     } else {
         Exit::FOUND_WRONG
     })
+}
+
+/// What there is to be said of a store in PostgreSQL, which has its own ways to check pages and indexes (pg_amcheck).
+fn postgres(args: &CheckArgs, target: &Target) -> Result<Exit, Trouble> {
+    let looked = look(target, !args.quick).map_err(|error| Trouble::new(Exit::UNAVAILABLE, chain(&error)))?;
+    let Some(schema) = looked.schema else {
+        return Err(Trouble::new(
+            Exit::NOT_FOUND,
+            format!("there is no task store yet in {target}"),
+        ));
+    };
+    if args.json {
+        out::json(&PostgresDocument {
+            ok: looked.problems.is_empty(),
+            thoroughness: if args.quick {
+                Thoroughness::Quick
+            } else {
+                Thoroughness::Full
+            },
+            store: target.to_string(),
+            server_version: looked.server_version,
+            schema,
+            open: looked.open,
+            ended: looked.ended,
+            letters: looked.letters,
+            deliveries: looked.deliveries,
+            in_use_by: looked.in_use_by.as_deref(),
+            problems: &looked.problems,
+        })?;
+    } else {
+        looked
+            .problems
+            .iter()
+            .try_for_each(|problem| out::line(problem))?;
+        let mut text = match looked.problems.len() {
+            0 => "no problem".to_owned(),
+            1 => "1 problem".to_owned(),
+            count => format!("{count} problems"),
+        };
+        text.push_str(&format!(": {} open tasks, {} ended", looked.open, looked.ended));
+        if let Some(who) = &looked.in_use_by {
+            text.push_str(&format!("; {who} has it"));
+        }
+        out::note(&text);
+    }
+    Ok(if looked.problems.is_empty() {
+        Exit::OK
+    } else {
+        Exit::FOUND_WRONG
+    })
+}
+
+/// Looks at a store in PostgreSQL, from a thread that may wait.
+pub(crate) fn look(target: &Target, rules: bool) -> Result<Looked, QueueError> {
+    let broken =
+        |error: std::io::Error| QueueError::new(QueueErrorKind::Internal, "check", error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(broken)?;
+    runtime.block_on(cresset_queue_postgres::look(target, rules))
 }
 
 fn summary(report: &Report) -> String {

@@ -2,7 +2,7 @@
 //! `cresset_queue_sql::care`; here are its words.
 
 mod backup;
-mod check;
+pub(crate) mod check;
 mod restore;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use cresset_queue_sql::care::{CareError, CareErrorKind, Finding};
 use super::serve;
 use crate::args::settings::{FileArgs, SettingsArgs};
 use crate::exit::{Exit, Trouble};
-use crate::{out, serve::DATABASE};
+use crate::out;
+use crate::serve::store::{Place, place};
 
 /// Checks the task store, makes a backup of it, and puts one back.
 #[derive(Debug, Args)]
@@ -36,24 +37,41 @@ enum StoreCommand {
 /// Where the store is.
 #[derive(Debug, Args)]
 struct PlaceArgs {
-    /// The folder with the task store; what the settings say if not given
-    #[arg(long, value_name = "DIR")]
+    /// The folder with an embedded task store; what the settings say if not given
+    #[arg(long, value_name = "DIR", conflicts_with = "store")]
     data_dir: Option<PathBuf>,
+    /// The store's URL, as in `store.url`
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
     #[command(flatten)]
     file: FileArgs,
 }
 
 impl PlaceArgs {
-    fn data_dir(&self) -> Result<PathBuf, Trouble> {
-        SettingsArgs::of(self.file.clone(), None)
+    /// Where the store is. With a folder it is the embedded one in that, whatever the settings say.
+    fn place(&self) -> Result<Place, Trouble> {
+        let mut config = SettingsArgs::of(self.file.clone(), None)
             .with("--data-dir", "server.data_dir", self.data_dir.as_deref())
+            .with("--store", "store.url", self.store.as_deref().map(Path::new))
             .resolve()
-            .map(|effective| effective.config.data_dir)
-            .map_err(|mistakes| serve::wrong(&mistakes))
+            .map(|effective| effective.config)
+            .map_err(|mistakes| serve::wrong(&mistakes))?;
+        if self.data_dir.is_some() {
+            config.store = None;
+        }
+        place(&config)
     }
 
-    fn database(&self) -> Result<PathBuf, Trouble> {
-        Ok(self.data_dir()?.join(DATABASE))
+    /// The database file of an embedded store; PostgreSQL has tools of its own for `doing`.
+    fn database(&self, doing: &str, instead: &str) -> Result<PathBuf, Trouble> {
+        match self.place()? {
+            Place::Sqlite(path) => Ok(path),
+            Place::Postgres(target) => Err(Trouble::new(
+                Exit::USAGE,
+                format!("`cresset store {doing}` is for the embedded store, and this one is {target}"),
+            )
+            .hint(format!("{instead}, with --schema={}", target.schema()))),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `cresset store restore`: a backup back into the data folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cresset_queue_sql::care::{self, CareErrorKind, Manifest, Permissions};
@@ -46,14 +46,16 @@ struct Document<'a> {
 }
 
 pub(super) fn run(args: &RestoreArgs) -> Result<Exit, Trouble> {
-    let data_dir = args.place.data_dir()?;
+    let instead = "pg_restore, or psql, puts back what pg_dump has copied";
+    let database = args.place.database("restore", instead)?;
+    let data_dir = database.parent().map(Path::to_path_buf).unwrap_or_default();
     std::fs::create_dir_all(&data_dir)
         .map_err(|error| Trouble::file("make the data folder", &data_dir, &error))?;
     let may = Permissions {
         replace: args.replace,
         accept_problems: args.accept_problems,
     };
-    let restored = care::restore(&args.backup, &data_dir.join(super::DATABASE), may).map_err(|error| {
+    let restored = care::restore(&args.backup, &database, may).map_err(|error| {
         let trouble = trouble(&error);
         if error.kind == CareErrorKind::InTheWay && !args.replace {
             trouble.hint("--replace moves the store that is there aside, and deletes nothing")

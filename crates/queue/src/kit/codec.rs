@@ -1,19 +1,21 @@
-//! How states, ids and outcomes look in the database. The numbers are on disk: none is ever changed or reused.
+//! How states, ids and outcomes look in the tables. The numbers are on disk: none is ever changed or reused.
 
 use bytes::Bytes;
-use cresset_task::{Failure, Outcome, Payload, RetryTerms, State, TaskId, Trace};
+use cresset_task::{Code, Evidence, Failure, Outcome, Payload, RetryTerms, State, TaskId, Trace};
 
-use crate::error::StoreError;
+use super::Fault;
 
 /// The `state` of a queued task; the SQL files and indexes spell it out.
-pub(crate) const PENDING: i64 = 0;
+pub const PENDING: i64 = 0;
 /// The `state` of a leased task; likewise.
-pub(crate) const STARTED: i64 = 1;
+pub const STARTED: i64 = 1;
 
 /// An outcome that is not a payload has kind 0; its state says what it is.
 const PLAIN: u8 = 0;
 
-pub(crate) fn state_number(state: State) -> i64 {
+/// The number of a state.
+#[must_use]
+pub fn state_number(state: State) -> i64 {
     match state {
         State::Pending => PENDING,
         State::Started => STARTED,
@@ -24,23 +26,27 @@ pub(crate) fn state_number(state: State) -> i64 {
     }
 }
 
-pub(crate) fn state_of(number: i64) -> Result<State, StoreError> {
+/// The state that has this number.
+pub fn state_of(number: i64) -> Result<State, Fault> {
     State::ALL
         .into_iter()
         .find(|s| state_number(*s) == number)
-        .ok_or_else(|| StoreError::Damaged(format!("a task has the unknown state {number}")))
+        .ok_or_else(|| Fault::Damaged(format!("a task has the unknown state {number}")))
 }
 
 /// What is to be stored.
 #[derive(Clone, Debug)]
-pub(crate) enum Content {
+pub enum Content {
+    /// An input.
     Payload(Payload),
+    /// An end.
     Outcome(Outcome),
 }
 
 impl Content {
     /// Bytes it has at least in stored form, known without encoding it.
-    pub(crate) fn weight(&self) -> usize {
+    #[must_use]
+    pub fn weight(&self) -> usize {
         match self {
             Self::Payload(payload) | Self::Outcome(Outcome::Success(payload)) => payload.weight(),
             Self::Outcome(Outcome::Failure(failure)) => failure.message.len(),
@@ -49,14 +55,14 @@ impl Content {
     }
 
     /// The stored form: a payload's own, a failure as JSON, a reason as text.
-    pub(crate) fn encode(&self) -> Result<Stored, StoreError> {
+    pub fn encode(&self) -> Result<Stored, Fault> {
         let (kind, bytes) = match self {
             Self::Payload(payload) | Self::Outcome(Outcome::Success(payload)) => {
                 (payload.kind(), payload.encode())
             }
             Self::Outcome(Outcome::Failure(failure)) => {
                 let text = serde_json::to_vec(failure)
-                    .map_err(|e| StoreError::Misuse(format!("a failure cannot be written as JSON: {e}")))?;
+                    .map_err(|e| Fault::Misuse(format!("a failure cannot be written as JSON: {e}")))?;
                 (PLAIN, text.into())
             }
             Self::Outcome(Outcome::Revoked { reason }) => (PLAIN, Bytes::copy_from_slice(reason.as_bytes())),
@@ -66,7 +72,8 @@ impl Content {
 }
 
 /// The state that an outcome leads to.
-pub(crate) fn state_after(outcome: &Outcome) -> State {
+#[must_use]
+pub fn state_after(outcome: &Outcome) -> State {
     match outcome {
         Outcome::Success(_) => State::Success,
         Outcome::Failure(_) => State::Failure,
@@ -76,30 +83,32 @@ pub(crate) fn state_after(outcome: &Outcome) -> State {
 
 /// Bytes of a payload or an outcome, and what they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub(crate) kind: u8,
-    pub(crate) bytes: Bytes,
+pub struct Stored {
+    /// What kind of payload it is, or 0.
+    pub kind: u8,
+    /// Them.
+    pub bytes: Bytes,
 }
 
 impl Stored {
-    pub(crate) fn as_payload(&self) -> Result<Payload, StoreError> {
-        Payload::decode(self.kind, &self.bytes)
-            .map_err(|e| StoreError::Damaged(format!("a stored payload: {e}")))
+    /// The payload that it is.
+    pub fn as_payload(&self) -> Result<Payload, Fault> {
+        Payload::decode(self.kind, &self.bytes).map_err(|e| Fault::Damaged(format!("a stored payload: {e}")))
     }
 
     /// The outcome of a task in this state; `None` for an open one.
-    pub(crate) fn as_outcome(&self, state: State) -> Result<Option<Outcome>, StoreError> {
+    pub fn as_outcome(&self, state: State) -> Result<Option<Outcome>, Fault> {
         Ok(match state {
             State::Pending | State::Started | State::Retry => None,
             State::Success => Some(Outcome::Success(self.as_payload()?)),
             State::Failure => {
                 let failure: Failure = serde_json::from_slice(&self.bytes)
-                    .map_err(|e| StoreError::Damaged(format!("a stored failure: {e}")))?;
+                    .map_err(|e| Fault::Damaged(format!("a stored failure: {e}")))?;
                 Some(Outcome::Failure(failure))
             }
             State::Revoked => {
                 let reason = String::from_utf8(self.bytes.to_vec())
-                    .map_err(|_| StoreError::Damaged("a stored reason is not UTF-8".into()))?;
+                    .map_err(|_| Fault::Damaged("a stored reason is not UTF-8".into()))?;
                 Some(Outcome::Revoked { reason })
             }
         })
@@ -107,22 +116,49 @@ impl Stored {
 }
 
 /// How a task is tried again, in stored form.
-pub(crate) fn retry_text(terms: Option<&RetryTerms>) -> Result<Option<String>, StoreError> {
+pub fn retry_text(terms: Option<&RetryTerms>) -> Result<Option<String>, Fault> {
     terms
         .map(serde_json::to_string)
         .transpose()
-        .map_err(|e| StoreError::Misuse(format!("the terms of a retry cannot be written as JSON: {e}")))
+        .map_err(|e| Fault::Misuse(format!("the terms of a retry cannot be written as JSON: {e}")))
 }
 
 /// The reverse.
-pub(crate) fn retry_of(text: Option<&str>) -> Result<Option<Box<RetryTerms>>, StoreError> {
+pub fn retry_of(text: Option<&str>) -> Result<Option<Box<RetryTerms>>, Fault> {
     text.map(serde_json::from_str)
         .transpose()
-        .map_err(|e| StoreError::Damaged(format!("how a task is to be tried again: {e}")))
+        .map_err(|e| Fault::Damaged(format!("how a task is to be tried again: {e}")))
+}
+
+/// Evidence in stored form.
+pub fn evidence_text(evidence: Evidence) -> Result<String, Fault> {
+    serde_json::to_string(&evidence.bounded())
+        .map_err(|e| Fault::Misuse(format!("evidence cannot be written as JSON: {e}")))
+}
+
+/// How a task ends whose input cannot be read: it could never run, and at the head of a queue it would block every task
+/// behind it.
+#[must_use]
+pub fn unreadable_input(damage: &dyn std::fmt::Display) -> Outcome {
+    Outcome::Failure(Failure {
+        code: Code::Internal,
+        type_: "UnreadableInput".into(),
+        message: format!("the stored input cannot be read: {damage}"),
+        traceback: None,
+        stage: None,
+        again: Default::default(),
+    })
+}
+
+/// A count as the tables have it.
+#[must_use]
+pub fn as_number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// The trace of a task. One that cannot be read is said, and the task goes on without: no work is lost for it.
-pub(crate) fn trace_of(id: TaskId, text: Option<&str>) -> Option<Box<Trace>> {
+#[must_use]
+pub fn trace_of(id: TaskId, text: Option<&str>) -> Option<Box<Trace>> {
     match text?.parse() {
         Ok(trace) => Some(Box::new(trace)),
         Err(error) => {

@@ -5,23 +5,21 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use cresset_queue::OutboxLoad;
 use cresset_task::Timestamp;
-use rusqlite::Connection;
 use tokio::sync::watch;
 
-use crate::queries;
+use crate::OutboxLoad;
 
 /// The numbers. A host for which nothing is open has no entry.
-#[derive(Debug)]
-pub(crate) struct OutboxCounts {
+#[derive(Debug, Default)]
+pub struct OutboxCounts {
     hosts: RwLock<HashMap<String, u64>>,
     load: watch::Sender<OutboxLoad>,
 }
 
 /// What a group does to them.
 #[derive(Debug, Default)]
-pub(crate) struct OutboxChange {
+pub struct OutboxChange {
     hosts: HashMap<String, i64>,
     touched: bool,
     /// When the next one is due and the oldest happened; looked up once a group.
@@ -30,7 +28,7 @@ pub(crate) struct OutboxChange {
 
 impl OutboxChange {
     /// Deliveries for a host that came or went.
-    pub(crate) fn add(&mut self, host: &str, count: i64) {
+    pub fn add(&mut self, host: &str, count: i64) {
         self.touched = true;
         if count != 0 {
             *self.hosts.entry(host.to_owned()).or_default() += count;
@@ -38,52 +36,50 @@ impl OutboxChange {
     }
 
     /// Something has changed that is not a count.
-    pub(crate) fn touch(&mut self) {
+    pub fn touch(&mut self) {
         self.touched = true;
     }
 
-    pub(crate) fn look_up(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        if self.touched {
-            let micros: (Option<i64>, Option<i64>) = conn
-                .prepare_cached(queries::OUTBOX_NEXT)?
-                .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            self.next = (
-                micros.0.map(Timestamp::from_micros),
-                micros.1.map(Timestamp::from_micros),
-            );
-        }
-        Ok(())
+    /// Whether the times are to be looked up, once a group.
+    #[must_use]
+    pub fn is_touched(&self) -> bool {
+        self.touched
+    }
+
+    /// When the next one is due and the oldest happened, in microseconds, as it was looked up.
+    pub fn next(&mut self, due: Option<i64>, oldest: Option<i64>) {
+        self.next = (
+            due.map(Timestamp::from_micros),
+            oldest.map(Timestamp::from_micros),
+        );
     }
 }
 
 impl OutboxCounts {
-    /// As a store has them that has just been opened.
-    pub(crate) fn count(conn: &Connection) -> rusqlite::Result<Self> {
-        let mut change = OutboxChange::default();
-        let mut query = conn.prepare(queries::COUNT_OUTBOX)?;
-        let mut rows = query.query([])?;
-        while let Some(row) = rows.next()? {
-            change.add(row.get_ref(0)?.as_str()?, row.get(1)?);
-        }
-        change.look_up(conn)?;
-        let counts = Self {
-            hosts: RwLock::default(),
-            load: watch::Sender::new(OutboxLoad::default()),
-        };
-        counts.apply(change);
-        Ok(counts)
-    }
-
-    pub(crate) fn load(&self) -> watch::Receiver<OutboxLoad> {
+    /// The load, as it is now and whenever it changes.
+    #[must_use]
+    pub fn load(&self) -> watch::Receiver<OutboxLoad> {
         self.load.subscribe()
     }
 
-    pub(crate) fn of(&self, host: &str) -> u64 {
+    /// What is open for a host.
+    #[must_use]
+    pub fn of(&self, host: &str) -> u64 {
         let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
         hosts.get(host).copied().unwrap_or(0)
     }
 
-    pub(crate) fn apply(&self, change: OutboxChange) {
+    /// Forgets what it knows, but tells nobody yet: what is counted anew comes next.
+    pub(super) fn clear(&self) {
+        self.hosts.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.load.send_if_modified(|load| {
+            load.open = 0;
+            false
+        });
+    }
+
+    /// A group is committed.
+    pub fn apply(&self, change: OutboxChange) {
         if !change.touched {
             return;
         }

@@ -1,0 +1,91 @@
+//! Where the store is.
+
+use super::Setting;
+use super::forms::{setting, words};
+use crate::celery::ServiceUrl;
+use crate::field::{Field, Refusal, quote};
+use crate::server::ServerConfig;
+
+pub(super) const URL: Setting = words(
+    setting(
+        "store.url",
+        ["CRESSET_STORE", "store"],
+        Field::Text {
+            form: "a URL in quotes, `postgresql://` or `sqlite://`",
+            get: |c| c.store.as_ref().map(ToString::to_string),
+            set: set_url,
+        },
+        "Where tasks and results are kept: `sqlite:///PATH`, a file on a local disk, or \
+         `postgresql://user:password@host:port/database`, PostgreSQL 15 or newer. Behind a `?` the latter takes `sslmode` \
+         (`disable`, `prefer`, `require`, `verify-full`), `sslrootcert` and `schema` (`cresset` unless told). Shown without its \
+         password.",
+    ),
+    "the file `tasks.db` in `server.data_dir`",
+    r#""postgresql://cresset:secret@db.example/tasks?sslmode=verify-full""#,
+);
+
+fn set_url(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
+    let url = ServiceUrl::new(text.trim());
+    match url.scheme() {
+        "postgresql" | "postgres" => {}
+        "sqlite" => {
+            let path = url.reveal().trim_start_matches("sqlite://");
+            if !path.starts_with('/') || path.ends_with('/') {
+                return Err(Refusal::new(
+                    "must have the whole path of a file: `sqlite:///var/lib/cresset/tasks.db`",
+                ));
+            }
+        }
+        // Not repeated: whatever it is, it may hold a password.
+        "" => {
+            return Err(Refusal::new(
+                "must be a URL, `postgresql://...` or `sqlite:///PATH`",
+            ));
+        }
+        other => {
+            return Err(Refusal::new(format!(
+                "must begin with `postgresql://` or `sqlite://`, is {}: tasks are kept in PostgreSQL or in SQLite",
+                quote(other)
+            )));
+        }
+    }
+    c.store = Some(url);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_store_is_named_by_its_url_and_shown_without_its_password() {
+        let mut config = ServerConfig::default();
+        assert_eq!(config.database().as_deref(), Some(Path::new(".cresset/tasks.db")));
+        assert!(set_url(&mut config, "sqlite:///srv/tasks.db").is_ok());
+        assert_eq!(config.database().as_deref(), Some(Path::new("/srv/tasks.db")));
+        assert!(set_url(&mut config, "postgresql://web:secret@db/tasks").is_ok());
+        assert_eq!(config.database(), None);
+        assert_eq!(
+            config.store.map(|url| url.to_string()).as_deref(),
+            Some("postgresql://web:***@db/tasks")
+        );
+    }
+
+    #[test]
+    fn what_is_no_store_is_refused_without_its_password() {
+        for bad in [
+            "mysql://web:secret@db/tasks",
+            "redis://:secret@db",
+            "secret",
+            "sqlite://tasks.db",
+            "sqlite:///",
+        ] {
+            let mut config = ServerConfig::default();
+            let refusal = set_url(&mut config, bad).err();
+            assert!(refusal.is_some(), "{bad}");
+            assert!(!format!("{refusal:?}").contains("secret"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Leases: the head of a model's queue, in one statement.
+
+use cresset_queue::kit::{
+    Change, Content, PROMOTED_MAX, Stored, as_number, client_of, retry_of, state_number, trace_of,
+    unreadable_input,
+};
+use cresset_queue::{Lease, LeaseRequest, Turn};
+use cresset_task::{Attempt, CacheUse, Event, State, TaskId};
+use futures_util::future::join;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::ends;
+use super::tell::{news, tell};
+use crate::connect::{Conn, Params};
+use crate::error::{StoreError, col, small, tiny};
+use crate::submission::Ending;
+
+/// Delayed tasks that are due take their places in the queue.
+const PROMOTE: &str = "\
+UPDATE tasks SET due_at = NULL
+WHERE seq IN (SELECT seq FROM tasks WHERE model = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3)";
+
+const LEASE: &str = "\
+WITH head AS (
+    SELECT seq, weight, row_number() OVER w AS ord, sum(weight) OVER w AS upto
+    FROM (
+        SELECT seq, weight, turn FROM tasks
+        WHERE state IN (0, 2) AND due_at IS NULL AND model = $1 AND (expires_at IS NULL OR expires_at > $2)
+        ORDER BY turn, seq LIMIT $3
+    ) AS q
+    WINDOW w AS (ORDER BY turn, seq)
+), taken AS (
+    UPDATE tasks AS t SET state = 1, attempts = t.attempts + 1, started_at = $2
+    FROM head AS h WHERE h.seq = t.seq AND (h.ord = 1 OR h.upto <= $4::bigint)
+    RETURNING t.seq, t.id, t.model, t.attempts, t.priority, t.created_at, t.turn, t.retries, t.client, t.weight, t.cache,
+              t.retry, t.trace, h.ord
+)
+SELECT t.id, t.model, c.url, c.host, c.events, t.attempts, t.priority, t.created_at, t.turn, t.retries, t.client, t.weight,
+       t.cache, t.retry, i.kind, i.bytes, t.trace
+FROM taken AS t LEFT JOIN inputs AS i ON i.seq = t.seq LEFT JOIN callbacks AS c ON c.seq = t.seq
+ORDER BY t.ord";
+
+pub(super) async fn lease(
+    conn: &Conn,
+    request: &LeaseRequest,
+    change: &mut Change,
+) -> Result<Vec<Lease>, StoreError> {
+    let model = request.model.as_str();
+    let (now, most) = (request.now.as_micros(), as_number(request.max_tasks));
+    let bytes_max = as_number(request.max_bytes);
+    loop {
+        let values: Params<'_> = &[&model, &now, &PROMOTED_MAX];
+        let promote = conn.run("cannot queue what is due", PROMOTE, values);
+        let values: Params<'_> = &[&model, &now, &most, &bytes_max];
+        let head = conn.rows("cannot lease tasks", LEASE, values);
+        // Sent together, and carried out in this order, once both are prepared.
+        conn.prepare(&[PROMOTE, LEASE]).await?;
+        let (promoted, head) = join(promote, head).await;
+        let (promoted, head) = (promoted?, head?);
+        if promoted > 0 {
+            change.delay(&request.model, -(promoted.cast_signed()));
+        }
+        let (mut leases, mut broken, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        for row in &head {
+            let (lease, weight, client) = read(row)?;
+            change.add_to_model(&request.model, -1, -weight);
+            if let Some(client) = client_of(client)? {
+                change.add_to_client(&client, -1, -weight);
+            }
+            told.extend(news(row, 0, (Event::Started, lease.attempt.0), request.now)?);
+            match whole(row, lease) {
+                Ok(lease) => leases.push(lease),
+                Err((id, attempt, damage)) => broken.push(unreadable(id, attempt, request, &damage)?),
+            }
+        }
+        tell(conn, &told, change).await?;
+        ends::finish(conn, &broken.iter().collect::<Vec<_>>(), change).await?;
+        // An empty answer says that the queue is empty, so nothing but unreadable tasks is not the answer.
+        if !leases.is_empty() || head.is_empty() {
+            return Ok(leases);
+        }
+    }
+}
+
+/// All of a lease that cannot be damaged, and what its task counts for.
+fn read(row: &Row) -> Result<(Lease, i64, Option<&str>), StoreError> {
+    let lease = Lease {
+        id: TaskId::from_bytes(*col::<Uuid>(row, 0)?.as_bytes()),
+        attempt: Attempt(small(row, 5)?),
+        payload: cresset_task::Payload::Json(bytes::Bytes::new()),
+        priority: tiny(row, 6)?,
+        created_at: cresset_task::Timestamp::from_micros(col(row, 7)?),
+        turn: Turn::from_micros(col(row, 8)?),
+        retries: small(row, 9)?,
+        cache: CacheUse::from_code(tiny(row, 12)?).unwrap_or(CacheUse::NoStore),
+        retry: None,
+        trace: None,
+    };
+    let trace = trace_of(lease.id, col(row, 16)?);
+    let lease = Lease { trace, ..lease };
+    Ok((lease, col(row, 11)?, col(row, 10)?))
+}
+
+/// The lease with its input and how it is tried again; or why one of them cannot be read.
+fn whole(row: &Row, mut lease: Lease) -> Result<Lease, (TaskId, Attempt, StoreError)> {
+    let mut decode = || {
+        lease.retry = retry_of(col(row, 13)?)?;
+        let Some(bytes) = col::<Option<&[u8]>>(row, 15)? else {
+            return Err(StoreError::Damaged("it is missing".into()));
+        };
+        let stored = Stored {
+            kind: tiny(row, 14)?,
+            bytes: bytes::Bytes::copy_from_slice(bytes),
+        };
+        Ok(stored.as_payload()?)
+    };
+    match decode() {
+        Ok(payload) => Ok(Lease { payload, ..lease }),
+        Err(damage) => Err((lease.id, lease.attempt, damage)),
+    }
+}
+
+/// The end of a task whose input cannot be read.
+fn unreadable(
+    id: TaskId,
+    attempt: Attempt,
+    request: &LeaseRequest,
+    damage: &StoreError,
+) -> Result<Ending, StoreError> {
+    tracing::error!(task = %id, error = %damage, "stored input cannot be read, the task fails");
+    Ok(Ending {
+        id,
+        attempt,
+        redeliveries: 0,
+        history: Vec::new(),
+        state: state_number(State::Failure),
+        version: None,
+        finished_at: request.now,
+        outcome: Content::Outcome(unreadable_input(damage)).encode()?,
+        evidence: None,
+        cached: false,
+    })
+}

@@ -1,0 +1,171 @@
+//! Many operations, one transaction, one commit, then all answers.
+//!
+//! Every answer is sent after the commit, a lease's too. What a lease can do without is the flush: a group in which no
+//! answer promises stable storage is committed without waiting for one.
+
+use std::time::Duration;
+
+use cresset_queue::kit::{Change, Ttl};
+use cresset_task::Timestamp;
+use futures_util::future::join;
+use tokio::time::timeout;
+
+use crate::apply::apply;
+use crate::connect::{Conn, Params};
+use crate::error::{StoreError, col};
+use crate::op::Op;
+use crate::options::Durability;
+use crate::owner::Owner;
+
+/// A group that takes longer is given up, with its connection.
+const GROUP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Every group counts itself, under the epoch that it may be written in.
+const FENCE: &str = "UPDATE server SET commits = $1 WHERE epoch = $2 AND owner = $3";
+
+const NEXT_DUE: &str = "\
+SELECT m.model, (SELECT min(t.due_at) FROM tasks AS t WHERE t.model = m.model AND t.due_at IS NOT NULL)
+FROM unnest($1::text[]) AS m (model)";
+
+const NEXT_TOLD: &str = "\
+SELECT (SELECT min(due_at) FROM outbox WHERE due_at IS NOT NULL), (SELECT min(at) FROM outbox WHERE settled_at IS NULL)";
+
+const COUNT_QUEUED: &str = "\
+SELECT model, count(*), sum(weight)::bigint, count(due_at), min(due_at) FROM tasks WHERE state IN (0, 2) GROUP BY model";
+
+const COUNT_CLIENTS: &str = "\
+SELECT client, count(*), sum(weight)::bigint FROM tasks WHERE client IS NOT NULL AND state IN (0, 2) GROUP BY client";
+
+const COUNT_OUTBOX: &str = "SELECT host, count(*) FROM outbox WHERE settled_at IS NULL GROUP BY host";
+
+/// Why a group was not committed.
+pub(crate) enum Failed {
+    /// It was rolled back, and the connection is as good as before.
+    RolledBack(StoreError),
+    /// The connection is gone; it may have been committed if `maybe`.
+    Lost { error: StoreError, maybe: bool },
+}
+
+/// All of it or nothing of it; what it does to the counts if all.
+pub(crate) async fn commit(
+    conn: &Conn,
+    owner: &mut Owner,
+    (durability, ttl): (Durability, Ttl),
+    ops: &mut [Op],
+) -> Result<Change, Failed> {
+    let flushed = durability == Durability::Fsync && ops.iter().any(Op::promises_durability);
+    let number = owner.commits + 1;
+    let worked = timeout(GROUP_LIMIT, work(conn, (*owner, number, flushed), ttl, ops)).await;
+    let change = match worked {
+        Ok(Ok(change)) => change,
+        Ok(Err(error)) if !error.is_of_the_connection() => return Err(roll_back(conn, error).await),
+        Ok(Err(error)) => return Err(Failed::Lost { error, maybe: false }),
+        Err(_) => {
+            let error = too_long();
+            return Err(Failed::Lost { error, maybe: false });
+        }
+    };
+    match timeout(GROUP_LIMIT, conn.batch("cannot commit", "COMMIT")).await {
+        Ok(Ok(())) => {
+            owner.commits = number;
+            Ok(change)
+        }
+        Ok(Err(error)) if !error.is_of_the_connection() => Err(roll_back(conn, error).await),
+        Ok(Err(error)) => Err(Failed::Lost { error, maybe: true }),
+        Err(_) => {
+            let error = too_long();
+            Err(Failed::Lost { error, maybe: true })
+        }
+    }
+}
+
+fn too_long() -> StoreError {
+    StoreError::Away(format!("the database did not answer within {GROUP_LIMIT:?}"))
+}
+
+async fn work(
+    conn: &Conn,
+    (owner, number, flushed): (Owner, i64, bool),
+    ttl: Ttl,
+    ops: &mut [Op],
+) -> Result<Change, StoreError> {
+    let begin = if flushed {
+        "BEGIN"
+    } else {
+        "BEGIN; SET LOCAL synchronous_commit = off"
+    };
+    // Sent together: the second is carried out within the transaction that the first begins.
+    conn.prepare(&[FENCE]).await?;
+    let begun = conn.batch("cannot begin a transaction", begin);
+    let values: Params<'_> = &[&number, &owner.epoch, &owner.number];
+    let fenced = conn.run("cannot write under the server's epoch", FENCE, values);
+    let (begun, fenced) = join(begun, fenced).await;
+    begun?;
+    if fenced? == 0 {
+        return Err(StoreError::Fenced(
+            "another server has taken over the store since: nothing was written".into(),
+        ));
+    }
+    let mut change = Change::default();
+    apply(conn, ops, ttl, &mut change).await?;
+    look_up(conn, &mut change).await?;
+    Ok(change)
+}
+
+async fn roll_back(conn: &Conn, error: StoreError) -> Failed {
+    match timeout(GROUP_LIMIT, conn.batch("cannot roll back", "ROLLBACK")).await {
+        Ok(Ok(())) => Failed::RolledBack(error),
+        // The first error is the one to report; the connection is given up.
+        _ => Failed::Lost { error, maybe: false },
+    }
+}
+
+/// What may have changed and is no sum of the operations: first due times.
+async fn look_up(conn: &Conn, change: &mut Change) -> Result<(), StoreError> {
+    let models = change.due_wanted();
+    if !models.is_empty() {
+        let names: Vec<&str> = models.iter().map(|model| model.as_str()).collect();
+        for row in conn
+            .rows("cannot look up when the next task is due", NEXT_DUE, &[&names])
+            .await?
+        {
+            let name: &str = col(&row, 0)?;
+            if let Some(model) = models.iter().find(|model| model.as_str() == name) {
+                change.due(model, col::<Option<i64>>(&row, 1)?.map(Timestamp::from_micros));
+            }
+        }
+    }
+    if change.outbox.is_touched()
+        && let Some(row) = conn
+            .row("cannot look up what is told next", NEXT_TOLD, &[])
+            .await?
+    {
+        change.outbox.next(col(&row, 0)?, col(&row, 1)?);
+    }
+    Ok(())
+}
+
+/// Everything that is counted, as the tables have it now.
+pub(crate) async fn count(conn: &Conn) -> Result<Change, StoreError> {
+    let doing = "cannot count what is queued";
+    let mut change = Change::default();
+    for row in conn.rows(doing, COUNT_QUEUED, &[]).await? {
+        let model = cresset_queue::kit::model_of(col(&row, 0)?)?;
+        change.add_to_model(&model, col(&row, 1)?, col(&row, 2)?);
+        change.delay(&model, col(&row, 3)?);
+        if let Some(due) = col::<Option<i64>>(&row, 4)? {
+            change.due(&model, Some(Timestamp::from_micros(due)));
+        }
+    }
+    for row in conn.rows(doing, COUNT_CLIENTS, &[]).await? {
+        if let Some(client) = cresset_queue::kit::client_of(col(&row, 0)?)? {
+            change.add_to_client(&client, col(&row, 1)?, col(&row, 2)?);
+        }
+    }
+    for row in conn.rows(doing, COUNT_OUTBOX, &[]).await? {
+        change.outbox.add(col(&row, 0)?, col(&row, 1)?);
+    }
+    change.outbox.touch();
+    look_up(conn, &mut change).await?;
+    Ok(change)
+}

@@ -1,0 +1,217 @@
+//! A store in a schema of its own, in the PostgreSQL on this machine, and what is left of it when its process dies.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cresset_queue::conformance::Harness;
+use cresset_queue::kit::{PURGE_ROWS_MAX, Ttl};
+use cresset_queue::{Backend, QueueError};
+use cresset_queue_postgres::{Durability, PostgresOptions, PostgresStore, Target};
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_util::task::TaskTracker;
+use url::Url;
+use uuid::Uuid;
+
+/// Where tests find it, unless told otherwise.
+const URL: &str = "postgresql://postgres@127.0.0.1:5432/postgres";
+
+const TTL: Ttl = Ttl {
+    results: Duration::from_secs(100),
+    letters: Duration::from_secs(1_000),
+    deliveries: Duration::from_secs(500),
+    tombstones: Duration::from_secs(300),
+};
+
+/// A schema that goes with this.
+pub(crate) struct Schema {
+    pub(crate) name: String,
+    url: String,
+}
+
+impl Schema {
+    /// `None`, and a word about it, where there is no PostgreSQL; a failure where there must be one.
+    pub(crate) async fn or_skip() -> Option<Self> {
+        let url = std::env::var("CRESSET_TEST_POSTGRES").unwrap_or_else(|_| URL.to_owned());
+        let reached = connect(&url).await.map(drop);
+        if let Err(error) = reached {
+            let must =
+                std::env::var("CI_HAS").is_ok_and(|has| has.split([' ', ',']).any(|one| one == "postgresql"));
+            assert!(!must, "CI_HAS says that there is a PostgreSQL: {error}");
+            eprintln!("skipped: no PostgreSQL at {url}: {error}");
+            return None;
+        }
+        let name = format!("cresset_test_{}", Uuid::now_v7().simple());
+        Some(Self { name, url })
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        Target::parse(&format!("{}?schema={}&sslmode=disable", self.url, self.name)).unwrap()
+    }
+
+    /// The same store, over a connection that is protected so.
+    pub(crate) fn options_with(&self, ssl_mode: &str) -> PostgresOptions {
+        let text = format!("{}?schema={}&sslmode={ssl_mode}", self.url, self.name);
+        PostgresOptions {
+            target: Target::parse(&text).unwrap(),
+            ..self.options()
+        }
+    }
+
+    /// The same store, asked for at another port of this machine.
+    pub(crate) fn options_at(&self, port: u16) -> PostgresOptions {
+        let mut url = Url::parse(&self.url).unwrap();
+        url.set_port(Some(port)).unwrap();
+        let text = format!("{url}?schema={}&sslmode=disable", self.name);
+        PostgresOptions {
+            target: Target::parse(&text).unwrap(),
+            ..self.options()
+        }
+    }
+
+    /// Where the database itself is.
+    pub(crate) fn address(&self) -> (String, u16) {
+        let url = Url::parse(&self.url).unwrap();
+        (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432))
+    }
+
+    /// A connection of the test's own, in this schema.
+    pub(crate) async fn client(&self) -> Client {
+        let client = connect(&self.url).await.unwrap();
+        client
+            .batch_execute(&format!("SET search_path TO {}", self.name))
+            .await
+            .unwrap();
+        client
+    }
+
+    pub(crate) fn options(&self) -> PostgresOptions {
+        PostgresOptions {
+            ttl: TTL,
+            ..PostgresOptions::at(self.target())
+        }
+    }
+
+    /// A number that a query of the test's own gives.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.client().await.query_one(sql, &[]).await.unwrap().get(0)
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        let (url, name) = (self.url.clone(), self.name.clone());
+        // Another thread: this one may be within a runtime.
+        let gone = std::thread::spawn(move || {
+            block(async {
+                let client = connect(&url).await?;
+                client
+                    .batch_execute(&format!("DROP SCHEMA IF EXISTS {name} CASCADE"))
+                    .await
+            })
+        });
+        if !matches!(gone.join(), Ok(Ok(()))) {
+            eprintln!("a schema of a test is left behind");
+        }
+    }
+}
+
+async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = url.parse::<Config>()?.connect(NoTls).await?;
+    // Ends with the client.
+    TaskTracker::new().spawn(connection);
+    Ok(client)
+}
+
+fn block<T>(what: impl Future<Output = T>) -> T {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(what)
+}
+
+/// Opens stores in one schema, each on a runtime of its own, so that it can die as a process does.
+pub(crate) struct PostgresHarness {
+    schema: Schema,
+    durability: Durability,
+    runtimes: Mutex<Vec<Runtime>>,
+}
+
+impl PostgresHarness {
+    pub(crate) fn or_skip(durability: Durability) -> Option<Self> {
+        Some(Self {
+            schema: block(Schema::or_skip())?,
+            durability,
+            runtimes: Mutex::default(),
+        })
+    }
+
+    async fn open_now(&self) -> Result<PostgresStore, QueueError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let options = PostgresOptions {
+            durability: self.durability,
+            ..self.schema.options()
+        };
+        let opened = runtime.spawn(PostgresStore::open(options)).await.unwrap();
+        self.runtimes.lock().unwrap().push(runtime);
+        opened
+    }
+
+    fn kill(&self) {
+        for runtime in self.runtimes.lock().unwrap().drain(..) {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for PostgresHarness {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[async_trait]
+impl Harness for PostgresHarness {
+    async fn open(&self) -> Arc<dyn Backend> {
+        Arc::new(self.open_now().await.unwrap())
+    }
+
+    /// Everything of it stops where it is, and its connections end.
+    async fn crash(&self, store: Arc<dyn Backend>) -> Arc<dyn Backend> {
+        self.kill();
+        drop(store);
+        self.open().await
+    }
+
+    fn turning_points(&self) -> Vec<usize> {
+        // Rows larger than this are kept out of line.
+        vec![2_000]
+    }
+
+    fn result_ttl(&self) -> Duration {
+        TTL.results
+    }
+
+    fn letter_ttl(&self) -> Duration {
+        TTL.letters
+    }
+
+    fn delivery_ttl(&self) -> Duration {
+        TTL.deliveries
+    }
+
+    fn tombstone_ttl(&self) -> Duration {
+        TTL.tombstones
+    }
+
+    fn purge_max(&self) -> usize {
+        PURGE_ROWS_MAX
+    }
+}

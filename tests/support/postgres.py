@@ -1,0 +1,113 @@
+"""A database of a test's own in the PostgreSQL on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import uuid
+
+import pytest
+
+HOST = "127.0.0.1"
+PORT = 5432
+_PSQL = ["psql", "-h", HOST, "-p", str(PORT), "-U", "postgres", "-w", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
+
+
+def psql(sql: str, database: str = "postgres") -> str:
+    """Runs SQL as the superuser, and gives what it prints."""
+    done = subprocess.run([*_PSQL, "-d", database, "-c", sql], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{sql}: {done.stderr}")
+    return done.stdout.strip()
+
+
+def postgres_or_skip() -> Database:
+    """A new database; without a server a failure where CI says that it has one, and a skip that is told elsewhere."""
+    why = "psql is not installed"
+    if shutil.which("psql"):
+        try:
+            psql("")
+            return Database()
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            why = f"no PostgreSQL at {HOST}:{PORT}: {error}"
+    if "postgresql" in os.environ.get("CI_HAS", "").split():
+        pytest.fail(why, pytrace=False)
+    pytest.skip(why)
+
+
+class Database:
+    """It is dropped at the end, whoever is still connected."""
+
+    def __init__(self) -> None:
+        """Makes it."""
+        self.name = f"cresset_test_{uuid.uuid4().hex}"
+        psql(f"CREATE DATABASE {self.name} ENCODING 'UTF8' TEMPLATE template0")
+
+    @property
+    def url(self) -> str:
+        """Its address, with a password that is not asked for."""
+        return f"postgresql://postgres:never-shown@{HOST}:{PORT}/{self.name}"
+
+    def sql(self, text: str) -> str:
+        """Runs SQL in the store's schema."""
+        return psql(f"SET search_path TO cresset; {text}", self.name)
+
+    def end_connections(self) -> None:
+        """Ends every connection to it."""
+        psql(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{self.name}'")
+
+    def close(self) -> None:
+        """Takes no connections any more, and ends those that there are."""
+        psql(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
+        self.end_connections()
+
+    def open(self) -> None:
+        """Takes connections again."""
+        psql(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
+
+    def drop(self) -> None:
+        """Drops it."""
+        psql(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+
+
+class LocksOut:
+    """A server that asks for a password and takes none: the one on this machine may ask for none at all."""
+
+    def __init__(self) -> None:
+        """Listens on a free port."""
+        self._listener = socket.create_server((HOST, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                caller, _ = self._listener.accept()
+            except OSError:
+                return
+            with caller:
+                self._refuse(caller)
+
+    @staticmethod
+    def _refuse(caller: socket.socket) -> None:
+        def message() -> None:
+            (length,) = struct.unpack("!i", caller.recv(4, socket.MSG_WAITALL))
+            caller.recv(length - 4, socket.MSG_WAITALL)
+
+        message()
+        caller.sendall(b"R" + struct.pack("!ii", 8, 3))
+        caller.recv(1, socket.MSG_WAITALL)
+        message()
+        fields = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user\0\0"
+        caller.sendall(b"E" + struct.pack("!i", len(fields) + 4) + fields)
+
+    def close(self) -> None:
+        """Listens no more."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(60)
