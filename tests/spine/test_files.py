@@ -14,7 +14,7 @@ import httpx
 import pytest
 from conftest import Serve
 from support.models import ECHO, write_model
-from support.server import Server
+from support.server import LONG, Server, program, run_cli
 
 #: Not UTF-8, and with all that could upset a reader of forms.
 PNG = b"\x89PNG\r\n\x1a\n--boundary\r\n\0\xff" + bytes(range(256)) * 8
@@ -89,3 +89,38 @@ def test_a_model_that_takes_no_files_says_so(turn: Server) -> None:
     answer = httpx.post(f"{turn.url}/v1/models/echo/predict", content=PNG, headers={"content-type": "image/png"})
     assert answer.status_code == 415
     assert "image/png" in answer.json()["detail"] and "application/json" in answer.json()["detail"]
+
+
+def test_the_command_line_sends_a_file_as_it_is(turn: Server, tmp_path: Path) -> None:
+    image = tmp_path / "a.png"
+    image.write_bytes(PNG)
+    plain = tmp_path / "a"
+    plain.write_bytes(PNG)
+    url = ("--url", turn.url)
+    sent = run_cli("submit", "turn", "--file", str(image), "--wait", *url)
+    assert json.loads(sent.stdout) == as_file("image/png", None)
+    words = ("--priority", "3", "--metadata", '{"of": "ä"}', "--max-retries", "1", "--expires", "10m")
+    task = run_cli("submit", "turn", "--file", str(plain), "--content-type", "image/x-odd", *words, *url).stdout.strip()
+    ended = json.loads(run_cli("result", task, "--wait", "--json", *url).stdout)
+    assert ended["result"] == as_file("image/x-odd", None)
+    assert (ended["priority"], ended["metadata"]) == (3, {"of": "ä"})
+    piped = subprocess.run(
+        [program(), "submit", "turn", "--file", "-", "--content-type", "image/png", "--wait", *url],
+        input=PNG,
+        capture_output=True,
+        timeout=LONG,
+        check=True,
+    )
+    assert json.loads(piped.stdout) == as_file("image/png", None)
+    as_json = run_cli("submit", "echo", "--file", "-", *url, "--wait", stdin="[1.50]")
+    assert as_json.stdout == "[1.5]\n"
+    for words, status, said in [
+        (("echo", "--file", str(image)), 65, "cresset models"),
+        (("turn", "--file", str(plain)), 65, "--content-type"),
+        (("turn", "--file", str(image), "--content-type", "png"), 64, "such as image/png"),
+        (("turn", "--json", "1", "--content-type", "image/png"), 64, "cannot be used with"),
+        (("turn", "--file", str(tmp_path), "--content-type", "image/png"), 74, "directory"),
+    ]:
+        refused = run_cli("submit", *words, *url, check=False)
+        assert (refused.returncode, refused.stdout) == (status, ""), (words, refused.stderr)
+        assert said in refused.stderr, (words, refused.stderr)

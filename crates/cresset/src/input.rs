@@ -41,6 +41,17 @@ pub(crate) fn json(bytes: &[u8], what: &str) -> Result<Box<RawValue>, Trouble> {
     })
 }
 
+/// What is given as `--metadata`: a JSON object.
+pub(crate) fn metadata(text: &str) -> Result<Box<RawValue>, Trouble> {
+    let raw = json(text.as_bytes(), "--metadata")?;
+    if raw.get().starts_with('{') {
+        Ok(raw)
+    } else {
+        Err(Trouble::new(Exit::DATA, "--metadata must be a JSON object")
+            .hint(r#"such as --metadata '{"user": 7}'"#))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

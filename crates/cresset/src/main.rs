@@ -53,6 +53,7 @@ fn run(command: Command) -> Result<Exit, Trouble> {
         Command::Store(args) => commands::store::run(&args),
         Command::Keys(args) => commands::keys::run(*args),
         Command::Submit(args) => commands::submit::run(*args),
+        Command::Batch(args) => commands::batch::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Result(args) => commands::result::run(&args),
         Command::Cancel(args) => commands::cancel::run(&args),

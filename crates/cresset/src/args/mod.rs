@@ -86,7 +86,10 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Trouble>>) -> R
         .enable_all()
         .build()
         .map_err(|error| Trouble::new(Exit::SOFTWARE, format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(future)
+    let end = runtime.block_on(future);
+    // A read of stdin that never comes back must not keep us.
+    runtime.shutdown_background();
+    end
 }
 
 #[cfg(test)]

@@ -187,7 +187,10 @@ fn concerns_all(error: &CallError) -> bool {
                     )
                 )
         }
-        CallError::Unreachable { .. } | CallError::Lost { .. } | CallError::TooLarge { .. } => false,
+        CallError::Unreachable { .. }
+        | CallError::Lost { .. }
+        | CallError::TooLarge { .. }
+        | CallError::Unread { .. } => false,
     }
 }
 

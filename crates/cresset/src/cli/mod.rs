@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Store(commands::store::StoreArgs),
     Keys(Box<commands::keys::KeysArgs>),
     Submit(Box<commands::submit::SubmitArgs>),
+    Batch(Box<commands::batch::BatchArgs>),
     Status(commands::status::StatusArgs),
     Result(commands::result::ResultArgs),
     Cancel(commands::cancel::CancelArgs),

@@ -32,6 +32,14 @@ pub(crate) enum CallError {
         /// The innermost reason.
         why: String,
     },
+    /// What was to be sent could not be read to its end: what came of the call is not known.
+    #[error("cannot read {path}: {why}")]
+    Unread {
+        /// The file.
+        path: String,
+        /// What the system said.
+        why: String,
+    },
     /// The server answered that it will not.
     #[error("{0}")]
     Refused(Box<Problem>),
@@ -142,7 +150,7 @@ impl CallError {
                 matches!(problem.status, 408 | 425 | 429 | 502 | 503)
                     || (problem.status == 504 && problem.code.is_none())
             }
-            Self::Foreign { .. } | Self::TooLarge { .. } => false,
+            Self::Unread { .. } | Self::Foreign { .. } | Self::TooLarge { .. } => false,
         }
     }
 
@@ -169,6 +177,7 @@ impl CallError {
                 .hint("start a server with `cresset serve DIR`, or name another with --url or CRESSET_URL"),
             Self::Lost { .. } => Trouble::new(Exit::TRY_AGAIN, self.to_string())
                 .hint("see with `cresset models` whether the server is back, then try again"),
+            Self::Unread { .. } => Trouble::new(Exit::IO, self.to_string()),
             Self::Foreign { .. } => Trouble::new(Exit::UNAVAILABLE, self.to_string()).hint(
                 "check --url (or CRESSET_URL); a Cresset server answers `curl URL/v1/models` with JSON",
             ),
@@ -209,7 +218,7 @@ impl Problem {
             Code::UnknownModel => "list the models with `cresset models`".into(),
             Code::UnknownTask => "check the id, and that --url names the server that accepted it".into(),
             Code::ExpiredTask => "keep results longer with `cresset serve --result-ttl 7d`".into(),
-            Code::InvalidInput | Code::MalformedBody => {
+            Code::InvalidInput | Code::MalformedBody | Code::UnsupportedMediaType => {
                 "see what the model takes with `cresset models NAME`".into()
             }
             Code::BodyTooLarge => "send less, or raise the limit that it names".into(),
@@ -222,7 +231,7 @@ impl Problem {
             | Code::PredictTimeout => again(),
             Code::ModelUnavailable => "see why with `cresset models`; the server's log has all of it".into(),
             Code::StoreUnavailable | Code::Internal => "the server's log has the details".into(),
-            Code::UnknownRoute | Code::MethodNotAllowed | Code::UnsupportedMediaType | Code::BadQuery => {
+            Code::UnknownRoute | Code::MethodNotAllowed | Code::BadQuery => {
                 "compare the versions: `cresset --version` here and on the server".into()
             }
             other => other.remedy().to_owned(),

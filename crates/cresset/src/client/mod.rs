@@ -1,15 +1,18 @@
-//! The HTTP client behind `submit`, `status`, `result`, `cancel`, `models` and the bulk form: one place that knows paths, time
+//! The HTTP client behind `submit`, `status`, `result`, `cancel`, `batch`, `models` and the bulk form: one place that knows paths, time
 //! limits and what an answer means.
 //!
 //! A call is made once and its end is typed ([`CallError`]); whether to try again is the caller's decision, because only
 //! the caller knows whether asking twice could make two tasks.
 
+mod batches;
 mod dead;
 mod error;
 mod key;
 mod pages;
+mod submission;
 mod target;
 mod tasks;
+mod upload;
 mod wait;
 mod webhooks;
 mod wire;
@@ -22,17 +25,20 @@ use cresset_task::TaskId;
 use reqwest::{Certificate, Method, Response, header};
 use tokio_rustls::rustls::crypto::ring;
 
+pub(crate) use batches::{Batch, BatchWaitEnd, Opening};
 pub(crate) use dead::Letter;
 pub(crate) use error::CallError;
 #[cfg(test)]
 pub(crate) use error::Problem;
 pub(crate) use key::ApiKey;
+pub(crate) use submission::SubmitBody;
 pub(crate) use target::{DEFAULT_URL, Target};
 pub(crate) use tasks::{Listed, TaskFilter};
+pub(crate) use upload::Upload;
 pub(crate) use wait::{POLL, WaitEnd};
 pub(crate) use webhooks::{Tested, Webhook, WebhookFilter};
 pub(crate) use wire::{
-    Accepted, Batching, Cancelled, Instance, Model, Models, Progress, RetryShown, SubmitBody, Task, Tensor,
+    Accepted, Batching, Cancelled, Instance, Model, Models, Progress, RetryShown, Task, Tensor,
 };
 
 use crate::exit::{Exit, Trouble};
@@ -41,6 +47,9 @@ use crate::exit::{Exit, Trouble};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One call, the long poll's own waiting not counted. Sending and storing a large body is the longest of them.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection is silent before it is asked whether the other side is still there: an upload, or the answer to one, may
+/// rightly take longer than any limit of a call.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// The largest answer that is read: results are a caller's own doing, a runaway answer must not eat all memory.
 const ANSWER_MAX: usize = 256 << 20;
 /// Idle connections kept: as many as the bulk form may have in flight by default, so that it does not reconnect.
@@ -65,6 +74,7 @@ impl Client {
             .user_agent(concat!("cresset/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_keepalive(KEEPALIVE)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .redirect(reqwest::redirect::Policy::none());
         if target.is_loopback() {

@@ -12,7 +12,7 @@ const PAGE: usize = 100;
 #[derive(Debug, Deserialize)]
 struct Page {
     /// As the server writes them.
-    #[serde(alias = "tasks", alias = "letters", alias = "webhooks")]
+    #[serde(alias = "tasks", alias = "letters", alias = "webhooks", alias = "batches")]
     entries: Vec<Box<RawValue>>,
     /// Where the next page begins.
     next: Option<String>,

@@ -16,7 +16,7 @@ const SUSPICIOUSLY_SOON: Duration = Duration::from_millis(100);
 /// The pause then, and after a lost connection.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long a server may be away before waiting for it is given up: a restart takes seconds.
-const AWAY_MAX: Duration = Duration::from_secs(30);
+pub(super) const AWAY_MAX: Duration = Duration::from_secs(30);
 
 /// How waiting ended.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! One module for each command: its arguments, and what it does with them.
 
+pub(crate) mod batch;
 pub(crate) mod cancel;
 pub(crate) mod check;
 pub(crate) mod completions;

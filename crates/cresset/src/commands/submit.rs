@@ -1,17 +1,17 @@
 //! `cresset submit`: one input as a task, or, with `--jsonl`, many (see `bulk`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::{ArgGroup, Args};
 use cresset_config::retry::{RETRIES_MAX, is_exception_class};
 use cresset_task::RetryTerms;
-use serde_json::value::RawValue;
 
 use super::{result, status};
 use crate::args::{self, ServerArgs, WaitArgs};
 use crate::bulk;
-use crate::client::{Client, SubmitBody, WaitEnd};
+use crate::client::{Accepted, CallError, Client, SubmitBody, Upload, WaitEnd};
 use crate::exit::{Exit, Trouble};
 use crate::{input, out};
 
@@ -20,7 +20,8 @@ const IN_FLIGHT_MAX: i64 = 512;
 
 /// Submits an input to a model as a task; or many, one on each line of a file.
 ///
-/// One input: prints the task's id, or with --wait the task's result.
+/// One input: prints the task's id, or with --wait the task's result. A photo, sound or document (photo.png, or anything with
+/// --content-type) is sent as it is, for models with `files` in their model.toml, and never held in memory.
 ///
 /// Many inputs (--jsonl): each line is one input, any JSON value; empty lines are passed over. Results are written as
 /// JSON Lines in the order of the input, one for each line:
@@ -37,6 +38,8 @@ const IN_FLIGHT_MAX: i64 = 512;
 #[command(after_help = "Examples:\n  \
     cresset submit embed --json '\"a sentence\"' --wait\n  \
     id=$(cresset submit digits --file digit.json)\n  \
+    cresset submit caption --file photo.jpg --wait\n  \
+    scan | cresset submit caption --file - --content-type image/tiff --wait\n  \
     cresset submit embed --file page.json --max-retries 5 --retry-delay 2s --retry-on TimeoutError\n  \
     cresset submit digits --jsonl digits.jsonl --output results.jsonl\n  \
     cresset submit digits --jsonl digits.jsonl --output results.jsonl --resume\n  \
@@ -47,9 +50,12 @@ pub(crate) struct SubmitArgs {
     /// The input, as JSON
     #[arg(long, value_name = "JSON", help_heading = "Input")]
     json: Option<String>,
-    /// A file that holds the input as JSON; - is stdin
+    /// A file that is the input; - is stdin. JSON, unless --content-type or the file's name says otherwise
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     file: Option<PathBuf>,
+    /// What --file is, such as image/png, for a model that takes files (or application/x-npy for a tensor model): it is sent as it is
+    #[arg(long, value_name = "TYPE", conflicts_with_all = ["json", "jsonl"], value_parser = content_type, help_heading = "Input")]
+    content_type: Option<String>,
     /// A file with one input on each line (JSON Lines); - is stdin
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     jsonl: Option<PathBuf>,
@@ -161,7 +167,7 @@ struct BulkArgs {
 
 pub(crate) fn run(args: SubmitArgs) -> Result<Exit, Trouble> {
     let client = args.server.client()?;
-    let metadata = args.metadata.as_deref().map(metadata).transpose()?;
+    let metadata = args.metadata.as_deref().map(input::metadata).transpose()?;
     let retry = args.retry.terms();
     if let Some(source) = args.jsonl {
         if args.wait.limit().is_some() {
@@ -184,14 +190,7 @@ pub(crate) fn run(args: SubmitArgs) -> Result<Exit, Trouble> {
             give_up_after: args.bulk.give_up_after,
         });
     }
-    let input = match (&args.json, &args.file) {
-        (Some(text), _) => input::json(text.as_bytes(), "--json")?,
-        (None, Some(path)) => input::json(&input::read(path)?, &path.display().to_string())?,
-        (None, None) => {
-            return Err(Trouble::new(Exit::USAGE, "no input is given").hint("give it with --json or --file"));
-        }
-    };
-    let body = SubmitBody {
+    let options = SubmitBody {
         priority: args.priority,
         metadata: metadata.as_deref(),
         eta: args.when.eta.as_deref(),
@@ -201,28 +200,78 @@ pub(crate) fn run(args: SubmitArgs) -> Result<Exit, Trouble> {
         retry: retry.as_ref(),
         callback_url: args.callback.callback_url.as_deref(),
         callback_events: &args.callback.callback_events,
+    };
+    let file = args.file.as_deref();
+    let file = file.and_then(|path| Some((path, file_type(path, args.content_type.as_deref())?)));
+    if let Some((path, content_type)) = file {
+        let (wait, json_output) = (args.wait.limit(), args.json_output);
+        return args::block_on(async {
+            let upload = Upload::open(path).await?;
+            let sent = client
+                .submit_file(&args.model, &content_type, upload, &options)
+                .await;
+            follow(&client, sent, wait, json_output).await
+        });
     }
-    .render(&input);
-    args::block_on(one(
-        &client,
-        &args.model,
-        body,
-        args.wait.limit(),
-        args.json_output,
-    ))
+    let input = match (&args.json, &args.file) {
+        (Some(text), _) => input::json(text.as_bytes(), "--json")?,
+        (None, Some(path)) => {
+            input::json(&input::read(path)?, &path.display().to_string()).map_err(|trouble| {
+                trouble
+                    .hint("write it as JSON, or say what the file is with --content-type, such as image/png")
+            })?
+        }
+        (None, None) => {
+            return Err(Trouble::new(Exit::USAGE, "no input is given").hint("give it with --json or --file"));
+        }
+    };
+    let body = options.render(&input);
+    args::block_on(async {
+        let sent = client.submit(&args.model, body, None).await;
+        follow(&client, sent, args.wait.limit(), args.json_output).await
+    })
 }
 
-async fn one(
+/// The type of a file that is to be sent as it is; `None` for one that is JSON.
+fn file_type(path: &Path, said: Option<&str>) -> Option<String> {
+    let guessed = || {
+        // What is text may be JSON, as it was before names meant something.
+        let guess = mime_guess::from_path(path).first()?;
+        (guess.type_() != mime_guess::mime::TEXT).then(|| guess.essence_str().to_owned())
+    };
+    said.map(str::to_owned)
+        .or_else(guessed)
+        .filter(|name| !is_json(name))
+}
+
+fn is_json(name: &str) -> bool {
+    let name = name
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    name == "application/json" || (name.starts_with("application/") && name.ends_with("+json"))
+}
+
+fn content_type(text: &str) -> Result<String, String> {
+    match text.parse::<mime_guess::Mime>() {
+        Ok(mime) if mime.type_() == mime_guess::mime::MULTIPART => Err(
+            "a form is made by what sends it, such as `curl -F`; give the type of the one file".to_owned(),
+        ),
+        Ok(mime) if !mime.subtype().as_str().is_empty() => Ok(text.to_owned()),
+        _ => Err("write a type and a subtype, such as image/png".to_owned()),
+    }
+}
+
+/// What is said of a submit that was accepted, at once or at the end of its task.
+async fn follow(
     client: &Client,
-    model: &str,
-    body: bytes::Bytes,
+    sent: Result<(Accepted, Bytes), CallError>,
     wait: Option<Option<Duration>>,
     json_output: bool,
 ) -> Result<Exit, Trouble> {
-    let (accepted, document) = client
-        .submit(model, body, None)
-        .await
-        .map_err(|error| error.trouble())?;
+    let (accepted, document) = sent.map_err(|error| error.trouble())?;
     let id = accepted.task_id;
     let Some(limit) = wait else {
         if json_output {
@@ -242,12 +291,34 @@ async fn one(
     }
 }
 
-fn metadata(text: &str) -> Result<Box<RawValue>, Trouble> {
-    let raw = input::json(text.as_bytes(), "--metadata")?;
-    if raw.get().starts_with('{') {
-        Ok(raw)
-    } else {
-        Err(Trouble::new(Exit::DATA, "--metadata must be a JSON object")
-            .hint(r#"such as --metadata '{"user": 7}'"#))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_json_unless_its_name_or_its_sender_says_otherwise() {
+        for (path, said, found) in [
+            ("in.json", None, None),
+            ("in", None, None),
+            ("in.txt", None, None),
+            ("-", None, None),
+            ("page.geojson", None, None),
+            ("photo.PNG", None, Some("image/png")),
+            ("a/song.mp3", None, Some("audio/mpeg")),
+            ("page.pdf", None, Some("application/pdf")),
+            ("photo.png", Some("application/json; charset=utf-8"), None),
+            ("photo.png", Some("application/ld+json"), None),
+            (
+                "-",
+                Some("text/plain; charset=latin1"),
+                Some("text/plain; charset=latin1"),
+            ),
+        ] {
+            assert_eq!(file_type(Path::new(path), said).as_deref(), found, "{path}");
+        }
+        assert!(content_type("image/png").is_ok());
+        for bad in ["png", "", "image/", "multipart/form-data; boundary=x"] {
+            assert!(content_type(bad).is_err(), "{bad}");
+        }
     }
 }

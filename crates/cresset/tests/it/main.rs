@@ -7,6 +7,7 @@
     reason = "these are tests, though not every function in them is marked as one"
 )]
 
+mod batch;
 mod bulk;
 mod clients;
 mod doctor;

@@ -1,0 +1,63 @@
+//! `cresset batch`: many tasks that are sent in one request, which the server keeps together.
+//!
+//! Not the bulk form of `submit`, which sends one task for each line and keeps its own journal (`bulk`).
+
+mod cancel;
+mod list;
+mod results;
+mod sink;
+mod status;
+mod submit;
+mod tally;
+mod words;
+
+use clap::{Args, Subcommand};
+use cresset_task::BulkId;
+
+use crate::args::ServerArgs;
+use crate::exit::{Exit, Trouble};
+
+/// Sends many tasks in one request, and shows, reads and cancels such a batch.
+///
+/// The file goes to the server as it is, line by line, and the server keeps it together: it can be waited for, read and
+/// cancelled as one, from any machine. `cresset submit --jsonl` instead sends inputs one by one and keeps its own record of
+/// them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    id=$(cresset batch submit digits lines.jsonl)\n  \
+    cresset batch status $id --wait\n  \
+    cresset batch results $id > results.jsonl\n  \
+    cresset batch cancel $id")]
+pub(crate) struct BatchArgs {
+    #[command(subcommand)]
+    command: BatchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum BatchCommand {
+    Submit(submit::SubmitArgs),
+    Status(status::StatusArgs),
+    Results(results::ResultsArgs),
+    Cancel(cancel::CancelArgs),
+    List(list::ListArgs),
+}
+
+/// One batch of a server.
+#[derive(Debug, Args)]
+struct OneArgs {
+    /// The batch's id, as `cresset batch submit` printed it
+    #[arg(value_name = "ID")]
+    id: BulkId,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(crate) fn run(args: &BatchArgs) -> Result<Exit, Trouble> {
+    match &args.command {
+        BatchCommand::Submit(args) => submit::run(args),
+        BatchCommand::Status(args) => status::run(args),
+        BatchCommand::Results(args) => results::run(args),
+        BatchCommand::Cancel(args) => cancel::run(args),
+        BatchCommand::List(args) => list::run(args),
+    }
+}
