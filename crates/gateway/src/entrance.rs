@@ -29,7 +29,8 @@ pub struct Entrance {
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, Name),
+    /// One that was handed over has no name of ours to take away.
+    Unix(UnixListener, Option<Name>),
 }
 
 /// The name of a socket in the file system: it goes when its server goes.
@@ -64,7 +65,7 @@ impl Entrance {
             file: (made.dev(), made.ino()),
         };
         Ok(Self {
-            listener: Listener::Unix(listener, name),
+            listener: Listener::Unix(listener, Some(name)),
             tls: None,
             audience: Audience::Everybody,
         })
@@ -112,10 +113,28 @@ impl From<TcpListener> for Entrance {
     }
 }
 
+impl From<UnixListener> for Entrance {
+    /// One that is open already, and whose name somebody else takes away.
+    fn from(listener: UnixListener) -> Self {
+        Self {
+            listener: Listener::Unix(listener, None),
+            tls: None,
+            audience: Audience::Everybody,
+        }
+    }
+}
+
 impl fmt::Display for Entrance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.listener {
-            Listener::Unix(_, name) => write!(f, "unix:{}", name.path.display()),
+            Listener::Unix(_, Some(name)) => write!(f, "unix:{}", name.path.display()),
+            Listener::Unix(listener, None) => match listener.local_addr() {
+                Ok(at) => match at.as_pathname() {
+                    Some(path) => write!(f, "unix:{}", path.display()),
+                    None => f.write_str("unix:(a socket without a path)"),
+                },
+                Err(error) => write!(f, "unix:({error})"),
+            },
             Listener::Tcp(listener) => {
                 let scheme = if self.tls.is_some() { "https" } else { "http" };
                 match listener.local_addr() {

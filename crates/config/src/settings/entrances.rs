@@ -21,7 +21,7 @@ pub(super) const LISTEN: Setting = setting(
     },
     "Where HTTP listens. `0.0.0.0` listens on every network; port 0 takes a free one. With a certificate (`server.tls_cert`) it \
      is TLS, unless the address begins with `http://`; one that begins with `https://` has to have one. `unix:` and a path is \
-     a socket in the file system.",
+     a socket in the file system. Sockets that systemd hands over for callers are used instead.",
 );
 
 pub(super) const ADMIN_LISTEN: Setting = words(
@@ -33,7 +33,8 @@ pub(super) const ADMIN_LISTEN: Setting = words(
             get: |c| shown(&c.admin_listen),
             set: set_admin_listen,
         },
-        "Where operators are answered: everything is there, and figures (`/metrics`) and dead letters are nowhere else then.",
+        "Where operators are answered: everything is there, and figures (`/metrics`) and dead letters are nowhere else then. \
+         A socket called `admin` that systemd hands over is used instead.",
     ),
     "none: everything is where HTTP listens",
     r#""127.0.0.1:8701""#,

@@ -5,34 +5,27 @@ use std::path::Path;
 
 use cresset_config::{Address, ClientIdentity, Listen, ServerConfig};
 use cresset_gateway::{Auth, Entrance, GatewayOptions, Identify, SpoolOptions, Tls};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::handed::HandedOver;
 use crate::exit::{Exit, Trouble};
 
-/// Opens every entrance; `handed_over` is in the place of those for callers. Must be called inside a tokio runtime.
-pub(super) fn open(
-    config: &ServerConfig,
-    handed_over: Option<TcpListener>,
-) -> Result<Vec<Entrance>, Trouble> {
+/// Opens every entrance that was not handed over: what was, for callers or for operators, stands for all of these that the settings
+/// name. Must be called inside a tokio runtime.
+pub(super) fn open(config: &ServerConfig, handed_over: HandedOver) -> Result<Vec<Entrance>, Trouble> {
     let tls = certificate(config)?;
-    let mut callers = match handed_over {
-        Some(listener) => {
-            let speaks_tls = config.listen.iter().all(|listen| listen.is_tls(tls.is_some()));
-            let entrance = Entrance::from(listener);
-            vec![match &tls {
-                Some(tls) if speaks_tls => entrance.in_tls(tls.clone()),
-                _ => entrance,
-            }]
-        }
-        None => open_all(&config.listen, config.socket_mode, tls.as_ref())?,
-    };
-    if config.admin_listen.is_empty() {
+    let (mut callers, mut operators) = handed_over.entrances(config, tls.as_ref())?;
+    if callers.is_empty() {
+        callers = open_all(&config.listen, config.socket_mode, tls.as_ref())?;
+    }
+    if operators.is_empty() {
+        operators = open_all(&config.admin_listen, config.socket_mode, tls.as_ref())?;
+    }
+    if operators.is_empty() {
         return Ok(callers);
     }
-    callers = callers.into_iter().map(Entrance::for_callers).collect();
-    callers.extend(open_all(&config.admin_listen, config.socket_mode, tls.as_ref())?);
-    Ok(callers)
+    let callers = callers.into_iter().map(Entrance::for_callers);
+    Ok(callers.chain(operators).collect())
 }
 
 /// The certificate, if there is one. The settings have made sure that there is none without its key.

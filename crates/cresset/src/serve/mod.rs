@@ -12,6 +12,7 @@
 pub(crate) mod canary;
 mod celery;
 pub(crate) mod door;
+mod handed;
 mod issuer;
 mod keys;
 mod models;
@@ -57,8 +58,8 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     let keys = webhooks::keys(config, &models)?;
     let otlp = telemetry::start()?;
     let mut signals = signals::Signals::install()?;
-    let handed_over = service::handed_over()?;
-    let is_handed_over = handed_over.is_some();
+    let handed_over = handed::HandedOver::take()?;
+    let is_handed_over = handed_over.has_callers();
     let entrances = door::open(config, handed_over)?;
     let auth = keys::open(config)?;
     let store = store::open(config).await?;
