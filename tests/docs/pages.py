@@ -5,6 +5,7 @@ A fenced block says so after its language, where nobody who reads the page sees 
     ```toml file=mood/model.toml      is written to that file
     ```python append=site/urls.py     is added to it
     ```console serve                  its one command goes on running, until the next such block or the page's end
+    ```console run with=nginx         its commands are run where that program is; else they are left out, in print
     ```console run                    each `$ command` must succeed and print what stands below it; `...` is anything
 
 A command goes on in the next line where its line ends with a backslash. One with nothing below it may print anything.
@@ -35,6 +36,8 @@ class Step:
     """A file's name."""
     prints: str = ""
     """What a command must print."""
+    needs: str = ""
+    """A program that not every machine has."""
 
 
 def commands(text: str) -> list[tuple[int, str, str]]:
@@ -60,19 +63,21 @@ def commands(text: str) -> list[tuple[int, str, str]]:
 
 def steps(page: Path) -> list[Step]:
     """Everything that a page has to do, in order."""
-    text = page.read_text()
+    whole = page.read_text()
     found: list[Step] = []
-    for match in BLOCK.finditer(text):
-        line = text.count("\n", 0, match.start()) + 2
+    for match in BLOCK.finditer(whole):
+        line = whole.count("\n", 0, match.start()) + 2
         body = textwrap.dedent(match[4])
-        for word in match[3].split():
+        words = match[3].split()
+        needs = "".join(word.removeprefix("with=") for word in words if word.startswith("with="))
+        for word in (word for word in words if not word.startswith("with=")):
             key, _, name = word.partition("=")
             if key in {"file", "append"} and name:
                 found.append(Step(key, body, line, name=name))
             elif word in WORDS:
-                found += [Step(word, command, line + at, prints=below) for at, command, below in commands(body)]
+                found += [Step(word, text, line + at, prints=below, needs=needs) for at, text, below in commands(body)]
             else:
-                raise ValueError(f"{page.name}:{line}: {word!r} after a fence: file=, append=, serve or run")
+                raise ValueError(f"{page.name}:{line}: {word!r} after a fence: file=, append=, serve, run or with=")
     return found
 
 

@@ -12,19 +12,26 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import dev_env
+import django_site
 import pages
 import pytest
 import served
 from support.server import LONG, REPOSITORY, program
+from world import WORLDS, World
 
 DOCS = REPOSITORY / "docs"
-RUN = [page for page in (DOCS / "tutorial.md", *sorted((DOCS / "guides").glob("*.md"))) if pages.steps(page)]
+PAGES = (DOCS / "tutorial.md", DOCS / "django.md", *sorted((DOCS / "guides").glob("*.md")))
+RUN = [page for page in PAGES if pages.steps(page)]
 ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
 SERVER = "127.0.0.1:8700"
 """Where guides have the server."""
 SLOW = 240.0
 """Seconds that one command may take: the first use of a model with torch builds an environment from the cache."""
-NEEDS_DJANGO = {"tutorial.md", "from-uwsgi.md"}
+NEEDS_DJANGO = {"tutorial.md", "django.md", "from-uwsgi.md"}
+ELSEWHERE = {"make django": "tests/site", "make django-compare": "tests/site"}
+"""Commands that no page runs: these build a release first, and are run by tests of their own."""
+WHOLE = {"django.md", "from-celery.md", "behind-a-proxy.md"}
+"""Pages that show no command without running it, whatever the block calls itself."""
 
 
 class Desk:
@@ -42,14 +49,17 @@ class Desk:
         (folder / "here" / "examples").symlink_to(REPOSITORY / "examples")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CRESSET_")}
         kept.pop("PYTHONPATH", None)
+        self.world = WORLDS[page.name](folder, stack) if page.name in WORLDS else World()
         self.environ = kept | {
             "PATH": f"{folder / 'bin'}:{python.parent}:{os.environ['PATH']}",
             "CRESSET_CACHE_DIR": str(dev_env.cache()),
-            "CRESSET_LISTEN": self.here(SERVER),
             "CRESSET_URL": f"http://{self.here(SERVER)}",
             "NO_COLOR": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        self.environ |= self.world.environ
+        if self.world.listens:
+            self.environ["CRESSET_LISTEN"] = self.here(SERVER)
 
     def here(self, text: str) -> str:
         """The text with this desk's addresses."""
@@ -57,7 +67,15 @@ class Desk:
         def mine(match: re.Match[str]) -> str:
             return self.addresses.setdefault(match[0], served.free_address())
 
-        return ADDRESS.sub(mine, text)
+        kept: dict[str, str] = {}
+        for at, (said, meant) in enumerate(self.world.texts.items()):
+            # Out of the way of the addresses, which what stands in its place may have.
+            kept[f"\0{at}\0"] = meant
+            text = text.replace(said, f"\0{at}\0")
+        text = ADDRESS.sub(mine, text)
+        for mark, meant in kept.items():
+            text = text.replace(mark, meant)
+        return text
 
     def there(self, text: str) -> str:
         """What was printed, with the page's addresses."""
@@ -67,7 +85,7 @@ class Desk:
 
     def write(self, step: pages.Step) -> None:
         """Writes a file, or adds to it."""
-        path = self.folder / "here" / step.name
+        path = self.folder / "here" / self.here(step.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a" if step.kind == "append" else "x") as file:
             file.write(self.here(step.text))
@@ -138,26 +156,50 @@ class Desk:
 def test_the_guide_does_what_it_says(page: Path, tmp_path: Path) -> None:
     with ExitStack() as stack:
         desk = Desk(tmp_path, page, stack)
+        left_out: list[pages.Step] = []
         for step in pages.steps(page):
+            if step.needs and django_site.program(step.needs) is None:
+                if step.needs in os.environ.get("CI_HAS", "").split():
+                    pytest.fail(f"{step.needs} is missing; .ci/run installs it", pytrace=False)
+                left_out.append(step)
+                continue
             if step.kind in {"file", "append"}:
                 desk.write(step)
             elif step.kind == "serve":
                 desk.serve(step)
             else:
                 desk.run(step)
+        if left_out:
+            told = ", ".join(f"{step.line} ({step.needs} is not installed)" for step in left_out)
+            pytest.skip(f"all of {page.name} but the commands at {told}")
 
 
 def test_no_console_of_a_guide_is_left_out() -> None:
     """A block with `$` that is not run would be one that nobody knows to work."""
-    for page in (DOCS / "tutorial.md", *(DOCS / "guides").glob("*.md")):
+    for page in PAGES:
         for match in re.finditer(r"^ *```console(.*)$", page.read_text(), re.MULTILINE):
-            assert match[1].split() in (["run"], ["serve"]), f"{page.name}: {match[0]}"
+            words = [word for word in match[1].split() if not word.startswith("with=")]
+            assert words in (["run"], ["serve"]), f"{page.name}: {match[0]}"
+
+
+def test_what_is_not_run_of_the_whole_pages_is_run_elsewhere() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for page in (page for page in PAGES if page.name in WHOLE):
+        for match in re.finditer(r"^ *```(?:sh|bash|shell)\b.*\n((?:.*\n)*?) *```$", page.read_text(), re.MULTILINE):
+            for line in match[1].splitlines():
+                command = line.split("#")[0].strip()
+                assert command in ELSEWHERE, f"{page.name}: {command}"
+                assert (REPOSITORY / ELSEWHERE[command]).is_dir()
+                assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE), command
 
 
 def test_the_guides_that_are_run_are_these() -> None:
     """So that a page does not lose its marks unseen."""
     assert {page.stem for page in RUN} == {
         "batching",
+        "behind-a-proxy",
+        "django",
+        "from-celery",
         "from-torchserve",
         "from-uwsgi",
         "operate",

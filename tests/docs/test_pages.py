@@ -36,6 +36,11 @@ def test_a_block_that_cannot_be_meant_is_a_mistake(tmp_path: Path, text: str) ->
         of(tmp_path, text)
 
 
+def test_a_command_may_need_a_program(tmp_path: Path) -> None:
+    [step] = of(tmp_path, "```console run with=nginx\n$ nginx -t\n```\n")
+    assert (step.kind, step.needs) == ("run", "nginx")
+
+
 def test_three_dots_are_anything_and_all_else_is_itself() -> None:
     assert pages.fits('{"id": "7f", "n": 1}\n', '{"id": "...", "n": 1}')
     assert pages.fits("a\nb\nc\n", "a\n...\nc")
