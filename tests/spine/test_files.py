@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -124,3 +126,81 @@ def test_the_command_line_sends_a_file_as_it_is(turn: Server, tmp_path: Path) ->
         refused = run_cli("submit", *words, *url, check=False)
         assert (refused.returncode, refused.stdout) == (status, ""), (words, refused.stderr)
         assert said in refused.stderr, (words, refused.stderr)
+
+
+#: Says where its file is and waits until it may go on; dies if it is told so.
+HELD = """
+import os, pathlib, signal, time
+
+def predict(batch):
+    for file in batch:
+        at = pathlib.Path(os.environ["AT"])
+        (at / "seen.part").write_text(str(file.path))
+        (at / "seen.part").rename(at / "seen")
+        while not (at / "go").exists():
+            time.sleep(0.01)
+    return [{"bytes": file.path.stat().st_size, "ending": file.path.suffix} for file in batch]
+"""
+
+
+def test_a_model_gets_files_as_paths_and_none_is_left_behind(serve: Serve, tmp_path: Path) -> None:
+    settings = f"""
+        files = "path"
+        content_types = ["image/*"]
+        [batching]
+        max_batch_size = 1
+        [environment.variables]
+        AT = "{tmp_path}"
+    """
+    models, seen, go = write_model(tmp_path / "models", "held", HELD, settings), tmp_path / "seen", tmp_path / "go"
+    image = tmp_path / "a.png"
+    image.write_bytes(PNG)
+    server = serve(models).wait_ready()
+    files = server.data_dir / "model-files"
+
+    def spooled() -> Path:
+        """Where the model has its file, once it has one."""
+        server.wait(lambda _: seen.exists(), "at the file")
+        path = Path(seen.read_text())
+        seen.unlink()
+        assert path.read_bytes() == PNG and files in path.parents, path
+        assert path.stat().st_mode & 0o077 == 0 and path.parent.stat().st_mode & 0o077 == 0
+        return path
+
+    def left() -> list[Path]:
+        return [path for path in files.rglob("*") if path.is_file()]
+
+    form = ("-F", f"photo=@{image};type=image/png")
+    refused = curl("-F", f"photo=@{image};type=text/plain", f"{server.url}/v1/models/held/tasks")
+    assert (refused["status"], refused["code"]) == (415, "unsupported_media_type")
+    assert "`input.photo` is `text/plain`" in refused["detail"] and "`image/*`" in refused["detail"]
+    ended = run_cli(
+        "submit", "held", "--file", str(image), "--content-type", "text/plain", "--url", server.url, check=False
+    )
+    assert ended.returncode == 65 and "takes files of `image/*`" in ended.stderr
+
+    with cresset.Client(server.url) as client:
+        first = client.submit("held", cresset.File(PNG, "image/png", "a.png"))
+        path = spooled()
+        [pid] = server.instance_pids("held")
+        os.kill(pid, signal.SIGKILL)
+        again = spooled()  # a SIGKILL from outside is forgiven: the task runs once more, in another process
+        assert again != path
+        server.wait(lambda _: not path.exists(), "rid of the dead process's file")
+        go.touch()
+        assert first.result(timeout=60) == {"bytes": len(PNG), "ending": ".png"}
+        server.wait(lambda _: not left(), "rid of the file")
+        in_json = client.submit("held", {"$file": {"content_type": "text/plain", "filename": None, "data": ""}})
+        with pytest.raises(cresset.TaskFailed, match="the model takes image"):
+            in_json.result(timeout=60)
+        assert (
+            curl(*form, f"{server.url}/v1/models/held/predict")["code"] == "model_error"
+        )  # a form is a dict: no `.path`
+
+        go.unlink()
+        client.submit("held", cresset.File(PNG, "image/png", "a.png"))
+        path = spooled()
+    server.kill()
+    go.touch()
+    serve(models).wait_ready()
+    assert not path.exists(), "the next server clears what a dead one left"

@@ -9,6 +9,7 @@ mod celery_routes;
 pub mod discover;
 pub mod door;
 mod field;
+mod files;
 pub mod mistake;
 pub mod model;
 mod model_celery;
@@ -33,6 +34,7 @@ pub use celery::{Celery, CeleryParameter, CeleryTasks, QueueType, ServiceUrl};
 pub use discover::discover;
 pub use door::{Address, Listen, Network, Scheme};
 pub use field::Scalar;
+pub use files::{BadMediaRange, FileForm, Files, MediaRange};
 pub use mistake::{Mistake, Place, Position, Severity, render_all};
 pub use model::{
     Batching, Cost, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelKind, ModelLimits,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cresset_task::{Callback, ModelName, TensorSpec};
 
 use crate::celery::CeleryTasks;
+use crate::files::Files;
 use crate::retry::Retry;
 
 /// One model, as its folder describes it, defaults filled in.
@@ -52,8 +53,8 @@ pub struct ModelConfig {
     pub allow_pickle: bool,
     /// Give the model copies of its inputs instead of views into shared memory.
     pub copy_inputs: bool,
-    /// Its inputs may be files: bodies of any type, and forms with files. For object models.
-    pub files: bool,
+    /// Whether its inputs may be files (bodies of any type, and forms with files). For object models.
+    pub files: Files,
 }
 
 impl ModelConfig {

@@ -59,6 +59,20 @@ pub(crate) fn check_soft_timeout(draft: &Draft, seen: &Seen, report: &mut Report
     }
 }
 
+/// Types of files are of a model that takes some.
+pub(crate) fn check_content_types(draft: &Draft, seen: &Seen, report: &mut Report<'_>) {
+    const KEY: &str = "content_types";
+    let is_idle = !draft.files.types.is_empty() && !draft.files.are_taken();
+    if let Some(sight) = seen.get(KEY).filter(|_| is_idle) {
+        let refusal = Refusal::new("is for models that take files");
+        report.add(
+            sight.span.clone(),
+            KEY,
+            refusal.hint("write `files = true`, or `files = \"path\"`"),
+        );
+    }
+}
+
 /// What is for models of JSON only, each with what to do instead where a model declares tensors.
 pub(crate) fn check_json_only(draft: &Draft, seen: &Seen, report: &mut Report<'_>) {
     let rules = [
@@ -75,7 +89,7 @@ pub(crate) fn check_json_only(draft: &Draft, seen: &Seen, report: &mut Report<'_
         ),
         (
             "files",
-            draft.files,
+            draft.files.are_taken(),
             "remove [[inputs]]: `predict` then gets a cresset.File, or whatever JSON was sent",
         ),
     ];

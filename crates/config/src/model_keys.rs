@@ -8,6 +8,7 @@ use cresset_task::{CallbackUrl, Events, ModelName, TensorSpec};
 
 use crate::celery::CeleryTasks;
 use crate::field::{Field, Key};
+use crate::files::Files;
 use crate::model::{Batching, Entry, HealthCheck, Instances, Logs, ModelLimits, ResultCache, Stream};
 use crate::retry::Retry;
 
@@ -38,7 +39,7 @@ pub(crate) struct Draft {
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) allow_pickle: bool,
     pub(crate) copy_inputs: bool,
-    pub(crate) files: bool,
+    pub(crate) files: Files,
 }
 
 /// Longer than a day is not a limit any more, and the runner protocol counts milliseconds in 32 bits.

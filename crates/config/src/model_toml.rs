@@ -7,11 +7,13 @@ use std::path::Path;
 use cresset_task::Callback;
 
 use crate::field::{Given, Key, Refusal, quote, take_text};
+use crate::files::read_files;
 use crate::mistake::Mistake;
 use crate::model::ModelConfig;
 use crate::model_celery::{check_parameters, read_parameters, read_tasks};
 use crate::model_checks::{
-    check_batch_bytes, check_entry, check_json_only, check_soft_timeout, environment, health, model_name,
+    check_batch_bytes, check_content_types, check_entry, check_json_only, check_soft_timeout, environment,
+    health, model_name,
 };
 use crate::model_keys::{Draft, model_keys};
 use crate::model_tensors::read_tensors;
@@ -52,6 +54,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
     );
     check_batch_bytes(&draft, &seen, &mut report);
     check_json_only(&draft, &seen, &mut report);
+    check_content_types(&draft, &seen, &mut report);
     check_soft_timeout(&draft, &seen, &mut report);
     check_parameters(&draft, &seen, &mut report);
     let name = model_name(&mut draft, &seen, folder, &mut report);
@@ -92,6 +95,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
 
 fn read_by_hand(key: &Key<Draft>, value: &Node<'_>, draft: &mut Draft, report: &mut Report<'_>) {
     match key.path {
+        "files" => read_files(value, draft, report),
         "inputs" => draft.inputs = read_tensors("inputs", value, report),
         "outputs" => draft.outputs = read_tensors("outputs", value, report),
         "instances.devices" => read_devices(value, draft, report),

@@ -99,6 +99,10 @@ fn the_model_templates_are_valid_as_written_and_with_each_value_switched_on() {
             kind
         );
         for line in switched_off(&text) {
+            // Types of files are of a model that takes some.
+            if text.lines().nth(line).unwrap().starts_with("#content_types") {
+                continue;
+            }
             // A tensor is switched on as a whole.
             if kind == ModelKind::Object
                 && ["#name = \"x\"", "#name = \"y\"", "#dtype", "#shape"]

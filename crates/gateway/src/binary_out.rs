@@ -102,7 +102,7 @@ pub(crate) fn check(accepted: &Accepted, config: &ModelConfig) -> Result<(), Pro
         let reason = match (media, config.kind(), config.outputs.as_slice()) {
             (Media::Json, _, _) => return Ok(()),
             // Only the result can tell.
-            (Media::Raw, ModelKind::Object, _) if config.files => return Ok(()),
+            (Media::Raw, ModelKind::Object, _) if config.files.are_taken() => return Ok(()),
             (_, ModelKind::Object, _) => format!("model `{}` answers JSON", config.name),
             // Without a declaration only the result can tell.
             (_, ModelKind::Tensor, []) => return Ok(()),

@@ -13,7 +13,8 @@ use crate::{answers, task_json};
 /// The payload in the form that the caller accepts.
 pub(crate) async fn answer(app: &App, headers: &HeaderMap, payload: Payload, maker: Maker<'_>) -> Answer {
     // A model that is not served any more has none that we know of.
-    let has_files = || (app.engine.declaration(maker.model.as_str())).is_ok_and(|config| config.files);
+    let has_files =
+        || (app.engine.declaration(maker.model.as_str())).is_ok_and(|config| config.files.are_taken());
     if let Some(choice) = binary_out::choose(&Accepted::of(headers), &payload, has_files)? {
         return answers::counted(app, binary_out::answer(app, choice, maker).await?);
     }

@@ -192,7 +192,7 @@ async fn predicted(
     version: String,
     output: Payload,
 ) -> Answer {
-    let has_files = || (app.engine.declaration(model.as_str())).is_ok_and(|config| config.files);
+    let has_files = || (app.engine.declaration(model.as_str())).is_ok_and(|config| config.files.are_taken());
     if let Some(choice) = binary_out::choose(accepted, &output, has_files)? {
         let maker = Maker {
             model: &model,

@@ -29,6 +29,7 @@ use crate::pool::Shared;
 use crate::port::{DownReason, JobEnd, PoolEvent, RecycleReason, Scene, Timing};
 use crate::slab::Slab;
 use crate::spawn::{End, Process};
+use crate::spool::Spool;
 use crate::wire::{Kind, Note, Returns, WireError};
 use flight::Flights;
 use wear::Wear;
@@ -122,6 +123,8 @@ struct Instance<'a> {
     slab: Option<Arc<Slab>>,
     regions: Regions,
     board: Arc<Board>,
+    /// Files given to a model as paths; gone with the instance, after its process.
+    spool: Option<Spool>,
     returns: Returns,
     /// It wants to know of the traces of its callers.
     takes_traces: bool,
@@ -210,6 +213,8 @@ impl Instance<'_> {
             self.process.died().await;
         }
         let end = self.process.reap();
+        // Nobody writes there any more.
+        drop(self.spool.take());
         let reason = match (reason, end) {
             (Some(reason), _) => reason,
             (None, Ok(end)) => self.reason_of(end),

@@ -27,6 +27,7 @@ mod recycle;
 pub mod sdk;
 mod slab;
 mod spawn;
+pub mod spool;
 mod supervise;
 #[cfg(feature = "testing")]
 pub mod testing;

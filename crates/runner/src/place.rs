@@ -6,6 +6,7 @@
 //! One life holds the place. While it is being replaced there is a second, which takes the place over in one step: the
 //! new door stands where the old one stood, and who comes with a job finds one or the other, never none.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
@@ -29,6 +30,12 @@ pub(crate) struct Given {
 /// One process after the other in a place; each has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LifeId(u64);
+
+impl fmt::Display for LifeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// The inside of a fresh door.
 pub(crate) struct Opened {

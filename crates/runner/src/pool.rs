@@ -39,6 +39,8 @@ pub struct PoolOptions {
     pub env: Arc<EnvManager>,
     /// Folder that holds the `cresset` Python package: [`crate::sdk::unpack`] makes one.
     pub sdk_dir: PathBuf,
+    /// Folder for files that are given to models as paths, for these pools alone: [`crate::spool::clear`] empties it.
+    pub files_dir: PathBuf,
     /// Compute threads of an instance whose model.toml does not say: cores divided by all instances served, at least 1.
     /// More threads than cores cost far more than they bring.
     pub threads_default: usize,

@@ -209,6 +209,8 @@ class Child:
         soft_timeout_ms: int | None = None,
         stream: bool = False,
         files: bool = False,
+        content_types: tuple[str, ...] = (),
+        spool: Path | None = None,
         progress_ms: int | None = None,
         logs: bool = False,
         protocol: int = 2,
@@ -216,6 +218,11 @@ class Child:
         if inputs and slab is None:
             slab = Slab()
         self.slab = slab
+        instance: dict[str, Any] = {"id": 0, "device": device, "threads": threads, "spool": spool and str(spool)}
+        if progress_ms is not None:
+            instance["progress_ms"] = progress_ms
+        if logs:
+            instance["logs"] = True
         message = {
             "protocol": protocol,
             "model": {
@@ -232,20 +239,14 @@ class Child:
                 "soft_timeout_ms": soft_timeout_ms,
                 "stream": stream,
                 "files": files,
+                **({"content_types": content_types} if content_types else {}),
                 "a key of a later version": None,
             },
-            "instance": {
-                "id": 0,
-                "device": device,
-                "threads": threads,
-                **({} if progress_ms is None else {"progress_ms": progress_ms}),
-                **({"logs": True} if logs else {}),
-            },
+            "instance": instance,
             "slab": slab.json() if slab else None,
             "board": self.board.json(),
         }
-        fds = [slab.fd, self.board.fd] if slab else [self.board.fd]
-        self.send("HELLO", json.dumps(message).encode(), fds=fds)
+        self.send("HELLO", json.dumps(message).encode(), fds=[slab.fd, self.board.fd] if slab else [self.board.fd])
 
     def ready(self, **hello: Any) -> Answer:
         """Say HELLO and expect READY."""

@@ -100,16 +100,17 @@ js("hello-tensor", "HELLO", "A tensor model with two slots; the memfds of slab a
     "protocol": 2,
     "model": {"name": "digits", "version": "1", "dir": "/srv/models/digits", "entry": "model.py:Model", "kind": "tensor",
               "inputs": [PIXELS], "outputs": [LOGITS], "max_batch_size": 32, "allow_pickle": False, "copy_inputs": False,
-              "soft_timeout_ms": None, "stream": False, "files": False},
-    "instance": {"id": 0, "device": "cpu", "threads": 1, "progress_ms": 100, "logs": True},
+              "soft_timeout_ms": None, "stream": False, "files": False, "content_types": []},
+    "instance": {"id": 0, "device": "cpu", "threads": 1, "progress_ms": 100, "logs": True, "spool": None},
     "slab": SLAB,
     "board": board(32)})
 js("hello-object", "HELLO", "An object model: no inputs, no slab; the board's memfd comes alone. The entry names a file only.", {
     "protocol": 2,
     "model": {"name": "embed", "version": "2026-11", "dir": "/srv/modèles/embed", "entry": "model.py", "kind": "object",
               "inputs": [], "outputs": [], "max_batch_size": 64, "allow_pickle": True, "copy_inputs": True,
-              "soft_timeout_ms": 45000, "stream": True, "files": True},
-    "instance": {"id": 3, "device": "cuda:1", "threads": 4, "progress_ms": 100, "logs": True},
+              "soft_timeout_ms": 45000, "stream": True, "files": True, "content_types": ["image/*"]},
+    "instance": {"id": 3, "device": "cuda:1", "threads": 4, "progress_ms": 100, "logs": True,
+                 "spool": "/var/lib/cresset/model-files/embed-3-1"},
     "slab": None,
     "board": board(64)})
 js("ready-tensor", "READY", "Warm; answers with tensors.", {

@@ -2,6 +2,7 @@
 
 use super::{Draft, key, words};
 use crate::field::{Field, Key};
+use crate::files::set_types;
 use crate::model_values::{set_description, set_entry, set_name, set_version, show_entry};
 
 /// In the order of the template.
@@ -71,11 +72,30 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         "Give the model copies of its inputs instead of views into shared memory, for a model that keeps or changes \
          them after `predict` has returned.",
     ),
-    key(
-        "files",
-        flag!(files),
-        "Inputs may be files: a body of any type, or a form with files. The model gets each as a `cresset.File`. For models \
-         of JSON.",
+    words(
+        key(
+            "files",
+            Field::ByHand("`true`, `false`, or `\"path\"`"),
+            "Inputs may be files: a body of any type, or a form with files. The model gets each as a `cresset.File`: with `true` \
+             its bytes, with `\"path\"` a file on the disk (`File.path`) that is there as long as the call lasts and is removed \
+             after it, also when the process is killed. For models of JSON.",
+        ),
+        "`false`",
+        "false",
+    ),
+    words(
+        key(
+            "content_types",
+            Field::List {
+                form: "an array of types and families, such as [\"image/*\", \"application/pdf\"]",
+                get: |m| m.files.types.iter().map(ToString::to_string).collect(),
+                set: set_types,
+            },
+            "The types of files that are taken; one of another type is refused with 415, as a body or in a form. What a file is, its \
+             sender says. JSON is always taken; a file in it (`$file`) of another type fails its task.",
+        ),
+        "files of any type",
+        r#"["image/*", "application/pdf"]"#,
     ),
     words(
         key(

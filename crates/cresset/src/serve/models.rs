@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cresset_config::{ModelConfig, ServerConfig};
 use cresset_engine::Engine;
 use cresset_runner::env::EnvManager;
-use cresset_runner::{Pool, PoolOptions, sdk};
+use cresset_runner::{Pool, PoolOptions, sdk, spool};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,11 @@ pub(crate) fn start(config: &ServerConfig, models: Vec<ModelConfig>, engine: &En
         )
         .hint("choose another folder with --cache-dir DIR")
     })?;
+    // The store's lock on the data folder is ours by now, so nobody else's files are there.
+    let files_dir = config.data_dir.join("model-files");
+    spool::clear(&files_dir).map_err(|error| Trouble::file("clear", &files_dir, &error))?;
     let options = PoolOptions {
+        files_dir,
         env: Arc::new(EnvManager::new(cache)),
         sdk_dir,
         threads_default: threads_each(&models),

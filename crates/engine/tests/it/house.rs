@@ -59,7 +59,7 @@ pub(crate) fn config() -> ModelConfig {
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,
-        files: false,
+        files: cresset_config::Files::default(),
     }
 }
 

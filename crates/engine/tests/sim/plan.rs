@@ -194,7 +194,7 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,
-        files: false,
+        files: cresset_config::Files::default(),
     };
     ModelPlan {
         config: Arc::new(config),

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Uri, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use cresset_config::ModelConfig;
+use cresset_config::{Files, ModelConfig};
 use cresset_task::{Code, Payload};
 use futures_util::{FutureExt, stream};
 use multer::{Field, Multipart};
@@ -48,7 +48,7 @@ pub(super) struct Head {
 #[derive(Debug)]
 enum Content {
     File { content_type: String },
-    Form { boundary: String },
+    Form { boundary: String, taken: Files },
 }
 
 /// Reads all that is known before the body; `None` when the body is for others to read.
@@ -58,7 +58,10 @@ pub(super) fn head(
     config: &ModelConfig,
     form: Form,
 ) -> Result<Option<Head>, Problem> {
-    let Some(given) = headers.get(header::CONTENT_TYPE).filter(|_| config.files) else {
+    let Some(given) = headers
+        .get(header::CONTENT_TYPE)
+        .filter(|_| config.files.are_taken())
+    else {
         return Ok(None);
     };
     let refused = |why: &str| {
@@ -86,8 +89,18 @@ pub(super) fn head(
         let boundary = multer::parse_boundary(text).map_err(|_| {
             refused("which has no boundary; let the client that makes the form write this header")
         })?;
-        Content::Form { boundary }
+        Content::Form {
+            boundary,
+            taken: config.files.clone(),
+        }
     } else if is_media_type(&name) && text.len() <= TYPE_MAX {
+        if !config.files.takes(&name) {
+            return Err(refused(&format!(
+                "and `{}` takes {}; send one of these, a form with them, or `application/json`",
+                config.name,
+                listed(&config.files)
+            )));
+        }
         let content_type = text.to_owned();
         Content::File { content_type }
     } else {
@@ -98,6 +111,15 @@ pub(super) fn head(
     };
     let options = binary::options(headers, uri, config, form)?;
     Ok(Some(Head { content, options }))
+}
+
+/// The types that are taken, as `content_types` has them.
+fn listed(files: &Files) -> String {
+    let types: Vec<String> = files.types.iter().map(|range| format!("`{range}`")).collect();
+    format!(
+        "files of {} (`content_types` of its model.toml)",
+        types.join(", ")
+    )
 }
 
 /// `type/subtype` of the characters that RFC 9110 has for it.
@@ -126,7 +148,7 @@ impl Head {
                 write_file(&mut out, &content_type, None, body);
                 out
             }
-            Content::Form { boundary } => form(body, &boundary)?,
+            Content::Form { boundary, taken } => form(body, &boundary, &taken)?,
         };
         Ok(Order {
             input: Payload::Json(text.into()),
@@ -136,10 +158,10 @@ impl Head {
 }
 
 /// A form as a JSON object: the names of its parts, and what they hold.
-fn form(body: &Bytes, boundary: &str) -> Result<Vec<u8>, Problem> {
+fn form(body: &Bytes, boundary: &str, taken: &Files) -> Result<Vec<u8>, Problem> {
     let whole = stream::once(ready(Ok::<_, Infallible>(body.clone())));
     // All of it is here: reading it never waits, and is done on the spot.
-    read_form(Multipart::new(whole, boundary), body.len())
+    read_form(Multipart::new(whole, boundary), body.len(), taken)
         .now_or_never()
         .unwrap_or_else(|| {
             Err(Problem::new(
@@ -149,7 +171,7 @@ fn form(body: &Bytes, boundary: &str) -> Result<Vec<u8>, Problem> {
         })
 }
 
-async fn read_form(mut parts: Multipart<'_>, len: usize) -> Result<Vec<u8>, Problem> {
+async fn read_form(mut parts: Multipart<'_>, len: usize, taken: &Files) -> Result<Vec<u8>, Problem> {
     let mut out = Vec::with_capacity(grown(len));
     let mut names: Vec<String> = Vec::new();
     let malformed = |number: usize, error: &multer::Error| {
@@ -184,7 +206,7 @@ async fn read_form(mut parts: Multipart<'_>, len: usize) -> Result<Vec<u8>, Prob
         }
         write_text(&mut out, &name);
         out.push(b':');
-        let kind = Kind::of(&part, &field)?;
+        let kind = Kind::of(&part, &field, taken)?;
         names.push(name);
         let bytes = part.bytes().await.map_err(|error| malformed(number, &error))?;
         kind.write(&mut out, &field, &bytes)?;
@@ -201,7 +223,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(part: &Field<'_>, field: &str) -> Result<Self, Problem> {
+    fn of(part: &Field<'_>, field: &str, taken: &Files) -> Result<Self, Problem> {
         let given = part.content_type().map(|mime| mime.as_ref());
         match part.file_name() {
             Some(filename) if filename.len() > FILENAME_MAX => {
@@ -214,6 +236,14 @@ impl Kind {
             Some(_) if given.is_some_and(|given| given.len() > TYPE_MAX) => Err(wrong(
                 field,
                 format!("has a Content-Type of more than {TYPE_MAX} bytes"),
+            )),
+            Some(_) if !taken.takes(given.unwrap_or(ANY_TYPE)) => Err(Problem::new(
+                Code::UnsupportedMediaType,
+                format!(
+                    "`{field}` is `{}`, and the model takes {}",
+                    cut(given.unwrap_or(ANY_TYPE)),
+                    listed(taken)
+                ),
             )),
             Some(filename) => Ok(Self::File {
                 content_type: given.unwrap_or(ANY_TYPE).to_owned(),

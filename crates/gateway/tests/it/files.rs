@@ -15,7 +15,7 @@ const DATA: &[u8] = b"\x89PNG\r\n\x1a\n";
 async fn house() -> House {
     let house = House::open().await;
     let turn = ModelConfig {
-        files: true,
+        files: cresset_config::Files::as_bytes(),
         ..fixture::object("turn")
     };
     house.automatic(turn).all_up();

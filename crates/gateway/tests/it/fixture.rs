@@ -49,7 +49,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
         environment: Environment::default(),
         allow_pickle: false,
         copy_inputs: false,
-        files: false,
+        files: cresset_config::Files::default(),
     }
 }
 

@@ -21,9 +21,10 @@ use crate::place::{LifeId, Place};
 use crate::pool::Shared;
 use crate::port::{DownReason, PROGRESS_EVERY, PoolEvent};
 use crate::spawn::spawn;
+use crate::spool::Spool;
 use crate::supervise::leaving;
 use crate::wire::{Hello, InstanceInfo, Kind, ModelInfo, PROTOCOL, Ready, Returns, WireFailure};
-use cresset_config::ModelKind;
+use cresset_config::{FileForm, MediaRange, ModelKind};
 
 /// Starts the process and greets it. The error is for people.
 pub(super) async fn start<'a>(
@@ -49,6 +50,14 @@ pub(super) async fn start<'a>(
     };
     let (board, board_fd) = Board::create(config.batching.max_batch_size)
         .map_err(|e| format!("the shared memory for cancellations could not be made: {e}"))?;
+    let spool = match config.files.form {
+        FileForm::Path => {
+            let name = format!("{}-{}-{id}", config.name, place.id);
+            let made = Spool::make(&shared.options.files_dir, &name);
+            Some(made.map_err(|e| format!("the folder for files could not be made: {e}"))?)
+        }
+        FileForm::None | FileForm::Bytes => None,
+    };
     let threads = config.instances.threads.unwrap_or(shared.options.threads_default);
     let (mut channel, control) =
         Channel::pair().map_err(|e| format!("the control channel could not be made: {e}"))?;
@@ -83,7 +92,8 @@ pub(super) async fn start<'a>(
             copy_inputs: config.copy_inputs,
             soft_timeout_ms: config.limits.soft_timeout.map(whole_millis),
             stream: config.stream.enabled,
-            files: config.files,
+            files: config.files.are_taken(),
+            content_types: config.files.types.iter().map(MediaRange::as_str).collect(),
         },
         instance: InstanceInfo {
             id: place.id.0,
@@ -91,6 +101,7 @@ pub(super) async fn start<'a>(
             threads,
             progress_ms: whole_millis(PROGRESS_EVERY),
             logs: true,
+            spool: spool.as_ref().map(Spool::path),
         },
         slab: slab.as_ref().map(|s| s.info().clone()),
         board: board.info().clone(),
@@ -110,6 +121,7 @@ pub(super) async fn start<'a>(
         slab,
         regions,
         board: Arc::new(board),
+        spool,
         returns: Returns::Tensor,
         takes_traces: false,
         jobs: None,

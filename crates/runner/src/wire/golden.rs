@@ -108,6 +108,15 @@ fn board_of(board: &Value) -> BoardInfo {
     }
 }
 
+fn texts_of(texts: &Value) -> Vec<&str> {
+    texts
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
 /// The body that we write from the golden's decoded form; `None` for kinds that only instances write.
 fn our_body(kind: Kind, body: &Value) -> Option<Vec<u8>> {
     let json = &body["json"];
@@ -132,6 +141,7 @@ fn our_body(kind: Kind, body: &Value) -> Option<Vec<u8>> {
                     soft_timeout_ms: model["soft_timeout_ms"].as_u64(),
                     stream: model["stream"].as_bool()?,
                     files: model["files"].as_bool()?,
+                    content_types: texts_of(&model["content_types"]),
                 },
                 instance: InstanceInfo {
                     id: number(&instance["id"]) as u32,
@@ -139,6 +149,7 @@ fn our_body(kind: Kind, body: &Value) -> Option<Vec<u8>> {
                     threads: number(&instance["threads"]) as usize,
                     progress_ms: number(&instance["progress_ms"]),
                     logs: instance["logs"].as_bool()?,
+                    spool: instance["spool"].as_str(),
                 },
                 slab: slab_of(&json["slab"]),
                 board: board_of(&json["board"]),

@@ -37,6 +37,7 @@ pub(crate) struct ModelInfo<'a> {
     pub(crate) soft_timeout_ms: Option<u64>,
     pub(crate) stream: bool,
     pub(crate) files: bool,
+    pub(crate) content_types: Vec<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,6 +47,8 @@ pub(crate) struct InstanceInfo<'a> {
     pub(crate) threads: usize,
     pub(crate) progress_ms: u64,
     pub(crate) logs: bool,
+    /// The folder that files of its inputs are put into; `null` where it gets bytes.
+    pub(crate) spool: Option<&'a str>,
 }
 
 /// The slab as HELLO and RESIZE describe it.

@@ -68,7 +68,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
         },
         allow_pickle: false,
         copy_inputs: false,
-        files: false,
+        files: cresset_config::Files::default(),
     }
 }
 
@@ -136,6 +136,7 @@ impl Fixture {
         let (sender, events) = mpsc::channel(8);
         let kill = CancellationToken::new();
         let options = PoolOptions {
+            files_dir: std::env::temp_dir().join(format!("cresset-files-{}", std::process::id())),
             env,
             sdk_dir,
             threads_default: 1,

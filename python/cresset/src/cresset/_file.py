@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _KEY: Final = "$file"
 _ANY_TYPE: Final = "application/octet-stream"
+_ENDING_MAX: Final = 16
+"""Characters of a file name's ending: a longer one tells nobody what the file is."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,14 @@ class File:
         if not isinstance(self.data, (bytes, bytearray, memoryview)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"data must be bytes, not {type(self.data).__name__}")
 
+    @property
+    def path(self) -> Path | None:
+        """Where its bytes are, in a model with `files = "path"`: a file of this call's own, removed after it.
+
+        It has the ending of `filename` where that is plain. `None` for a file that is in memory.
+        """
+        return None
+
     @classmethod
     def of_path(cls, path: str | Path, content_type: str = _ANY_TYPE) -> File:
         """Read a file, whose name goes with it.
@@ -53,11 +63,12 @@ class File:
     def as_path(self) -> Generator[Path, None, None]:
         """Write it to a private temporary file, for code that takes a path; removed when the `with` is over.
 
-        The file's name is ours, with the ending of `filename` where that is plain.
+        The file's name is ours, with the ending of `filename` where that is plain. One that has a `path` gives that.
         """
-        ending = Path(self.filename or "").suffix
-        plain = ending if ending[1:].isalnum() and ending.isascii() else ""
-        with tempfile.NamedTemporaryFile(prefix="cresset-", suffix=plain) as file:
+        if self.path is not None:
+            yield self.path
+            return
+        with tempfile.NamedTemporaryFile(prefix="cresset-", suffix=ending(self.filename)) as file:
             file.write(self.data)
             file.flush()
             yield Path(file.name)
@@ -68,31 +79,58 @@ class File:
         return {_KEY: {"content_type": self.content_type, "filename": self.filename, "data": text}}
 
 
-def revive(value: dict[str, Any]) -> Any:
-    """Give the file that a JSON object is, or the object: an `object_hook` of the JSON reader.
+def ending(filename: str | None) -> str:
+    """Give the ending of a sender's file name, such as `.png`, where it is plain; else nothing."""
+    found = Path(filename or "").suffix
+    return found if found[1:].isalnum() and found.isascii() and len(found) <= _ENDING_MAX else ""
+
+
+def said(value: dict[str, Any]) -> tuple[str, str | None, str] | None:
+    """Read the type, the name and the base64 of the file that a JSON object is; `None` when it is none.
 
     Raises:
         ValueError: it has the key of a file, and is none.
     """
     if _KEY not in value or len(value) != 1:
-        return value
-    said = value[_KEY]
-    if not isinstance(said, dict):
+        return None
+    file = value[_KEY]
+    if not isinstance(file, dict):
         message = f"{_KEY!r} must be an object with `content_type`, `filename` and `data`"
         raise ValueError(message)  # noqa: TRY004  # of the sender's text, not of an argument
-    said = cast("dict[str, Any]", said)
-    content_type, filename, data = said.get("content_type", _ANY_TYPE), said.get("filename"), said.get("data")
-    if unknown := said.keys() - {"content_type", "filename", "data"}:
+    file = cast("dict[str, Any]", file)
+    content_type, filename, data = file.get("content_type", _ANY_TYPE), file.get("filename"), file.get("data")
+    if unknown := file.keys() - {"content_type", "filename", "data"}:
         raise ValueError(
             f"{_KEY!r} has the unknown key {min(unknown)!r}; a file has `content_type`, `filename`, `data`"
         )
     if not isinstance(content_type, str) or not isinstance(data, str) or not isinstance(filename, (str, type(None))):
         message = f"{_KEY!r} must have `data` as base64, and `content_type` and `filename` as text"
         raise ValueError(message)  # noqa: TRY004  # likewise
+    return content_type, filename, data
+
+
+def decoded(data: str) -> bytes:
+    """Give the bytes of a file's base64.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
-        return File(base64.b64decode(data, validate=True), content_type, filename)
+        return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"the `data` of {_KEY!r} is not base64: {error}") from None
+
+
+def revive(value: dict[str, Any]) -> Any:
+    """Give the file that a JSON object is, or the object: an `object_hook` of the JSON reader.
+
+    Raises:
+        ValueError: it has the key of a file, and is none.
+    """
+    if (file := said(value)) is None:
+        return value
+    content_type, filename, data = file
+    return File(decoded(data), content_type, filename)
 
 
 def revived(value: Any) -> Any:

@@ -124,6 +124,9 @@ def test_we_read_exactly_this(frame: dict[str, Any]):
         soft_ms = model["soft_timeout_ms"]
         assert value.soft_timeout == (None if soft_ms is None else soft_ms / 1000)
         assert (value.stream, value.files) == (model["stream"], model["files"])
+        assert list(value.content_types) == model["content_types"]
+        spool = body["json"]["instance"]["spool"]
+        assert value.spool == (None if spool is None else Path(spool))
         assert value.progress == body["json"]["instance"]["progress_ms"] / 1000
         assert value.logs == body["json"]["instance"]["logs"]
         board = body["json"]["board"]

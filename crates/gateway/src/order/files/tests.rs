@@ -6,7 +6,7 @@ use crate::fixture;
 
 fn files_model() -> ModelConfig {
     ModelConfig {
-        files: true,
+        files: Files::as_bytes(),
         ..fixture::object("resize")
     }
 }
@@ -141,6 +141,27 @@ fn what_is_wrong_is_named() {
         told.contains("cannot be read at its part 1") && told.contains("400"),
         "{told}"
     );
+}
+
+#[test]
+fn types_that_the_model_does_not_name_are_refused() {
+    let mut config = files_model();
+    config.files.types = ["image/*", "application/pdf"]
+        .map(|text| text.parse().unwrap())
+        .into();
+    let read = |content_type: &str, body: &[u8]| read_as(content_type, "", body, &config);
+    assert!(read("Image/PNG; q=1", b"").is_ok());
+    assert_eq!(read("application/json", b"{}"), Err("not for us".into()));
+    let told = read("text/plain; charset=utf-8", b"").unwrap_err();
+    let words =
+        "and `resize` takes files of `image/*`, `application/pdf` (`content_types` of its model.toml)";
+    assert!(told.contains(words) && told.contains("415"), "{told}");
+    let form = |head: &str| read("multipart/form-data; boundary=b", &form_of(&[(head, b"1")]));
+    assert!(form("name=\"a\"; filename=\"a\"\r\nContent-Type: application/pdf").is_ok());
+    assert!(form("name=\"a\"").is_ok());
+    let told = form("name=\"a\"; filename=\"a\"").unwrap_err();
+    let words = "`input.a` is `application/octet-stream`, and the model takes files of `image/*`";
+    assert!(told.contains(words) && told.contains("415"), "{told}");
 }
 
 #[test]

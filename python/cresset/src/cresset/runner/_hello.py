@@ -61,6 +61,8 @@ class Hello:
     soft_timeout: float | None
     stream: bool
     files: bool
+    content_types: tuple[str, ...]
+    spool: Path | None
     instance: int
     device: str
     threads: int
@@ -99,6 +101,8 @@ def read_hello(body: bytes | memoryview) -> Hello:
             soft_timeout=_seconds("soft_timeout_ms", model.get("soft_timeout_ms")),
             stream=bool(model.get("stream", False)),
             files=bool(model.get("files", False)),
+            content_types=tuple(str(one) for one in model.get("content_types", ())),
+            spool=None if instance.get("spool") is None else Path(instance["spool"]),
             instance=int(instance["id"]),
             device=str(instance["device"]),
             threads=max(1, int(instance["threads"])),

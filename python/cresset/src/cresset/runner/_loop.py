@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cresset._current import Cancelled, SoftTimeout, enter
 from cresset.runner import _failure, _process, _start, _torch, _wire as wire
 from cresset.runner._board import Board
+from cresset.runner._files import Files
 from cresset.runner._hello import Hello, read_hello, read_resize
 from cresset.runner._objects import ObjectRunner
 from cresset.runner._progress import Reporter
@@ -87,7 +88,8 @@ class Instance:
                 self._tensors = TensorRunner(hello, fd, served, self._soft, self._note)
             else:
                 streams = Streams(self._channel, self._soft, served.join) if hello.stream else None
-                self._objects = ObjectRunner(served, self._soft, streams, files=hello.files)
+                files = Files(hello.content_types, hello.spool) if hello.files else None
+                self._objects = ObjectRunner(served, self._soft, streams, files=files)
             if hello.progress is not None and self._board is not None:
                 self._board.reporter = Reporter(self._channel, self._soft, hello.progress, logs=hello.logs)
             self._soft.watch()

@@ -11,7 +11,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cresset._current import Context, enter
-from cresset._file import revive
 from cresset.runner import _wire as wire
 from cresset.runner._failure import OutputError, failure, message_of, type_name
 from cresset.runner._items import ItemEnd, attempt, finish_items
@@ -19,6 +18,7 @@ from cresset.runner._items import ItemEnd, attempt, finish_items
 if TYPE_CHECKING:
     from cresset._current import Marks
     from cresset.runner._discover import Served
+    from cresset.runner._files import Files
     from cresset.runner._soft import SoftLimit
     from cresset.runner._streams import Streams
 
@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 class ObjectRunner:
     """Answers RUN_OBJECTS. One per process; main thread only."""
 
-    def __init__(self, served: Served, soft: SoftLimit, streams: Streams | None = None, *, files: bool = False) -> None:
+    def __init__(
+        self, served: Served, soft: SoftLimit, streams: Streams | None = None, *, files: Files | None = None
+    ) -> None:
         self._served = served
         self._soft = soft
         self._streams = streams
-        self._hook = revive if files else None
+        self._files = files
+        self._hook = files.hook if files is not None else None
 
     def run(self, header: wire.Header, body: memoryview, marks: Marks) -> tuple[bytes, tuple[bytes, ...]]:
         """Run one batch; gives the answer's header and the parts of its body.
@@ -41,6 +44,13 @@ class ObjectRunner:
             SoftTimeout: the batch's time is over, whichever of the author's code ran.
             BaseException: whatever `predict` raises.
         """
+        try:
+            return self._run(header, body, marks)
+        finally:
+            if self._files is not None:
+                self._files.close_batch()
+
+    def _run(self, header: wire.Header, body: memoryview, marks: Marks) -> tuple[bytes, tuple[bytes, ...]]:
         texts = wire.unpack_items(body, header.batch)
         ends = [self._decode(text, marks, index) for index, text in enumerate(texts)]
         for end, flag in zip(ends, marks.flags, strict=True):
@@ -68,7 +78,7 @@ class ObjectRunner:
             return ItemEnd(is_skipped=True)
         try:
             payload = json.loads(str(text, "utf-8"), object_hook=self._hook)
-        except (ValueError, RecursionError) as error:  # more than Python takes (digits, nesting), or no file
+        except (ValueError, OSError, RecursionError) as error:  # more than Python or the disk takes, or no file
             message = f"the payload cannot be decoded: {message_of(error)}"
             return ItemEnd(failure=failure("preprocess", type_name(error), message))
         if self._served.preprocess is None:
