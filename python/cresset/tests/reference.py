@@ -26,24 +26,10 @@ if TYPE_CHECKING:
 
 SRC = Path(__file__).parent.parent / "src"
 KINDS = [
-    "",
-    "HELLO",
-    "READY",
-    "FAILED",
-    "RUN",
-    "RUN_OBJECTS",
-    "DONE",
-    "DONE_OBJECTS",
-    "ERROR",
-    "PING",
-    "PONG",
-    "RESIZE",
-    "SHUTDOWN",
-    "NOTE",
-    "PROGRESS",
-    "CHUNKS",
-    "TRACES",
-]
+    "-", "HELLO", "READY", "FAILED", "RUN", "RUN_OBJECTS", "DONE", "DONE_OBJECTS", "ERROR", "PING", "PONG", "RESIZE",
+    "SHUTDOWN", "NOTE", "PROGRESS", "CHUNKS", "TRACES", "LOGS",
+]  # fmt: skip
+"""By their numbers, from 0, which is none."""
 DTYPES = [
     ("bool", "?"),
     ("uint8", "B"),
@@ -219,10 +205,8 @@ class Child:
             slab = Slab()
         self.slab = slab
         instance: dict[str, Any] = {"id": 0, "device": device, "threads": threads, "spool": spool and str(spool)}
-        if progress_ms is not None:
-            instance["progress_ms"] = progress_ms
-        if logs:
-            instance["logs"] = True
+        said = {"progress_ms": progress_ms, "logs": logs or None}
+        instance |= {name: value for name, value in said.items() if value is not None}
         message = {
             "protocol": protocol,
             "model": {
@@ -332,7 +316,7 @@ class Child:
         body = self._exactly(length) if length else b""
         assert body is not None
         answer = Answer(KINDS[kind], flags, seq, slot, batch)
-        if answer.kind in ("READY", "FAILED", "ERROR", "NOTE", "PROGRESS"):
+        if answer.kind in ("READY", "FAILED", "ERROR", "NOTE", "PROGRESS", "LOGS"):
             answer.json = json.loads(body, parse_constant=_no_constants)
         elif answer.kind == "DONE":
             self._decode_done(answer, body, n_tensors)

@@ -14,7 +14,7 @@ class TaskLogHandler(logging.Handler):
 
     ```python
     class Model(cresset.Model):
-        def load(self, context):
+        def load(self):
             logging.getLogger("mymodel").addHandler(cresset.TaskLogHandler())
     ```
 

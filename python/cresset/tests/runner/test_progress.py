@@ -100,7 +100,7 @@ def test_lines_are_of_the_items_that_they_are_written_about(start: Start):
         import cresset
 
         class Model(cresset.Model):
-            def load(self, context):
+            def load(self):
                 log = logging.getLogger("mine")
                 log.setLevel(logging.INFO)
                 log.addHandler(cresset.TaskLogHandler())
