@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from celery.exceptions import TaskRevokedError
-from support.application import House, house, redis_or_skip
+from support.application import House, hears_all_events, house, redis_or_skip
 from support.server import LONG
 from support.wait import until
 
@@ -125,29 +123,7 @@ def test_celerys_own_commands_show_it_as_a_worker(home: House, tmp_path: Path) -
 def test_events_tell_of_the_worker_and_its_tasks(home: House) -> None:
     home.worker()
     home.app.control.enable_events(destination=[home.node], reply=True, timeout=LONG)
-    seen: list[str] = []
-    wanted = {"worker-heartbeat", "task-received", "task-started", "task-succeeded", "task-failed"}
-    heard = threading.Event()
-
-    def hear(event: dict[str, Any]) -> None:
-        seen.append(event["type"])
-        if wanted <= set(seen):
-            heard.set()
-
-    def listen() -> None:
-        with home.app.connection_for_read() as connection:
-            receiver = home.app.events.Receiver(connection, handlers={"*": hear})
-            for _ in receiver.itercapture(limit=None, timeout=LONG, wakeup=False):
-                if heard.is_set():
-                    return
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    while not heard.is_set():
-        home.app.send_task("proj.echo", (1,)).get(timeout=LONG)
-        home.app.send_task("proj.echo", ({"raise": "value"},)).get(timeout=LONG, propagate=False)
-        heard.wait(0.2)
-    thread.join(LONG)
+    assert hears_all_events(home.app)
 
 
 def test_a_broker_that_was_away_is_used_again(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import pickle
 import socket
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import httpx
 import pytest
 from celery import canvas as untyped
 from celery.exceptions import NotRegistered, TaskRevokedError, TimeLimitExceeded
-from support.application import Redis
+from support.application import Redis, hears_all_events
 from support.programs import needed
 from support.rabbit import RabbitHouse, control, rabbit_house
 from support.server import LONG, REPOSITORY, run_cli
@@ -238,29 +237,7 @@ def test_celerys_own_commands_show_it_as_a_worker(home: RabbitHouse, tmp_path: P
 def test_events_tell_of_the_worker_and_its_tasks(home: RabbitHouse) -> None:
     home.worker()
     home.app.control.enable_events(destination=[home.node], reply=True, timeout=LONG)
-    seen: list[str] = []
-    wanted = {"worker-heartbeat", "task-received", "task-started", "task-succeeded", "task-failed"}
-    heard = threading.Event()
-
-    def hear(event: dict[str, Any]) -> None:
-        seen.append(event["type"])
-        if wanted <= set(seen):
-            heard.set()
-
-    def listen() -> None:
-        with home.app.connection_for_read() as connection:
-            receiver = home.app.events.Receiver(connection, handlers={"*": hear})
-            for _ in receiver.itercapture(limit=None, timeout=LONG, wakeup=False):
-                if heard.is_set():
-                    return
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    while not heard.is_set():
-        home.app.send_task("proj.echo", (1,)).get(timeout=LONG)
-        home.app.send_task("proj.echo", ({"raise": "value"},)).get(timeout=LONG, propagate=False)
-        heard.wait(0.2)
-    thread.join(LONG)
+    assert hears_all_events(home.app)
 
 
 def test_bad_messages_leave_the_queue_and_the_worker_lives(tmp_path: Path, the_redis: Redis) -> None:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,3 +166,32 @@ def house(folder: Path, server: Redis, batch: int = 32, backend: str | None = No
     stack.callback(gc.collect)
     stack.callback(close, app)
     return House(folder, server, queue, db, app, stack, models)
+
+
+def hears_all_events(app: Any) -> bool:
+    """Sends tasks until the events of a worker, of good tasks and of bad ones were heard; False if they never are."""
+    wanted = {"worker-heartbeat", "task-received", "task-started", "task-succeeded", "task-failed"}
+    seen: set[str] = set()
+    heard = threading.Event()
+
+    def hear(event: dict[str, Any]) -> None:
+        seen.add(event["type"])
+        if wanted <= seen:
+            heard.set()
+
+    def listen() -> None:
+        with app.connection_for_read() as connection:
+            receiver = app.events.Receiver(connection, handlers={"*": hear})
+            for _ in receiver.itercapture(limit=None, timeout=LONG, wakeup=False):
+                if heard.is_set():
+                    return
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    until = time.monotonic() + LONG
+    while not heard.is_set() and time.monotonic() < until:
+        app.send_task("proj.echo", (1,)).get(timeout=LONG)
+        app.send_task("proj.echo", ({"raise": "value"},)).get(timeout=LONG, propagate=False)
+        heard.wait(0.2)
+    thread.join(LONG)
+    return heard.is_set()
