@@ -56,6 +56,7 @@ def test_each_item_has_its_callers_and_a_batch_has_all(start: Start):
     assert one.run_objects(1, seq=2).items == [(0, [None, None, None, None, [None], [None]])]
 
 
+@pytest.mark.torch
 def test_a_tensor_model_has_them_too(start: Start):
     one = start(
         textwrap.dedent("""
