@@ -206,6 +206,8 @@ pub struct ModelLimits {
     pub start_timeout: Duration,
     /// A synchronous prediction answers within this. Default 30 s.
     pub predict_timeout: Duration,
+    /// A prediction that has not ended within that goes on as a task. Default: no, it is given up.
+    pub late_predictions_go_on: bool,
     /// A batch may run on this long after a task of it was cancelled before its process is killed. `None`: as long as it
     /// likes. Default 30 s.
     pub cancel_grace: Option<Duration>,
@@ -228,6 +230,7 @@ impl Default for ModelLimits {
             soft_timeout: None,
             start_timeout: Duration::from_secs(300),
             predict_timeout: Duration::from_secs(30),
+            late_predictions_go_on: false,
             cancel_grace: Some(Duration::from_secs(30)),
             max_queue: 100_000,
             max_queue_bytes: 1 << 30,

@@ -36,7 +36,8 @@ const FRAME_BYTES: usize = 128;
 /// With `Prefer: wait=N` or `Prefer: respond-async` (RFC 7240) the caller takes a task where the result takes too long: the input is
 /// stored as a task at once, as a submit does it, and waited for up to N seconds (or up to `timeout`, or not at all). If it ends
 /// in that time the answer is the result, or the problem, as without; if not it is 202 and the task, which goes on, so nothing is
-/// run twice. `Location` names the task either way, and an `Idempotency-Key` makes it safe to ask again.
+/// run twice. `Location` names the task either way, and an `Idempotency-Key` makes it safe to ask again. A model may do so for all
+/// of its predictions (`limits.late_predictions_go_on` in its `model.toml`).
 ///
 /// A tensor model also takes its input as bytes, and a result of tensors is answered as
 /// bytes where `Accept` asks for that: see "Tensors as bytes". An object model with `files = true` takes files and forms: see
@@ -75,7 +76,7 @@ const FRAME_BYTES: usize = 128;
     responses(
     (
         status = 202,
-        description = "With `Prefer`: accepted and stored as a task, which has not ended in that time",
+        description = "With `Prefer`, or where the model says so: stored as a task, which has not ended in that time",
         body = schema::Accepted,
         headers(
             ("location" = String, description = "The path of the task"),
@@ -117,15 +118,26 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
     }
     let model = config.name.clone();
     let preference = Preference::of(&parts.headers, app.options.max_wait);
-    let idempotency_key = match preference.takes_a_task() {
-        true => idempotency::key(&parts.headers)?,
+    // What the caller says, or else the model.
+    let patience = match preference.takes_a_task() {
+        true => Some(preference.wait),
+        false if config.limits.late_predictions_go_on => Some(Some(config.limits.predict_timeout)),
         false => None,
+    }
+    .filter(|_| form.is_none());
+    let idempotency_key = match patience {
+        Some(_) => idempotency::key(&parts.headers)?,
+        None => None,
     };
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Predict).await?;
-    if form.is_none() && preference.takes_a_task() {
+    if let Some(patience) = patience {
         let timeout = order.options.timeout;
+        let wait = match (patience, timeout) {
+            (Some(wait), Some(timeout)) => Some(wait.min(timeout)),
+            (one, other) => one.or(other.map(|timeout| timeout.min(app.options.max_wait))),
+        };
         let submission = promise::submission(model, order, cache, idempotency_key, &parts);
-        return or_task(&app, &accepted, submission, preference, timeout).await;
+        return or_task(&app, &accepted, submission, preference, wait).await;
     }
     let Order { input, options } = order;
     let terms = PredictTerms {
@@ -151,19 +163,15 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
     ))
 }
 
-/// A prediction for a caller who takes a task where it lasts too long: it is one from the start, so that it is run once
+/// A prediction that goes on as a task where it lasts too long: it is one from the start, so that it is run once
 /// whatever happens, and is answered as a prediction if it ends in time.
 async fn or_task(
     app: &App,
     media: &Accepted,
     submission: Submission,
     preference: Preference,
-    timeout: Option<Duration>,
+    wait: Option<Duration>,
 ) -> Answer {
-    let wait = match (preference.wait, timeout) {
-        (Some(wait), Some(timeout)) => Some(wait.min(timeout)),
-        (one, other) => one.or(other.map(|timeout| timeout.min(app.options.max_wait))),
-    };
     let mut promise = Promise::make(app, submission, wait).await?;
     let response = match promise.ended.take().map(|view| view.record) {
         None => promise.accepted(),

@@ -123,6 +123,13 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         "A synchronous prediction answers within this.",
     ),
     key(
+        "limits.late_predictions_go_on",
+        flag!(limits.late_predictions_go_on),
+        "A prediction that has not ended by then (or by its own `timeout`) goes on as a task: its caller is answered 202 with the task, \
+         not 504. For callers who cannot say `Prefer` themselves: every prediction of the model is stored as a task before it is run, \
+         as with `Prefer`. Those that are read piece by piece are not.",
+    ),
+    key(
         "limits.cancel_grace",
         Field::Text {
             form: CANCEL_GRACE_FORM,

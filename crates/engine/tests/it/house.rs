@@ -42,6 +42,7 @@ pub(crate) fn config() -> ModelConfig {
             soft_timeout: None,
             start_timeout: LONG,
             predict_timeout: LONG,
+            late_predictions_go_on: false,
             cancel_grace: Some(LONG),
             max_queue: 10_000,
             max_queue_bytes: 1 << 30,

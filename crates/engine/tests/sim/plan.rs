@@ -169,6 +169,7 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
             soft_timeout: None,
             start_timeout: Duration::from_secs(60),
             predict_timeout: millis(dice, 1_000, 12_000),
+            late_predictions_go_on: false,
             cancel_grace,
             max_queue: if dice.chance(25) { 3 } else { 1_000 },
             max_queue_bytes: if dice.chance(10) { 60 } else { 1 << 20 },

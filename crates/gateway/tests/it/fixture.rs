@@ -32,6 +32,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
             soft_timeout: None,
             start_timeout: Duration::from_secs(20),
             predict_timeout: Duration::from_secs(20),
+            late_predictions_go_on: false,
             cancel_grace: Some(Duration::from_secs(20)),
             max_queue: 10_000,
             max_queue_bytes: 1 << 30,

@@ -80,6 +80,60 @@ async fn a_prediction_over_its_time_goes_on_as_a_task_and_is_run_once() {
 }
 
 #[tokio::test]
+async fn a_model_may_have_all_of_its_predictions_go_on_as_tasks() {
+    let house = House::open().await;
+    let mut config = fixture::object("slow");
+    config.limits.late_predictions_go_on = true;
+    let pool = house.by_hand(config);
+    pool.all_up();
+    house.until_ready().await;
+    let mut caller = house.caller().await;
+    let late = caller
+        .ask(
+            "POST /v1/models/slow/predict",
+            &[JSON],
+            r#"{"input":1,"timeout":"20ms"}"#,
+        )
+        .await;
+    assert_eq!((late.status, late.header("preference-applied")), (202, None));
+    let path = late.header("location").unwrap().to_owned();
+    let held = pool.next_job().await;
+    finish(&pool, &held, "[7]");
+    let task = house.get(&format!("{path}?wait=20s")).await.json();
+    assert_eq!(
+        (task["result"].to_string(), task["attempts"].as_i64()),
+        ("[7]".into(), Some(1)),
+        "run once"
+    );
+    // One that ends in time is answered as any other, and so is one of a caller who prefers something.
+    let asked = tokio::spawn(async move {
+        let done = caller
+            .ask("POST /v1/models/slow/predict", &[JSON], r#"{"input":1}"#)
+            .await;
+        let headers = [JSON, ("prefer", "respond-async")];
+        (
+            done,
+            caller
+                .ask("POST /v1/models/slow/predict", &headers, r#"{"input":2}"#)
+                .await,
+        )
+    });
+    let held = pool.next_job().await;
+    finish(&pool, &held, "[8]");
+    let (done, preferred) = asked.await.unwrap();
+    assert_eq!(
+        (done.status, done.json()["result"].to_string()),
+        (200, "[8]".into())
+    );
+    assert!(done.header("location").is_some());
+    assert_eq!(
+        (preferred.status, preferred.header("preference-applied")),
+        (202, Some("respond-async"))
+    );
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_caller_who_would_rather_not_wait_is_answered_at_once() {
     let house = House::open().await;
     house.by_hand(fixture::object("slow"));

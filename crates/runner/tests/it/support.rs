@@ -48,6 +48,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
             soft_timeout: None,
             start_timeout: PATIENCE,
             predict_timeout: PATIENCE,
+            late_predictions_go_on: false,
             cancel_grace: Some(PATIENCE),
             max_queue: 100,
             max_queue_bytes: 1 << 30,

@@ -64,6 +64,15 @@ def test_a_prediction_may_be_repeated_as_it_changes_nothing(clock: Clock):
     assert driver.run(core().predict("m", 1, None, None)) == 5
 
 
+def test_a_prediction_that_goes_on_as_a_task_is_told_with_its_id_and_is_one_task_however_often_it_is_sent(clock: Clock):
+    driver = Driver(clock, Lost("broke"), answer({"task_id": "t", "model": "m", "status": "STARTED"}, 202))
+    with pytest.raises(cresset.TaskTimeout, match="goes on as task t") as late:
+        driver.run(core().predict("m", 1, None, None))
+    assert (late.value.task_id, late.value.task) == ("t", None)
+    first, second = [sent.request.headers["idempotency-key"] for sent in driver.sent]
+    assert first == second
+
+
 def test_cancel_is_sent_until_there_is_an_answer_and_says_when_it_came(clock: Clock):
     told = {"task_id": "t1", "status": "REVOKED", "cancelled": "during", "grace_ms": 1500}
     driver = Driver(clock, Lost("broke"), problem("store_unavailable", 503, retry_after="0"), answer(told))

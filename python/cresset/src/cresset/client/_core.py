@@ -156,6 +156,9 @@ class Core:
         order = messages.predict(model, limit, as_bytes=_arrays.wants_bytes(as_), cache=cache, traceparent=traceparent)
         patience = self.timeout + (_PREDICT_PATIENCE_S if limit is None else limit)
         response = yield from self._send(model, value, order, patience)
+        if response.status == _ACCEPTED:
+            task_id = messages.read(response, lambda answer: str(answer["task_id"]))
+            raise TaskTimeout(f"the prediction has not ended in time; it goes on as task {task_id}", task_id, None)
         if as_ is not None and messages.is_tensors(response):
             return _arrays.unpacked(messages.read_tensors(response), as_)
         result, version = messages.read(response, lambda answer: (revived(answer["result"]), answer.get("version")))

@@ -151,14 +151,15 @@ def predict(
     cache: CacheUse | None = None,
     traceparent: str | None = None,
 ) -> Order:
-    """Make the order for `POST /v1/models/{model}/predict`."""
+    """Make the order for `POST /v1/models/{model}/predict`; with a key, as it may become a task."""
     options, query = b"", ""
     if timeout is not None:
         if timeout == 0:
             raise ValueError("timeout must be more than 0 for predict")
         options, query = b',"timeout":' + json.dumps(timeout).encode(), f"?timeout={_options.milliseconds(timeout)}"
     accept = {"accept": _BYTES_OR_JSON} if as_bytes else {"accept": "text/event-stream"} if as_events else {}
-    headers = {**accept, **_options.cache_control(cache), **_trace.headers(traceparent)}
+    key = {} if as_events else {"idempotency-key": _options.idempotency_key(None)}
+    headers = {**accept, **key, **_options.cache_control(cache), **_trace.headers(traceparent)}
     return Order(_model_path(model, "/predict"), options, query, headers=headers)
 
 

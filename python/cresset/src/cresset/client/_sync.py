@@ -214,6 +214,7 @@ class Client(BatchCalls):
 
         Raises:
             PredictTimeout: it was not done in time.
+            TaskTimeout: the same, of a model with `limits.late_predictions_go_on`: it goes on as the task `.task_id`.
             PredictFailed: the model failed on this input; `.error` says how.
             Overloaded: too many predictions wait already.
             InvalidInput, UnknownModel, ModelUnavailable, ConnectionFailed, TypeError, ValueError: as in `submit`.
