@@ -14,6 +14,7 @@ pub mod mistake;
 pub mod model;
 mod model_celery;
 mod model_checks;
+mod model_files;
 mod model_keys;
 mod model_tensors;
 mod model_toml;

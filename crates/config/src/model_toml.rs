@@ -7,7 +7,6 @@ use std::path::Path;
 use cresset_task::Callback;
 
 use crate::field::{Given, Key, Refusal, quote, take_text};
-use crate::files::read_files;
 use crate::mistake::Mistake;
 use crate::model::ModelConfig;
 use crate::model_celery::{check_parameters, read_parameters, read_tasks};
@@ -15,6 +14,7 @@ use crate::model_checks::{
     check_batch_bytes, check_content_types, check_entry, check_json_only, check_soft_timeout, environment,
     health, model_name,
 };
+use crate::model_files::read_files;
 use crate::model_keys::{Draft, model_keys};
 use crate::model_tensors::read_tensors;
 use crate::report::Report;

@@ -2,7 +2,7 @@
 
 use super::{Draft, key, words};
 use crate::field::{Field, Key};
-use crate::files::set_types;
+use crate::model_files::set_types;
 use crate::model_values::{set_description, set_entry, set_name, set_version, show_entry};
 
 /// In the order of the template.
