@@ -8,6 +8,7 @@ from harness.systems import System
 
 PREDICT = "mlp, predict"
 TASKS = "mlp, tasks"
+STORES = "mlp, tasks, by store"
 SUBMIT = "mlp, submit only"
 RESNET = "resnet18, predict"
 EMBED = "embed, predict"
@@ -25,6 +26,7 @@ FASTAPI_2 = System("FastAPI, 2 workers", "fastapi", workers=2)
 DJANGO = System("Django, uWSGI, 2 processes", "django_uwsgi", workers=2)
 LITSERVE = System("LitServe", "litserve")
 CRESSET_TASKS = System("Cresset", "cresset", tasks=True)
+CRESSET_POSTGRES = System("Cresset, PostgreSQL", "cresset", tasks=True, database="postgresql://postgres@127.0.0.1")
 CELERY = System("Django, Celery, Redis", "django_celery", workers=2, tasks=True, poll_ms=1)
 # More is submitted here than is computed meanwhile.
 CRESSET_SUBMIT = replace(CRESSET_TASKS, settings={"limits": "max_queue = 10000000\nmax_queue_bytes = '16GiB'"})
@@ -83,6 +85,13 @@ SCENARIOS = (
         "submit-wait",
         (Case(CRESSET_TASKS, ALL), Case(CELERY, ALL)),
         "The same network as durable tasks: submit (fsync), run, result at the caller. Celery's Redis keeps nothing.",
+    ),
+    Scenario(
+        STORES,
+        "submit-wait",
+        (Case(replace(CRESSET_TASKS, name="Cresset, SQLite"), (1, 64, 256)), Case(CRESSET_POSTGRES, (1, 64, 256))),
+        "The same, by the store: the embedded one, and PostgreSQL on the same machine, every commit on the disk.",
+        short=False,
     ),
     Scenario(SUBMIT, "closed", (Case(CRESSET_SUBMIT, (256,)),), "The same, submitted only; results are not fetched."),
     Scenario(

@@ -6,6 +6,7 @@ import array
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,6 +49,8 @@ class System:
     """Cresset's: models served beside that one."""
     tasks: bool = False
     """Loaded with tasks rather than predictions."""
+    database: str = ""
+    """Cresset's: its store is a database of its own at this server, `postgresql://...` without a database."""
     poll_ms: int = 0
     """A peer that has tasks but no waiting: how often it is asked."""
 
@@ -98,6 +101,11 @@ class Running:
         self._place = place
         log = place.logs / f"{system.name.replace(' ', '-').replace(',', '')}-{system.model}.log"
         command, environ = self._command()
+        if system.database:
+            # The name of a fresh folder is nobody else's.
+            self._database = f"bench_{self._own.name.rpartition('-')[2]}"
+            psql(system.database, f'create database "{self._database}"')
+            environ["CRESSET_STORE"] = f"{system.database}/{self._database}"
         self.server = Server(
             system.name, command, {**environ, **(extra or {})}, log=log, cwd=self._own, favoured=place.favoured
         )
@@ -114,6 +122,8 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self.server.stop()
+        if self.system.database:
+            psql(self.system.database, f'drop database "{self._database}" with (force)')
         shutil.rmtree(self._own, ignore_errors=True)
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
@@ -176,6 +186,21 @@ class Running:
     def _task_done(self) -> bool:
         """Whether the first task has succeeded: what answers submits need not have a worker yet."""
         return b'"SUCCESS"' in answer(self.port, "GET", self.system.result_path.format(id=self._task))[1]
+
+
+def psql(server: str, command: str) -> None:
+    """Has PostgreSQL do something.
+
+    Raises:
+        StartError: it is not there, or will not.
+    """
+    words = ["psql", "--no-password", "--quiet", "--command", command, f"{server}/postgres"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise StartError("there is no psql") from error
+    if done.returncode != 0:
+        raise StartError(f"psql: {done.stderr.strip()}")
 
 
 def numbers(body: bytes, *, binary: bool) -> list[float]:
