@@ -41,6 +41,7 @@ impl Driver {
             return;
         };
         let (limit, at) = (self.served.config.stream.replay_bytes, Timestamp::now());
+        let mut has_room = true;
         for LogLine { items, level, text } in lines {
             let text: Arc<str> = text.into();
             let write = |item: &mut Item| {
@@ -50,7 +51,7 @@ impl Driver {
                 let attempt = item.attempt();
                 if let Some(feed) = feed(&self.shared, item, limit) {
                     let text = Arc::clone(&text);
-                    feed.write(Line {
+                    has_room &= feed.write(Line {
                         level,
                         text,
                         at,
@@ -59,6 +60,9 @@ impl Driver {
                 }
             };
             each(&mut flight.entries, items.as_deref(), write);
+        }
+        if !has_room {
+            self.shared.feeds.squeeze();
         }
         self.served.progress.moved();
     }

@@ -200,22 +200,30 @@ impl Feed {
         has_room
     }
 
-    /// Another line. One that finds no room, in what all share, takes that of older ones.
-    pub(crate) fn write(&self, line: Line) {
+    /// Another line, in the place of the oldest where there are as many as are kept; false as with `push`.
+    pub(crate) fn write(&self, line: Line) -> bool {
         let mut inner = self.lock();
         let cost = line.cost();
-        while inner.lines.len() >= LINES_KEPT || !self.budget.take(cost) {
+        let mut has_room = true;
+        loop {
+            if inner.lines.len() < LINES_KEPT {
+                if self.budget.take(cost) {
+                    inner.line_bytes += cost;
+                    inner.lines.push(line);
+                    break;
+                }
+                has_room = false;
+            }
             let Some(oldest) = inner.lines.pop() else {
                 inner.lines.skip();
-                return;
+                break;
             };
             inner.line_bytes -= oldest.cost();
             self.budget.give(oldest.cost());
         }
-        inner.line_bytes += cost;
-        inner.lines.push(line);
         drop(inner);
         self.moved.send_replace(());
+        has_room
     }
 
     pub(crate) fn say(&self, progress: Progress) {

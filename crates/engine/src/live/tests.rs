@@ -143,3 +143,32 @@ fn a_run_that_is_over_is_kept_for_a_while_and_gives_way_to_the_next() {
     assert_eq!((feeds.len(), feeds.budget.used()), (0, 0));
     assert!(feeds.of(id).is_none());
 }
+
+#[test]
+fn lines_have_a_number_and_a_budget() {
+    let budget = Arc::new(Budget::new(3 * 67));
+    let feed = feed(&budget, 1000);
+    let write = |text: &str| {
+        feed.write(Line {
+            level: cresset_runner::LogLevel::Info,
+            text: text.into(),
+            at: at(1),
+            attempt: Attempt(1),
+        })
+    };
+    assert!(
+        ["one", "two", "six"]
+            .map(write)
+            .into_iter()
+            .all(|has_room| has_room)
+    );
+    assert!(!write("ten"), "it took the place of the oldest");
+    let mut seen = Seen::default().with_lines();
+    assert_eq!(read(&feed, &mut seen), "two six ten ");
+    assert!(!write(&"x".repeat(200)), "longer than all that is shared");
+    assert_eq!((read(&feed, &mut seen).as_str(), budget.used()), ("", 0));
+    assert!(write("end"));
+    assert_eq!(read(&feed, &mut seen), "end ");
+    drop(feed);
+    assert_eq!(budget.used(), 0);
+}
