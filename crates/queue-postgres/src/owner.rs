@@ -20,6 +20,9 @@ const LOCK_CLASS: i32 = 0x4352_5354;
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 const LOCK_EVERY: Duration = Duration::from_millis(50);
 
+/// What a task's history says of a lease that ended because of that.
+const FORGOTTEN: &str = "the database forgot part of what it had confirmed while it ran";
+
 /// An ownership of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
@@ -163,14 +166,7 @@ async fn begin(conn: &Conn, number: Uuid) -> Result<(i64, u64), StoreError> {
     let row = conn.row(doing, sql, &[&number, &who, &now]).await?;
     let row = row.ok_or_else(|| StoreError::Damaged("the store has no owner's row".into()))?;
     let epoch = small(&row, 0)?;
-    let note = "INSERT INTO history (seq, attempt, at, reason) SELECT seq, attempts, $1, $2 FROM tasks WHERE state = 1 \
-                ON CONFLICT (seq, attempt) DO NOTHING";
-    conn.run(doing, note, &[&now, &SERVER_ENDED]).await?;
-    let requeued = conn
-        .run(doing, "UPDATE tasks SET state = 0 WHERE state = 1", &[])
-        .await?;
-    let outbox = "UPDATE outbox SET state = 0, due_at = $1 WHERE settled_at IS NULL AND state = 1";
-    conn.run(doing, outbox, &[&now]).await?;
+    let requeued = end_leases(conn, doing, (now, SERVER_ENDED)).await?;
     conn.batch(doing, "COMMIT").await?;
     Ok((epoch, requeued))
 }
@@ -180,21 +176,30 @@ fn host_name() -> String {
         .map_or_else(|_| "an unnamed machine".into(), |name| name.trim().to_owned())
 }
 
+/// Whatever is leased is queued again; how many tasks.
+async fn end_leases(conn: &Conn, doing: &'static str, (now, reason): (i64, &str)) -> Result<u64, StoreError> {
+    let note = "INSERT INTO history (seq, attempt, at, reason) SELECT seq, attempts, $1, $2 FROM tasks WHERE state = 1 \
+                ON CONFLICT (seq, attempt) DO NOTHING";
+    conn.run(doing, note, &[&now, &reason]).await?;
+    let requeued = conn
+        .run(doing, "UPDATE tasks SET state = 0 WHERE state = 1", &[])
+        .await?;
+    let outbox = "UPDATE outbox SET state = 0, due_at = $1 WHERE settled_at IS NULL AND state = 1";
+    conn.run(doing, outbox, &[&now]).await?;
+    Ok(requeued)
+}
+
 /// The database has forgotten groups that it had confirmed: it was told not to flush, or another one took its place that had
-/// not got them yet. Leases may be among them, so no number that was given may be given again.
+/// not got them yet. Leases may be among them, so no number that was given may be given again; and so may the news that one
+/// was given back, so what it takes to be leased is queued again.
 pub(crate) async fn skip_fences(conn: &Conn, lost: i64) -> Result<(), StoreError> {
     let doing = "cannot skip the numbers of leases that the database has forgotten";
-    conn.run(
-        doing,
-        "UPDATE tasks SET attempts = attempts + $1 WHERE finished_at IS NULL",
-        &[&lost],
-    )
-    .await?;
-    conn.run(
-        doing,
-        "UPDATE outbox SET fence = fence + $1 WHERE settled_at IS NULL",
-        &[&lost],
-    )
-    .await?;
-    Ok(())
+    conn.batch(doing, "BEGIN").await?;
+    let now = Timestamp::now().as_micros();
+    end_leases(conn, doing, (now, FORGOTTEN)).await?;
+    let tasks = "UPDATE tasks SET attempts = attempts + $1 WHERE finished_at IS NULL";
+    conn.run(doing, tasks, &[&lost]).await?;
+    let outbox = "UPDATE outbox SET fence = fence + $1 WHERE settled_at IS NULL";
+    conn.run(doing, outbox, &[&lost]).await?;
+    conn.batch(doing, "COMMIT").await
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_queue::{
-    Broker, Completion, Finished, LeaseRequest, Lookup, NewTask, QueueErrorKind, ResultStore, Submitted, Turn,
+    Broker, Completion, Finished, Lease, LeaseRequest, Lookup, NewTask, QueueErrorKind, ResultStore,
+    Submitted, Turn,
 };
 use cresset_queue_postgres::PostgresStore;
 use cresset_task::{ModelName, Outcome, Payload, TaskId, Timestamp};
@@ -61,6 +62,20 @@ fn all() -> LeaseRequest {
     }
 }
 
+fn ended(lease: &Lease) -> Completion {
+    Completion {
+        id: lease.id,
+        attempt: lease.attempt,
+        redeliveries: 0,
+        history: Vec::new(),
+        outcome: Outcome::Success(Payload::Json(Bytes::from_static(b"7"))),
+        version: None,
+        finished_at: Timestamp::now(),
+        evidence: None,
+        cached: false,
+    }
+}
+
 /// Until the store works again.
 async fn recovered(store: &PostgresStore) {
     let works = async {
@@ -102,19 +117,10 @@ async fn connections_that_end_under_load_cost_nobody_an_error_and_nothing_is_los
     assert_eq!(leases.len(), ids.len());
     client.execute(END_SESSION, &[]).await.unwrap();
     // A lease outlives its connection, as its holder does.
-    let lease = &leases[0];
-    let ended = Completion {
-        id: lease.id,
-        attempt: lease.attempt,
-        redeliveries: 0,
-        history: Vec::new(),
-        outcome: Outcome::Success(Payload::Json(Bytes::from_static(b"7"))),
-        version: None,
-        finished_at: Timestamp::now(),
-        evidence: None,
-        cached: false,
-    };
-    assert_eq!(store.finish(vec![ended]).await.unwrap(), [Finished::Recorded]);
+    assert_eq!(
+        store.finish(vec![ended(&leases[0])]).await.unwrap(),
+        [Finished::Recorded]
+    );
     store.close().await.unwrap();
 }
 
@@ -263,6 +269,37 @@ async fn numbers_that_the_database_forgot_are_not_given_again() {
     recovered(&store).await;
     let again = store.lease(all()).await.unwrap();
     assert!(again[0].attempt.0 > held[0].attempt.0, "{:?}", again[0].attempt);
+    store.close().await.unwrap();
+}
+
+/// It may have forgotten that a task was given back: none stays leased to nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_that_the_database_remembers_end_when_it_forgot_others() {
+    let Some(schema) = Schema::or_skip().await else {
+        return;
+    };
+    let store = PostgresStore::open(schema.options()).await.unwrap();
+    store.submit(task()).await.unwrap();
+    let held = store.lease(all()).await.unwrap();
+    let client = schema.client().await;
+    client
+        .execute("UPDATE server SET commits = commits - 1", &[])
+        .await
+        .unwrap();
+    client.execute(END_SESSION, &[]).await.unwrap();
+    recovered(&store).await;
+    assert_eq!(store.depth(&digits()).tasks, 1);
+    assert_eq!(
+        store.finish(vec![ended(&held[0])]).await.unwrap(),
+        [Finished::Stale]
+    );
+    let again = store.lease(all()).await.unwrap();
+    assert_eq!(again.len(), 1);
+    assert!(again[0].attempt.0 > held[0].attempt.0, "{:?}", again[0].attempt);
+    assert_eq!(
+        store.finish(vec![ended(&again[0])]).await.unwrap(),
+        [Finished::Recorded]
+    );
     store.close().await.unwrap();
 }
 
