@@ -17,7 +17,7 @@ use crate::op::Op;
 use crate::options::Durability;
 use crate::owner::Owner;
 
-/// A group that takes longer is given up, with its connection.
+/// What takes longer is given up, with its connection.
 const GROUP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Every group counts itself, under the epoch that it may be written in.
@@ -55,32 +55,26 @@ pub(crate) async fn commit(
 ) -> Result<Change, Failed> {
     let flushed = durability == Durability::Fsync && ops.iter().any(Op::promises_durability);
     let number = owner.commits + 1;
-    let worked = timeout(GROUP_LIMIT, work(conn, (*owner, number, flushed), ttl, ops)).await;
-    let change = match worked {
-        Ok(Ok(change)) => change,
-        Ok(Err(error)) if !error.is_of_the_connection() => return Err(roll_back(conn, error).await),
-        Ok(Err(error)) => return Err(Failed::Lost { error, maybe: false }),
-        Err(_) => {
-            let error = too_long();
-            return Err(Failed::Lost { error, maybe: false });
-        }
+    let change = match answered(work(conn, (*owner, number, flushed), ttl, ops)).await {
+        Ok(change) => change,
+        Err(error) if !error.is_of_the_connection() => return Err(roll_back(conn, error).await),
+        Err(error) => return Err(Failed::Lost { error, maybe: false }),
     };
-    match timeout(GROUP_LIMIT, conn.batch("cannot commit", "COMMIT")).await {
-        Ok(Ok(())) => {
+    match answered(conn.batch("cannot commit", "COMMIT")).await {
+        Ok(()) => {
             owner.commits = number;
             Ok(change)
         }
-        Ok(Err(error)) if !error.is_of_the_connection() => Err(roll_back(conn, error).await),
-        Ok(Err(error)) => Err(Failed::Lost { error, maybe: true }),
-        Err(_) => {
-            let error = too_long();
-            Err(Failed::Lost { error, maybe: true })
-        }
+        Err(error) if !error.is_of_the_connection() => Err(roll_back(conn, error).await),
+        Err(error) => Err(Failed::Lost { error, maybe: true }),
     }
 }
 
-fn too_long() -> StoreError {
-    StoreError::Away(format!("the database did not answer within {GROUP_LIMIT:?}"))
+/// The answer of the database, unless it takes too long.
+pub(crate) async fn answered<T>(what: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = || format!("the database did not answer within {GROUP_LIMIT:?}");
+    let answer = timeout(GROUP_LIMIT, what).await;
+    answer.unwrap_or_else(|_| Err(StoreError::Away(late())))
 }
 
 async fn work(
@@ -113,8 +107,8 @@ async fn work(
 }
 
 async fn roll_back(conn: &Conn, error: StoreError) -> Failed {
-    match timeout(GROUP_LIMIT, conn.batch("cannot roll back", "ROLLBACK")).await {
-        Ok(Ok(())) => Failed::RolledBack(error),
+    match answered(conn.batch("cannot roll back", "ROLLBACK")).await {
+        Ok(()) => Failed::RolledBack(error),
         // The first error is the one to report; the connection is given up.
         _ => Failed::Lost { error, maybe: false },
     }

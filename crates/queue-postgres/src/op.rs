@@ -9,6 +9,7 @@ use cresset_queue::{
 };
 use cresset_task::{BulkId, EventId, TaskId, Timestamp};
 
+use crate::apply::Undo;
 use crate::error::StoreError;
 use crate::submission::{Ending, Submission};
 
@@ -116,21 +117,6 @@ pub(crate) enum Op {
     Probe {
         slot: Slot<()>,
     },
-    /// What was answered as an error and is there all the same.
-    Undo(Undo),
-}
-
-/// Tasks that were submitted, and deliveries that were leased, by operations whose callers were told that they failed.
-#[derive(Debug, Default)]
-pub(crate) struct Undo {
-    pub(crate) submitted: Vec<TaskId>,
-    pub(crate) sendings: Vec<(EventId, u32)>,
-}
-
-impl Undo {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.submitted.is_empty() && self.sendings.is_empty()
-    }
 }
 
 /// An arm for each operation that somebody waits for.

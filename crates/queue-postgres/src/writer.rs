@@ -3,7 +3,7 @@
 //! A group whose connection is lost is kept. After a reconnect the row `server` tells whether it was committed: it is
 //! answered then, or applied again. What cannot be settled so within [`HOLD_LIMIT`] is answered as unavailable, and so is
 //! everything that comes later, until the database is back. Should it turn out that such a group was committed, what its
-//! callers were told is made true before anything else (see `apply::undo`).
+//! callers were told is made true before anything else (see `Undo`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::apply::Undo;
 use crate::connect::{Conn, Dialer};
 use crate::error::StoreError;
-use crate::group::{Failed, commit, count};
-use crate::op::{Op, Undo};
+use crate::group::{Failed, answered, commit, count};
+use crate::op::Op;
 use crate::options::Durability;
 use crate::owner::{self, Held, Owner};
 
@@ -219,7 +220,7 @@ impl State {
         let mut pause = PAUSE_FIRST;
         loop {
             let (dialer, owner) = (self.writer.dialer.clone(), self.writer.owner);
-            let attempt = async move { owner::take(&dialer, owner.number, Some(owner)).await };
+            let attempt = async move { answered(owner::take(&dialer, owner.number, Some(owner))).await };
             let Some(taken) = self.meanwhile(attempt, until, &mut is_refusing).await else {
                 return false;
             };
@@ -306,43 +307,54 @@ impl State {
                 "the database has forgotten groups of writes that it had confirmed: it does not flush, or a copy that \
                  lacked them took its place"
             );
-            owner::skip_fences(&held.conn, forgotten).await?;
         }
-        let counted = count(&held.conn).await?;
+        let was_committed =
+            |kept: &Kept| held.is_same && kept.number.is_some_and(|number| number <= held.owner.commits);
+        let mut undo = Undo::default();
+        for kept in self
+            .kept
+            .iter()
+            .filter(|kept| kept.is_refused && was_committed(kept))
+        {
+            kept.ops.iter().for_each(|op| op.undo(&mut undo));
+        }
+        // Before anything else is done, so nothing has come of it yet. What is kept stays until that has succeeded.
+        let counted = answered(async {
+            if forgotten > 0 {
+                owner::skip_fences(&held.conn, forgotten).await?;
+            }
+            undo.carry_out(&held.conn).await?;
+            count(&held.conn).await
+        });
+        let counted = counted.await?;
         self.writer.depths.recount(counted);
         self.writer.owner = held.owner;
-        self.writer.conn = Some(held.conn);
+        self.writer.conn = Some(Arc::clone(&held.conn));
         tracing::info!(epoch = held.owner.epoch, "the database is back");
-        let mut undo = Undo::default();
         for kept in std::mem::take(&mut self.kept) {
-            let was_committed =
-                held.is_same && kept.number.is_some_and(|number| number <= held.owner.commits);
-            self.look_after(kept, was_committed, &mut undo).await;
-        }
-        if !undo.is_empty() {
-            self.group(vec![Op::Undo(undo)], 0).await;
+            if was_committed(&kept) {
+                self.settle(kept.ops);
+            } else {
+                self.look_after(kept).await;
+            }
         }
         Ok(())
     }
 
-    async fn look_after(&mut self, kept: Kept, was_committed: bool, undo: &mut Undo) {
-        if was_committed {
-            if kept.is_refused {
-                kept.ops.iter().for_each(|op| op.undo(undo));
-            }
-            self.settle(kept.ops);
-        } else if kept.tries >= TRIES_MAX {
-            self.failing += 1;
-            self.fail(kept.ops, &self.why);
-        } else if !kept.is_refused {
-            self.group(kept.ops, kept.tries).await;
-        } else {
+    /// It was not committed.
+    async fn look_after(&mut self, kept: Kept) {
+        if kept.is_refused {
             // What its callers were told is so.
             let leases = kept
                 .ops
                 .into_iter()
                 .filter(|op| matches!(op, Op::GiveBack { .. }));
             self.fail(leases.collect(), &self.why);
+        } else if kept.tries >= TRIES_MAX {
+            self.failing += 1;
+            self.fail(kept.ops, &self.why);
+        } else {
+            self.group(kept.ops, kept.tries).await;
         }
     }
 

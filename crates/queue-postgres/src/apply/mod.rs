@@ -15,6 +15,8 @@ mod submit;
 mod tell;
 mod undo;
 
+pub(crate) use self::undo::Undo;
+
 use std::ops::Range;
 
 use cresset_queue::Release;
@@ -141,7 +143,6 @@ async fn one(conn: &Conn, op: &mut Op, ttl: Ttl, change: &mut Change) -> Result<
         Op::BulkCancel { id, now, slot } => slot.set(Ok(bulk::cancel(conn, *id, *now).await?)),
         // The group itself writes a row.
         Op::Probe { slot } => slot.set(Ok(())),
-        Op::Undo(what) => undo::undo(conn, what, change).await?,
     }
     Ok(())
 }

@@ -1,22 +1,18 @@
 //! What was answered as an error, and was committed all the same, is made to be as it was answered. It is the first thing
-//! that is done once that is known, so nothing has come of it yet.
+//! that is done once that is known, so nothing has come of it yet; and it may be done again.
 
-use cresset_queue::kit::{Change, owner_of};
+use cresset_task::{EventId, TaskId};
 use uuid::Uuid;
 
 use super::ends::uuid;
 use crate::connect::{Conn, Params};
-use crate::error::{StoreError, col};
-use crate::op::Undo;
+use crate::error::StoreError;
 
 const TASKS: &str = "\
-WITH task AS (
-    DELETE FROM tasks WHERE id = ANY ($1) AND state = 0 AND attempts = 0
-    RETURNING seq, model, client, weight, due_at IS NOT NULL AS is_delayed
-), input AS (DELETE FROM inputs WHERE seq IN (SELECT seq FROM task)),
-   key AS (DELETE FROM idempotency WHERE seq IN (SELECT seq FROM task)),
-   callback AS (DELETE FROM callbacks WHERE seq IN (SELECT seq FROM task))
-SELECT model, client, weight, is_delayed FROM task";
+WITH task AS (DELETE FROM tasks WHERE id = ANY ($1) AND state = 0 AND attempts = 0 RETURNING seq),
+     input AS (DELETE FROM inputs WHERE seq IN (SELECT seq FROM task)),
+     key AS (DELETE FROM idempotency WHERE seq IN (SELECT seq FROM task))
+DELETE FROM callbacks WHERE seq IN (SELECT seq FROM task)";
 
 /// The try was none.
 const SENDINGS: &str = "\
@@ -25,33 +21,31 @@ FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::bigint[]) AS g (task, 
 WHERE outbox.task = g.task AND outbox.event = g.event AND outbox.attempt = g.attempt AND outbox.fence = g.fence
       AND outbox.state = 1";
 
-pub(super) async fn undo(conn: &Conn, what: &Undo, change: &mut Change) -> Result<(), StoreError> {
-    if !what.submitted.is_empty() {
-        let ids: Vec<Uuid> = what.submitted.iter().copied().map(uuid).collect();
-        for row in conn.rows("cannot take tasks back", TASKS, &[&ids]).await? {
-            let owner = owner_of(col(&row, 0)?, col(&row, 1)?)?;
-            change.add(&owner, -1, -col::<i64>(&row, 2)?);
-            if col(&row, 3)? {
-                change.delay(&owner.model, -1);
-            }
+/// Tasks that were submitted, and deliveries that were leased, by operations whose callers were told that they failed.
+#[derive(Debug, Default)]
+pub(crate) struct Undo {
+    pub(crate) submitted: Vec<TaskId>,
+    pub(crate) sendings: Vec<(EventId, u32)>,
+}
+
+impl Undo {
+    /// On a connection that has the store; what it changes is counted afterwards.
+    pub(crate) async fn carry_out(&self, conn: &Conn) -> Result<(), StoreError> {
+        if !self.submitted.is_empty() {
+            let ids: Vec<Uuid> = self.submitted.iter().copied().map(uuid).collect();
+            conn.run("cannot take tasks back", TASKS, &[&ids]).await?;
         }
-    }
-    if !what.sendings.is_empty() {
-        let tasks: Vec<Uuid> = what.sendings.iter().map(|(id, _)| uuid(id.task)).collect();
-        let events: Vec<i16> = what
-            .sendings
-            .iter()
-            .map(|(id, _)| i16::from(id.event.code()))
-            .collect();
-        let attempts: Vec<i64> = what
-            .sendings
-            .iter()
-            .map(|(id, _)| i64::from(id.attempt))
-            .collect();
-        let fences: Vec<i64> = what.sendings.iter().map(|(_, fence)| i64::from(*fence)).collect();
+        if self.sendings.is_empty() {
+            return Ok(());
+        }
+        let each = || self.sendings.iter();
+        let tasks: Vec<Uuid> = each().map(|(id, _)| uuid(id.task)).collect();
+        let events: Vec<i16> = each().map(|(id, _)| i16::from(id.event.code())).collect();
+        let attempts: Vec<i64> = each().map(|(id, _)| i64::from(id.attempt)).collect();
+        let fences: Vec<i64> = each().map(|(_, fence)| i64::from(*fence)).collect();
         let values: Params<'_> = &[&tasks, &events, &attempts, &fences];
-        conn.run("cannot take deliveries back", SENDINGS, values).await?;
-        change.outbox.touch();
+        conn.run("cannot take deliveries back", SENDINGS, values)
+            .await
+            .map(drop)
     }
-    Ok(())
 }

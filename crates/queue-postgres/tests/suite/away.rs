@@ -195,6 +195,28 @@ async fn what_was_refused_though_it_was_committed_is_undone() {
     store.close().await.unwrap();
 }
 
+/// However often the connection goes while that is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_refused_is_undone_before_anything_else_however_long_that_takes() {
+    let Some(schema) = Schema::or_skip().await else {
+        return;
+    };
+    let proxy = Proxy::to(schema.address()).await;
+    let store = PostgresStore::open(schema.options_at(proxy.port)).await.unwrap();
+    proxy.cut_after_commit(true);
+    let refused = store.submit(task()).await.unwrap_err();
+    assert_eq!(refused.kind, QueueErrorKind::Unavailable, "{refused}");
+    assert_eq!(schema.number("SELECT count(*) FROM tasks").await, 1);
+    proxy.cut_at(b"DELETE FROM tasks", 3);
+    proxy.open();
+    recovered(&store).await;
+    assert_eq!(proxy.cuts_left(), 0);
+    assert_eq!(store.depth(&digits()).tasks, 0);
+    assert_eq!(store.lease(all()).await.unwrap(), []);
+    assert_eq!(schema.number("SELECT count(*) FROM tasks").await, 0);
+    store.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_server_is_refused_in_words() {
     let Some(schema) = Schema::or_skip().await else {

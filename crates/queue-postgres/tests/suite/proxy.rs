@@ -1,8 +1,8 @@
 //! A wire between the store and its database that can be cut at the worst moment.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +15,20 @@ const COMMIT: &[u8] = b"COMMIT\0";
 struct State {
     cut_after_commit: AtomicBool,
     is_closed: AtomicBool,
+    /// Wires on which this is said are cut before it is heard: so many.
+    cut_at: Mutex<Option<(&'static [u8], usize)>>,
+}
+
+impl State {
+    fn is_cut_at(&self, bytes: &[u8]) -> bool {
+        let mut at = self.cut_at.lock().unwrap();
+        let Some((words, left)) = at.as_mut().filter(|(_, left)| *left > 0) else {
+            return false;
+        };
+        let is_said = bytes.windows(words.len()).any(|window| window == *words);
+        *left -= usize::from(is_said);
+        is_said
+    }
 }
 
 /// Passes on everything, until it is told otherwise.
@@ -50,6 +64,16 @@ impl Proxy {
         self.state.cut_after_commit.store(true, Ordering::SeqCst);
     }
 
+    /// The next wires on which this is said are cut before the database hears it.
+    pub(crate) fn cut_at(&self, words: &'static [u8], times: usize) {
+        *self.state.cut_at.lock().unwrap() = Some((words, times));
+    }
+
+    /// How many of them are still to be cut.
+    pub(crate) fn cuts_left(&self) -> usize {
+        self.state.cut_at.lock().unwrap().map_or(0, |(_, left)| left)
+    }
+
     /// Connections are taken again.
     pub(crate) fn open(&self) {
         self.state.is_closed.store(false, Ordering::SeqCst);
@@ -65,6 +89,9 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, state: Arc<State>) {
                     Ok(0) | Err(_) => return,
                     Ok(count) => &from_client[..count],
                 };
+                if state.is_cut_at(bytes) {
+                    return;
+                }
                 server.write_all(bytes).await.unwrap();
                 let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
                 if commits && state.cut_after_commit.swap(false, Ordering::SeqCst) {
