@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{StoreError, col};
-use crate::target::{CONNECT_LIMIT, Target};
+use crate::target::{CONNECT_LIMIT, KEEPALIVE_EVERY, KEEPALIVE_IDLE, KEEPALIVE_TIMES, Target, UNHEARD_LIMIT};
 use crate::tls;
 
 /// The oldest PostgreSQL that is tested.
@@ -93,14 +93,23 @@ impl Conn {
 
     /// Tables of a queue change faster than what is known of them, so a plan must not go by the number of rows: indexes
     /// always. Plans that look dear for that would be compiled, which costs more than all of them take.
+    ///
+    /// The database looks for us as we look for it: the lock of a server whose machine is gone must not stay for the two
+    /// hours that it takes where nobody asks.
     async fn set_up(&mut self, target: &Target) -> Result<(), StoreError> {
         let settings = format!(
             "SET search_path TO \"{}\", pg_temp; SET enable_seqscan = off; SET jit = off; SET client_min_messages = warning; \
-             SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+             SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
+             SET tcp_keepalives_idle = {}; SET tcp_keepalives_interval = {}; SET tcp_keepalives_count = {}; \
+             SET tcp_user_timeout = {}",
             target.schema,
             STATEMENT_LIMIT.as_millis(),
             STATEMENT_LIMIT.as_millis(),
             (2 * STATEMENT_LIMIT).as_millis(),
+            KEEPALIVE_IDLE.as_secs(),
+            KEEPALIVE_EVERY.as_secs(),
+            KEEPALIVE_TIMES,
+            UNHEARD_LIMIT.as_millis(),
         );
         let cannot = || StoreError::postgres("cannot set up a connection");
         self.client.batch_execute(&settings).await.map_err(cannot())?;

@@ -15,12 +15,12 @@ const SCHEMA_DEFAULT: &str = "cresset";
 const NAME_MAX: usize = 63;
 /// A connection that cannot be had in this time cannot be had now.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// A connection on which nothing came for so long is asked whether it still is there.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(3);
-const KEEPALIVE_TIMES: u32 = 3;
+/// A connection on which nothing came for so long is asked whether it still is there, by us and by the database.
+pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+pub(crate) const KEEPALIVE_EVERY: Duration = Duration::from_secs(3);
+pub(crate) const KEEPALIVE_TIMES: u32 = 3;
 /// What was sent and is not acknowledged for so long ends the connection.
-const UNHEARD_LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const UNHEARD_LIMIT: Duration = Duration::from_secs(20);
 
 /// What a URL may say behind the `?`.
 const PARAMETERS: &str = "sslmode, sslrootcert, schema, host, user, application_name";
