@@ -142,6 +142,24 @@ def test_a_database_that_is_away_is_told_and_nothing_that_was_accepted_is_lost(
     assert "never-shown" not in server.log
 
 
+def test_an_input_that_is_damaged_fails_its_task_and_the_log_names_its_trace(
+    serve: Serve, tmp_path: Path, database: Database
+) -> None:
+    models = write_model(tmp_path / "models", "echo", ECHO)
+    server = serve(models, "--store", database.url, "--log-format", "json").wait_ready()
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with server.http() as client:
+        body = {"input": 1, "countdown": 3}
+        headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+        accepted = client.post("/v1/models/echo/tasks", json=body, headers=headers)
+        assert accepted.status_code == 202, accepted.text
+        database.sql("UPDATE inputs SET kind = 99")
+        task = client.get(accepted.headers["location"], params={"wait": "60s"}).json()
+    assert (task["status"], task["error"]["type"]) == ("FAILURE", "UnreadableInput"), task
+    line = server.wait_log(lambda text: "stored input cannot be read" in text, "that it is damaged")
+    assert trace in line, line
+
+
 def test_a_second_server_is_refused_and_another_schema_is_another_store(
     serve: Serve, tmp_path: Path, database: Database
 ) -> None:

@@ -4,14 +4,9 @@
 //! (a taken id, a stale attempt) is an answer, not an error.
 
 use bytes::Bytes;
-use cresset_queue::kit::{
-    Change, Content, Fault, Owner, PROMOTED_MAX, Ttl, client_of, owner_of, retry_of, state_number, trace_of,
-    unreadable_input,
-};
+use cresset_queue::kit::{Change, Fault, Owner, PROMOTED_MAX, Ttl, client_of, owner_of, retry_of, trace_of};
 use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted, Turn};
-use cresset_task::{
-    Attempt, CacheUse, Callback, ClientKey, Event, Payload, State, TaskId, Tenant, Timestamp,
-};
+use cresset_task::{Attempt, CacheUse, Callback, ClientKey, Event, Payload, TaskId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::ends;
@@ -21,7 +16,7 @@ use crate::idempotency::recall;
 use crate::letters;
 use crate::op::{Ending, Op, Submission};
 use crate::outbox;
-use crate::place::{Found, Kept, misnamed};
+use crate::place::{Found, misnamed};
 use crate::purge::purge;
 use crate::queries;
 use crate::returns::Leased;
@@ -252,7 +247,7 @@ fn lease_one(
             Ok((Some(Leased { lease, file: None }), client))
         }
         Err(damage) => {
-            let ending = unreadable(&lease, now, &damage)?;
+            let ending = Ending::unreadable(&lease, now, &damage)?;
             ends::finish(conn, &ending, change)
                 .map_err(StoreError::sqlite("cannot fail an unreadable task"))?;
             Ok((None, client))
@@ -299,28 +294,6 @@ fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<Le
         now.as_micros()
     ])?;
     Ok(leased)
-}
-
-/// The end of a task whose input cannot be read.
-pub(crate) fn unreadable(lease: &Lease, now: Timestamp, damage: &StoreError) -> Result<Ending, StoreError> {
-    let trace_id = lease
-        .trace
-        .as_ref()
-        .map(|trace| tracing::field::display(trace.id));
-    tracing::error!(task = %lease.id, trace_id, error = %damage, "stored input cannot be read, the task fails");
-    let outcome = Content::Outcome(unreadable_input(damage)).encode()?;
-    Ok(Ending {
-        id: lease.id,
-        attempt: lease.attempt,
-        redeliveries: 0,
-        history: Vec::new(),
-        state: state_number(State::Failure),
-        version: None,
-        finished_at: now,
-        outcome: Kept::Row(outcome),
-        evidence: None,
-        cached: false,
-    })
 }
 
 fn release(conn: &Connection, leases: &[Release], change: &mut Change) -> Result<(), StoreError> {

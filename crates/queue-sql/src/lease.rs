@@ -9,9 +9,8 @@ use cresset_queue::kit::IntoQueueError as _;
 use cresset_queue::{Lease, LeaseRequest, QueueError};
 use cresset_task::Timestamp;
 
-use crate::apply::unreadable;
 use crate::error::StoreError;
-use crate::op::{Op, Slot};
+use crate::op::{Ending, Op, Slot};
 use crate::returns::{Given, Leased};
 use crate::store::SqliteStore;
 
@@ -51,8 +50,8 @@ impl SqliteStore {
             match leased.fill(kind, content) {
                 Ok(()) => {}
                 Err(damage @ StoreError::Damaged(_)) => {
-                    endings
-                        .push(unreadable(&leased.lease, now, &damage).map_err(|e| e.into_queue(OPERATION))?);
+                    let ending = Ending::unreadable(&leased.lease, now, &damage);
+                    endings.push(ending.map_err(|e| StoreError::from(e).into_queue(OPERATION))?);
                 }
                 Err(trouble) => return Err(trouble.into_queue(OPERATION)),
             }

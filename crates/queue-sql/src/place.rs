@@ -15,6 +15,12 @@ pub(crate) enum Kept {
     File { kind: u8, file: NewFile },
 }
 
+impl From<Stored> for Kept {
+    fn from(stored: Stored) -> Self {
+        Self::Row(stored)
+    }
+}
+
 impl Kept {
     /// Bytes it brings into the transaction.
     pub(crate) fn weight(&self) -> usize {

@@ -6,7 +6,7 @@ use std::thread;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cresset_queue::kit::{Content, Depths, IntoQueueError, Returns, Ttl, evidence_text};
+use cresset_queue::kit::{Content, Depths, IntoQueueError, Returns, Ttl};
 use cresset_queue::{
     Broker, Cancelled, Capabilities, Completion, Depth, Expiries, Finished, Idempotency, Lease, LeaseRequest,
     Load, Lookup, NewTask, QueueError, QueueErrorKind, Release, ResultStore, Retry, Submitted,
@@ -337,19 +337,20 @@ impl Broker for SqliteStore {
 
 #[async_trait]
 impl ResultStore for SqliteStore {
-    async fn finish(&self, mut completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError> {
-        let (mut evidences, mut contents) = (Vec::new(), Vec::new());
-        for completion in &mut completions {
-            let evidence = completion.evidence.take().map(|e| evidence_text(*e)).transpose();
-            evidences.push(evidence.map_err(|e| StoreError::from(e).into_queue("finish"))?);
-            contents.push((completion.id, Content::Outcome(completion.outcome.clone())));
+    async fn finish(&self, completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError> {
+        let (mut ends, mut contents) = (Vec::new(), Vec::new());
+        for completion in completions {
+            let id = completion.id;
+            let (outcome, end) =
+                Ending::of(completion).map_err(|e| StoreError::from(e).into_queue("finish"))?;
+            ends.push(end);
+            contents.push((id, Content::Outcome(outcome)));
         }
         let placed = self.place("finish", Part::Outcome, contents).await?;
-        let endings = completions
+        let endings = ends
             .into_iter()
-            .zip(evidences)
             .zip(placed)
-            .map(|((completion, evidence), outcome)| Ending::new(completion, evidence, outcome))
+            .map(|(end, outcome)| end(outcome))
             .collect();
         let (slot, reply) = Slot::new();
         self.write("finish", Op::Finish { endings, slot }, reply).await

@@ -1,11 +1,9 @@
 //! Leases: the head of a model's queue, in one statement.
 
-use cresset_queue::kit::{
-    Change, Content, PROMOTED_MAX, Stored, as_number, client_of, retry_of, state_number, trace_of,
-    unreadable_input,
-};
+use bytes::Bytes;
+use cresset_queue::kit::{Change, PROMOTED_MAX, Stored, as_number, client_of, retry_of, trace_of};
 use cresset_queue::{Lease, LeaseRequest, Turn};
-use cresset_task::{Attempt, CacheUse, Event, State, TaskId};
+use cresset_task::{Attempt, CacheUse, Event, Payload, TaskId, Timestamp};
 use futures_util::future::join;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -63,15 +61,15 @@ pub(super) async fn lease(
         }
         let (mut leases, mut broken, mut told) = (Vec::new(), Vec::new(), Vec::new());
         for row in &head {
-            let (lease, weight, client) = read(row)?;
+            let (mut lease, weight, client) = read(row)?;
             change.add_to_model(&request.model, -1, -weight);
             if let Some(client) = client_of(client)? {
                 change.add_to_client(&client, -1, -weight);
             }
             told.extend(news(row, 0, (Event::Started, lease.attempt.0), request.now)?);
-            match whole(row, lease) {
-                Ok(lease) => leases.push(lease),
-                Err((id, attempt, damage)) => broken.push(unreadable(id, attempt, request, &damage)?),
+            match decode(row, &mut lease) {
+                Ok(payload) => leases.push(Lease { payload, ..lease }),
+                Err(damage) => broken.push(Ending::unreadable(&lease, request.now, &damage)?),
             }
         }
         tell(conn, &told, change).await?;
@@ -88,9 +86,9 @@ fn read(row: &Row) -> Result<(Lease, i64, Option<&str>), StoreError> {
     let lease = Lease {
         id: TaskId::from_bytes(*col::<Uuid>(row, 0)?.as_bytes()),
         attempt: Attempt(small(row, 5)?),
-        payload: cresset_task::Payload::Json(bytes::Bytes::new()),
+        payload: Payload::Json(Bytes::new()),
         priority: tiny(row, 6)?,
-        created_at: cresset_task::Timestamp::from_micros(col(row, 7)?),
+        created_at: Timestamp::from_micros(col(row, 7)?),
         turn: Turn::from_micros(col(row, 8)?),
         retries: small(row, 9)?,
         cache: CacheUse::from_code(tiny(row, 12)?).unwrap_or(CacheUse::NoStore),
@@ -102,43 +100,15 @@ fn read(row: &Row) -> Result<(Lease, i64, Option<&str>), StoreError> {
     Ok((lease, col(row, 11)?, col(row, 10)?))
 }
 
-/// The lease with its input and how it is tried again; or why one of them cannot be read.
-fn whole(row: &Row, mut lease: Lease) -> Result<Lease, (TaskId, Attempt, StoreError)> {
-    let mut decode = || {
-        lease.retry = retry_of(col(row, 13)?)?;
-        let Some(bytes) = col::<Option<&[u8]>>(row, 15)? else {
-            return Err(StoreError::Damaged("it is missing".into()));
-        };
-        let stored = Stored {
-            kind: tiny(row, 14)?,
-            bytes: bytes::Bytes::copy_from_slice(bytes),
-        };
-        Ok(stored.as_payload()?)
+/// Its input, and in the lease how it is tried again; or why one of them cannot be read.
+fn decode(row: &Row, lease: &mut Lease) -> Result<Payload, StoreError> {
+    lease.retry = retry_of(col(row, 13)?)?;
+    let Some(bytes) = col::<Option<&[u8]>>(row, 15)? else {
+        return Err(StoreError::Damaged("it is missing".into()));
     };
-    match decode() {
-        Ok(payload) => Ok(Lease { payload, ..lease }),
-        Err(damage) => Err((lease.id, lease.attempt, damage)),
-    }
-}
-
-/// The end of a task whose input cannot be read.
-fn unreadable(
-    id: TaskId,
-    attempt: Attempt,
-    request: &LeaseRequest,
-    damage: &StoreError,
-) -> Result<Ending, StoreError> {
-    tracing::error!(task = %id, error = %damage, "stored input cannot be read, the task fails");
-    Ok(Ending {
-        id,
-        attempt,
-        redeliveries: 0,
-        history: Vec::new(),
-        state: state_number(State::Failure),
-        version: None,
-        finished_at: request.now,
-        outcome: Content::Outcome(unreadable_input(damage)).encode()?,
-        evidence: None,
-        cached: false,
-    })
+    let stored = Stored {
+        kind: tiny(row, 14)?,
+        bytes: Bytes::copy_from_slice(bytes),
+    };
+    Ok(stored.as_payload()?)
 }

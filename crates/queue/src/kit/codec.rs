@@ -1,7 +1,7 @@
 //! How states, ids and outcomes look in the tables. The numbers are on disk: none is ever changed or reused.
 
 use bytes::Bytes;
-use cresset_task::{Code, Evidence, Failure, Outcome, Payload, RetryTerms, State, TaskId, Trace};
+use cresset_task::{Evidence, Failure, Outcome, Payload, RetryTerms, State, TaskId, Trace};
 
 use super::Fault;
 
@@ -72,8 +72,7 @@ impl Content {
 }
 
 /// The state that an outcome leads to.
-#[must_use]
-pub fn state_after(outcome: &Outcome) -> State {
+pub(super) fn state_after(outcome: &Outcome) -> State {
     match outcome {
         Outcome::Success(_) => State::Success,
         Outcome::Failure(_) => State::Failure,
@@ -131,23 +130,9 @@ pub fn retry_of(text: Option<&str>) -> Result<Option<Box<RetryTerms>>, Fault> {
 }
 
 /// Evidence in stored form.
-pub fn evidence_text(evidence: Evidence) -> Result<String, Fault> {
+pub(super) fn evidence_text(evidence: Evidence) -> Result<String, Fault> {
     serde_json::to_string(&evidence.bounded())
         .map_err(|e| Fault::Misuse(format!("evidence cannot be written as JSON: {e}")))
-}
-
-/// How a task ends whose input cannot be read: it could never run, and at the head of a queue it would block every task
-/// behind it.
-#[must_use]
-pub fn unreadable_input(damage: &dyn std::fmt::Display) -> Outcome {
-    Outcome::Failure(Failure {
-        code: Code::Internal,
-        type_: "UnreadableInput".into(),
-        message: format!("the stored input cannot be read: {damage}"),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    })
 }
 
 /// A count as the tables have it.

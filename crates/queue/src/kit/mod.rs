@@ -14,8 +14,7 @@ mod ttl;
 mod work;
 
 pub use self::codec::{
-    Content, PENDING, STARTED, Stored, as_number, evidence_text, retry_of, retry_text, state_after,
-    state_number, state_of, trace_of, unreadable_input,
+    Content, PENDING, STARTED, Stored, as_number, retry_of, retry_text, state_number, state_of, trace_of,
 };
 pub use self::depth::{Change, Depths, Owner};
 pub use self::fault::Fault;
