@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use cresset_queue::kit::{self, Returns};
+use cresset_queue::kit::{self, Doom, Returns, Stored};
 use cresset_queue::{
-    BulkAdded, BulkMade, BulkSealed, Cancelled, Expiries, Finished, Lease, LeaseRequest, LetterFilter,
-    NewBulk, OutboxRequest, Redelivered, Release, Replayed, Retry, Sendings, Submitted, Tried,
+    BulkAdded, BulkMade, BulkSealed, Cancelled, Expiries, Finished, Lease, LeaseRequest, NewBulk,
+    OutboxRequest, Redelivered, Release, Replayed, Retry, Sendings, Submitted, Tried,
 };
 use cresset_task::{BulkId, EventId, TaskId, Timestamp};
 
@@ -17,18 +17,9 @@ use crate::submission::{Ending, Submission};
 pub(crate) type Slot<T, R = T> = kit::Slot<T, StoreError, R>;
 
 /// A line of a bulk, its task's input already in stored form.
-#[derive(Debug)]
-pub(crate) enum Line {
-    Task(Box<Submission>),
-    Wrong(String),
-}
-
-/// Which letters are to go.
-#[derive(Clone, Debug)]
-pub(crate) enum Doom {
-    One(TaskId),
-    Matching(LetterFilter),
-}
+pub(crate) type Line = kit::Line<Stored>;
+/// Leases on their way to their asker; they go back when it has gone.
+pub(crate) type Given = kit::Given<Lease>;
 
 /// What is asked.
 #[derive(Debug)]
@@ -154,7 +145,7 @@ impl Op {
         match self {
             Self::Submit { task, .. } | Self::Replay { task, .. } => task.input.bytes.len(),
             Self::Finish { endings, .. } => endings.iter().map(|e| e.outcome.bytes.len()).sum(),
-            Self::BulkAdd { lines, .. } => lines.iter().map(Line::weight).sum(),
+            Self::BulkAdd { lines, .. } => lines.iter().map(line_weight).sum(),
             _ => 0,
         }
     }
@@ -204,44 +195,9 @@ impl Op {
     }
 }
 
-impl Line {
-    pub(crate) fn weight(&self) -> usize {
-        match self {
-            Self::Task(task) => task.input.bytes.len(),
-            Self::Wrong(error) => error.len(),
-        }
-    }
-}
-
-/// Leases on their way to their asker; they go back when it has gone.
-#[derive(Debug)]
-pub(crate) struct Given {
-    leases: Vec<Lease>,
-    returns: Arc<Returns>,
-}
-
-impl Given {
-    fn new(leases: Vec<Lease>, returns: &Arc<Returns>) -> Self {
-        Self {
-            leases,
-            returns: Arc::clone(returns),
-        }
-    }
-
-    /// The asker has them.
-    pub(crate) fn take(mut self) -> Vec<Lease> {
-        std::mem::take(&mut self.leases)
-    }
-}
-
-impl Drop for Given {
-    fn drop(&mut self) {
-        if !self.leases.is_empty() {
-            let leases = self.leases.drain(..);
-            self.returns.give(leases.map(|lease| Release {
-                id: lease.id,
-                attempt: lease.attempt,
-            }));
-        }
+fn line_weight(line: &Line) -> usize {
+    match line {
+        Line::Task(task) => task.input.bytes.len(),
+        Line::Wrong(error) => error.len(),
     }
 }

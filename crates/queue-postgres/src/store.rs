@@ -5,7 +5,7 @@ mod ports;
 use std::fmt;
 use std::sync::Arc;
 
-use cresset_queue::kit::{Depths, Fault, IntoQueueError, Reply, Returns};
+use cresset_queue::kit::{self, Depths, Fault, IntoQueueError, Reply, Returns};
 use cresset_queue::{Capabilities, QueueError, QueueErrorKind};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -91,15 +91,7 @@ impl PostgresStore {
     /// What a store of this durability can do, without opening one.
     #[must_use]
     pub const fn capabilities_with(durability: Durability) -> Capabilities {
-        Capabilities {
-            name: "postgresql",
-            one_transaction: true,
-            priorities: true,
-            delays: true,
-            shared: false,
-            durable: matches!(durability, Durability::Fsync),
-            bulks: true,
-        }
+        kit::capabilities("postgresql", matches!(durability, Durability::Fsync))
     }
 
     /// What was found at opening.

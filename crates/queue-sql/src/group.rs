@@ -389,7 +389,7 @@ mod tests {
         assert_eq!(groups.depths.get(&digits()).tasks, 1);
         let (op, mut reply) = lease_all();
         groups.run(vec![op]);
-        let lease = reply.try_recv().unwrap().unwrap().take().remove(0);
+        let lease = reply.try_recv().unwrap().unwrap().take().remove(0).lease;
         assert_eq!(lease.attempt, Attempt(2));
         assert_eq!(
             lease.payload,

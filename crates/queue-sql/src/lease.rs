@@ -16,6 +16,10 @@ use crate::store::SqliteStore;
 
 const OPERATION: &str = "lease";
 
+fn leases(given: Given) -> Vec<Lease> {
+    given.take().into_iter().map(|leased| leased.lease).collect()
+}
+
 impl SqliteStore {
     pub(crate) async fn lease_whole(&self, request: LeaseRequest) -> Result<Vec<Lease>, QueueError> {
         loop {
@@ -24,12 +28,12 @@ impl SqliteStore {
             let now = request.now;
             let mut given: Given = self.write(OPERATION, Op::Lease { request, slot }, reply).await?;
             if !given.leases().iter().any(|leased| leased.file.is_some()) {
-                return Ok(given.take());
+                return Ok(leases(given));
             }
             self.read_files(&mut given, now).await?;
             // An empty answer says that the queue is empty, so nothing but unreadable tasks is not the answer.
             if !given.leases().is_empty() {
-                return Ok(given.take());
+                return Ok(leases(given));
             }
         }
     }

@@ -6,7 +6,7 @@
 mod port;
 mod read;
 
-use cresset_queue::kit::{Change, PURGE_BYTES_MAX, PURGE_ROWS_MAX};
+use cresset_queue::kit::{Change, Doom, PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use cresset_queue::{LetterFilter, Replayed};
 use cresset_task::{TaskId, Tenant};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -18,13 +18,6 @@ use crate::files::FileName;
 use crate::op::Submission;
 use crate::purge::Purged;
 use crate::queries;
-
-/// Which letters are to go.
-#[derive(Clone, Debug)]
-pub(crate) enum Doom {
-    One(TaskId),
-    Matching(LetterFilter),
-}
 
 /// Leaves a letter for the task in this row, which has ended, and takes its input there.
 pub(crate) fn add(conn: &Connection, seq: i64, evidence: &str) -> rusqlite::Result<()> {

@@ -4,14 +4,13 @@
 
 use std::sync::Arc;
 
-use cresset_queue::kit::{self, Returns};
+use cresset_queue::kit::{self, Doom, Returns};
 use cresset_queue::{Cancelled, Expiries, Finished, LeaseRequest, Release, Replayed, Retry, Submitted};
 use cresset_task::{TaskId, Timestamp};
 
 use crate::bulk::BulkOp;
 use crate::error::StoreError;
 use crate::files::{Doomed, Files};
-use crate::letters::Doom;
 use crate::outbox::OutboxOp;
 use crate::place::Kept;
 use crate::purge::Purged;

@@ -1,10 +1,8 @@
 //! Leases on their way to their asker: they go back when it has gone (see `cresset_queue::kit`).
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use cresset_queue::kit::{Returns, Stored};
-use cresset_queue::{Lease, Release};
+use cresset_queue::Lease;
+use cresset_queue::kit::{self, Stored};
 
 use crate::error::StoreError;
 use crate::files::FileRef;
@@ -35,45 +33,11 @@ impl Leased {
     }
 }
 
+impl AsRef<Lease> for Leased {
+    fn as_ref(&self) -> &Lease {
+        &self.lease
+    }
+}
+
 /// Leases on their way to their asker.
-#[derive(Debug)]
-pub(crate) struct Given {
-    leases: Vec<Leased>,
-    returns: Arc<Returns>,
-}
-
-impl Given {
-    pub(crate) fn new(leases: Vec<Leased>, returns: &Arc<Returns>) -> Self {
-        Self {
-            leases,
-            returns: Arc::clone(returns),
-        }
-    }
-
-    pub(crate) fn leases(&self) -> &[Leased] {
-        &self.leases
-    }
-
-    pub(crate) fn leases_mut(&mut self) -> &mut Vec<Leased> {
-        &mut self.leases
-    }
-
-    /// The asker has them.
-    pub(crate) fn take(mut self) -> Vec<Lease> {
-        std::mem::take(&mut self.leases)
-            .into_iter()
-            .map(|leased| leased.lease)
-            .collect()
-    }
-}
-
-impl Drop for Given {
-    fn drop(&mut self) {
-        if !self.leases.is_empty() {
-            self.returns.give(self.leases.drain(..).map(|l| Release {
-                id: l.lease.id,
-                attempt: l.lease.attempt,
-            }));
-        }
-    }
-}
+pub(crate) type Given = kit::Given<Leased>;

@@ -6,7 +6,7 @@ use std::thread;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cresset_queue::kit::{Content, Depths, IntoQueueError, Returns, Ttl};
+use cresset_queue::kit::{self, Content, Depths, IntoQueueError, Returns, Ttl};
 use cresset_queue::{
     Broker, Cancelled, Capabilities, Completion, Depth, Expiries, Finished, Idempotency, Lease, LeaseRequest,
     Load, Lookup, NewTask, QueueError, QueueErrorKind, Release, ResultStore, Retry, Submitted,
@@ -71,15 +71,7 @@ impl SqliteStore {
     /// What a store of this durability can do, without opening one.
     #[must_use]
     pub const fn capabilities_with(durability: Durability) -> Capabilities {
-        Capabilities {
-            name: "sqlite",
-            one_transaction: true,
-            priorities: true,
-            delays: true,
-            shared: false,
-            durable: matches!(durability, Durability::Fsync),
-            bulks: true,
-        }
+        kit::capabilities("sqlite", matches!(durability, Durability::Fsync))
     }
 
     /// What was found at opening.

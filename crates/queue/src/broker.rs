@@ -115,6 +115,12 @@ pub struct Lease {
     pub trace: Option<Box<Trace>>,
 }
 
+impl AsRef<Self> for Lease {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// A lease given back unfinished: the task is PENDING again and stands where it stood before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Release {

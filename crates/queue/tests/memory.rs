@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cresset_queue::conformance::Harness;
-use cresset_queue::memory::{Effect, Fate, Fates, MemoryStore, NoFates, PURGE_MAX, Pause, Stable, Ttl};
+use cresset_queue::kit::Ttl;
+use cresset_queue::memory::{Effect, Fate, Fates, MemoryStore, NoFates, PURGE_MAX, Pause, Stable};
 use cresset_queue::{Backend, LeaseRequest, Lookup, NewTask, QueueErrorKind, Turn};
 use cresset_task::{CacheUse, Payload, TaskId, Timestamp};
 
@@ -49,20 +50,8 @@ impl Harness for Memory {
         self.open_now()
     }
 
-    fn result_ttl(&self) -> Duration {
-        TTL.results
-    }
-
-    fn letter_ttl(&self) -> Duration {
-        TTL.letters
-    }
-
-    fn delivery_ttl(&self) -> Duration {
-        TTL.deliveries
-    }
-
-    fn tombstone_ttl(&self) -> Duration {
-        TTL.tombstones
+    fn ttl(&self) -> Ttl {
+        TTL
     }
 
     fn purge_max(&self) -> usize {

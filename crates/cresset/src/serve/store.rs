@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use cresset_config::{Durability, ServerConfig};
 use cresset_queue::kit::Ttl;
@@ -12,9 +11,6 @@ use cresset_queue_postgres::{PostgresOptions, PostgresStore, Target};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 
 use crate::exit::{Exit, Trouble};
-
-/// How long a purged id still answers "expired".
-const TOMBSTONES: Duration = Duration::from_secs(7 * 86_400);
 
 /// Where tasks are kept.
 #[derive(Debug)]
@@ -75,6 +71,7 @@ fn embedded(config: &ServerConfig, path: &Path) -> Result<Arc<dyn Backend>, Trou
 
 async fn postgres(config: &ServerConfig, target: Target) -> Result<Arc<dyn Backend>, Trouble> {
     let shown = target.to_string();
+    let defaults = PostgresOptions::at(target);
     let options = PostgresOptions {
         durability: match config.durability {
             Durability::Fsync => cresset_queue_postgres::Durability::Fsync,
@@ -82,11 +79,11 @@ async fn postgres(config: &ServerConfig, target: Target) -> Result<Arc<dyn Backe
         },
         ttl: Ttl {
             results: config.result_ttl,
-            tombstones: TOMBSTONES,
             letters: config.dead_ttl,
             deliveries: config.webhooks.retention,
+            ..defaults.ttl
         },
-        ..PostgresOptions::at(target)
+        ..defaults
     };
     let store = PostgresStore::open(options).await.map_err(|error| {
         let exit = match error.kind {

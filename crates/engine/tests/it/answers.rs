@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use cresset_config::{ModelConfig, Retry};
 use cresset_engine::{Engine, EngineOptions, Submission};
-use cresset_queue::memory::{Effect, Fate, Fates, MemoryStore, Pause, Stable, Ttl};
+use cresset_queue::kit::Ttl;
+use cresset_queue::memory::{Effect, Fate, Fates, MemoryStore, Pause, Stable};
 use cresset_runner::testing::FakePool;
 use cresset_runner::{ItemEnd, JobEnd, Unwanted};
 use cresset_task::simulated::Simulated;

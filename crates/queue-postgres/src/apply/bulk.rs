@@ -1,6 +1,6 @@
 //! Bulks: what the writer does with them.
 
-use cresset_queue::kit::{Change, as_number};
+use cresset_queue::kit::{BulkPlace, Change, as_number};
 use cresset_queue::{BulkAdded, BulkMade, BulkSealed, NewBulk};
 use cresset_task::{BulkId, Tenant, Timestamp};
 use uuid::Uuid;
@@ -50,14 +50,6 @@ DELETE FROM bulks WHERE seq IN (
           AND NOT EXISTS (SELECT 1 FROM bulk_wrong AS w WHERE w.bulk = b.seq)
     LIMIT $2)";
 
-/// A bulk, as far as the writer asks.
-struct Place {
-    seq: i64,
-    accepted: u64,
-    total: Option<u64>,
-    is_cancelled: bool,
-}
-
 pub(crate) fn bulk_uuid(id: BulkId) -> Uuid {
     Uuid::from_bytes(*id.as_bytes())
 }
@@ -80,12 +72,12 @@ pub(super) async fn make(conn: &Conn, new: &NewBulk) -> Result<BulkMade, StoreEr
     )))
 }
 
-async fn place(conn: &Conn, id: BulkId) -> Result<Option<Place>, StoreError> {
+async fn place(conn: &Conn, id: BulkId) -> Result<Option<BulkPlace>, StoreError> {
     let row = conn
         .row("cannot look up a bulk", PLACE, &[&bulk_uuid(id)])
         .await?;
     let place = |row| {
-        Ok(Place {
+        Ok(BulkPlace {
             seq: col(&row, 0)?,
             accepted: col::<i64>(&row, 1)?.cast_unsigned(),
             total: col::<Option<i64>>(&row, 2)?.map(i64::cast_unsigned),
@@ -105,20 +97,10 @@ pub(super) async fn add(
     let Some(bulk) = place(conn, id).await? else {
         return Ok(BulkAdded::Unknown);
     };
-    if first > bulk.accepted {
-        return Ok(BulkAdded::Gap(bulk.accepted));
-    }
-    let known = usize::try_from(bulk.accepted - first).unwrap_or(usize::MAX);
-    let fresh = lines.get(known..).unwrap_or_default();
-    if fresh.is_empty() {
-        return Ok(BulkAdded::Added(0));
-    }
-    if let Some(total) = bulk.total {
-        return Ok(BulkAdded::Sealed(total));
-    }
-    if bulk.is_cancelled {
-        return Ok(BulkAdded::Cancelled);
-    }
+    let fresh = match bulk.fresh(first, lines) {
+        Ok(fresh) => fresh,
+        Err(answer) => return Ok(answer),
+    };
     let (mut tasks, mut task_lines, mut errors, mut error_lines) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (number, line) in (bulk.accepted.cast_signed()..).zip(fresh) {

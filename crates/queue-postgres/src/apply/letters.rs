@@ -3,7 +3,7 @@
 //! The input moves from its task to the letter in the step that ends the task, so that a purge of the task has nothing to do
 //! with it.
 
-use cresset_queue::kit::{Change, PURGE_ROWS_MAX, as_number};
+use cresset_queue::kit::{Change, Doom, PURGE_ROWS_MAX, as_number};
 use cresset_queue::{LetterFilter, Replayed};
 use cresset_task::{TaskId, Tenant};
 use uuid::Uuid;
@@ -13,7 +13,6 @@ use super::purge::within_bytes;
 use super::submit::{submit, taken};
 use crate::connect::Conn;
 use crate::error::{StoreError, col};
-use crate::op::Doom;
 use crate::submission::Submission;
 
 const ADD: &str = "\

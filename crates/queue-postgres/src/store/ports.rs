@@ -1,7 +1,7 @@
 //! Each method of the ports: an operation for the writer, or a question for a reader.
 
 use async_trait::async_trait;
-use cresset_queue::kit::IntoQueueError;
+use cresset_queue::kit::{Doom, IntoQueueError};
 use cresset_queue::{
     Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::PostgresStore;
 use crate::connect::STATEMENT_LIMIT;
 use crate::error::StoreError;
-use crate::op::{Doom, Line, Op, Slot};
+use crate::op::{Line, Op, Slot};
 use crate::read;
 use crate::submission::{ending, submission};
 

@@ -195,20 +195,8 @@ impl Harness for PostgresHarness {
         vec![2_000]
     }
 
-    fn result_ttl(&self) -> Duration {
-        TTL.results
-    }
-
-    fn letter_ttl(&self) -> Duration {
-        TTL.letters
-    }
-
-    fn delivery_ttl(&self) -> Duration {
-        TTL.deliveries
-    }
-
-    fn tombstone_ttl(&self) -> Duration {
-        TTL.tombstones
+    fn ttl(&self) -> Ttl {
+        TTL
     }
 
     fn purge_max(&self) -> usize {

@@ -1,22 +1,18 @@
 //! What the writer is asked to do with bulks.
 
-use cresset_queue::kit::Change;
+use cresset_queue::kit::{self, BulkPlace, Change};
 use cresset_queue::{BulkAdded, BulkMade, BulkSealed, NewBulk};
 use cresset_task::{BulkId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::apply::{submit, taken};
 use crate::error::StoreError;
-use crate::op::{Slot, Submission};
+use crate::op::Slot;
 use crate::place::Kept;
 use crate::queries;
 
 /// A line, its task's input already in stored form.
-#[derive(Debug)]
-pub(crate) enum Line {
-    Task(Box<Submission>),
-    Wrong(String),
-}
+pub(crate) type Line = kit::Line<Kept>;
 
 /// An operation.
 #[derive(Debug)]
@@ -42,14 +38,6 @@ pub(crate) enum BulkOp {
         now: Timestamp,
         slot: Slot<bool>,
     },
-}
-
-/// A bulk, as far as the writer asks.
-struct Place {
-    seq: i64,
-    accepted: u64,
-    total: Option<u64>,
-    is_cancelled: bool,
 }
 
 impl BulkOp {
@@ -154,10 +142,10 @@ fn make(conn: &Connection, new: &NewBulk) -> rusqlite::Result<BulkMade> {
     Ok(BulkMade::Known(BulkId::from_bytes(known)))
 }
 
-fn place(conn: &Connection, id: BulkId) -> rusqlite::Result<Option<Place>> {
+fn place(conn: &Connection, id: BulkId) -> rusqlite::Result<Option<BulkPlace>> {
     conn.prepare_cached(queries::BULK_PLACE)?
         .query_row([id.as_bytes()], |row| {
-            Ok(Place {
+            Ok(BulkPlace {
                 seq: row.get(0)?,
                 accepted: row.get::<_, i64>(1)?.cast_unsigned(),
                 total: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
@@ -178,20 +166,10 @@ fn add(
     let Some(bulk) = place(conn, id).map_err(broken)? else {
         return Ok(BulkAdded::Unknown);
     };
-    if first > bulk.accepted {
-        return Ok(BulkAdded::Gap(bulk.accepted));
-    }
-    let known = usize::try_from(bulk.accepted - first).unwrap_or(usize::MAX);
-    let fresh = lines.get(known..).unwrap_or_default();
-    if fresh.is_empty() {
-        return Ok(BulkAdded::Added(0));
-    }
-    if let Some(total) = bulk.total {
-        return Ok(BulkAdded::Sealed(total));
-    }
-    if bulk.is_cancelled {
-        return Ok(BulkAdded::Cancelled);
-    }
+    let fresh = match bulk.fresh(first, lines) {
+        Ok(fresh) => fresh,
+        Err(answer) => return Ok(answer),
+    };
     let mut wrong = 0_i64;
     for (number, line) in (bulk.accepted.cast_signed()..).zip(fresh) {
         match line {

@@ -11,15 +11,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cresset_queue::Backend;
 use cresset_queue::conformance::Harness;
+use cresset_queue::kit::Ttl;
 use cresset_queue_sql::{Durability, PURGE_ROWS_MAX, SqliteOptions, SqliteStore};
 use tempfile::TempDir;
 
 use self::folder::{beside, payload_files};
 
-const RESULT_TTL: Duration = Duration::from_secs(100);
-const LETTER_TTL: Duration = Duration::from_secs(1_000);
-const DELIVERY_TTL: Duration = Duration::from_secs(500);
-const TOMBSTONE_TTL: Duration = Duration::from_secs(300);
+const TTL: Ttl = Ttl {
+    results: Duration::from_secs(100),
+    letters: Duration::from_secs(1_000),
+    deliveries: Duration::from_secs(500),
+    tombstones: Duration::from_secs(300),
+};
 
 /// Stores in folders that go with the harness.
 pub(crate) struct SqliteHarness {
@@ -51,10 +54,10 @@ impl SqliteHarness {
         let options = SqliteOptions {
             durability: self.durability,
             max_inline_bytes: self.max_inline_bytes,
-            result_ttl: RESULT_TTL,
-            letter_ttl: LETTER_TTL,
-            delivery_ttl: DELIVERY_TTL,
-            tombstone_ttl: TOMBSTONE_TTL,
+            result_ttl: TTL.results,
+            letter_ttl: TTL.letters,
+            delivery_ttl: TTL.deliveries,
+            tombstone_ttl: TTL.tombstones,
             ..SqliteOptions::at(self.path())
         };
         Arc::new(SqliteStore::open(options).unwrap())
@@ -80,20 +83,8 @@ impl Harness for SqliteHarness {
         vec![self.max_inline_bytes]
     }
 
-    fn result_ttl(&self) -> Duration {
-        RESULT_TTL
-    }
-
-    fn delivery_ttl(&self) -> Duration {
-        DELIVERY_TTL
-    }
-
-    fn letter_ttl(&self) -> Duration {
-        LETTER_TTL
-    }
-
-    fn tombstone_ttl(&self) -> Duration {
-        TOMBSTONE_TTL
+    fn ttl(&self) -> Ttl {
+        TTL
     }
 
     fn purge_max(&self) -> usize {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cresset_queue::conformance::{Case, Harness, check};
+use cresset_queue::kit::Ttl;
 use cresset_queue::{Backend, Broker, Completion, LeaseRequest, ResultStore};
 use cresset_queue_sql::{Durability, SqliteStore};
 use cresset_task::{Outcome, TaskId, Timestamp};
@@ -69,18 +70,8 @@ impl Harness for Shared {
     fn turning_points(&self) -> Vec<usize> {
         self.0.turning_points()
     }
-    fn result_ttl(&self) -> Duration {
-        self.0.result_ttl()
-    }
-    fn letter_ttl(&self) -> Duration {
-        self.0.letter_ttl()
-    }
-
-    fn delivery_ttl(&self) -> Duration {
-        self.0.delivery_ttl()
-    }
-    fn tombstone_ttl(&self) -> Duration {
-        self.0.tombstone_ttl()
+    fn ttl(&self) -> Ttl {
+        self.0.ttl()
     }
     fn purge_max(&self) -> usize {
         self.0.purge_max()

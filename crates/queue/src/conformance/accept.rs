@@ -104,7 +104,7 @@ pub(super) async fn a_taken_id_is_refused_after_a_crash_and_after_its_end(world:
     assert!(world.store.submit(new.clone()).await.is_err(), "leased");
     assert_eq!(world.finish(success(&lease, at(5))).await, Finished::Recorded);
     assert!(world.store.submit(new.clone()).await.is_err(), "finished");
-    let late = at(5).plus(world.harness.result_ttl() * 2);
+    let late = at(5).plus(world.harness.ttl().results * 2);
     assert_eq!(world.purge_all(late).await, 1);
     assert!(
         world.store.submit(new.clone()).await.is_err(),

@@ -297,7 +297,7 @@ pub(super) async fn a_bulk_is_kept_as_long_as_its_tasks(world: World) {
     add(&world, id, 0, lines).await;
     let lease = world.lease_one("digits").await;
     world.finish(success(&lease, at(9))).await;
-    let later = at(9).plus(world.harness.result_ttl()).plus(TICK);
+    let later = at(9).plus(world.harness.ttl().results).plus(TICK);
     assert_eq!(world.purge_all(later).await, 1, "its task only");
     assert_eq!(world.lookup(ids[0]).await, Lookup::Expired);
     let bulk = shown(&world, id).await;
@@ -311,7 +311,7 @@ pub(super) async fn a_bulk_is_kept_as_long_as_its_tasks(world: World) {
     assert_eq!(kept, [BulkFound::Forgotten, BulkFound::Task(ids[1]), wrong]);
     let lease = world.lease_one("digits").await;
     world.finish(success(&lease, later)).await;
-    let end = later.plus(world.harness.result_ttl()).plus(TICK);
+    let end = later.plus(world.harness.ttl().results).plus(TICK);
     world.purge_all(end).await;
     assert_eq!(world.store.bulk(id).await.unwrap(), None);
     assert_eq!(found(&world, id).await, []);

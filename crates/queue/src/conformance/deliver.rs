@@ -253,9 +253,9 @@ pub(super) async fn what_is_open_outlives_its_task_and_what_is_settled_its_time(
     let held = due(&world, at(99)).await;
     settle(&world, &held[0], Told::Again(at(200))).await;
     settle(&world, &held[1], Told::Disabled).await;
-    let ttl = world.harness.delivery_ttl();
+    let ttl = world.harness.ttl().deliveries;
     world
-        .purge_all(at(5_000).plus(world.harness.result_ttl() + TICK))
+        .purge_all(at(5_000).plus(world.harness.ttl().results + TICK))
         .await;
     assert_eq!(world.lookup(open.task).await, crate::Lookup::Expired);
     world.purge_all(at(5_000).plus(ttl)).await;

@@ -28,7 +28,7 @@ pub(super) async fn depth_is_exact_through_every_operation(world: World) {
     is(2, 17);
     assert_eq!(world.finish(success(&leases[0], at(5))).await, Finished::Stale);
     is(2, 17);
-    world.purge_all(at(5).plus(world.harness.result_ttl() * 2)).await;
+    world.purge_all(at(5).plus(world.harness.ttl().results * 2)).await;
     is(2, 17);
     world.lease("digits", 10).await;
     is(0, 0);

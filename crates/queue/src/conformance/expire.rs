@@ -7,7 +7,7 @@ use super::world::{ALL, TICK, World, at, success, task};
 use crate::{Finished, Lookup};
 
 pub(super) async fn a_finished_task_is_kept_for_its_time_and_not_longer(world: World) {
-    let ttl = world.harness.result_ttl();
+    let ttl = world.harness.ttl().results;
     let id = world.finished_task("digits", at(10)).await;
     let newer = world.finished_task("digits", at(20)).await;
     assert_eq!(
@@ -23,10 +23,10 @@ pub(super) async fn a_finished_task_is_kept_for_its_time_and_not_longer(world: W
 
 pub(super) async fn an_expired_id_is_remembered_and_then_forgotten(world: World) {
     let id = world.finished_task("digits", at(10)).await;
-    let purged_at = at(10).plus(world.harness.result_ttl() * 2);
+    let purged_at = at(10).plus(world.harness.ttl().results * 2);
     assert_eq!(world.store.purge(purged_at).await.unwrap(), 1);
     assert_eq!(world.store.purge(purged_at).await.unwrap(), 0);
-    let last = purged_at.plus(world.harness.tombstone_ttl());
+    let last = purged_at.plus(world.harness.ttl().tombstones);
     assert_eq!(world.store.purge(last).await.unwrap(), 0);
     assert_eq!(world.lookup(id).await, Lookup::Expired);
     assert_eq!(world.store.purge(last.plus(TICK)).await.unwrap(), 1);
@@ -39,7 +39,7 @@ pub(super) async fn an_open_task_never_expires(world: World) {
     let released = world.lease_one("digits").await;
     world.release(std::slice::from_ref(&released)).await;
     let depth = world.depth("digits");
-    let late = at(0).plus((world.harness.result_ttl() + world.harness.tombstone_ttl()) * 10);
+    let late = at(0).plus((world.harness.ttl().results + world.harness.ttl().tombstones) * 10);
     assert_eq!(world.store.purge(late).await.unwrap(), 0);
     for id in queued {
         assert!(!world.record(id).await.state.is_terminal());
@@ -67,7 +67,7 @@ pub(super) async fn a_purge_is_bounded_and_ends_with_zero(world: World) {
     assert!(answers.iter().all(|a| *a == Finished::Recorded));
     world.submit_many("digits", 3).await;
 
-    let mut now = at(10).plus(world.harness.result_ttl() * 2);
+    let mut now = at(10).plus(world.harness.ttl().results * 2);
     // First the records, then, when their time has come, the memory of their ids.
     for _ in 0..2 {
         let mut removed = 0;
@@ -80,7 +80,7 @@ pub(super) async fn a_purge_is_bounded_and_ends_with_zero(world: World) {
             removed += step;
         }
         assert_eq!(removed, count);
-        now = now.plus(world.harness.tombstone_ttl() * 2);
+        now = now.plus(world.harness.ttl().tombstones * 2);
     }
     for lease in [&leases[0], &leases[count - 1]] {
         assert_eq!(world.lookup(lease.id).await, Lookup::Unknown);
@@ -90,7 +90,7 @@ pub(super) async fn a_purge_is_bounded_and_ends_with_zero(world: World) {
 
 pub(super) async fn expiry_survives_a_crash(world: World) {
     let old = world.finished_task("digits", at(10)).await;
-    let late = at(10).plus(world.harness.result_ttl() * 2);
+    let late = at(10).plus(world.harness.ttl().results * 2);
     let young = world.finished_task("digits", late).await;
     assert_eq!(world.store.purge(late).await.unwrap(), 1);
     let world = world.crash().await;

@@ -129,7 +129,7 @@ pub(super) async fn a_key_is_known_after_a_crash_and_after_a_clean_stop(world: W
 }
 
 pub(super) async fn a_key_is_known_as_long_as_its_task_and_free_after_its_purge(world: World) {
-    let ttl = world.harness.result_ttl();
+    let ttl = world.harness.ttl().results;
     let first = world.submit(keyed("k", 1)).await;
     let lease = world.lease_one("digits").await;
     world.finish(success(&lease, at(50))).await;

@@ -163,7 +163,7 @@ pub(super) async fn a_letter_outlives_its_task_for_its_own_time(world: World) {
     };
     let id = poison(&world, new, at(99)).await;
     let died = letter(&world, id).await;
-    let gone = at(99).plus(world.harness.result_ttl() + TICK);
+    let gone = at(99).plus(world.harness.ttl().results + TICK);
     assert_eq!(world.purge_all(gone).await, 1);
     assert_eq!(world.lookup(id).await, crate::Lookup::Expired);
     // Whatever the store keeps under the numbers that the task had is not the letter's.
@@ -172,7 +172,7 @@ pub(super) async fn a_letter_outlives_its_task_for_its_own_time(world: World) {
     assert_eq!(input(&world, id).await, large);
     assert_eq!(world.lease_one("digits").await.id, next);
 
-    let last = at(99).plus(world.harness.letter_ttl());
+    let last = at(99).plus(world.harness.ttl().letters);
     world.purge_all(last).await;
     assert_eq!(letter(&world, id).await, died);
     world.purge_all(last.plus(TICK)).await;
@@ -295,7 +295,7 @@ pub(super) async fn a_replayed_letter_answers_with_its_task_for_ever(world: Worl
     let world = world.crash().await;
     assert_eq!(replay(&world, id, task("digits")).await, Replayed::Before(fresh));
     world
-        .purge_all(at(100).plus(world.harness.result_ttl() + TICK))
+        .purge_all(at(100).plus(world.harness.ttl().results + TICK))
         .await;
     assert_eq!(world.lookup(fresh).await, crate::Lookup::Expired);
     assert_eq!(replay(&world, id, task("digits")).await, Replayed::Before(fresh));

@@ -151,7 +151,7 @@ pub(super) async fn what_is_purged_is_no_longer_listed(world: World) {
     let old = world.finished_task("digits", at(1_000_000)).await;
     let open = world.submit(task("digits")).await;
     assert_eq!(list(&world, None, None, 10).await, [open, old]);
-    let later = at(1_000_000).plus(world.harness.result_ttl()).plus(TICK);
+    let later = at(1_000_000).plus(world.harness.ttl().results).plus(TICK);
     world.purge_all(later).await;
     assert_eq!(list(&world, None, None, 10).await, [open]);
     let world = world.crash().await;

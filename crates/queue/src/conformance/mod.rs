@@ -49,6 +49,7 @@ use async_trait::async_trait;
 pub use self::dice::Dice;
 use self::world::World;
 use crate::Backend;
+use crate::kit::Ttl;
 
 /// What the suite needs of an implementation. Each case gets a fresh one.
 #[async_trait]
@@ -67,17 +68,8 @@ pub trait Harness: Send + Sync {
         Vec::new()
     }
 
-    /// How long the store keeps finished tasks.
-    fn result_ttl(&self) -> Duration;
-
-    /// How long the store keeps dead letters: longer than finished tasks.
-    fn letter_ttl(&self) -> Duration;
-
-    /// How long the store keeps settled deliveries: longer than finished tasks.
-    fn delivery_ttl(&self) -> Duration;
-
-    /// How long a purged id answers `Expired`.
-    fn tombstone_ttl(&self) -> Duration;
+    /// How long the store keeps things: dead letters and settled deliveries for longer than finished tasks.
+    fn ttl(&self) -> Ttl;
 
     /// The most records one `purge` may remove.
     fn purge_max(&self) -> usize;

@@ -63,7 +63,7 @@ impl Life {
     /// One random operation, on both; what it was.
     async fn step(mut self) -> (Self, &'static str) {
         let jump = if self.dice.chance(4) {
-            self.world.harness.result_ttl() / 2
+            self.world.harness.ttl().results / 2
         } else {
             Duration::ZERO
         };
@@ -286,8 +286,8 @@ impl Life {
 
     async fn purge(&mut self) -> &'static str {
         let (results, tombstones) = (
-            self.world.harness.result_ttl(),
-            self.world.harness.tombstone_ttl(),
+            self.world.harness.ttl().results,
+            self.world.harness.ttl().tombstones,
         );
         let wanted = self.model.purge(self.now, results, tombstones);
         assert_eq!(self.world.purge_all(self.now).await, wanted);

@@ -93,7 +93,7 @@ pub(super) async fn what_has_ended_cannot_be_cancelled(world: World) {
     assert_eq!(world.cancel(queued).await, Cancelled::Ended(State::Revoked));
     assert_eq!(world.cancel(TaskId::fresh()).await, Cancelled::Unknown);
     world
-        .purge_all(at(3_000).plus(world.harness.result_ttl() * 2))
+        .purge_all(at(3_000).plus(world.harness.ttl().results * 2))
         .await;
     assert_eq!(world.cancel(done).await, Cancelled::Expired);
     assert_eq!(world.lookup(done).await, Lookup::Expired);

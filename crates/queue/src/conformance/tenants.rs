@@ -81,12 +81,12 @@ pub(super) async fn an_owner_is_known_from_submit_to_the_end_of_memory(world: Wo
     assert_eq!(owner(&world, ours).await, Ownership::Of(tenant("ours")));
     assert_eq!(owner(&world, nobodys).await, Ownership::Of(None));
     assert_eq!(owner(&world, TaskId::fresh()).await, Ownership::Unknown);
-    let purged_at = at(10).plus(world.harness.result_ttl() * 2);
+    let purged_at = at(10).plus(world.harness.ttl().results * 2);
     assert_eq!(world.purge_all(purged_at).await, 2);
     assert_eq!(world.lookup(ours).await, Lookup::Expired);
     assert_eq!(owner(&world, ours).await, Ownership::Of(tenant("ours")));
     assert_eq!(owner(&world, nobodys).await, Ownership::Of(None));
-    let forgotten = purged_at.plus(world.harness.tombstone_ttl()).plus(TICK);
+    let forgotten = purged_at.plus(world.harness.ttl().tombstones).plus(TICK);
     assert_eq!(world.purge_all(forgotten).await, 2);
     assert_eq!(owner(&world, ours).await, Ownership::Unknown);
 }

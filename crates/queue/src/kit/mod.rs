@@ -3,6 +3,7 @@
 //!
 //! What must not happen here: a query, a connection, a file. A backend that needs one of its own has it in its own crate.
 
+mod bulk;
 mod codec;
 mod depth;
 mod fault;
@@ -13,6 +14,7 @@ mod returns;
 mod ttl;
 mod work;
 
+pub use self::bulk::{BulkPlace, Line};
 pub use self::codec::{
     Content, PENDING, STARTED, Stored, as_number, retry_of, retry_text, state_number, state_of, trace_of,
 };
@@ -21,9 +23,36 @@ pub use self::fault::Fault;
 pub use self::names::{client_of, event_id, model_of, owner_of, tenant_of, url_of};
 pub use self::outbox::{OutboxChange, OutboxCounts};
 pub use self::pages::{LOOK_MAX, Place, next_place, place_of};
-pub use self::returns::Returns;
+pub use self::returns::{Given, Returns};
 pub use self::ttl::{PURGE_BYTES_MAX, PURGE_ROWS_MAX, Ttl, before};
 pub use self::work::{Ending, IntoQueueError, Reply, Slot, Submission};
+
+use cresset_task::TaskId;
+
+use crate::{Capabilities, LetterFilter};
+
+/// What a store in SQL tables can do; it belongs to one server at a time.
+#[must_use]
+pub const fn capabilities(name: &'static str, durable: bool) -> Capabilities {
+    Capabilities {
+        name,
+        one_transaction: true,
+        priorities: true,
+        delays: true,
+        shared: false,
+        durable,
+        bulks: true,
+    }
+}
+
+/// Which dead letters are to go.
+#[derive(Clone, Debug)]
+pub enum Doom {
+    /// This one.
+    One(TaskId),
+    /// These.
+    Matching(LetterFilter),
+}
 
 /// Tasks that one expiry revokes, at most: about 10 ms of a writer's time.
 pub const EXPIRED_MAX: i64 = 1_000;

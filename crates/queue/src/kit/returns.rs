@@ -5,9 +5,9 @@
 //! list that the writer empties before each group. The list holds no more than has been leased.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::Release;
+use crate::{Lease, Release};
 
 /// The list, and how the writer is woken.
 pub struct Returns {
@@ -29,7 +29,7 @@ impl Returns {
     }
 
     /// Leaves leases for the writer. Wakes it only if the list was empty, so wakes never pile up.
-    pub fn give(&self, leases: impl Iterator<Item = Release>) {
+    fn give(&self, leases: impl Iterator<Item = Release>) {
         let mut list = self.list();
         let wake = list.is_empty();
         list.extend(leases);
@@ -62,5 +62,54 @@ impl fmt::Debug for Returns {
         f.debug_struct("Returns")
             .field("waiting", &self.list().len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Leases on their way to their asker, each as the backend has it; they go back when it has gone.
+#[derive(Debug)]
+pub struct Given<L: AsRef<Lease>> {
+    leases: Vec<L>,
+    returns: Arc<Returns>,
+}
+
+impl<L: AsRef<Lease>> Given<L> {
+    /// These.
+    #[must_use]
+    pub fn new(leases: Vec<L>, returns: &Arc<Returns>) -> Self {
+        Self {
+            leases,
+            returns: Arc::clone(returns),
+        }
+    }
+
+    /// What there is to be given.
+    #[must_use]
+    pub fn leases(&self) -> &[L] {
+        &self.leases
+    }
+
+    /// The same, to be worked on. What is taken out is held by whoever did so.
+    pub fn leases_mut(&mut self) -> &mut Vec<L> {
+        &mut self.leases
+    }
+
+    /// The asker has them.
+    #[must_use]
+    pub fn take(mut self) -> Vec<L> {
+        std::mem::take(&mut self.leases)
+    }
+}
+
+impl<L: AsRef<Lease>> Drop for Given<L> {
+    fn drop(&mut self) {
+        if !self.leases.is_empty() {
+            self.returns.give(self.leases.drain(..).map(|given| {
+                let lease = given.as_ref();
+                Release {
+                    id: lease.id,
+                    attempt: lease.attempt,
+                }
+            }));
+        }
     }
 }

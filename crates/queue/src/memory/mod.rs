@@ -14,7 +14,6 @@ mod outbox;
 mod port;
 mod revoke;
 mod tables;
-mod ttl;
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +23,7 @@ use cresset_task::{TaskId, TaskRecord, Timestamp};
 pub use self::fate::{Effect, Fate, Fates, NoFates, Pause};
 pub use self::tables::PURGE_MAX;
 use self::tables::Tables;
-pub use self::ttl::Ttl;
+use crate::kit::Ttl;
 use crate::{NewTask, QueueError, QueueErrorKind};
 
 /// What outlives the process. Cheap to clone; clones are one.

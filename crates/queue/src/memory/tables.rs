@@ -11,7 +11,7 @@ use cresset_task::{
 use super::bulks::Bulks;
 use super::letters::Letters;
 use super::outbox::Outbox;
-use super::ttl::Ttl;
+use crate::kit::Ttl;
 use crate::{
     Completion, Depth, Finished, Idempotency, IdempotencyKey, Lease, LeaseRequest, Load, Lookup, NewTask,
     POSITION_MAX, Release, Retry, Submitted, Turn,

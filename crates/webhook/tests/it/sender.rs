@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_queue::memory::{MemoryStore, NoFates, Stable, Ttl};
+use cresset_queue::kit::Ttl;
+use cresset_queue::memory::{MemoryStore, NoFates, Stable};
 use cresset_queue::{
     Backend, Completion, Delivery, DeliveryQuery, DeliveryState, LeaseRequest, NewTask, Redelivered, Sending,
     Turn,
