@@ -82,7 +82,9 @@ pub(crate) async fn take(dialer: &Dialer, number: Uuid, before: Option<Owner>) -
 }
 
 async fn lock(conn: &Conn, target: &Target, before: Option<Owner>) -> Result<(), StoreError> {
-    let sql = "SELECT pg_try_advisory_lock($1, $2::text::regnamespace::oid::bigint::int)";
+    // A number of an object may be above what an int has: it is taken as its bits are.
+    let sql = "SELECT pg_try_advisory_lock($1, (($2::text::regnamespace::oid::bigint + 2147483648) % 4294967296 \
+               - 2147483648)::int)";
     let until = Instant::now() + LOCK_WAIT;
     loop {
         let row = conn
@@ -92,7 +94,7 @@ async fn lock(conn: &Conn, target: &Target, before: Option<Owner>) -> Result<(),
             return Ok(());
         }
         if let Some(before) = before {
-            end_own_session(conn, before).await?;
+            end_own_session(conn, target, before).await?;
         }
         if Instant::now() >= until {
             return Err(StoreError::Fenced(who_has_it(conn, target).await));
@@ -102,13 +104,15 @@ async fn lock(conn: &Conn, target: &Target, before: Option<Owner>) -> Result<(),
 }
 
 /// The database may not have noticed yet that our last connection is gone: what holds the lock is our own session then.
-async fn end_own_session(conn: &Conn, before: Owner) -> Result<(), StoreError> {
+async fn end_own_session(conn: &Conn, target: &Target, before: Owner) -> Result<(), StoreError> {
     let sql = "SELECT pg_terminate_backend(s.pid) FROM server AS s JOIN pg_locks AS l ON l.pid = s.pid \
-               WHERE s.owner = $1 AND s.epoch = $2 AND l.locktype = 'advisory' AND l.classid = $3::int::oid AND l.granted";
+               WHERE s.owner = $1 AND s.epoch = $2 AND l.locktype = 'advisory' AND l.classid = $3::int::oid AND l.granted \
+               AND l.objid = $4::text::regnamespace::oid AND l.database = \
+               (SELECT oid FROM pg_database WHERE datname = current_database())";
     conn.rows(
         "cannot end the last session",
         sql,
-        &[&before.number, &before.epoch, &LOCK_CLASS],
+        &[&before.number, &before.epoch, &LOCK_CLASS, &target.schema],
     )
     .await
     .map(drop)

@@ -17,6 +17,8 @@ struct State {
     is_closed: AtomicBool,
     /// Wires on which this is said are cut before it is heard: so many.
     cut_at: Mutex<Option<(&'static [u8], usize)>>,
+    /// The database's ends of those: it has not noticed.
+    unnoticed: Mutex<Vec<TcpStream>>,
 }
 
 impl State {
@@ -64,7 +66,7 @@ impl Proxy {
         self.state.cut_after_commit.store(true, Ordering::SeqCst);
     }
 
-    /// The next wires on which this is said are cut before the database hears it.
+    /// The next wires on which this is said are cut before the database hears it; it does not notice.
     pub(crate) fn cut_at(&self, words: &'static [u8], times: usize) {
         *self.state.cut_at.lock().unwrap() = Some((words, times));
     }
@@ -90,6 +92,7 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, state: Arc<State>) {
                     Ok(count) => &from_client[..count],
                 };
                 if state.is_cut_at(bytes) {
+                    state.unnoticed.lock().unwrap().push(server);
                     return;
                 }
                 server.write_all(bytes).await.unwrap();
