@@ -200,6 +200,10 @@ def test_a_model_gets_files_as_paths_and_none_is_left_behind(serve: Serve, tmp_p
         go.unlink()
         client.submit("held", cresset.File(PNG, "image/png", "a.png"))
         path = spooled()
+    # With a store of its own it may have the same data folder.
+    beside = serve(models, "--store", f"sqlite://{tmp_path / 'beside.db'}").wait_ready()
+    assert path.exists(), "a server takes away what another one has in use"
+    beside.stop()
     server.kill()
     go.touch()
     serve(models).wait_ready()

@@ -24,6 +24,7 @@ use crate::port::{
     DownReason, Executor, InstanceState, Job, NotTaken, PoolEvent, PoolState, PoolStatus, Unwanted,
 };
 use crate::recycle::EXTRA_INSTANCES_MAX;
+use crate::spool::SpoolDir;
 use crate::supervise::supervise;
 
 /// A longer grace is cut to this: it is for ever, and fits the clock.
@@ -39,8 +40,8 @@ pub struct PoolOptions {
     pub env: Arc<EnvManager>,
     /// Folder that holds the `cresset` Python package: [`crate::sdk::unpack`] makes one.
     pub sdk_dir: PathBuf,
-    /// Folder for files that are given to models as paths, for these pools alone: [`crate::spool::clear`] empties it.
-    pub files_dir: PathBuf,
+    /// Folder for files that are given to models as paths; needed where there is a model that gets them so.
+    pub files: Option<Arc<SpoolDir>>,
     /// Compute threads of an instance whose model.toml does not say: cores divided by all instances served, at least 1.
     /// More threads than cores cost far more than they bring.
     pub threads_default: usize,

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use cresset_config::{ModelConfig, ServerConfig};
+use cresset_config::{FileForm, ModelConfig, ServerConfig};
 use cresset_engine::Engine;
 use cresset_runner::env::EnvManager;
-use cresset_runner::{Pool, PoolOptions, sdk, spool};
+use cresset_runner::spool::{self, SpoolDir};
+use cresset_runner::{Pool, PoolOptions, sdk};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -31,11 +32,8 @@ pub(crate) fn start(config: &ServerConfig, models: Vec<ModelConfig>, engine: &En
         )
         .hint("choose another folder with --cache-dir DIR")
     })?;
-    // The store's lock on the data folder is ours by now, so nobody else's files are there.
-    let files_dir = config.data_dir.join("model-files");
-    spool::clear(&files_dir).map_err(|error| Trouble::file("clear", &files_dir, &error))?;
     let options = PoolOptions {
-        files_dir,
+        files: files(config, &models)?,
         env: Arc::new(EnvManager::new(cache)),
         sdk_dir,
         threads_default: threads_each(&models),
@@ -59,6 +57,16 @@ pub(crate) fn start(config: &ServerConfig, models: Vec<ModelConfig>, engine: &En
         }
     }
     Ok(())
+}
+
+/// Where models get files as paths, if one does; in any case nothing is left there of a server that was killed.
+fn files(config: &ServerConfig, models: &[ModelConfig]) -> Result<Option<Arc<SpoolDir>>, Trouble> {
+    let dir = config.data_dir.join("model-files");
+    let made = match models.iter().any(|model| model.files.form == FileForm::Path) {
+        true => SpoolDir::make(&dir).map(|made| Some(Arc::new(made))),
+        false => spool::sweep(&dir).map(|()| None),
+    };
+    made.map_err(|error| Trouble::file("use", &dir, &error))
 }
 
 /// Cores divided by the instances that compute on them: more threads than cores cost far more than they bring.

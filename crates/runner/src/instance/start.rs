@@ -53,7 +53,9 @@ pub(super) async fn start<'a>(
     let spool = match config.files.form {
         FileForm::Path => {
             let name = format!("{}-{}-{id}", config.name, place.id);
-            let made = Spool::make(&shared.options.files_dir, &name);
+            let dir = shared.options.files.as_ref();
+            let dir = dir.ok_or("this server has no folder for files")?;
+            let made = Spool::make(dir, &name);
             Some(made.map_err(|e| format!("the folder for files could not be made: {e}"))?)
         }
         FileForm::None | FileForm::Bytes => None,

@@ -137,7 +137,7 @@ impl Fixture {
         let (sender, events) = mpsc::channel(8);
         let kill = CancellationToken::new();
         let options = PoolOptions {
-            files_dir: std::env::temp_dir().join(format!("cresset-files-{}", std::process::id())),
+            files: None,
             env,
             sdk_dir,
             threads_default: 1,
