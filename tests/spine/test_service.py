@@ -191,6 +191,23 @@ def test_what_is_not_handed_over_is_opened_as_the_settings_say(kept: Kept, tmp_p
     assert httpx.get(f"http://{listen}/metrics", timeout=LONG).status_code == 404
 
 
+def test_an_open_port_that_is_handed_over_is_said_loudly(kept: Kept, tmp_path: Path) -> None:
+    said = "ANYBODY WHO CAN REACH THIS ADDRESS"
+    with socket.create_server(("0.0.0.0", 0)) as wide:  # that is the mistake
+        kept.start("http", wide)
+        port = wide.getsockname()[1]
+        assert httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=LONG).status_code == 200
+        log = (tmp_path / "log").read_text()
+        assert said in log and f"0.0.0.0:{port}" in log, log
+
+
+def test_an_address_of_the_settings_that_a_socket_stands_for_is_not_called_open(kept: Kept, tmp_path: Path) -> None:
+    one = kept.tcp()
+    kept.start("http", one, flags=("--listen", "0.0.0.0:8700"))
+    assert httpx.get(f"{url_of(one)}/health/live", timeout=LONG).status_code == 200
+    assert "ANYBODY WHO CAN REACH" not in (tmp_path / "log").read_text()
+
+
 def test_sockets_under_names_that_systemd_gives_are_known(kept: Kept) -> None:
     one = kept.tcp()
     for names in ("cresset.socket", "unknown", "", "http"):

@@ -89,6 +89,15 @@ impl Entrance {
         }
     }
 
+    /// The port that others than this machine may reach, if it is one.
+    #[must_use]
+    pub fn open_port(&self) -> Option<SocketAddr> {
+        match &self.listener {
+            Listener::Tcp(listener) => listener.local_addr().ok().filter(|at| !at.ip().is_loopback()),
+            Listener::Unix(..) => None,
+        }
+    }
+
     /// The next caller.
     pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Raw, Option<IpAddr>)>> {
         Poll::Ready(match &self.listener {

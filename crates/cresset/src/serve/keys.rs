@@ -4,8 +4,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cresset_config::{Address, Listen, ServerConfig};
-use cresset_gateway::Auth;
+use cresset_config::ServerConfig;
+use cresset_gateway::{Auth, Entrance};
 use cresset_keys::{KeyFile, Keyring};
 use tokio_util::sync::CancellationToken;
 
@@ -48,11 +48,8 @@ pub(super) fn open(config: &ServerConfig) -> Result<Option<Auth>, Trouble> {
 }
 
 /// Says so, loudly, where anybody in the network may do anything.
-pub(super) fn warn_if_open(listen: &[Listen], auth: Option<&Auth>) {
-    let reachable = listen.iter().filter_map(|listen| match &listen.at {
-        Address::Tcp(at) if !at.ip().is_loopback() => Some(at),
-        Address::Tcp(_) | Address::Unix(_) => None,
-    });
+pub(super) fn warn_if_open(entrances: &[Entrance], auth: Option<&Auth>) {
+    let reachable = entrances.iter().filter_map(Entrance::open_port);
     for at in reachable.take_while(|_| auth.is_none()) {
         tracing::warn!(
             %at,

@@ -80,7 +80,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     let routes = celery::routes(config, &models)?;
     models::start(config, models, &engine)?;
     let celery = celery::start(config, routes, &engine)?;
-    keys::warn_if_open(&config.listen, auth.as_ref());
+    keys::warn_if_open(&entrances, auth.as_ref());
     let told = CancellationToken::new();
     if let Some(auth) = &auth {
         tracker.spawn(keys::watch(Arc::clone(&auth.keys), told.clone()));
