@@ -9,10 +9,8 @@ use tokio::time::Instant;
 
 use crate::client::CallError;
 
-/// The first pause when the server names none; doubled for each further one.
+/// The first pause when the server names none.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// The longest pause, also when the server names a longer one: a queue may drain sooner than it was foreseen.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// How long the server is waited for.
 #[derive(Debug)]
@@ -42,10 +40,7 @@ impl Patience {
         if now.saturating_duration_since(last_good) >= self.give_up_after {
             return None;
         }
-        let base = match error.retry_after() {
-            Some(after) => after.clamp(PAUSE_MIN, PAUSE_MAX),
-            None => PAUSE_MIN.saturating_mul(1 << attempt.min(16)).min(PAUSE_MAX),
-        };
+        let base = error.pause(PAUSE_MIN, attempt);
         // Spread, so that all the lines in flight do not come back at the same moment; never before the named time.
         Some(base.mul_f64(rand::rng().random_range(1.0..1.5)))
     }

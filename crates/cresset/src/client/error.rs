@@ -12,6 +12,9 @@ use crate::exit::{Exit, Trouble};
 
 /// As much of an answer that is not ours as is shown.
 const FOREIGN_SHOWN_MAX: usize = 200;
+/// The longest pause before a call is made again, also when the server names a longer one: what was in the way may pass sooner than
+/// it was foreseen.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Why a call gave no answer, or not the hoped-for one.
 #[derive(Debug, thiserror::Error)]
@@ -155,10 +158,19 @@ impl CallError {
     }
 
     /// When the server says to try again.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(problem) => problem.retry_after,
             _ => None,
+        }
+    }
+
+    /// How long to pause before the same call is made again, `attempt` (0, 1, ...) having ended so: what the server says, within
+    /// bounds, or `first`, doubled for each further one.
+    pub(crate) fn pause(&self, first: Duration, attempt: u32) -> Duration {
+        match self.retry_after() {
+            Some(after) => after.clamp(first, PAUSE_MAX),
+            None => first.saturating_mul(1 << attempt.min(16)).min(PAUSE_MAX),
         }
     }
 

@@ -11,11 +11,18 @@ mod submit;
 mod tally;
 mod words;
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use cresset_task::BulkId;
 
 use crate::args::ServerArgs;
 use crate::exit::{Exit, Trouble};
+
+/// How often a file is sent again, whole, or its results are read on, where the connection broke.
+const TRIES: u32 = 5;
+/// The pause before the first of them; each further one is twice as long. A restart takes seconds.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Sends many tasks in one request, and shows, reads and cancels such a batch.
 ///

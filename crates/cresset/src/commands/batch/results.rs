@@ -7,15 +7,10 @@ use cresset_task::BulkId;
 
 use super::sink::Sink;
 use super::tally::Tally;
-use super::{OneArgs, words};
+use super::{OneArgs, PAUSE, TRIES, words};
 use crate::args::{self, WaitArgs};
 use crate::client::{BatchWaitEnd, CallError, Client};
 use crate::exit::{Exit, Trouble};
-
-/// How often reading is gone on with where the connection broke, without a line in between.
-const TRIES: u32 = 5;
-/// The pause before the first of them; each further one is twice as long. A restart takes seconds.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Prints what became of each line of a batch, as JSON Lines in the order of the input.
 ///
@@ -73,6 +68,7 @@ pub(super) fn run(args: &ResultsArgs) -> Result<Exit, Trouble> {
 /// Writes the results from line `from` on to `sink`.
 pub(super) async fn copy(client: &Client, id: BulkId, from: u64, sink: &mut Sink) -> Result<Tally, Trouble> {
     let mut tally = Tally::new(from);
+    // In a row, without a line in between.
     let mut broken = 0;
     loop {
         let before = tally.next;
@@ -83,8 +79,7 @@ pub(super) async fn copy(client: &Client, id: BulkId, from: u64, sink: &mut Sink
         broken = if tally.next > before { 1 } else { broken + 1 };
         match cut {
             Cut::Call(error) if error.passes() && broken <= TRIES => {
-                let pause = PAUSE * 2_u32.pow(broken - 1);
-                tokio::time::sleep(error.retry_after().unwrap_or(pause)).await;
+                tokio::time::sleep(error.pause(PAUSE, broken - 1)).await;
             }
             Cut::Call(error) => return Err(rest(error.trouble(), id, tally.next)),
             Cut::Trouble(trouble) if trouble.is_quiet() => return Err(trouble),

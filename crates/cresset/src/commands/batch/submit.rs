@@ -7,16 +7,11 @@ use cresset_queue::{IDEMPOTENCY_KEY_MAX, IdempotencyKey};
 use serde_json::value::RawValue;
 
 use super::sink::Sink;
-use super::{results, words};
+use super::{PAUSE, TRIES, results, words};
 use crate::args::{self, ServerArgs, WaitArgs};
 use crate::client::{Batch, BatchWaitEnd, CallError, Client, Opening, Upload};
 use crate::exit::{Exit, Trouble};
 use crate::{input, out};
-
-/// How often a file is sent again, whole, after a lost connection: the server goes on behind the lines that it has.
-const TRIES: u32 = 5;
-/// The pause before the first of them; each further one is twice as long. A restart takes seconds.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Sends a file of tasks in one request. Prints the batch's id, or with --wait the results of its lines.
 ///
@@ -151,9 +146,9 @@ async fn send(
                 (false, _) => trouble,
             });
         }
-        let pause = PAUSE * 2_u32.pow(tries);
+        // The server goes on behind the lines that it has.
+        tokio::time::sleep(error.pause(PAUSE, tries)).await;
         tries += 1;
-        tokio::time::sleep(error.retry_after().unwrap_or(pause)).await;
     }
 }
 
