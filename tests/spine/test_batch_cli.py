@@ -47,6 +47,7 @@ def test_a_file_goes_in_and_its_results_come_out_in_order(echo: Server, tmp_path
     with file.open("a") as more:
         more.write('{"input": 1, "prioritty": 2}\n{"input": 1.50}')
     out = tmp_path / "results.jsonl"
+    out.touch()  # as a run leaves it that was killed while it waited
     ended = run_cli(
         *("batch", "submit", "echo", str(file), "--wait", "--output", str(out), "--metadata", '{"näht": 7}', *url),
         check=False,

@@ -1,6 +1,6 @@
-//! Where the results of a batch go: stdout, or a file that was not there before.
+//! Where the results of a batch go: stdout, or a file that nothing was in before.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -17,23 +17,37 @@ pub(super) enum Sink {
 }
 
 impl Sink {
-    /// A new file at `path`, never over an old one; stdout where none is named.
+    /// A new file at `path`, or an empty one, such as a run leaves that was ended while it waited; never over anything. Stdout where
+    /// none is named.
     pub(super) fn open(path: Option<&Path>) -> Result<Self, Trouble> {
         let Some(path) = path else {
             return Ok(Self::Stdout);
         };
-        let made = OpenOptions::new().write(true).create_new(true).open(path);
-        let file = made.map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => Trouble::new(
+        let mut options = OpenOptions::new();
+        let made = match options.write(true).create_new(true).open(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_empty(path) => {
+                File::options().write(true).open(path)
+            }
+            made => made,
+        };
+        let is_there = || {
+            Trouble::new(
                 Exit::CANNOT_CREATE,
                 format!("{} is there already", path.display()),
             )
-            .hint("name another file"),
+            .hint("name another file")
+        };
+        let file = made.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => is_there(),
             _ => Trouble::new(
                 Exit::CANNOT_CREATE,
                 format!("cannot make {}: {error}", path.display()),
             ),
         })?;
+        // Another run that waits, whose file is empty as well.
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(is_there());
+        }
         Ok(Self::File(file, path.to_owned()))
     }
 
@@ -67,4 +81,8 @@ impl Sink {
             }
         }
     }
+}
+
+fn is_empty(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|about| about.is_file() && about.len() == 0)
 }
