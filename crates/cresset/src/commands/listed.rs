@@ -3,6 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::args;
+use crate::client::CallError;
 use crate::exit::{Exit, Trouble};
 use crate::out;
 
@@ -14,13 +16,14 @@ pub(super) struct Words {
     pub(super) one: &'static str,
 }
 
-/// Prints the entries, each as a line of JSON or together as a table.
+/// Asks for the entries, and prints each as a line of JSON or all together as a table.
 pub(super) fn show<T: DeserializeOwned>(
-    entries: &[Box<RawValue>],
+    asked: impl Future<Output = Result<Vec<Box<RawValue>>, CallError>>,
     json: bool,
     words: &Words,
     table: impl FnOnce(&[T]) -> String,
 ) -> Result<Exit, Trouble> {
+    let entries = args::block_on(async { asked.await.map_err(|error| error.trouble()) })?;
     if entries.is_empty() {
         out::note(words.none);
     } else if json {

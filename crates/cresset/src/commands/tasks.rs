@@ -3,7 +3,7 @@
 use clap::Args;
 use cresset_task::State;
 
-use crate::args::{self, ServerArgs};
+use crate::args::ServerArgs;
 use crate::client::{Listed, TaskFilter};
 use crate::commands::listed::{self, Words};
 use crate::exit::{Exit, Trouble};
@@ -42,15 +42,11 @@ pub(crate) fn run(args: &TasksArgs) -> Result<Exit, Trouble> {
         model: args.model.as_deref(),
         state: args.status,
     };
-    args::block_on(async {
-        let tasks = client.tasks(&filter, args.limit).await;
-        let tasks = tasks.map_err(|error| error.trouble())?;
-        let words = Words {
-            none: "no such tasks",
-            one: "a task",
-        };
-        listed::show(&tasks, args.json, &words, table)
-    })
+    let words = Words {
+        none: "no such tasks",
+        one: "a task",
+    };
+    listed::show(client.tasks(&filter, args.limit), args.json, &words, table)
 }
 
 fn table(tasks: &[Listed]) -> String {

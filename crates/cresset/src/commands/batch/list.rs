@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::words;
-use crate::args::{self, ServerArgs};
+use crate::args::ServerArgs;
 use crate::client::Batch;
 use crate::commands::listed::{self, Words};
 use crate::exit::{Exit, Trouble};
@@ -27,15 +27,11 @@ pub(crate) struct ListArgs {
 
 pub(super) fn run(args: &ListArgs) -> Result<Exit, Trouble> {
     let client = args.server.client()?;
-    args::block_on(async {
-        let batches = client.batches(args.limit).await;
-        let batches = batches.map_err(|error| error.trouble())?;
-        let words = Words {
-            none: "no batches",
-            one: "a batch",
-        };
-        listed::show(&batches, args.json, &words, table)
-    })
+    let words = Words {
+        none: "no batches",
+        one: "a batch",
+    };
+    listed::show(client.batches(args.limit), args.json, &words, table)
 }
 
 fn table(batches: &[Batch]) -> String {

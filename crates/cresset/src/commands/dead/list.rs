@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::args::{self, ServerArgs};
+use crate::args::ServerArgs;
 use crate::client::Letter;
 use crate::commands::listed::{self, Words};
 use crate::exit::{Exit, Trouble};
@@ -30,15 +30,16 @@ pub(crate) struct ListArgs {
 
 pub(crate) fn run(args: &ListArgs) -> Result<Exit, Trouble> {
     let client = args.server.client()?;
-    args::block_on(async {
-        let letters = client.letters(args.model.as_deref(), args.limit).await;
-        let letters = letters.map_err(|error| error.trouble())?;
-        let words = Words {
-            none: "no dead letters",
-            one: "a letter",
-        };
-        listed::show(&letters, args.json, &words, table)
-    })
+    let words = Words {
+        none: "no dead letters",
+        one: "a letter",
+    };
+    listed::show(
+        client.letters(args.model.as_deref(), args.limit),
+        args.json,
+        &words,
+        table,
+    )
 }
 
 fn table(letters: &[Letter]) -> String {

@@ -3,7 +3,7 @@
 use clap::Args;
 use cresset_task::TaskId;
 
-use crate::args::{self, ServerArgs};
+use crate::args::ServerArgs;
 use crate::client::{Webhook, WebhookFilter};
 use crate::commands::listed::{self, Words};
 use crate::exit::{Exit, Trouble};
@@ -42,15 +42,11 @@ pub(crate) fn run(args: &ListArgs) -> Result<Exit, Trouble> {
         task: args.task,
         host: args.host.as_deref(),
     };
-    args::block_on(async {
-        let webhooks = client.webhooks(filter, args.limit).await;
-        let webhooks = webhooks.map_err(|error| error.trouble())?;
-        let words = Words {
-            none: "no such webhooks",
-            one: "a webhook",
-        };
-        listed::show(&webhooks, args.json, &words, table)
-    })
+    let words = Words {
+        none: "no such webhooks",
+        one: "a webhook",
+    };
+    listed::show(client.webhooks(filter, args.limit), args.json, &words, table)
 }
 
 fn table(webhooks: &[Webhook]) -> String {
