@@ -116,14 +116,14 @@ impl Client {
         self.newest("/v1/batches", &[], limit).await
     }
 
-    /// Waits until every line of a batch has ended, `limit` at most, across the server's restarts. The server must have answered once.
+    /// Waits until every line of a batch has ended that was seen like this, `limit` at most, across the server's restarts.
     pub(crate) async fn batch_wait(
         &self,
-        id: BulkId,
+        seen: (Batch, Bytes),
         limit: Option<Duration>,
     ) -> Result<BatchWaitEnd, CallError> {
         let started = Instant::now();
-        let (mut batch, mut document) = self.batch(id).await?;
+        let (mut batch, mut document) = seen;
         let (mut pause, longest) = LOOKS;
         let mut answered = Instant::now();
         loop {
@@ -136,7 +136,7 @@ impl Client {
             }
             sleep(left.map_or(pause, |left| pause.min(left))).await;
             pause = longest.min(pause * 3 / 2);
-            match self.batch(id).await {
+            match self.batch(batch.batch_id).await {
                 Ok(seen) => {
                     (batch, document) = seen;
                     answered = Instant::now();

@@ -100,6 +100,7 @@ fn a_file_is_sent_again_under_its_key_and_results_are_gone_on_with() {
             r#"{"code":"shutting_down"}"#,
         ),
         batch("in_progress", 0),
+        String::new(),
         batch("completed", 3),
         long,
         answer("200 OK", "application/x-ndjson", &lines[1..].concat()),
@@ -127,7 +128,7 @@ fn a_file_is_sent_again_under_its_key_and_results_are_gone_on_with() {
     );
     assert!(asked[2].head.starts_with("POST /v1/batches?model=digits "));
     assert!(
-        asked[5]
+        asked[6]
             .head
             .starts_with(&format!("GET /v1/batches/{ID}/results?from=1 "))
     );

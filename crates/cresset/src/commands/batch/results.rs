@@ -42,15 +42,14 @@ pub(super) fn run(args: &ResultsArgs) -> Result<Exit, Trouble> {
     let client = args.of.server.client()?;
     let id = args.of.id;
     args::block_on(async {
+        // Before a file is made for its results.
+        let seen = client.batch(id).await.map_err(|error| error.trouble())?;
         if let Some(limit) = args.wait.limit() {
-            match client.batch_wait(id, limit).await {
+            match client.batch_wait(seen, limit).await {
                 Ok(BatchWaitEnd::Ended(..)) => {}
                 Ok(BatchWaitEnd::TimedOut(batch)) => return Err(words::timed_out(&batch)),
                 Err(error) => return Err(error.trouble()),
             }
-        } else {
-            // Before a file is made for its results.
-            client.batch(id).await.map_err(|error| error.trouble())?;
         }
         let mut sink = Sink::open(args.output.as_deref())?;
         let tally = copy(&client, id, args.from, &mut sink).await?;

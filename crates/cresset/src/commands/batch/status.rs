@@ -28,15 +28,15 @@ pub(crate) struct StatusArgs {
 pub(super) fn run(args: &StatusArgs) -> Result<Exit, Trouble> {
     let client = args.of.server.client()?;
     args::block_on(async {
+        let seen = client.batch(args.of.id).await.map_err(|error| error.trouble())?;
         let (batch, document) = match args.wait.limit() {
-            None => client.batch(args.of.id).await,
-            Some(limit) => match client.batch_wait(args.of.id, limit).await {
-                Ok(BatchWaitEnd::Ended(batch, document)) => Ok((batch, document)),
+            None => seen,
+            Some(limit) => match client.batch_wait(seen, limit).await {
+                Ok(BatchWaitEnd::Ended(batch, document)) => (batch, document),
                 Ok(BatchWaitEnd::TimedOut(batch)) => return Err(words::timed_out(&batch)),
-                Err(error) => Err(error),
+                Err(error) => return Err(error.trouble()),
             },
-        }
-        .map_err(|error| error.trouble())?;
+        };
         if args.json {
             out::line(&String::from_utf8_lossy(&document))?;
         } else {

@@ -85,7 +85,7 @@ pub(super) fn run(args: &SubmitArgs) -> Result<Exit, Trouble> {
             return out::line(&text).map(|()| Exit::OK);
         };
         out::note(&format!("batch {id}: {} lines accepted", batch.accepted));
-        let ended = match client.batch_wait(id, limit).await {
+        let ended = match client.batch_wait((batch, document), limit).await {
             Ok(BatchWaitEnd::Ended(batch, _)) => batch,
             Ok(BatchWaitEnd::TimedOut(batch)) => {
                 sink.discard()?;
