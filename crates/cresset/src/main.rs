@@ -1,15 +1,15 @@
 //! The `cresset` program: reads the command line, runs one command, turns its end into an exit status.
 //!
-//! Only here are concrete types picked and is the process ended; everything a command does is in `commands`, `bulk` and
+//! Only here are concrete types picked and is the process ended; everything a command does is in `commands`, `jsonl` and
 //! `serve`. Data goes to stdout, everything else to stderr (`out`); every exit status is in `exit`.
 
 mod args;
-mod bulk;
 mod cli;
 mod client;
 mod commands;
 mod exit;
 mod input;
+mod jsonl;
 mod logging;
 mod out;
 mod serve;

@@ -1,4 +1,4 @@
-//! The HTTP client behind `submit`, `status`, `result`, `cancel`, `batch`, `models` and the bulk form: one place that knows paths, time
+//! The HTTP client behind `submit` (also with `--jsonl`), `status`, `result`, `cancel`, `batch` and `models`: one place that knows paths, time
 //! limits and what an answer means.
 //!
 //! A call is made once and its end is typed ([`CallError`]); whether to try again is the caller's decision, because only
@@ -52,7 +52,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// The largest answer that is read: results are a caller's own doing, a runaway answer must not eat all memory.
 const ANSWER_MAX: usize = 256 << 20;
-/// Idle connections kept: as many as the bulk form may have in flight by default, so that it does not reconnect.
+/// Idle connections kept: as many as `submit --jsonl` may have in flight by default, so that it does not reconnect.
 const IDLE_CONNECTIONS: usize = 64;
 
 /// A server to talk to; cheap to clone.

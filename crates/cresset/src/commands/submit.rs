@@ -1,4 +1,4 @@
-//! `cresset submit`: one input as a task, or, with `--jsonl`, many (see `bulk`).
+//! `cresset submit`: one input as a task, or, with `--jsonl`, many (see `jsonl`).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,9 +10,9 @@ use cresset_task::RetryTerms;
 
 use super::{result, status};
 use crate::args::{self, ServerArgs, WaitArgs};
-use crate::bulk;
 use crate::client::{Accepted, CallError, Client, SubmitBody, Upload, WaitEnd};
 use crate::exit::{Exit, Trouble};
+use crate::jsonl;
 use crate::{input, out};
 
 /// A process may often have no more than 1,024 files open, and a connection is one.
@@ -77,7 +77,7 @@ pub(crate) struct SubmitArgs {
     #[arg(long, conflicts_with = "jsonl")]
     json_output: bool,
     #[command(flatten)]
-    bulk: BulkArgs,
+    many: ManyArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -149,7 +149,7 @@ struct CallbackArgs {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Many inputs")]
-struct BulkArgs {
+struct ManyArgs {
     /// Tasks submitted and not yet ended, at most; each holds a connection, so 512 is the most
     #[arg(long, value_name = "N", requires = "jsonl", default_value = "64")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=IN_FLIGHT_MAX))]
@@ -177,17 +177,17 @@ pub(crate) fn run(args: SubmitArgs) -> Result<Exit, Trouble> {
             )
             .hint("leave --wait away"));
         }
-        return bulk::run(bulk::Options {
+        return jsonl::run(jsonl::Options {
             client,
             model: args.model,
             source,
             priority: args.priority,
             metadata,
             retry,
-            in_flight: usize::from(args.bulk.in_flight),
-            output: args.bulk.output,
-            resume: args.bulk.resume,
-            give_up_after: args.bulk.give_up_after,
+            in_flight: usize::from(args.many.in_flight),
+            output: args.many.output,
+            resume: args.many.resume,
+            give_up_after: args.many.give_up_after,
         });
     }
     let options = SubmitBody {

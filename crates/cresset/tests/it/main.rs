@@ -8,9 +8,9 @@
 )]
 
 mod batch;
-mod bulk;
 mod clients;
 mod doctor;
+mod jsonl;
 mod local;
 mod mock;
 mod program;

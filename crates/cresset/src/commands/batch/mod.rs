@@ -1,6 +1,6 @@
 //! `cresset batch`: many tasks that are sent in one request, which the server keeps together.
 //!
-//! Not the bulk form of `submit`, which sends one task for each line and keeps its own journal (`bulk`).
+//! Not `submit --jsonl`, which sends one task for each line and keeps its own journal (`jsonl`).
 
 mod cancel;
 mod list;

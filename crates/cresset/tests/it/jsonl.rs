@@ -180,7 +180,7 @@ fn a_server_that_stays_away_ends_a_run_that_can_be_gone_on_with() {
     };
     let files = Files::new(&numbers(500));
     let (input, output) = (files.input(), files.output());
-    let bulk = [
+    let words = [
         "submit",
         "digits",
         "--jsonl",
@@ -191,11 +191,11 @@ fn a_server_that_stays_away_ends_a_run_that_can_be_gone_on_with() {
         "300ms",
         "--url",
     ];
-    let ended = run(&[&bulk[..], &[&closed]].concat());
+    let ended = run(&[&words[..], &[&closed]].concat());
     assert_eq!(ended.exit, 69, "{ended}");
     insta::assert_snapshot!(files.redact(&ended.to_string()).replace(&closed, "CLOSED"));
     let mock = Mock::start(Manner::default());
-    let ended = run(&[&bulk[..], &[&mock.url, "--resume"]].concat());
+    let ended = run(&[&words[..], &[&mock.url, "--resume"]].concat());
     assert_eq!(ended.exit, 0, "{ended}");
     assert_all_in_order(&files.records(), 500);
 }

@@ -1,4 +1,4 @@
-//! The loop of a bulk run: admits lines while there is room, collects what workers bring, hands records on in order,
+//! The loop of a run: admits lines while there is room, collects what workers bring, hands records on in order,
 //! and stops in order when told to.
 
 use std::collections::HashMap;

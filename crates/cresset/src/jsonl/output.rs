@@ -115,7 +115,7 @@ fn scan(file: &File, path: &Path) -> Result<(Written, u64), Trouble> {
             _ => {
                 return Err(Trouble::new(
                     Exit::DATA,
-                    format!("{}:{row}: not a record of a bulk run", path.display()),
+                    format!("{}:{row}: not a record of such a run", path.display()),
                 )
                 .hint("name the file that `cresset submit --jsonl ... --output FILE` was writing"));
             }

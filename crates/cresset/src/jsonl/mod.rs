@@ -1,4 +1,4 @@
-//! The bulk form of `submit`: JSON Lines in, JSON Lines out, in order, many in flight, interruptible and resumable.
+//! `submit --jsonl`: JSON Lines in, JSON Lines out, in order, many in flight, interruptible and resumable.
 //!
 //! ```text
 //!   lines ----> driver ----> worker (one for each line in flight: submit -> journal -> wait)
