@@ -35,7 +35,8 @@ step "python environment" python3 scripts/dev_env.py test
 python="$(python3 scripts/dev_env.py test)"
 
 step "rust" rust_tests
-step "program" cargo build --release --locked -p cresset
+# The one that the tests above were built with.
+step "program" cargo build --workspace --all-features --locked
 step "scripts" "$python" -m pytest scripts/tests
 step "python package, with torch" package_tests "$python"
 for version in 3.10 3.11 3.12 3.13; do
@@ -75,5 +76,5 @@ for pair in "4.2 3.10 3.11 3.12" "5.2 3.11 3.12 3.10 3.13" "6.0 3.13 3.12"; do
     fi
   fi
 done
-CRESSET_BIN="$REPO/target/release/cresset" step "black box" "$python" -m pytest tests
+CRESSET_BIN="$REPO/target/debug/cresset" step "black box" "$python" -m pytest tests
 say "all tests passed"
