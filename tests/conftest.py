@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.application import House, Redis, house, redis_or_skip
+from support.application import Redis, RedisHouse, house, redis_or_skip
 from support.server import Server
 
 Serve = Callable[..., Server]
@@ -37,7 +37,7 @@ def the_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, the_redis: Redis) -> Iterator[House]:
+def home(tmp_path: Path, the_redis: Redis) -> Iterator[RedisHouse]:
     """A Celery application with a queue of its own, for one test."""
     made = house(tmp_path, the_redis)
     with made.stack:
@@ -45,7 +45,7 @@ def home(tmp_path: Path, the_redis: Redis) -> Iterator[House]:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, the_redis: Redis) -> Iterator[House]:
+def shared(tmp_path_factory: pytest.TempPathFactory, the_redis: Redis) -> Iterator[RedisHouse]:
     """The same with a running worker, for the tests of a module that leave nothing behind."""
     made = house(tmp_path_factory.mktemp("shared"), the_redis)
     with made.stack:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from celery import canvas as untyped
 from celery.exceptions import NotRegistered, TaskRevokedError, TimeLimitExceeded
-from support.application import House
+from support.application import RedisHouse
 from support.server import LONG
 
 pytestmark = [
@@ -26,7 +26,7 @@ canvas: Any = untyped
 """Celery says nothing of its types."""
 
 
-def test_delay_and_get(shared: House) -> None:
+def test_delay_and_get(shared: RedisHouse) -> None:
     @shared.app.task(name="proj.perform_inference", shared=False)
     def perform_inference(input_data: object) -> object: ...
 
@@ -47,11 +47,11 @@ def test_delay_and_get(shared: House) -> None:
     ],
     ids=str,
 )
-def test_messages_come_in_every_form(shared: House, options: dict[str, Any]) -> None:
+def test_messages_come_in_every_form(shared: RedisHouse, options: dict[str, Any]) -> None:
     assert shared.app.send_task("proj.echo", ([1, {"k": "x" * 2000}],), **options).get(timeout=LONG)[0] == 1
 
 
-def test_many_tasks_share_batches(home: House) -> None:
+def test_many_tasks_share_batches(home: RedisHouse) -> None:
     results = canvas.group(canvas.signature("proj.echo", (i,), app=home.app) for i in range(300)).delay()
     home.worker()
     assert results.get(timeout=LONG) == list(range(300))
@@ -66,7 +66,9 @@ def test_many_tasks_share_batches(home: House) -> None:
         ({"raise": "own"}, Exception, "mine"),
     ],
 )
-def test_an_exception_of_the_model_is_raised_at_the_client(shared: House, item: object, type_: type, text: str) -> None:
+def test_an_exception_of_the_model_is_raised_at_the_client(
+    shared: RedisHouse, item: object, type_: type, text: str
+) -> None:
     result = shared.app.send_task("proj.echo", (item,))
     with pytest.raises(type_, match=text) as raised:
         result.get(timeout=LONG)
@@ -75,7 +77,7 @@ def test_an_exception_of_the_model_is_raised_at_the_client(shared: House, item: 
     assert "model.py" in result.traceback
 
 
-def test_wrong_arguments_and_unknown_tasks_are_told(shared: House) -> None:
+def test_wrong_arguments_and_unknown_tasks_are_told(shared: RedisHouse) -> None:
     with pytest.raises(TypeError, match=r"echo\(\) takes 1 positional argument but 2 were given"):
         shared.app.send_task("proj.echo", (1, 2)).get(timeout=LONG)
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
@@ -86,7 +88,7 @@ def test_wrong_arguments_and_unknown_tasks_are_told(shared: House) -> None:
         shared.app.send_task("proj.echo", (float("nan"),)).get(timeout=LONG)
 
 
-def test_expired_and_later_tasks(shared: House) -> None:
+def test_expired_and_later_tasks(shared: RedisHouse) -> None:
     with pytest.raises(TaskRevokedError, match="expired"):
         shared.app.send_task("proj.echo", (1,), expires=-5).get(timeout=LONG)
     began = time.monotonic()
@@ -98,13 +100,13 @@ def test_expired_and_later_tasks(shared: House) -> None:
     assert time.monotonic() - began >= 2.5
 
 
-def test_a_result_that_nobody_wants_is_not_stored(shared: House) -> None:
+def test_a_result_that_nobody_wants_is_not_stored(shared: RedisHouse) -> None:
     ignored = shared.app.send_task("proj.echo", (1,), ignore_result=True)
     assert shared.app.send_task("proj.echo", (2,)).get(timeout=LONG) == 2
     assert shared.client.exists(f"celery-task-meta-{ignored.id}") == 0
 
 
-def test_started_is_told(shared: House) -> None:
+def test_started_is_told(shared: RedisHouse) -> None:
     result = shared.app.send_task("proj.echo", ({"sleep": 0.3, "give": 1},))
     while (state := result.state) == "PENDING":
         time.sleep(0.01)
@@ -113,17 +115,17 @@ def test_started_is_told(shared: House) -> None:
     assert result.get(timeout=LONG) == 1
 
 
-def test_a_time_limit_is_kept(shared: House) -> None:
+def test_a_time_limit_is_kept(shared: RedisHouse) -> None:
     with pytest.raises(TimeLimitExceeded):
         shared.app.send_task("proj.echo", ({"sleep": 1.0},), time_limit=0.2).get(timeout=LONG)
 
 
-def test_a_model_may_ask_for_another_try(shared: House) -> None:
+def test_a_model_may_ask_for_another_try(shared: RedisHouse) -> None:
     result = shared.app.send_task("proj.echo", ({"retry": str(uuid.uuid4())},))
     assert result.get(timeout=LONG) == 2
 
 
-def test_chains_groups_and_chords(shared: House) -> None:
+def test_chains_groups_and_chords(shared: RedisHouse) -> None:
     def echo(*args: object, **options: object) -> Any:
         return canvas.signature("proj.echo", args, app=shared.app, **options)
 
@@ -142,7 +144,7 @@ def test_chains_groups_and_chords(shared: House) -> None:
     assert children.get(timeout=LONG) == ["l", "l"]
 
 
-def test_what_fails_fails_what_follows(shared: House) -> None:
+def test_what_fails_fails_what_follows(shared: RedisHouse) -> None:
     def echo(*args: object, **options: object) -> Any:
         return canvas.signature("proj.echo", args, app=shared.app, **options)
 
@@ -158,7 +160,7 @@ def test_what_fails_fails_what_follows(shared: House) -> None:
     assert shared.app.AsyncResult(handler.options["task_id"]).get(timeout=LONG) == failed.id
 
 
-def test_bad_messages_leave_the_queue_and_the_worker_lives(shared: House) -> None:
+def test_bad_messages_leave_the_queue_and_the_worker_lives(shared: RedisHouse) -> None:
     def envelope(task_id: str, body: bytes, content_type: str = "application/json", **headers: object) -> str:
         properties = {"delivery_info": {"exchange": "", "routing_key": shared.queue}, "body_encoding": "base64"}
         text = base64.b64encode(body).decode()
@@ -186,7 +188,7 @@ def test_bad_messages_leave_the_queue_and_the_worker_lives(shared: House) -> Non
     assert (shared.client.llen(shared.queue), held(shared)) == (0, [])
 
 
-def held(house: House) -> list[bytes]:
+def held(house: RedisHouse) -> list[bytes]:
     """What is noted at the broker as held, of this house's queue."""
     records = house.client.hvals("unacked")
     return [record for record in records if f'"{house.queue}"]'.encode() in record]

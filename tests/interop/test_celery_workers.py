@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from celery.exceptions import TaskRevokedError
-from support.application import House, hears_all_events, house, redis_or_skip
+from support.application import RedisHouse, house, redis_or_skip
 from support.server import LONG
 from support.wait import until
 
@@ -20,7 +17,7 @@ pytestmark = [
 ]
 
 
-def test_what_a_killed_worker_had_is_done_by_another(home: House) -> None:
+def test_what_a_killed_worker_had_is_done_by_another(home: RedisHouse) -> None:
     first = home.worker("--celery-visibility-timeout", "1s")
     slow = home.app.send_task("proj.echo", ({"sleep": 0.5, "give": "slow"},))
     others = [home.app.send_task("proj.echo", (i,)) for i in range(5)]
@@ -32,7 +29,7 @@ def test_what_a_killed_worker_had_is_done_by_another(home: House) -> None:
     until(lambda: home.client.llen(home.queue) == 0, "empty")
 
 
-def test_a_task_may_take_longer_than_the_visibility_timeout(home: House) -> None:
+def test_a_task_may_take_longer_than_the_visibility_timeout(home: RedisHouse) -> None:
     home.worker("--celery-visibility-timeout", "1s")
     home.worker("--celery-visibility-timeout", "1s")
     slow = home.app.send_task("proj.echo", ({"sleep": 2.2, "give": 1},))
@@ -41,17 +38,7 @@ def test_a_task_may_take_longer_than_the_visibility_timeout(home: House) -> None
     assert sum(computed) == 1, computed
 
 
-def test_a_worker_that_stops_gives_back_what_waits(home: House) -> None:
-    first = home.worker()
-    later = [home.app.send_task("proj.echo", (i,), countdown=1.0) for i in range(20)]
-    until(lambda: home.client.llen(home.queue) == 0, "taken")
-    assert first.stop() == 0
-    assert home.client.llen(home.queue) == 20
-    home.worker()
-    assert [result.get(timeout=LONG) for result in later] == list(range(20))
-
-
-def test_urgent_tasks_go_first(tmp_path: Path, home: House) -> None:
+def test_urgent_tasks_go_first(tmp_path: Path, home: RedisHouse) -> None:
     one = house(tmp_path / "one", home.redis, batch=1)
     with one.stack:
         sent = {
@@ -64,66 +51,13 @@ def test_urgent_tasks_go_first(tmp_path: Path, home: House) -> None:
         assert min(done[3]) <= min(done[9]), done
 
 
-def test_tasks_are_revoked_before_and_while_they_run(home: House) -> None:
-    home.worker()
-    later = home.app.send_task("proj.echo", (1,), countdown=600)
-    running = home.app.send_task("proj.echo", ({"sleep": 1.5},))
-    inspect = home.app.control.inspect([home.node], timeout=LONG)
-    until(lambda: any(inspect.active().values()), "active")
-    assert [t["request"]["id"] for t in next(iter(inspect.scheduled().values()))] == [later.id]
-    home.app.control.revoke(later.id)
-    home.app.control.revoke(running.id, terminate=True)
-    with pytest.raises(TaskRevokedError, match="revoked"):
-        later.get(timeout=LONG)
-    with pytest.raises(TaskRevokedError, match="terminated"):
-        running.get(timeout=LONG)
-    assert later.id in next(iter(inspect.revoked().values()))
-    assert until(lambda: not any(inspect.active().values()), "idle")
-
-
-def test_results_go_to_whoever_asked_with_rpc(tmp_path: Path, home: House) -> None:
+def test_results_go_to_whoever_asked_with_rpc(tmp_path: Path, home: RedisHouse) -> None:
     rpc = house(tmp_path / "rpc", home.redis, backend="rpc://")
     with rpc.stack:
         rpc.worker(backend="rpc://")
         assert rpc.app.send_task("proj.echo", (1,)).get(timeout=LONG) == 1
         with pytest.raises(ValueError, match="boom"):
             rpc.app.send_task("proj.echo", ({"raise": "value"},)).get(timeout=LONG)
-
-
-def test_celerys_own_commands_show_it_as_a_worker(home: House, tmp_path: Path) -> None:
-    home.worker()
-    url = home.redis.url(home.db)
-    (tmp_path / "appmodule.py").write_text(
-        f"from celery import Celery\napp = Celery('proj', broker='{url}', backend='{url}')\n"
-    )
-
-    def celery(*words: str) -> str:
-        command = [sys.executable, "-m", "celery", "-A", "appmodule", *words]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LONG, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    status = celery("status")
-    assert f"{home.node}: OK" in status and "1 node online" in status
-    inspect = home.app.control.inspect([home.node], timeout=LONG)
-    (node,) = inspect.ping()
-    assert node == home.node
-    assert inspect.stats()[node]["broker"]["transport"] == "redis"
-    assert inspect.registered()[node] == ["proj.echo", "proj.perform_inference"]
-    assert inspect.active_queues()[node][0]["name"] == home.queue
-    assert inspect.reserved()[node] == []
-    assert inspect.query_task("nothing")[node] == {}
-    assert home.app.control.ping(destination=["nobody@here"], timeout=0.3) == []
-    (answer,) = home.app.control.broadcast("no_such_method", destination=[node], reply=True, timeout=LONG)
-    assert "no_such_method" in answer[node]["error"]
-    home.app.control.shutdown()
-    assert home.workers[0].process.wait(LONG) == 0
-
-
-def test_events_tell_of_the_worker_and_its_tasks(home: House) -> None:
-    home.worker()
-    home.app.control.enable_events(destination=[home.node], reply=True, timeout=LONG)
-    assert hears_all_events(home.app)
 
 
 def test_a_broker_that_was_away_is_used_again(tmp_path: Path) -> None:
@@ -144,7 +78,7 @@ def test_a_broker_that_was_away_is_used_again(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_a_worker_says_what_is_missing(home: House) -> None:
+def test_a_worker_says_what_is_missing(home: RedisHouse) -> None:
     from support.server import run_cli
 
     done = run_cli("worker", str(home.models), check=False)

@@ -6,7 +6,6 @@ import json
 import pickle
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import httpx
 import pytest
 from celery import canvas as untyped
 from celery.exceptions import NotRegistered, TaskRevokedError, TimeLimitExceeded
-from support.application import Redis, hears_all_events
+from support.application import Redis
 from support.programs import needed
 from support.rabbit import RabbitHouse, control, rabbit_house
 from support.server import LONG, REPOSITORY, run_cli
@@ -169,23 +168,6 @@ def test_urgent_tasks_go_first(tmp_path: Path, the_redis: Redis) -> None:
         assert max(ends[9]) <= max(ends[5]) <= max(ends[0]), ends
 
 
-def test_tasks_are_revoked_before_and_while_they_run(home: RabbitHouse) -> None:
-    home.worker()
-    later = home.app.send_task("proj.echo", (1,), countdown=600)
-    running = home.app.send_task("proj.echo", ({"sleep": 1.5},))
-    inspect = home.app.control.inspect([home.node], timeout=LONG)
-    until(lambda: any(inspect.active().values()), "active")
-    assert [t["request"]["id"] for t in next(iter(inspect.scheduled().values()))] == [later.id]
-    home.app.control.revoke(later.id)
-    home.app.control.revoke(running.id, terminate=True)
-    with pytest.raises(TaskRevokedError, match="revoked"):
-        later.get(timeout=LONG)
-    with pytest.raises(TaskRevokedError, match="terminated"):
-        running.get(timeout=LONG)
-    assert later.id in next(iter(inspect.revoked().values()))
-    assert until(lambda: home.rabbit.queue(home.queue, "messages") == [0], "empty")
-
-
 def test_tasks_for_much_later_are_kept_by_the_broker(home: RabbitHouse) -> None:
     home.worker()
     aside = f"{home.queue}.cresset-3600s"
@@ -207,37 +189,6 @@ def test_tasks_for_much_later_are_kept_by_the_broker(home: RabbitHouse) -> None:
     with pytest.raises(TaskRevokedError, match="revoked"):
         later.get(timeout=LONG)
     assert (home.rabbit.queue(aside, "messages"), home.rabbit.queue(home.queue, "messages_ready")) == ([0], [0])
-
-
-def test_celerys_own_commands_show_it_as_a_worker(home: RabbitHouse, tmp_path: Path) -> None:
-    home.worker()
-    (tmp_path / "appmodule.py").write_text(
-        f"from celery import Celery\napp = Celery('proj', broker='{home.rabbit.url}', backend='rpc://')\n"
-    )
-
-    def celery(*words: str) -> str:
-        command = [sys.executable, "-m", "celery", "-A", "appmodule", *words]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LONG, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    status = celery("status")
-    assert f"{home.node}: OK" in status and "1 node online" in status
-    inspect = home.app.control.inspect([home.node], timeout=LONG)
-    (node,) = inspect.ping()
-    assert node == home.node
-    broker = inspect.stats()[node]["broker"]
-    assert (broker["transport"], broker["virtual_host"]) == ("amqp", home.rabbit.vhost)
-    assert inspect.registered()[node] == ["proj.echo", "proj.perform_inference"]
-    assert inspect.active_queues()[node][0]["name"] == home.queue
-    home.app.control.shutdown()
-    assert home.workers[0].process.wait(LONG) == 0
-
-
-def test_events_tell_of_the_worker_and_its_tasks(home: RabbitHouse) -> None:
-    home.worker()
-    home.app.control.enable_events(destination=[home.node], reply=True, timeout=LONG)
-    assert hears_all_events(home.app)
 
 
 def test_bad_messages_leave_the_queue_and_the_worker_lives(tmp_path: Path, the_redis: Redis) -> None:
@@ -291,17 +242,6 @@ def test_what_a_killed_worker_had_is_done_by_another(tmp_path: Path, kind: str) 
         assert slow.get(timeout=LONG) == "slow"
         assert [result.get(timeout=LONG) for result in others] == list(range(50))
         until(lambda: house.rabbit.queue(house.queue, "messages") == [0], "empty")
-
-
-def test_a_worker_that_stops_gives_back_what_waits(home: RabbitHouse) -> None:
-    first = home.worker()
-    later = [home.app.send_task("proj.echo", (i,), countdown=3) for i in range(20)]
-    inspect = home.app.control.inspect([home.node], timeout=LONG)
-    until(lambda: len(next(iter(inspect.scheduled().values()))) == 20, "taken")
-    assert first.stop() == 0
-    assert home.rabbit.queue(home.queue, "messages_ready") == [20]
-    home.worker()
-    assert [result.get(timeout=LONG) for result in later] == list(range(20))
 
 
 def test_connections_that_are_closed_are_made_again(home: RabbitHouse) -> None:

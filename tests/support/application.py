@@ -111,39 +111,66 @@ def redis_or_skip(folder: Path) -> Redis:
     return Redis(folder)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class House:
-    """One application, its queue, and the workers that a test starts for it."""
+    """One application, its queue, and the workers that a test starts for it, whatever its broker is."""
 
     folder: Path
-    redis: Redis
     queue: str
-    db: int
+    broker: str
+    backend: str
     app: Any
     """Celery says nothing of its types."""
     stack: ExitStack
     models: Path
+    described: dict[str, str]
+    """What `inspect stats` has of the broker, among other things."""
     workers: list[Server] = field(default_factory=list[Server])
     node: str = ""
     """The name of the worker that was started last."""
+
+    def worker(self, *flags: str, **more: Any) -> Server:
+        """Starts `cresset worker` and waits until it is ready."""
+        return self.start(*flags, **more).wait_ready()
+
+    def start(
+        self, *flags: str, broker: str | None = None, backend: str | None = None, env: dict[str, str] | None = None
+    ) -> Server:
+        """Starts `cresset worker`."""
+        data = self.folder / f"data-{len(self.workers)}"
+        data.mkdir()
+        places = ["--broker", broker or self.broker, "--result-backend", backend or self.backend]
+        self.node = f"cresset-{next(WHO)}@test"
+        known = ["--celery", self.queue, *places, "--celery-node", self.node]
+        server = Server(self.models, data, *known, *flags, command="worker", env=env)
+        self.stack.callback(server.close)
+        self.workers.append(server)
+        return server
+
+    def waiting(self) -> int:
+        """How many messages are in the queue that no worker has."""
+        raise NotImplementedError
+
+    def left(self) -> int:
+        """The same, and with them those that a worker has, where the broker knows."""
+        return self.waiting()
+
+
+@dataclass(kw_only=True)
+class RedisHouse(House):
+    """One with Redis as its broker."""
+
+    redis: Redis
+    db: int
 
     @property
     def client(self) -> Any:
         """The broker, bare."""
         return self.stack.enter_context(redis.Redis(port=self.redis.port, db=self.db))
 
-    def worker(self, *flags: str, backend: str | None = None) -> Server:
-        """Starts `cresset worker` and waits until its models are ready."""
-        data = self.folder / f"data-{len(self.workers)}"
-        data.mkdir()
-        url = self.redis.url(self.db)
-        known = ["--celery", self.queue, "--broker", url, "--result-backend", backend or url]
-        self.node = f"cresset-{next(WHO)}@test"
-        named = ["--celery-node", self.node]
-        server = Server(self.models, data, *known, *named, *flags, command="worker")
-        self.stack.callback(server.close)
-        self.workers.append(server)
-        return server.wait_ready()
+    def waiting(self) -> int:
+        """The length of its list."""
+        return self.client.llen(self.queue)
 
 
 def close(app: Any) -> None:
@@ -154,18 +181,27 @@ def close(app: Any) -> None:
     app.close()
 
 
-def house(folder: Path, server: Redis, batch: int = 32, backend: str | None = None) -> House:
-    """A model, an application, and no worker yet."""
-    number = next(WHO)
-    queue, db = f"q{number}", number % 16
+def furnished(
+    folder: Path, stack: ExitStack, broker: str, backend: str, batch: int, number: int, **conf: object
+) -> dict[str, Any]:
+    """What every house has: a model, an application, and no worker yet."""
     models = folder / "models"
     write_model(models, "echo", MODEL, SETTINGS.format(batch=batch))
-    app: Any = Celery("proj", broker=server.url(db), backend=backend or server.url(db), set_as_current=False)
-    app.conf.update(task_default_queue=queue, broker_connection_retry_on_startup=True)
-    stack = ExitStack()
+    queue = f"q{number}"
+    app: Any = Celery("proj", broker=broker, backend=backend, set_as_current=False)
+    app.conf.update(task_default_queue=queue, broker_connection_retry_on_startup=True, **conf)
     stack.callback(gc.collect)
     stack.callback(close, app)
-    return House(folder, server, queue, db, app, stack, models)
+    places = {"broker": broker, "backend": backend}
+    return {"folder": folder, "queue": queue, "app": app, "stack": stack, "models": models, **places}
+
+
+def house(folder: Path, server: Redis, batch: int = 32, backend: str | None = None) -> RedisHouse:
+    """One with Redis as its broker."""
+    number = next(WHO)
+    url = server.url(number % 16)
+    made = furnished(folder, ExitStack(), url, backend or url, batch, number)
+    return RedisHouse(**made, redis=server, db=number % 16, described={"transport": "redis"})
 
 
 def hears_all_events(app: Any) -> bool:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-from celery import Celery
 
-from support.application import MODEL, SETTINGS, WHO, close
-from support.models import write_model
-from support.server import LONG, Server
+from support.application import WHO, House, furnished
+from support.server import LONG
 
 # Where Debian has it, which is not on everybody's path.
 ENVIRONMENT = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"}
@@ -65,6 +61,19 @@ class Rabbit:
         found = [line.split("\t")[1:] for line in lines if line.split("\t")[0] == name]
         return [int(number) for number in found[0]] if found else []
 
+    def depths(self) -> dict[str, int]:
+        """How many messages are in each queue."""
+        lines = control("list_queues", "-p", self.vhost, "--no-table-headers", "name", "messages").splitlines()
+        return {name: int(number) for name, number in (line.split("\t") for line in lines)}
+
+    def close_connection(self, name: str) -> int:
+        """Ends the connections that call themselves so, and says how many they were."""
+        lines = control("list_connections", "--no-table-headers", "pid", "client_properties").splitlines()
+        pids = [line.split("\t")[0] for line in lines if f'"{name}"' in line]
+        for pid in pids:
+            control("close_connection", pid, "a test says so")
+        return len(pids)
+
     def close_connections(self) -> None:
         """Ends every connection to it."""
         control("close_all_connections", "--vhost", self.vhost, "a test says so")
@@ -83,49 +92,27 @@ def rabbit_or_skip() -> Rabbit:
     return Rabbit()
 
 
-@dataclass
-class RabbitHouse:
-    """One application, its queue, and the workers that a test starts for it."""
+@dataclass(kw_only=True)
+class RabbitHouse(House):
+    """One with RabbitMQ as its broker."""
 
-    folder: Path
     rabbit: Rabbit
-    queue: str
-    backend: str
-    app: Any
-    """Celery says nothing of its types."""
-    stack: ExitStack
-    models: Path
-    workers: list[Server] = field(default_factory=list[Server])
-    node: str = ""
-    """The name of the worker that was started last."""
 
-    def worker(self, *flags: str, broker: str | None = None, env: dict[str, str] | None = None) -> Server:
-        """Starts `cresset worker` and waits until it is ready."""
-        return self.start(*flags, broker=broker, env=env).wait_ready()
+    def waiting(self) -> int:
+        """Those that are ready."""
+        (count,) = self.rabbit.queue(self.queue, "messages_ready")
+        return count
 
-    def start(self, *flags: str, broker: str | None = None, env: dict[str, str] | None = None) -> Server:
-        """Starts `cresset worker`."""
-        data = self.folder / f"data-{len(self.workers)}"
-        data.mkdir()
-        known = ["--celery", self.queue, "--broker", broker or self.rabbit.url, "--result-backend", self.backend]
-        self.node = f"cresset-{next(WHO)}@test"
-        named = ["--celery-node", self.node]
-        server = Server(self.models, data, *known, *named, *flags, command="worker", env=env)
-        self.stack.callback(server.close)
-        self.workers.append(server)
-        return server
+    def left(self) -> int:
+        """All of them."""
+        (count,) = self.rabbit.queue(self.queue, "messages")
+        return count
 
 
 def rabbit_house(folder: Path, backend: str = "rpc://", batch: int = 32, **conf: object) -> RabbitHouse:
-    """A virtual host, a model, an application, and no worker yet."""
+    """One with a virtual host of its own."""
     rabbit = rabbit_or_skip()
     stack = ExitStack()
     stack.callback(rabbit.drop)
-    queue = f"q{next(WHO)}"
-    models = folder / "models"
-    write_model(models, "echo", MODEL, SETTINGS.format(batch=batch))
-    app: Any = Celery("proj", broker=rabbit.url, backend=backend, set_as_current=False)
-    app.conf.update(task_default_queue=queue, broker_connection_retry_on_startup=True, **conf)
-    stack.callback(gc.collect)
-    stack.callback(close, app)
-    return RabbitHouse(folder, rabbit, queue, backend, app, stack, models)
+    made = furnished(folder, stack, rabbit.url, backend, batch, next(WHO), **conf)
+    return RabbitHouse(**made, rabbit=rabbit, described={"transport": "amqp", "virtual_host": rabbit.vhost})

@@ -1,0 +1,103 @@
+"""What is the same with every broker: how workers stop, are told what to do, and are watched."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.exceptions import TaskRevokedError
+from support.application import House, hears_all_events, house
+from support.rabbit import rabbit_house
+from support.server import LONG
+from support.wait import until
+
+pytestmark = [
+    # Celery leaves sockets and results to the collector, which then says goodbye to a broker that has gone.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    """An application on each of the brokers, without a worker."""
+    if request.param == "redis":
+        made: House = house(tmp_path, request.getfixturevalue("the_redis"))
+    else:
+        made = rabbit_house(tmp_path)
+    with made.stack:
+        yield made
+
+
+def scheduled(home: House) -> list[Any]:
+    """The tasks that wait for their time at the worker."""
+    inspect = home.app.control.inspect([home.node], timeout=LONG)
+    return next(iter(inspect.scheduled().values()))
+
+
+def test_a_worker_that_stops_gives_back_what_waits(home: House) -> None:
+    first = home.worker()
+    later = [home.app.send_task("proj.echo", (i,), countdown=3) for i in range(20)]
+    until(lambda: len(scheduled(home)) == 20, "taken")
+    assert home.waiting() == 0
+    assert first.stop() == 0
+    assert home.waiting() == 20
+    home.worker()
+    assert [result.get(timeout=LONG) for result in later] == list(range(20))
+
+
+def test_tasks_are_revoked_before_and_while_they_run(home: House) -> None:
+    home.worker()
+    later = home.app.send_task("proj.echo", (1,), countdown=600)
+    running = home.app.send_task("proj.echo", ({"sleep": 1.5},))
+    inspect = home.app.control.inspect([home.node], timeout=LONG)
+    until(lambda: any(inspect.active().values()), "active")
+    assert [t["request"]["id"] for t in scheduled(home)] == [later.id]
+    home.app.control.revoke(later.id)
+    home.app.control.revoke(running.id, terminate=True)
+    with pytest.raises(TaskRevokedError, match="revoked"):
+        later.get(timeout=LONG)
+    with pytest.raises(TaskRevokedError, match="terminated"):
+        running.get(timeout=LONG)
+    assert later.id in next(iter(inspect.revoked().values()))
+    assert until(lambda: not any(inspect.active().values()), "idle")
+    until(lambda: home.left() == 0, "empty")
+
+
+def test_celerys_own_commands_show_it_as_a_worker(home: House, tmp_path: Path) -> None:
+    home.worker()
+    (tmp_path / "appmodule.py").write_text(
+        f"from celery import Celery\napp = Celery('proj', broker='{home.broker}', backend='{home.backend}')\n"
+    )
+
+    def celery(*words: str) -> str:
+        command = [sys.executable, "-m", "celery", "-A", "appmodule", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LONG, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    status = celery("status")
+    assert f"{home.node}: OK" in status and "1 node online" in status
+    inspect = home.app.control.inspect([home.node], timeout=LONG)
+    (node,) = inspect.ping()
+    assert node == home.node
+    assert home.described.items() <= inspect.stats()[node]["broker"].items()
+    assert inspect.registered()[node] == ["proj.echo", "proj.perform_inference"]
+    assert inspect.active_queues()[node][0]["name"] == home.queue
+    assert inspect.reserved()[node] == []
+    assert inspect.query_task("nothing")[node] == {}
+    assert home.app.control.ping(destination=["nobody@here"], timeout=0.3) == []
+    (answer,) = home.app.control.broadcast("no_such_method", destination=[node], reply=True, timeout=LONG)
+    assert "no_such_method" in answer[node]["error"]
+    home.app.control.shutdown()
+    assert home.workers[0].process.wait(LONG) == 0
+
+
+def test_events_tell_of_the_worker_and_its_tasks(home: House) -> None:
+    home.worker()
+    home.app.control.enable_events(destination=[home.node], reply=True, timeout=LONG)
+    assert hears_all_events(home.app)
