@@ -97,9 +97,11 @@ impl fmt::Display for ServiceUrl {
         let Some((scheme, rest)) = self.0.split_once("://") else {
             return f.write_str(&self.0);
         };
-        // A password may have any character but these.
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        match rest.get(..end).and_then(|authority| authority.rfind('@')) {
+        let authority = rest.get(..end).unwrap_or_default();
+        // A password may have any character but these; where somebody forgot to write it as `%2F` it ends later.
+        let at = authority.rfind('@');
+        match at.or_else(|| rest.rfind('@').filter(|_| authority.contains(':'))) {
             None => f.write_str(&self.0),
             Some(at) => {
                 let (user, host) = rest.split_at(at);
@@ -152,6 +154,8 @@ mod tests {
             ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
             ("redis://:se@cret@host/1", "redis://:***@host/1"),
             ("amqp://guest:guest@host//", "amqp://guest:***@host//"),
+            ("amqp://guest:sec/r?t@host/v", "amqp://guest:***@host/v"),
+            ("amqp://host:5672/v", "amqp://host:5672/v"),
             ("rpc://", "rpc://"),
         ] {
             assert_eq!(ServiceUrl::new(url).to_string(), shown);

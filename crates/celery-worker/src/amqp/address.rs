@@ -14,8 +14,8 @@ const HEARTBEAT_MAX: u16 = 600;
 /// The longest name of a virtual host in AMQP.
 const NAME_MAX: usize = 255;
 
-/// Where the broker is, and as whom.
-#[derive(Clone, Debug)]
+/// Where the broker is, and as whom. Not to be shown: it holds the password.
+#[derive(Clone)]
 pub(super) struct Address {
     pub(super) uri: AMQPUri,
 }
