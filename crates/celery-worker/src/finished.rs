@@ -2,6 +2,7 @@
 //! could be asked: they are acknowledged, and not computed once more.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use cresset_celery::Head;
@@ -9,12 +10,15 @@ use cresset_celery::Head;
 /// Tasks that are remembered; the oldest go. More than are ever held at once between two acknowledgements.
 const KEPT_MAX: usize = 16_384;
 
-/// A try of a task.
-type Try = (String, u32);
+/// A try of a task, in two keyed hashes: an id may be as long as a message.
+type Try = [u64; 2];
 
 /// The tasks.
 #[derive(Default)]
-pub(crate) struct Finished(Mutex<Inner>);
+pub(crate) struct Finished {
+    keys: [RandomState; 2],
+    inner: Mutex<Inner>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -23,10 +27,16 @@ struct Inner {
 }
 
 impl Finished {
+    fn key(&self, head: &Head) -> Try {
+        self.keys
+            .each_ref()
+            .map(|key| key.hash_one((&head.id, head.retries)))
+    }
+
     pub(crate) fn add(&self, head: &Head) {
-        let key = (head.id.clone(), head.retries);
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !inner.known.insert(key.clone()) {
+        let key = self.key(head);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if !inner.known.insert(key) {
             return;
         }
         inner.order.push_back(key);
@@ -38,8 +48,9 @@ impl Finished {
     }
 
     pub(crate) fn has(&self, head: &Head) -> bool {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.known.contains(&(head.id.clone(), head.retries))
+        let key = self.key(head);
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.known.contains(&key)
     }
 }
 
