@@ -110,7 +110,7 @@ impl AmqpBroker {
 
     /// Requests of remote control.
     async fn hear(&self, live: &Live, requests: &mpsc::Sender<Message>) -> lapin::Result<()> {
-        topology::exchange(&live.taking, PIDBOX, ExchangeKind::Fanout, false).await?;
+        topology::exchange(&live.taking, PIDBOX.into(), ExchangeKind::Fanout, false).await?;
         let channel = live.taking.create_channel().await?;
         let name = ShortString::try_new(format!("{}.{PIDBOX}", self.node)).unwrap_or_default();
         let options = QueueDeclareOptions {

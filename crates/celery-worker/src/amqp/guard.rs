@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_util::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use super::tame;
 
@@ -21,19 +22,33 @@ const FRAME_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one read.
 const READ: usize = 16 * 1024;
 
+/// The end of a stream, told both ways. The AMQP library keeps a thread for each stream, until the broker lets go of it: one that
+/// takes connections and says nothing would have us keep more and more of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cord {
+    /// Cancelled when the stream has gone.
+    pub(super) gone: CancellationToken,
+    /// Cancelled to end the stream.
+    pub(super) cut: CancellationToken,
+}
+
 /// The stream.
 pub(super) struct Guard<S> {
     stream: S,
     frames: Frames,
     buffer: Vec<u8>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    _gone: DropGuard,
 }
 
 impl<S> Guard<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S, cord: Cord) -> Self {
         Self {
             stream,
             frames: Frames::default(),
             buffer: vec![0; READ],
+            cut: Box::pin(cord.cut.cancelled_owned()),
+            _gone: cord.gone.drop_guard(),
         }
     }
 }
@@ -41,6 +56,9 @@ impl<S> Guard<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         loop {
             let count = this.frames.take(buf);
             if count > 0 || buf.is_empty() {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::address::Address;
 use super::consume::Consumers;
+use super::guard::Cord;
 use super::live::Live;
 use super::publish::{SERVICE, trouble};
 use super::topology::{self, QueueForm};
@@ -130,37 +131,43 @@ impl Link {
     /// Until the epoch ends.
     async fn stay(&self, live: &Arc<Live>, closing: &CancellationToken, leave: &CancellationToken) {
         self.state.send_replace(State::Live(Arc::clone(live)));
+        let consume = async {
+            closing.cancelled().await;
+            self.consumers.end(live).await;
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
+            () = consume => {}
             () = live.lost() => {}
-            () = closing.cancelled() => {
-                self.consumers.end(live).await;
-                tokio::select! {
-                    () = live.lost() => {}
-                    () = leave.cancelled() => {}
-                }
-            }
+            () = leave.cancelled() => {}
         }
         live.close().await;
     }
 
     async fn open(&self, epoch: u64) -> std::result::Result<Arc<Live>, String> {
-        match tokio::time::timeout(OPEN_TIMEOUT, self.try_open(epoch)).await {
-            Ok(Ok(live)) => Ok(live),
+        let cord = Cord::default();
+        // What has been opened when the rest fails, or nobody waits any more, does not stay.
+        let cut = cord.cut.clone().drop_guard();
+        match tokio::time::timeout(OPEN_TIMEOUT, self.try_open(epoch, cord)).await {
+            Ok(Ok(live)) => {
+                cut.disarm();
+                Ok(live)
+            }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("it does not answer".into()),
         }
     }
 
-    async fn try_open(&self, epoch: u64) -> Result<Arc<Live>> {
-        let taking = self.connect("takes tasks").await?;
-        let giving = self.connect("sends").await?;
+    async fn try_open(&self, epoch: u64, cord: Cord) -> Result<Arc<Live>> {
+        let taking = self.connect("takes tasks", &cord).await?;
+        let giving = self.connect("sends", &cord).await?;
         for queue in &self.consumers.queues {
             topology::queue(&taking, queue, &self.form).await?;
             if let Err(error) = topology::bind_delayed(&taking, queue).await {
                 tracing::warn!(queue = queue.as_str(), error = %error, "tasks that the broker delays cannot come to a queue");
             }
         }
-        if let Err(error) = topology::exchange(&taking, EVENTS, ExchangeKind::Topic, true).await {
+        if let Err(error) = topology::exchange(&taking, EVENTS.into(), ExchangeKind::Topic, true).await {
             tracing::warn!(error = %error, "exchange of events cannot be declared; nobody will see any");
         }
         let channel = taking.create_channel().await?;
@@ -168,17 +175,17 @@ impl Link {
         let each = BasicQosOptions { global: false };
         channel.basic_qos(self.consumers.prefetch, each).await?;
         let queues = self.consumers.queues.len();
-        let live = Arc::new(Live::new(epoch, taking, giving, channel, queues));
+        let live = Arc::new(Live::new(epoch, taking, giving, channel, queues, cord));
         self.consumers.begin(&live).await?;
         Ok(live)
     }
 
-    async fn connect(&self, what: &str) -> Result<Connection> {
+    async fn connect(&self, what: &str, cord: &Cord) -> Result<Connection> {
         let name = LongString::from(format!("cresset {} {what}", self.node).into_bytes());
         let properties = ConnectionProperties::default().with_connection_name(name);
-        let (address, tls) = (self.address.clone(), self.tls.clone());
+        let (address, tls, cord) = (self.address.clone(), self.tls.clone(), cord.clone());
         let connect = async move |_, _| {
-            let stream = wire::connect(&address, tls.as_ref()).await?;
+            let stream = wire::connect(&address, tls.as_ref(), cord.clone()).await?;
             Ok::<_, Error>(AsyncTcpStream::Plain(stream))
         };
         let runtime = Runtime::new(Kit::current());
@@ -201,5 +208,45 @@ pub(super) trait OrTrouble<T> {
 impl<T> OrTrouble<T> for Result<T> {
     fn or_trouble(self) -> std::result::Result<T, Trouble> {
         self.map_err(trouble)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+
+    /// The way to a broker at this port, which has not been gone yet.
+    pub(in crate::amqp) fn link(port: u16) -> Link {
+        let consumers = Consumers {
+            queues: vec!["q".into()],
+            prefetch: 1,
+            inbox: Arc::default(),
+            tracker: TaskTracker::new(),
+        };
+        let uri = format!("amqp://127.0.0.1:{port}").parse().unwrap();
+        Link::new(Address { uri }, None, consumers, QueueForm::default(), "n".into())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_broker_that_never_answers_is_hung_up_on() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let link = link(silent.local_addr().unwrap().port());
+        let greeted = async {
+            let (mut stream, _) = silent.accept().await.unwrap();
+            stream.read_exact(&mut [0; 8]).await.unwrap();
+            stream
+        };
+        let mut stream = tokio::select! {
+            _ = link.open(1) => panic!("nobody has answered"),
+            stream = greeted => stream,
+        };
+        // Nobody waits for the answer any more.
+        let mut heard = [0; 8];
+        let ended = tokio::time::timeout(OPEN_TIMEOUT, stream.read(&mut heard));
+        assert!(matches!(ended.await, Ok(Ok(0) | Err(_))), "the connection stays");
     }
 }

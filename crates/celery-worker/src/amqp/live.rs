@@ -4,18 +4,20 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, Connection, Result};
-use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use super::consume::Current;
+use super::guard::Cord;
 
 /// A farewell is not waited for longer.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Channels on which is sent at once: whoever finds none waits.
+const PUBLISHERS_MAX: usize = 32;
 /// AMQP's reply code for an end that was meant.
 const MEANT: u16 = 200;
 
@@ -30,10 +32,13 @@ pub(super) struct Live {
     pub(super) channel: Channel,
     /// The consumer of each queue.
     pub(super) consumers: Vec<Mutex<Option<Current>>>,
-    publisher: Mutex<Option<Channel>>,
+    /// Channels on which nobody sends now.
+    idle: std::sync::Mutex<Vec<Channel>>,
+    publishers: Semaphore,
     teller: Mutex<Option<Channel>>,
     why: OnceLock<String>,
-    lost: CancellationToken,
+    /// Of both connections.
+    cord: Cord,
 }
 
 impl Live {
@@ -43,6 +48,7 @@ impl Live {
         giving: Connection,
         channel: Channel,
         queues: usize,
+        cord: Cord,
     ) -> Self {
         Self {
             epoch,
@@ -50,10 +56,11 @@ impl Live {
             giving,
             channel,
             consumers: (0..queues).map(|_| Mutex::default()).collect(),
-            publisher: Mutex::default(),
+            idle: std::sync::Mutex::default(),
+            publishers: Semaphore::new(PUBLISHERS_MAX),
             teller: Mutex::default(),
             why: OnceLock::new(),
-            lost: CancellationToken::new(),
+            cord,
         }
     }
 
@@ -61,11 +68,12 @@ impl Live {
     pub(super) fn lose(&self, why: String) {
         // The later ones follow from the first.
         let _ = self.why.set(why);
-        self.lost.cancel();
+        self.cord.gone.cancel();
     }
 
+    /// Returns when it is over.
     pub(super) async fn lost(&self) {
-        self.lost.cancelled().await;
+        self.cord.gone.cancelled().await;
     }
 
     pub(super) fn why(&self) -> String {
@@ -76,15 +84,23 @@ impl Live {
     }
 
     /// A channel on which the broker confirms what it has.
-    pub(super) async fn publisher(&self) -> Result<Channel> {
-        let mut slot = self.publisher.lock().await;
-        if let Some(channel) = slot.as_ref().filter(|channel| channel.status().connected()) {
-            return Ok(channel.clone());
-        }
-        let channel = self.giving.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        *slot = Some(channel.clone());
-        Ok(channel)
+    pub(super) async fn publisher(&self) -> Result<Publisher<'_>> {
+        // It is never closed.
+        let permit = self.publishers.acquire().await.ok();
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let channel = match idle.filter(|channel| channel.status().connected()) {
+            Some(channel) => channel,
+            None => {
+                let channel = self.giving.create_channel().await?;
+                channel.confirm_select(ConfirmSelectOptions::default()).await?;
+                channel
+            }
+        };
+        Ok(Publisher {
+            channel,
+            live: self,
+            _permit: permit,
+        })
     }
 
     /// A channel for what may be lost: events and replies.
@@ -98,7 +114,7 @@ impl Live {
         Ok(channel)
     }
 
-    /// Says goodbye.
+    /// Says goodbye, and hangs up whether or not that was heard.
     pub(super) async fn close(&self) {
         let bye = async {
             for connection in [&self.taking, &self.giving] {
@@ -112,6 +128,23 @@ impl Live {
         if tokio::time::timeout(FAREWELL, bye).await.is_err() {
             tracing::debug!("broker did not say goodbye in time");
         }
+        self.cord.cut.cancel();
+    }
+}
+
+/// A channel that is one sender's alone. What the broker says on it, that a message came back or that it takes none of this kind,
+/// names no message: among several senders it would be told to the wrong one.
+pub(super) struct Publisher<'a> {
+    pub(super) channel: Channel,
+    live: &'a Live,
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+impl Publisher<'_> {
+    /// All that was sent has been confirmed: it is the next one's. Otherwise it is closed.
+    pub(super) fn done(self) {
+        let mut idle = self.live.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push(self.channel);
     }
 }
 

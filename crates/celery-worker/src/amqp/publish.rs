@@ -1,10 +1,13 @@
 //! Sending: through the default exchange to a queue, and the broker confirms that it has it.
 
+use std::collections::HashSet;
+
 use cresset_celery::{Message, Outgoing};
+use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::ShortString;
-use lapin::{Channel, Confirmation, Error, ErrorKind, PublisherConfirm};
+use lapin::{BasicProperties, Channel, Error, ErrorKind, PublisherConfirm};
 
 use super::live::Live;
 use super::message;
@@ -26,15 +29,17 @@ pub(super) fn trouble(error: Error) -> Trouble {
 /// Sends task messages. A queue that is not there is declared, as whoever sends a task in Celery does.
 pub(super) async fn tasks(live: &Live, messages: &[Outgoing]) -> Result<(), Trouble> {
     for some in messages.chunks(TOGETHER) {
-        if is_refused(&together(live, some).await)? {
-            // One of them; which one, only trying each by itself tells.
-            for one in some {
-                if is_refused(&together(live, std::slice::from_ref(one)).await)? {
-                    tracing::error!(
-                        queue = one.queue,
-                        "message is refused by the broker and is not sent: it is too large for it"
-                    );
-                }
+        if refused(together(live, some).await)?.is_none() {
+            continue;
+        }
+        // One of them; which one, only trying each by itself tells.
+        for one in some {
+            if let Some(why) = refused(together(live, std::slice::from_ref(one)).await)? {
+                tracing::error!(
+                    queue = one.queue,
+                    why,
+                    "message is refused by the broker and is not sent"
+                );
             }
         }
     }
@@ -48,11 +53,12 @@ pub(super) fn refuses(message: &Message) -> Option<String> {
 
 /// Sends a message to a queue that was there a moment ago. False: the broker does not take it there.
 pub(super) async fn existing(live: &Live, one: &Outgoing) -> Result<bool, Trouble> {
-    let channel = live.publisher().await.map_err(trouble)?;
-    let Some(confirm) = put(&channel, one, true).await.map_err(trouble)? else {
+    let publisher = live.publisher().await.map_err(trouble)?;
+    let Some(confirm) = put(&publisher.channel, one).await.map_err(trouble)? else {
         return Ok(false);
     };
     let confirmation = confirm.await.map_err(trouble)?;
+    publisher.done();
     Ok(confirmation.is_ack() && confirmation.take_message().is_none())
 }
 
@@ -66,26 +72,20 @@ pub(super) async fn result(live: &Live, queue: &str, message: &Message) -> Resul
         return Ok(Some(Refused("the queue's name is longer than 255 bytes".into())));
     };
     let sent = async {
-        let options = BasicPublishOptions::default();
-        let channel = live.publisher().await?;
-        let confirm = channel
-            .basic_publish(ShortString::default(), queue, options, &message.body, properties)
-            .await?;
-        confirm.await
+        let publisher = live.publisher().await?;
+        send(&publisher.channel, queue, &message.body, properties).await?;
+        publisher.done();
+        Ok(())
     };
-    match sent.await {
-        Ok(confirmation) => confirmed(&confirmation).map(|()| None),
-        Err(error) if is_too_large(&error) => Ok(Some(Refused(error.to_string()))),
-        Err(error) => Err(trouble(error)),
-    }
+    Ok(refused(sent.await)?.map(Refused))
 }
 
-/// Whether the broker will never take it; trouble otherwise.
-fn is_refused(sent: &Result<(), Failed>) -> Result<bool, Trouble> {
+/// Why the broker will never take it, if so; trouble otherwise.
+fn refused(sent: Result<(), Failed>) -> Result<Option<String>, Trouble> {
     match sent {
-        Ok(()) => Ok(false),
-        Err(Failed::Amqp(error)) if is_too_large(error) => Ok(true),
-        Err(Failed::Amqp(error)) => Err(trouble(error.clone())),
+        Ok(()) => Ok(None),
+        Err(Failed::Amqp(error)) if is_refusal(&error) => Ok(Some(error.to_string())),
+        Err(Failed::Amqp(error)) => Err(trouble(error)),
         Err(Failed::Nacked) => Err(Trouble {
             service: SERVICE,
             why: "it could not take a message".into(),
@@ -105,36 +105,51 @@ impl From<Error> for Failed {
 }
 
 async fn together(live: &Live, messages: &[Outgoing]) -> Result<(), Failed> {
-    let channel = live.publisher().await?;
+    let publisher = live.publisher().await?;
     let mut waiting = Vec::with_capacity(messages.len());
     for one in messages {
-        if let Some(confirm) = put(&channel, one, true).await? {
-            waiting.push((one, confirm));
-        }
+        waiting.extend(put(&publisher.channel, one).await?);
     }
-    for (one, confirm) in waiting {
+    // What came back comes with some confirmation or other, not with its own.
+    let (mut back, mut is_nacked) = (Vec::new(), false);
+    for confirm in waiting {
         let confirmation = confirm.await?;
-        if confirmation.is_nack() {
-            return Err(Failed::Nacked);
-        }
-        if confirmation.take_message().is_none() {
-            continue;
-        }
-        // It came back: there is no such queue.
-        if let Ok(queue) = ShortString::try_new(one.queue.clone()) {
+        is_nacked |= confirmation.is_nack();
+        back.extend(confirmation.take_message());
+    }
+    let mut declared = HashSet::new();
+    for BasicReturnMessage { delivery, .. } in back {
+        // There is no such queue.
+        let queue = delivery.routing_key;
+        if declared.insert(queue.clone()) {
             topology::queue(&live.giving, &queue, &QueueForm::default()).await?;
         }
-        let channel = live.publisher().await?;
-        if let Some(confirm) = put(&channel, one, false).await?
-            && confirm.await?.is_nack()
-        {
-            return Err(Failed::Nacked);
-        }
+        send(&publisher.channel, queue, &delivery.data, delivery.properties).await?;
     }
-    Ok(())
+    publisher.done();
+    if is_nacked { Err(Failed::Nacked) } else { Ok(()) }
 }
 
-async fn put(channel: &Channel, one: &Outgoing, mandatory: bool) -> Result<Option<PublisherConfirm>, Error> {
+/// Sends one that need not arrive, and waits until the broker has it.
+async fn send(
+    channel: &Channel,
+    queue: ShortString,
+    body: &[u8],
+    properties: BasicProperties,
+) -> Result<(), Failed> {
+    let options = BasicPublishOptions::default();
+    let sent = channel
+        .basic_publish(ShortString::default(), queue, options, body, properties)
+        .await?;
+    if sent.await?.is_nack() {
+        Err(Failed::Nacked)
+    } else {
+        Ok(())
+    }
+}
+
+/// Sends one that must arrive, or come back.
+async fn put(channel: &Channel, one: &Outgoing) -> Result<Option<PublisherConfirm>, Error> {
     let sendable = message::write(&one.message);
     let queue = ShortString::try_new(one.queue.clone()).map_err(|error| error.to_string());
     let (properties, queue) = match (sendable, queue) {
@@ -145,7 +160,7 @@ async fn put(channel: &Channel, one: &Outgoing, mandatory: bool) -> Result<Optio
         }
     };
     let options = BasicPublishOptions {
-        mandatory,
+        mandatory: true,
         immediate: false,
     };
     let body = &one.message.body;
@@ -155,18 +170,8 @@ async fn put(channel: &Channel, one: &Outgoing, mandatory: bool) -> Result<Optio
         .map(Some)
 }
 
-fn confirmed(confirmation: &Confirmation) -> Result<(), Trouble> {
-    match confirmation.is_nack() {
-        false => Ok(()),
-        true => Err(Trouble {
-            service: SERVICE,
-            why: "it could not take a message".into(),
-        }),
-    }
-}
-
-/// A broker closes the channel of whoever sends a larger message than it takes.
-fn is_too_large(error: &Error) -> bool {
+/// A broker closes the channel of whoever sends what it does not take: a larger message, a header of another type.
+fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error)
         if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED))
 }

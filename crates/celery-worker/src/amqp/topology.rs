@@ -59,14 +59,8 @@ pub(super) async fn queue(connection: &Connection, name: &ShortString, form: &Qu
     if is_queue(connection, name).await? {
         return Ok(());
     }
+    exchange(connection, name.clone(), ExchangeKind::Direct, true).await?;
     let channel = connection.create_channel().await?;
-    let durable = ExchangeDeclareOptions {
-        durable: true,
-        ..ExchangeDeclareOptions::default()
-    };
-    channel
-        .exchange_declare(name.clone(), ExchangeKind::Direct, durable, FieldTable::default())
-        .await?;
     let durable = QueueDeclareOptions {
         durable: true,
         ..QueueDeclareOptions::default()
@@ -123,11 +117,10 @@ async fn is_there(connection: &Connection, exchange: &ShortString, kind: Exchang
 /// An exchange: there afterwards.
 pub(super) async fn exchange(
     connection: &Connection,
-    name: &'static str,
+    name: ShortString,
     kind: ExchangeKind,
     durable: bool,
 ) -> Result<()> {
-    let name = ShortString::from(name);
     if is_there(connection, &name, kind.clone()).await? {
         return Ok(());
     }

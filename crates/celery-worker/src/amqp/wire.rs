@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::compat::TokioAsyncReadCompatExt as _;
 
 use super::address::Address;
-use super::guard::Guard;
+use super::guard::{Cord, Guard};
 
 /// A server that does not take a connection by then is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ pub(super) fn tls() -> Result<TlsConnector, String> {
 }
 
 /// Connects.
-pub(super) async fn connect(address: &Address, tls: Option<&TlsConnector>) -> io::Result<Wire> {
+pub(super) async fn connect(address: &Address, tls: Option<&TlsConnector>, cord: Cord) -> io::Result<Wire> {
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
     let target = (address.host(), address.port());
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(target))
@@ -58,14 +58,14 @@ pub(super) async fn connect(address: &Address, tls: Option<&TlsConnector>) -> io
         .map_err(late)??;
     stream.set_nodelay(true)?;
     let Some(tls) = tls else {
-        return Ok(Box::new(Guard::new(stream.compat())));
+        return Ok(Box::new(Guard::new(stream.compat(), cord)));
     };
     let name = ServerName::try_from(address.host().to_owned())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the host's name cannot be checked"))?;
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, tls.connect(name, stream))
         .await
         .map_err(late)??;
-    Ok(Box::new(Guard::new(stream.compat())))
+    Ok(Box::new(Guard::new(stream.compat(), cord)))
 }
 
 /// tokio, with streams of ours.
