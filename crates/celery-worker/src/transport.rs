@@ -77,7 +77,8 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// This one is held until its time comes, and must not keep others from being delivered.
     async fn set_aside(&self, _: &Receipt) {}
 
-    /// Has the broker keep a copy of a message that is due after `wait`, and deliver it again before that. False: it does not.
+    /// Has the broker keep a copy of a message that is due after `wait`, and deliver it again before that, unless the message is
+    /// the broker's again anyway. False: it is held.
     async fn park(&self, _: &Receipt, _: &Message, _: Duration) -> Result<bool, Trouble> {
         Ok(false)
     }

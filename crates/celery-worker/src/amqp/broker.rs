@@ -211,7 +211,10 @@ impl Transport for AmqpBroker {
         let (Some(step), Some(queue)) = (park::step(wait), queue) else {
             return Ok(false);
         };
-        let live = self.link.live().await?;
+        let Some((live, _)) = self.of(receipt) else {
+            // With its connection it has gone back. Another copy would be one too many.
+            return Ok(true);
+        };
         park::put(&live, queue, &self.link.form, message, step).await
     }
 
@@ -260,5 +263,26 @@ impl Transport for AmqpBroker {
         json!({"transport": "amqp", "hostname": address.host(), "port": address.port(),
             "virtual_host": address.uri.vhost, "userid": address.uri.authority.userinfo.username,
             "ssl": address.is_secure(), "heartbeat": address.uri.query.heartbeat})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_the_brokers_again_is_not_put_aside() {
+        let broker = AmqpBroker {
+            link: Arc::new(super::super::link::tests::link(1)),
+            node: "n".into(),
+        };
+        let receipt = Receipt {
+            epoch: 1,
+            tag: "0.1".into(),
+            place: 0,
+        };
+        let message = Message::json(Default::default(), Default::default(), Vec::new());
+        let parked = broker.park(&receipt, &message, Duration::from_secs(7200));
+        assert!(parked.await.unwrap());
     }
 }
