@@ -229,7 +229,8 @@ mod tests {
         ]
         .concat();
         let after = [frame(HEARTBEAT, b""), deliver(b'?'), body, frame(METHOD, b"")].concat();
-        for step in [1, 2, 7, 8, 1000] {
+        // Wherever the bytes are torn.
+        for step in 1..=before.len() {
             assert_eq!(through(&before, step), after, "{step}");
         }
     }
