@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from support.application import RedisHouse, house, redis_or_skip
 from support.server import LONG
@@ -69,8 +70,11 @@ def test_a_broker_that_was_away_is_used_again(tmp_path: Path) -> None:
             assert made.app.send_task("proj.echo", (1,)).get(timeout=LONG) == 1
             server.stop()
             worker.wait_log(lambda line: "broker cannot be used" in line, "that the broker has gone")
+            until(lambda: httpx.get(f"{worker.url}/health/ready").status_code == 503, "not ready")
+            assert "broker" in httpx.get(f"{worker.url}/health/ready").json()["broker"]
             server.start()
             worker.wait_log(lambda line: "broker is back" in line, "that the broker is back")
+            until(lambda: httpx.get(f"{worker.url}/health/ready").status_code == 200, "ready again")
             began = time.monotonic()
             assert made.app.send_task("proj.echo", (2,)).get(timeout=LONG) == 2
             assert time.monotonic() - began < 10
