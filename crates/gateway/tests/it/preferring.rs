@@ -106,21 +106,18 @@ async fn a_model_may_have_all_of_its_predictions_go_on_as_tasks() {
         "run once"
     );
     // One that ends in time is answered as any other, and so is one of a caller who prefers something.
-    let asked = tokio::spawn(async move {
-        let done = caller
-            .ask("POST /v1/models/slow/predict", &[JSON], r#"{"input":1}"#)
-            .await;
-        let headers = [JSON, ("prefer", "respond-async")];
-        (
-            done,
-            caller
-                .ask("POST /v1/models/slow/predict", &headers, r#"{"input":2}"#)
-                .await,
-        )
-    });
-    let held = pool.next_job().await;
-    finish(&pool, &held, "[8]");
-    let (done, preferred) = asked.await.unwrap();
+    let ends = async {
+        let held = pool.next_job().await;
+        finish(&pool, &held, "[8]");
+    };
+    let (done, ()) = tokio::join!(
+        caller.ask("POST /v1/models/slow/predict", &[JSON], r#"{"input":1}"#),
+        ends
+    );
+    let headers = [JSON, ("prefer", "respond-async")];
+    let preferred = caller
+        .ask("POST /v1/models/slow/predict", &headers, r#"{"input":2}"#)
+        .await;
     assert_eq!(
         (done.status, done.json()["result"].to_string()),
         (200, "[8]".into())
