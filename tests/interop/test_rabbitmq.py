@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import socket
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,8 +15,7 @@ import pytest
 from celery import canvas as untyped
 from celery.exceptions import NotRegistered, TaskRevokedError, TimeLimitExceeded
 from support.application import Redis
-from support.programs import needed
-from support.rabbit import RabbitHouse, control, rabbit_house
+from support.rabbit import RabbitHouse, control, entrance, rabbit_house
 from support.server import LONG, REPOSITORY, run_cli
 from support.wait import until
 
@@ -275,27 +272,16 @@ def test_a_broker_that_cannot_be_used_makes_the_server_not_ready(home: RabbitHou
 
 
 def test_tls_checks_the_brokers_certificate(home: RabbitHouse, tmp_path: Path) -> None:
-    haproxy = needed("haproxy")
-    pem, entrance = tmp_path / "both.pem", tmp_path / "haproxy.cfg"
+    pem = tmp_path / "both.pem"
     pem.write_text((PEM / "one.pem").read_text() + (PEM / "one.key.pem").read_text())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    entrance.write_text(
-        "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n"
-        f"listen tls\n bind 127.0.0.1:{port} ssl crt {pem}\n server broker 127.0.0.1:5672\n"
-    )
-    with subprocess.Popen([haproxy, "-q", "-db", "-f", str(entrance)], stdin=subprocess.DEVNULL) as process:
-        try:
-            url = f"amqps://guest:guest@localhost:{port}/{home.rabbit.vhost}"
-            trusting = home.worker(broker=url, env={"SSL_CERT_FILE": str(PEM / "ca.pem")})
-            assert home.app.send_task("proj.echo", (1,)).get(timeout=LONG) == 1
-            assert trusting.stop() == 0
-            wary = home.start(broker=url)
-            line = wary.wait_log(lambda line: "broker cannot be used" in line, "that nobody here trusts who signed it")
-            assert "certificate" in line, line
-        finally:
-            process.kill()
+    with entrance(tmp_path, f"ssl crt {pem}") as (port, _):
+        url = f"amqps://guest:guest@localhost:{port}/{home.rabbit.vhost}"
+        trusting = home.worker(broker=url, env={"SSL_CERT_FILE": str(PEM / "ca.pem")})
+        assert home.app.send_task("proj.echo", (1,)).get(timeout=LONG) == 1
+        assert trusting.stop() == 0
+        wary = home.start(broker=url)
+        line = wary.wait_log(lambda line: "broker cannot be used" in line, "that nobody here trusts who signed it")
+        assert "certificate" in line, line
 
 
 def test_a_worker_says_what_is_wrong_with_an_address(home: RabbitHouse) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from celery import canvas as untyped
-from support.rabbit import RabbitHouse, rabbit_house
+from support.rabbit import RabbitHouse, entrance, rabbit_house
 from support.server import LONG
 from support.wait import until
 
@@ -83,3 +85,15 @@ def test_what_the_broker_refuses_costs_no_other(home: RabbitHouse) -> None:
     assert [result.get(timeout=LONG) for result in bad + good] == [*range(10), *range(40)]
     worker.wait_log(lambda line: "is refused by the broker" in line and "CC" in line, "which message, and why")
     assert until(lambda: home.rabbit.queue("good", "messages") == [40], "all of them")
+
+
+def test_a_broker_that_says_nothing_is_noticed_and_holds_up_no_stop(home: RabbitHouse, tmp_path: Path) -> None:
+    with entrance(tmp_path) as (port, proxy):
+        url = f"amqp://guest:guest@127.0.0.1:{port}/{home.rabbit.vhost}?heartbeat="
+        listening, patient = home.worker(broker=f"{url}1"), home.worker(broker=f"{url}0")
+        proxy.send_signal(signal.SIGSTOP)
+        until(lambda: httpx.get(f"{listening.url}/health/ready").status_code == 503, "noticed")
+        assert patient.stop() == 0
+        proxy.send_signal(signal.SIGCONT)
+        until(lambda: httpx.get(f"{listening.url}/health/ready").status_code == 200, "ready again")
+        assert home.app.send_task("proj.echo", (1,)).get(timeout=LONG) == 1

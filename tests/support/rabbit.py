@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.application import WHO, House, furnished
+from support.programs import needed
 from support.server import LONG
 
 # Where Debian has it, which is not on everybody's path.
@@ -81,6 +84,24 @@ class Rabbit:
     def drop(self) -> None:
         """Removes it, and with it whatever is connected."""
         control("delete_vhost", self.vhost)
+
+
+@contextmanager
+def entrance(folder: Path, tls: str = "") -> Generator[tuple[int, subprocess.Popen[bytes]]]:
+    """A proxy in front of the broker: its port, and the process."""
+    haproxy, conf = needed("haproxy"), folder / "haproxy.cfg"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    conf.write_text(
+        "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n"
+        f"listen broker\n bind 127.0.0.1:{port} {tls}\n server broker 127.0.0.1:5672\n"
+    )
+    with subprocess.Popen([haproxy, "-q", "-db", "-f", str(conf)], stdin=subprocess.DEVNULL) as process:
+        try:
+            yield port, process
+        finally:
+            process.kill()
 
 
 def rabbit_or_skip() -> Rabbit:
