@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use reqwest::header::{HeaderName, HeaderValue};
 use url::Url;
 
 use crate::sampling::Sampler;
@@ -17,6 +18,8 @@ const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
 const PATH: &str = "v1/traces";
 /// How long one request to the collector may take, with its retries, unless told.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Spans that may wait, and go in one request, at most: one takes about a KiB.
+const SPANS_MAX: u32 = 1 << 20;
 
 /// What the variables say.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +30,12 @@ pub struct Settings {
     pub(crate) sampler: Sampler,
     pub(crate) service: Option<String>,
     pub(crate) attributes: Vec<(String, String)>,
+    /// Spans that wait; this and the next two are as OpenTelemetry has them unless told.
+    pub(crate) queue: Option<usize>,
+    /// Spans in one request.
+    pub(crate) batch: Option<usize>,
+    /// Between requests.
+    pub(crate) pause: Option<Duration>,
 }
 
 /// A variable has a value that it cannot have.
@@ -64,26 +73,37 @@ impl Settings {
         let Some(endpoint) = endpoint(&get)? else {
             return Ok(None);
         };
-        protocol(&get)?;
-        compression(&get)?;
-        let headers = of_traces(
+        let protocol = of_traces(
             &get,
-            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-            "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
         );
-        let headers = match headers {
-            Some((name, text)) => pairs(name, &text)?.into_iter().collect(),
-            None => HashMap::new(),
-        };
+        only(protocol, "http/protobuf", ", which collectors take at port 4318")?;
+        let compression = of_traces(
+            &get,
+            "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+            "OTEL_EXPORTER_OTLP_COMPRESSION",
+        );
+        only(compression, "none", "")?;
         const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
         let attributes = get(ATTRIBUTES).map_or(Ok(Vec::new()), |text| pairs(ATTRIBUTES, &text))?;
+        let spans = |variable: &'static str, such: &str| {
+            let said = get(variable).map(|text| number(variable, &text, SPANS_MAX, such));
+            Ok(said.transpose()?.map(|spans| spans as usize))
+        };
+        const PAUSE: &str = "OTEL_BSP_SCHEDULE_DELAY";
+        let pause = get(PAUSE).map(|text| number(PAUSE, &text, u32::MAX, "of milliseconds, such as 5000"));
+        let pause = pause.transpose()?.map(millis);
         Ok(Some(Self {
             endpoint,
-            headers,
+            headers: headers(&get)?,
             timeout: timeout(&get)?,
             sampler: sampler(&get)?,
             service: get("OTEL_SERVICE_NAME"),
             attributes,
+            queue: spans("OTEL_BSP_MAX_QUEUE_SIZE", "such as 2048")?,
+            batch: spans("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "such as 512")?,
+            pause,
         }))
     }
 
@@ -134,33 +154,36 @@ fn endpoint(get: &impl Fn(&str) -> Option<String>) -> Result<Option<Url>, BadSet
     Ok(Some(url))
 }
 
-fn protocol(get: &impl Fn(&str) -> Option<String>) -> Result<(), BadSetting> {
-    let said = of_traces(
-        get,
-        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-        "OTEL_EXPORTER_OTLP_PROTOCOL",
-    );
+/// Refuses all but the one value that is supported.
+fn only(said: Option<(&'static str, String)>, value: &str, note: &str) -> Result<(), BadSetting> {
     match said {
-        None => Ok(()),
-        Some((_, text)) if text == "http/protobuf" => Ok(()),
-        Some((variable, text)) => Err(bad(
+        Some((variable, text)) if text != value => Err(bad(
             variable,
-            format!("`{text}` is not supported, only `http/protobuf` is, which collectors take at port 4318"),
+            format!("`{text}` is not supported, only `{value}` is{note}"),
         )),
+        _ => Ok(()),
     }
 }
 
-fn compression(get: &impl Fn(&str) -> Option<String>) -> Result<(), BadSetting> {
+fn headers(get: &impl Fn(&str) -> Option<String>) -> Result<HashMap<String, String>, BadSetting> {
     let said = of_traces(
         get,
-        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
-        "OTEL_EXPORTER_OTLP_COMPRESSION",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        "OTEL_EXPORTER_OTLP_HEADERS",
     );
-    match said {
-        None => Ok(()),
-        Some((_, text)) if text == "none" => Ok(()),
-        Some((variable, text)) => Err(bad(variable, format!("`{text}` is not supported; leave it out"))),
+    let Some((variable, text)) = said else {
+        return Ok(HashMap::new());
+    };
+    let pairs = pairs(variable, &text)?;
+    // The exporter would leave it out without a word.
+    let is_none = |(name, value): &(String, String)| {
+        name.parse::<HeaderName>().is_err() || value.parse::<HeaderValue>().is_err()
+    };
+    if let Some(at) = pairs.iter().position(is_none) {
+        let which = at + 1;
+        return Err(bad(variable, format!("entry {which} cannot be a header of HTTP")));
     }
+    Ok(pairs.into_iter().collect())
 }
 
 fn timeout(get: &impl Fn(&str) -> Option<String>) -> Result<Duration, BadSetting> {
@@ -172,10 +195,21 @@ fn timeout(get: &impl Fn(&str) -> Option<String>) -> Result<Duration, BadSetting
     let Some((variable, text)) = said else {
         return Ok(TIMEOUT);
     };
+    number(variable, &text, u32::MAX, "of milliseconds, such as 10000").map(millis)
+}
+
+fn number(variable: &'static str, text: &str, most: u32, such: &str) -> Result<u32, BadSetting> {
     match text.parse::<u32>() {
-        Ok(millis) if millis > 0 => Ok(Duration::from_millis(millis.into())),
-        _ => Err(bad(variable, "must be a number of milliseconds, such as 10000")),
+        Ok(number) if (1..=most).contains(&number) => Ok(number),
+        _ => Err(bad(
+            variable,
+            format!("must be a number {such}, from 1 to {most}, is `{text}`"),
+        )),
     }
+}
+
+fn millis(number: u32) -> Duration {
+    Duration::from_millis(number.into())
 }
 
 fn sampler(get: &impl Fn(&str) -> Option<String>) -> Result<Sampler, BadSetting> {
@@ -273,6 +307,8 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
             ("OTEL_SERVICE_NAME", "shop"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", " 16 "),
+            ("OTEL_BSP_SCHEDULE_DELAY", "100"),
             (
                 "OTEL_RESOURCE_ATTRIBUTES",
                 "deployment.environment.name=prod,team=caf%C3%A9",
@@ -288,6 +324,8 @@ mod tests {
             (Some("Bearer x"), Some("b=c"))
         );
         assert_eq!(settings.timeout, Duration::from_millis(2500));
+        assert_eq!((settings.queue, settings.batch), (Some(16), None));
+        assert_eq!(settings.pause, Some(Duration::from_millis(100)));
         assert_eq!(
             settings.sampler,
             Sampler {
@@ -316,6 +354,12 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "milliseconds"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,secret", "entry 2"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=%zz", "entry 1"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,c=secret%0A", "entry 2"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "of me=secret", "entry 1"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "2k", "such as 2048"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "1000000000000", "1048576"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0", "from 1"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "0", "milliseconds"),
             (EXPORTER, "zipkin", "`otlp`"),
             (SAMPLER, "xray", "parentbased_always_on"),
         ] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cresset_task::{Span, SpanKind, Spans, Timestamp, Trace, TraceId, Word};
+use cresset_task::{Span, SpanId, SpanKind, Spans, Timestamp, Trace, TraceId, Word};
 use opentelemetry::trace::{Link, SpanContext, SpanKind as Kind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue, Value, trace as otel};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithHttpConfig};
@@ -60,8 +60,17 @@ impl Otlp {
             .build()?;
         let counts = Arc::new(Counts::default());
         let exporter = Watched::new(exporter, Arc::clone(&counts));
-        // Size of the queue and pause between exports: `OTEL_BSP_*`, else 2048 spans and 5 s.
-        let mut processor = BatchSpanProcessor::new(exporter, BatchConfigBuilder::default().build());
+        let mut batches = BatchConfigBuilder::default();
+        if let Some(spans) = settings.queue {
+            batches = batches.with_max_queue_size(spans);
+        }
+        if let Some(spans) = settings.batch {
+            batches = batches.with_max_export_batch_size(spans);
+        }
+        if let Some(pause) = settings.pause {
+            batches = batches.with_scheduled_delay(pause);
+        }
+        let mut processor = BatchSpanProcessor::new(exporter, batches.build());
         processor.set_resource(&resource(settings.service, settings.attributes, version));
         Ok(Self {
             processor,
@@ -81,23 +90,22 @@ impl Otlp {
         }
         let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
         let (given, sent) = (count(&self.counts.given), count(&self.counts.sent));
-        let no_room = given.saturating_sub(count(&self.counts.tried));
+        let not_tried = given.saturating_sub(count(&self.counts.tried));
         if given > sent {
-            tracing::warn!(given, sent, no_room, "spans were lost");
+            tracing::warn!(given, sent, not_tried, "spans were lost");
         }
     }
 }
 
 impl Spans for Otlp {
     fn begin(&self, caller: Option<Trace>) -> Trace {
-        let trace = caller.as_ref().map_or_else(TraceId::fresh, |caller| caller.id);
+        let id = caller.as_ref().map_or_else(TraceId::fresh, |caller| caller.id);
         let decided = caller.as_ref().map(|caller| caller.is_sampled);
-        let is_sampled = self.sampler.records(trace, decided);
         Trace {
-            id: trace,
-            is_sampled,
+            id,
+            span: SpanId::fresh(),
+            is_sampled: self.sampler.records(id, decided),
             state: caller.and_then(|caller| caller.state),
-            ..Trace::fresh(is_sampled)
         }
     }
 

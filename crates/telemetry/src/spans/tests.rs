@@ -1,8 +1,6 @@
 use std::net::TcpListener;
 use std::time::Instant;
 
-use cresset_task::SpanId;
-
 use super::*;
 
 /// To an address that takes connections and says nothing.
