@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cresset_runner::{LogLevel, LogLine, Report};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -143,6 +144,37 @@ async fn a_task_is_subscribed_to_from_where_one_was_and_cancelled() {
     );
     assert_eq!(end["task"]["status"], "REVOKED");
     assert!(end["id"].as_u64() > pending["id"].as_u64());
+    house.close().await;
+}
+
+#[tokio::test]
+async fn the_lines_of_a_task_are_not_for_sockets() {
+    let house = House::open().await;
+    let pool = house.by_hand(fixture::object("talks"));
+    pool.all_up();
+    let path = house.submitted("talks", r#"{"input":1}"#).await;
+    let held = pool.next_job().await;
+    let mut socket = Socket::open(&house).await;
+    socket
+        .say(json!({"type": "subscribe", "task_id": id_of(&path)}))
+        .await;
+    assert_eq!(socket.hear().await["type"], "reply");
+    assert_eq!(socket.hear().await["task"]["status"], "STARTED");
+    let line = LogLine {
+        items: None,
+        level: LogLevel::Error,
+        text: "not for you".into(),
+    };
+    pool.logs(held.batch, vec![line]);
+    let report = Report {
+        items: None,
+        fraction: 0.5,
+        message: None,
+    };
+    pool.progress(held.batch, vec![report]);
+    assert_eq!(socket.hear().await["type"], "progress");
+    finish(&pool, &held, "1");
+    assert_eq!(socket.hear().await["task"]["status"], "SUCCESS");
     house.close().await;
 }
 

@@ -69,10 +69,8 @@ async fn lines_of_the_log_are_for_operators_unless_the_model_gives_them_to_calle
         pool.all_up();
         let submit = format!("POST /v1/models/{name}/tasks");
         let accepted = guarded.ask(&submit, &caller, r#"{"input":1}"#).await;
-        let path = format!(
-            "/v1/tasks/{}/events?logs=true",
-            accepted.json()["task_id"].as_str().unwrap()
-        );
+        let task = format!("/v1/tasks/{}", accepted.json()["task_id"].as_str().unwrap());
+        let path = format!("{task}/events?logs=true");
         let held = pool.next_job().await;
         let line = LogLine {
             items: None,
@@ -84,6 +82,8 @@ async fn lines_of_the_log_are_for_operators_unless_the_model_gives_them_to_calle
             held.batch,
             JobEnd::Items(vec![ItemEnd::Done(held.items[0].clone())]),
         );
+        let ended = guarded.ask(&format!("GET {task}?wait=20s"), &operator, "").await;
+        assert_eq!(ended.json()["status"], "SUCCESS", "{name}");
         for (key, may) in [(&operator, true), (&caller, name == "open")] {
             let line = format!("GET {path} HTTP/1.0\r\nauthorization: {key}");
             let (mut reader, head) = ask(&guarded.house, &line, "").await;
