@@ -39,7 +39,7 @@ pub struct EngineOptions {
     pub purge_every: Duration,
     /// Bounds over all models. Default: none.
     pub admission: Admission,
-    /// Bytes of results that come piece by piece that are kept for readers, in all. Default 64 MiB.
+    /// Bytes of results that come piece by piece, and of log lines, that are kept for readers, in all. Default 64 MiB.
     pub stream_bytes: usize,
     /// Who records spans. Default: nobody.
     pub spans: Option<Arc<dyn Spans>>,

@@ -6,6 +6,7 @@
 
 mod feed;
 mod ring;
+mod shelf;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,10 +25,10 @@ pub(crate) use ring::{Found, Ring};
 /// The pieces of a task that has ended are kept for this long, for one who has just submitted it and begins to read, or lost
 /// the connection: from then on the result stands for them.
 const LINGER: Duration = Duration::from_secs(10);
-/// Ended tasks that are kept so, at most. Each is some 200 bytes beside its pieces, which have a bound of their own.
+/// Ended tasks that are kept so, at most. Each is some 200 bytes beside its pieces and lines, which have a bound of their own.
 const LINGERING_MAX: usize = 4096;
 
-/// Bytes of all pieces that are kept.
+/// Bytes of all pieces and lines that are kept.
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: AtomicUsize,

@@ -35,8 +35,8 @@ pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
 ///
 /// With `?logs=true` there are events of the type `log` besides (`attempt`, `number`, `level`, `text`, `at`): lines that the model
 /// writes about the task. They are for keys with the scope `admin`, and for whoever may read the task where `[logs] callers`
-/// in its `model.toml` says so. The newest 256 are kept while it runs and ten seconds longer; a number that is left out is a line
-/// that is not kept. Who comes back is sent those again that are kept.
+/// in its `model.toml` says so. The newest 256, of 256 KiB at most, are kept while it runs and ten seconds longer; a number that is left
+/// out is a line that is not kept. Who comes back is sent those again that are kept.
 ///
 /// A caller that comes back with `Last-Event-ID`, as browsers do by themselves, is sent what it has not seen, also after a restart
 /// of the server. If it has seen the end, the answer is 204, which tells a browser not to come back. A comment is sent every 15

@@ -146,9 +146,9 @@ pub const SETTINGS: &[Setting] = &[
         "limits.max_stream_bytes",
         ["CRESSET_MAX_STREAM_BYTES", "max-stream-bytes"],
         bytes!(max_stream_bytes, 64 << 10, BYTES_MAX),
-        "Bytes at most that are kept in memory of results that come piece by piece (`[stream]` in `model.toml`), all models \
-         together, for readers who come late or come back. Beyond it the oldest pieces of each go sooner: no model waits, and \
-         no result is lost.",
+        "Bytes at most that are kept in memory of results that come piece by piece (`[stream]` in `model.toml`) and of the log \
+         lines of tasks, all models together, for readers who come late or come back. Beyond it the oldest of each go sooner: no \
+         model waits, and no result is lost.",
     ),
     setting(
         "limits.spool_above",

@@ -40,16 +40,19 @@ impl Driver {
         let Some(flight) = self.flights.get_mut(&batch) else {
             return;
         };
+        self.served.progress.moved();
+        if !flight.entries.iter().any(|entry| is_task(&entry.item)) {
+            return;
+        }
         let (limit, at) = (self.served.config.stream.replay_bytes, Timestamp::now());
         let mut has_room = true;
         for LogLine { items, level, text } in lines {
             let text: Arc<str> = text.into();
             let write = |item: &mut Item| {
-                if !matches!(item.origin, Origin::Queue(_)) {
-                    return;
-                }
                 let attempt = item.attempt();
-                if let Some(feed) = feed(&self.shared, item, limit) {
+                if is_task(item)
+                    && let Some(feed) = feed(&self.shared, item, limit)
+                {
                     let text = Arc::clone(&text);
                     has_room &= feed.write(Line {
                         level,
@@ -64,7 +67,6 @@ impl Driver {
         if !has_room {
             self.shared.feeds.squeeze();
         }
-        self.served.progress.moved();
     }
 
     /// Pieces of the results of this batch.
@@ -86,6 +88,10 @@ impl Driver {
         }
         self.served.progress.moved();
     }
+}
+
+fn is_task(item: &Item) -> bool {
+    matches!(item.origin, Origin::Queue(_))
 }
 
 /// The items of a batch that something is said of; `None` is all of them.

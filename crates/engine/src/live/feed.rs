@@ -9,12 +9,13 @@ use cresset_runner::LogLevel;
 use cresset_task::{Attempt, Timestamp};
 use tokio::sync::watch;
 
-use super::{Budget, Found, Ring};
+use super::shelf::{Keep, Shelf};
+use super::{Budget, Found};
 
-/// What it takes to keep a piece, beside its bytes.
-const PIECE_BYTES: usize = 64;
-/// Lines of one run that are kept, at most: some screens of text.
+/// Lines of one run that are kept, at most: some screens of text ...
 const LINES_KEPT: usize = 256;
+/// ... and bytes of them: a model that logs long lines of each of its tasks must not take the room of the pieces of others.
+const LINES_BYTES: usize = 256 << 10;
 
 /// How far an item has come, as its model says.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,9 +27,6 @@ pub struct Progress {
     /// When it said so.
     pub at: Timestamp,
 }
-
-/// What it takes to keep a line, beside its text.
-const LINE_BYTES: usize = 64;
 
 /// A line that its model wrote about an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +41,9 @@ pub struct Line {
     pub attempt: Attempt,
 }
 
-impl Line {
-    fn cost(&self) -> usize {
-        self.text.len() + LINE_BYTES
+impl Keep for Line {
+    fn text_bytes(&self) -> usize {
+        self.text.len()
     }
 }
 
@@ -128,10 +126,8 @@ pub enum Piece {
 struct Inner {
     run: i64,
     attempt: Attempt,
-    log: Ring<Bytes>,
-    bytes: usize,
-    lines: Ring<Line>,
-    line_bytes: usize,
+    pieces: Shelf<Bytes>,
+    lines: Shelf<Line>,
     progress: Option<Progress>,
     /// Counts what was said of progress.
     said: u64,
@@ -156,10 +152,8 @@ impl Feed {
             inner: Mutex::new(Inner {
                 run: now.as_micros(),
                 attempt,
-                log: Ring::default(),
-                bytes: 0,
-                lines: Ring::default(),
-                line_bytes: 0,
+                pieces: Shelf::default(),
+                lines: Shelf::default(),
                 progress: None,
                 said: 0,
                 is_over: false,
@@ -175,53 +169,14 @@ impl Feed {
 
     /// Another piece; false when it, or one before it, had to go for want of room that all share.
     pub(crate) fn push(&self, text: Bytes) -> bool {
-        let mut inner = self.lock();
-        let cost = text.len() + PIECE_BYTES;
-        let mut has_room = true;
-        loop {
-            if inner.bytes + cost <= self.limit {
-                if self.budget.take(cost) {
-                    inner.bytes += cost;
-                    inner.log.push(text);
-                    break;
-                }
-                has_room = false;
-            }
-            let Some(oldest) = inner.log.pop() else {
-                inner.log.skip();
-                break;
-            };
-            let freed = oldest.len() + PIECE_BYTES;
-            inner.bytes -= freed;
-            self.budget.give(freed);
-        }
-        drop(inner);
+        let has_room = self.lock().pieces.put(text, usize::MAX, self.limit, &self.budget);
         self.moved.send_replace(());
         has_room
     }
 
-    /// Another line, in the place of the oldest where there are as many as are kept; false as with `push`.
+    /// Another line; false as with a piece.
     pub(crate) fn write(&self, line: Line) -> bool {
-        let mut inner = self.lock();
-        let cost = line.cost();
-        let mut has_room = true;
-        loop {
-            if inner.lines.len() < LINES_KEPT {
-                if self.budget.take(cost) {
-                    inner.line_bytes += cost;
-                    inner.lines.push(line);
-                    break;
-                }
-                has_room = false;
-            }
-            let Some(oldest) = inner.lines.pop() else {
-                inner.lines.skip();
-                break;
-            };
-            inner.line_bytes -= oldest.cost();
-            self.budget.give(oldest.cost());
-        }
-        drop(inner);
+        let has_room = self.lock().lines.put(line, LINES_KEPT, LINES_BYTES, &self.budget);
         self.moved.send_replace(());
         has_room
     }
@@ -237,12 +192,10 @@ impl Feed {
     /// What was said is void: the item is run again, as this attempt, or will be. Lines stay: they say why, it may be.
     pub(crate) fn void(&self, attempt: Attempt, now: Timestamp) {
         let mut inner = self.lock();
-        self.budget.give(inner.bytes);
-        inner.bytes = 0;
+        inner.pieces.clear(&self.budget);
         // Later than the run before, whatever the clock says.
         inner.run = now.as_micros().max(inner.run + 1);
         inner.attempt = attempt;
-        inner.log = Ring::default();
         inner.progress = None;
         drop(inner);
         self.moved.send_replace(());
@@ -275,7 +228,7 @@ impl Feed {
                 return Some(Piece::Restart { attempt });
             }
         }
-        match inner.log.get(cursor.next) {
+        match inner.pieces.get(cursor.next) {
             Found::Here(text) => {
                 let number = cursor.next;
                 cursor.next += 1;
@@ -327,6 +280,7 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.budget.give(inner.bytes + inner.line_bytes);
+        inner.pieces.clear(&self.budget);
+        inner.lines.clear(&self.budget);
     }
 }

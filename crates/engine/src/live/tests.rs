@@ -98,6 +98,55 @@ fn what_all_share_is_given_back_with_the_feed() {
     assert_eq!(budget.used(), 0);
 }
 
+fn line(bytes: usize) -> Line {
+    Line {
+        level: cresset_runner::LogLevel::Info,
+        text: "x".repeat(bytes).into(),
+        at: at(1),
+        attempt: Attempt(1),
+    }
+}
+
+#[test]
+fn lines_keep_within_bounds_of_their_own_and_give_all_back() {
+    let budget = Arc::new(Budget::new(64 << 20));
+    let one = feed(&budget, 1);
+    (0..1_000).for_each(|_| assert!(one.write(line(0))));
+    assert_eq!(budget.used(), 256 * 64, "so many lines");
+    (0..1_000).for_each(|_| assert!(one.write(line(4_032))));
+    assert_eq!(budget.used(), 256 << 10, "so many bytes");
+    // What was said is void, and why it came to that is not.
+    one.push(text(1));
+    one.void(Attempt(2), at(9));
+    assert_eq!(budget.used(), 256 << 10);
+    let mut seen = Seen::default().with_lines();
+    assert_eq!(read(&one, &mut seen).len(), 64 * 4_033);
+    assert_eq!(
+        read(&one, &mut Seen::default()),
+        "",
+        "who does not ask is given none"
+    );
+    drop(one);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn a_line_that_finds_no_room_says_so_and_takes_none_of_others() {
+    let budget = Arc::new(Budget::new(3 * 64));
+    let (one, two) = (feed(&budget, 1 << 20), feed(&budget, 1 << 20));
+    (0..3).for_each(|_| assert!(one.write(line(0))));
+    assert!(!two.write(line(0)));
+    assert_eq!(read(&two, &mut Seen::default().with_lines()), "");
+    assert!(!one.write(line(64)), "it takes that of its own older ones");
+    assert_eq!(budget.used(), 3 * 64);
+    drop(one);
+    assert!(two.write(line(0)));
+    let mut seen = Seen::default().with_lines();
+    assert!(matches!(two.next(&mut seen), Some(Piece::Line { number: 1, .. })));
+    drop(two);
+    assert_eq!(budget.used(), 0);
+}
+
 #[test]
 fn the_newest_progress_is_given_once_and_none_after_the_end() {
     let budget = Arc::new(Budget::new(1));

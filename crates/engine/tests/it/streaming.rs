@@ -145,6 +145,39 @@ async fn lines_are_for_those_who_read_them_and_outlive_the_run_that_wrote_them()
 }
 
 #[tokio::test]
+async fn a_line_goes_with_its_item_and_with_no_other_of_the_batch() {
+    let house = House::by_hand(config());
+    // Nobody runs yet, so they wait for each other.
+    let ids = [house.submitted("0").await, house.submitted("1").await];
+    let call = house.predicting("2").await;
+    house.pool.all_up();
+    let (mut ran, mut most) = (0, 0);
+    while ran < 3 {
+        let job = house.pool.next_job().await;
+        for (at, item) in job.items.iter().enumerate() {
+            let line = LogLine {
+                items: Some(vec![at as u32]),
+                level: LogLevel::Info,
+                text: format!("of {item:?}"),
+            };
+            house.pool.logs(job.batch, vec![line]);
+        }
+        ran += job.items.len();
+        most = most.max(job.items.len());
+        house.pool.finish(job.batch, echo(job.items));
+    }
+    assert!(most > 1, "none ran together");
+    call.await.unwrap().unwrap();
+    for (text, id) in ["0", "1"].into_iter().zip(ids) {
+        let mut follower = house.engine.follow(id, Place::default()).with_lines();
+        let came = up_to(&mut follower, "SUCCESS").await;
+        let lines: Vec<_> = came.iter().filter(|one| one.contains("info")).collect();
+        assert_eq!(lines, [&format!("0 of 1: info of {:?}", json(text))]);
+    }
+    house.end().await;
+}
+
+#[tokio::test]
 async fn only_the_newest_lines_are_kept() {
     let house = House::by_hand(config());
     house.pool.all_up();

@@ -80,7 +80,7 @@ class LogLine:
     at: datetime
     """When the server had it."""
     number: int
-    """Counted from 0 for each attempt; what is left out is not kept any more, or was written too fast."""
+    """Counted from 0, and anew where the task was queued once more; what is left out is not kept any more."""
     attempt: int
     """The attempt that wrote it."""
 
