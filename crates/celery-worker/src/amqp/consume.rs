@@ -15,7 +15,7 @@ use lapin::{Consumer, Result};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use super::live::{Live, Tag};
+use super::live::{Current, Live, Tag};
 use super::message;
 
 /// What has come and was not fetched yet.
@@ -89,16 +89,6 @@ impl Inbox {
         state.closed = true;
         std::mem::take(&mut state.waiting)
     }
-}
-
-/// The consumer of a queue.
-pub(super) struct Current {
-    number: u64,
-    name: ShortString,
-    /// It ends because we said so.
-    retired: Arc<AtomicBool>,
-    /// What it took and waits for its time.
-    waiting: u64,
 }
 
 /// Who consumes.

@@ -4,14 +4,15 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{OnceLock, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lapin::options::ConfirmSelectOptions;
+use lapin::types::ShortString;
 use lapin::{Channel, Connection, Result};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
-use super::consume::Current;
 use super::guard::Cord;
 
 /// A farewell is not waited for longer.
@@ -20,6 +21,16 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const PUBLISHERS_MAX: usize = 32;
 /// AMQP's reply code for an end that was meant.
 const MEANT: u16 = 200;
+
+/// The consumer of a queue.
+pub(super) struct Current {
+    pub(super) number: u64,
+    pub(super) name: ShortString,
+    /// It ends because we said so.
+    pub(super) retired: Arc<AtomicBool>,
+    /// What it took and waits for its time.
+    pub(super) waiting: u64,
+}
 
 /// One epoch.
 pub(super) struct Live {
