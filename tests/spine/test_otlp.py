@@ -187,11 +187,17 @@ def test_a_collector_that_is_no_good_holds_nobody_up(
         return None if behaves == "hangs" else 503
 
     collector = collect(behave)
-    env = environment(collector, OTEL_BSP_MAX_QUEUE_SIZE="16", OTEL_BSP_MAX_EXPORT_BATCH_SIZE="8")
+    env = environment(
+        collector,
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{collector.url}/v1/traces?token=hush",
+        OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20hush",
+        OTEL_BSP_MAX_QUEUE_SIZE="16",
+        OTEL_BSP_MAX_EXPORT_BATCH_SIZE="8",
+    )
     if behaves == "is dead":
         collector.close()
     model = write_model(tmp_path / "models", "m", MODEL)
-    server = serve(model, env=env).wait_ready()
+    server = serve(model, "--log-level", "trace", env=env).wait_ready()
     with server.http() as client:
         for _ in range(100):
             began = time.monotonic()
@@ -202,6 +208,8 @@ def test_a_collector_that_is_no_good_holds_nobody_up(
     assert server.stop() == 0
     assert time.monotonic() - began < 20, "it waits for the last spans only so long"
     assert "spans were lost" in server.log
+    assert behaves != "is dead" or "Connection refused" in server.log
+    assert "hush" not in server.log
 
 
 @pytest.mark.parametrize(
@@ -210,6 +218,7 @@ def test_a_collector_that_is_no_good_holds_nobody_up(
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "only `http/protobuf` is"),
         ("OTEL_TRACES_SAMPLER", "xray", "parentbased_always_on"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector", "http://localhost:4318"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "many", "such as 2048"),
     ],
 )
 def test_what_is_not_supported_is_said_before_anything_is_served(

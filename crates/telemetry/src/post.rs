@@ -1,5 +1,6 @@
 //! How requests travel: by the HTTP client that the program has, on its runtime. OpenTelemetry's own thread waits for them.
 
+use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -54,13 +55,13 @@ impl HttpClient for Post {
 }
 
 async fn ask(request: reqwest::RequestBuilder) -> Result<Response<Bytes>, HttpError> {
-    let mut answer = request.send().await?;
+    let mut answer = request.send().await.map_err(told)?;
     let mut response = Response::builder().status(answer.status());
     for (name, value) in answer.headers() {
         response = response.header(name, value);
     }
     let mut body = Vec::new();
-    while let Some(piece) = answer.chunk().await? {
+    while let Some(piece) = answer.chunk().await.map_err(told)? {
         let room = ANSWER_MAX - body.len();
         if piece.len() > room {
             return Err(format!("the collector answered more than {ANSWER_MAX} bytes").into());
@@ -68,4 +69,15 @@ async fn ask(request: reqwest::RequestBuilder) -> Result<Response<Bytes>, HttpEr
         body.extend_from_slice(&piece);
     }
     Ok(response.body(body.into())?)
+}
+
+/// Says why in the log: OpenTelemetry calls all of it a network error. The address is left out, as it may have a secret in it.
+fn told(error: reqwest::Error) -> reqwest::Error {
+    let error = error.without_url();
+    let mut first: &dyn Error = &error;
+    while let Some(cause) = first.source() {
+        first = cause;
+    }
+    tracing::debug!(%error, cause = %first, "the collector cannot be asked");
+    error
 }
