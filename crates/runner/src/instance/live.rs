@@ -48,6 +48,9 @@ impl Instance<'_> {
             let (model, dropped) = (&self.shared.config.name, sent - lines.len());
             tracing::debug!(%model, instance = %self.place.id, dropped, "an instance sends more log lines than are read");
         }
+        if lines.is_empty() {
+            return Ok(());
+        }
         let instance = self.place.id;
         let lines = lines
             .into_iter()
