@@ -192,7 +192,7 @@ fn own_problems(operation: &str) -> Vec<Code> {
         }
         "getTask" => [&task[..], &[Internal]].concat(),
         "followTask" => [&task[..], &[InvalidInput, Internal]].concat(),
-        "watchTasks" => vec![BadQuery, ClientLimit, InvalidInput, Internal],
+        "watchTasks" => vec![BadQuery, ClientLimit, InvalidInput, UnknownModel, Internal],
         "cancelTask" => vec![
             BadQuery,
             ClientLimit,

@@ -59,30 +59,34 @@ impl Eq for Auth {}
 
 /// Whose request it is; among its extensions where keys are needed.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller(Arc<Key>);
+pub(crate) struct Caller {
+    key: Arc<Key>,
+    /// Where the key is kept; `None` for one that a token is read as.
+    ring: Option<Arc<Keyring>>,
+}
 
 impl Caller {
     /// Whether it may use this model.
     pub(crate) fn may_use(&self, model: &str) -> bool {
-        self.0.record.allows_model(model)
+        self.key.record.allows_model(model)
     }
 
     /// What it is counted under.
     pub(crate) fn client(&self) -> Option<ClientKey> {
-        ClientKey::keyed(&self.0.record.id.to_string()).ok()
+        ClientKey::keyed(&self.key.record.id.to_string()).ok()
     }
 
     /// How much it may have at once.
     pub(crate) fn max_open(&self) -> Option<u64> {
-        self.0.record.max_open.map(u64::from)
+        self.key.record.max_open.map(u64::from)
     }
 
     fn tenant(&self) -> &Tenant {
-        &self.0.record.tenant
+        &self.key.record.tenant
     }
 
     fn is_admin(&self) -> bool {
-        self.0.record.scopes.allow(Scope::Admin)
+        self.key.record.scopes.allow(Scope::Admin)
     }
 }
 
@@ -96,6 +100,36 @@ impl<S: Send + Sync> FromRequestParts<S> for Viewer {
         let caller = parts.extensions.get::<Caller>();
         let caller = caller.filter(|caller| !caller.is_admin());
         Ok(Self(caller.map(|caller| caller.tenant().clone())))
+    }
+}
+
+/// What an answer that goes on for long was given on.
+#[derive(Clone, Debug)]
+pub(crate) struct Pass(Option<Caller>);
+
+impl Pass {
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        Self(extensions.get().cloned())
+    }
+
+    /// Whether who began it might begin it now: a key may have been revoked meanwhile, and a token's time be over.
+    pub(crate) fn holds(&self) -> bool {
+        let Some(Caller { key, ring }) = &self.0 else {
+            return true;
+        };
+        let now = Timestamp::now();
+        match ring {
+            Some(ring) => ring.still_opens(key.record.id, now),
+            None => key.opens(now).is_ok(),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Pass {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(&parts.extensions))
     }
 }
 
@@ -147,12 +181,13 @@ pub(crate) async fn admit(
     }
     let now = Timestamp::now();
     let token = token(request.headers())?;
-    let key = match &auth.issuer {
-        Some(issuer) if Issuer::is_meant(token) => issuer.find(token, now).map_err(not_taken)?,
-        _ => auth
-            .keys
-            .find(token, now)
-            .map_err(|refused| unauthorized(&refused))?,
+    let (key, ring) = match &auth.issuer {
+        Some(issuer) if Issuer::is_meant(token) => (issuer.find(token, now).map_err(not_taken)?, None),
+        _ => {
+            let found = auth.keys.find(token, now);
+            let key = found.map_err(|refused| unauthorized(&refused))?;
+            (key, Some(Arc::clone(&auth.keys)))
+        }
     };
     key.note_use(now);
     key.take(app.uptime()).map_err(|after| {
@@ -160,7 +195,7 @@ pub(crate) async fn admit(
         let detail = format!("this key may send {rate} requests a second; its next turn is in {after:?}");
         Problem::new(Code::RateLimited, detail).retry_after(after)
     })?;
-    let caller = Caller(key);
+    let caller = Caller { key, ring };
     check_scope(&caller, &rule)?;
     check_object(app, request, &caller, rule.about).await?;
     request.extensions_mut().insert(caller);
@@ -229,10 +264,10 @@ fn check_scope(caller: &Caller, rule: &Rule) -> Result<(), Problem> {
             return Err(Problem::new(Code::Forbidden, detail).challenge(NOT_ENOUGH));
         }
     };
-    if caller.0.record.scopes.allow(scope) {
+    if caller.key.record.scopes.allow(scope) {
         return Ok(());
     }
-    let has: Vec<_> = caller.0.record.scopes.0.iter().map(|has| has.name()).collect();
+    let has: Vec<_> = caller.key.record.scopes.0.iter().map(|has| has.name()).collect();
     let has = match has.is_empty() {
         true => format!("the token has none (among its `scope`, `cresset:{scope}` would be it)"),
         false => format!("the key has `{}`", has.join("` and `")),
@@ -288,7 +323,7 @@ async fn check_object(
 
 /// Said before anybody looks whether there is such a model.
 fn other_model(caller: &Caller, name: &str) -> Problem {
-    let models = caller.0.record.models.iter().flatten();
+    let models = caller.key.record.models.iter().flatten();
     let may: Vec<_> = models.map(|model| format!("`{model}`")).collect();
     let detail = format!(
         "the key may not use the model `{}`; it may use {}",

@@ -91,7 +91,12 @@ pub(crate) async fn follow(
         following,
         app: app.clone(),
     };
-    Ok(streaming::answer(app, Form::Events, events))
+    Ok(streaming::answer(
+        app,
+        Form::Events,
+        auth::Pass::of(&extensions),
+        events,
+    ))
 }
 
 /// `?logs=true`.

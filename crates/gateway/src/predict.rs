@@ -148,7 +148,7 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
     };
     if let Some(form) = form {
         let stream = app.engine.predict_stream(&model, input, terms).await?;
-        return predict_stream::answer(app, form, stream, model, &parts.uri);
+        return predict_stream::answer(app, form, stream, model, &parts);
     }
     let prediction = app.engine.predict(&model, input, terms).await?;
     let Prediction {

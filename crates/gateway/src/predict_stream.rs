@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::http::Uri;
+use axum::http::request::Parts;
 use bytes::Bytes;
 use cresset_config::ModelConfig;
 use cresset_engine::{EngineError, PredictEvent, PredictStream, Prediction};
 use cresset_task::{Code, ModelName};
 
 use crate::app::App;
+use crate::auth::Pass;
 use crate::json_out::ObjectOut;
 use crate::problem::{Answer, Problem};
 use crate::request_id::{NamedLater, RequestId};
@@ -34,17 +35,17 @@ pub(crate) fn check(config: &ModelConfig) -> Result<(), Problem> {
 }
 
 /// The answer. Hanging up drops the stream, which is how the engine learns of it.
-pub(crate) fn answer(app: App, form: Form, stream: PredictStream, model: ModelName, uri: &Uri) -> Answer {
+pub(crate) fn answer(app: App, form: Form, stream: PredictStream, model: ModelName, parts: &Parts) -> Answer {
     let id = Arc::new(OnceLock::new());
     let pieces = Pieces {
         stream,
         app: app.clone(),
         form,
         model,
-        path: uri.path().to_owned(),
+        path: parts.uri.path().to_owned(),
         id: Arc::clone(&id),
     };
-    let mut response = streaming::answer(app, form, pieces);
+    let mut response = streaming::answer(app, form, Pass::of(&parts.extensions), pieces);
     response.extensions_mut().insert(NamedLater(id));
     Ok(response)
 }

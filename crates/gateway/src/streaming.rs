@@ -15,6 +15,7 @@ use futures_util::stream;
 
 use crate::answer::typed;
 use crate::app::App;
+use crate::auth::Pass;
 use crate::json_out::ObjectOut;
 use crate::media::Range;
 
@@ -111,6 +112,7 @@ struct Pieces<S> {
     source: S,
     app: App,
     form: Form,
+    pass: Pass,
     is_greeted: bool,
 }
 
@@ -123,21 +125,26 @@ impl<S: Source> Pieces<S> {
         let event = tokio::select! {
             biased;
             () = self.app.stop.cancelled() => return None,
-            event = self.source.next() => event?,
-            () = tokio::time::sleep(HEARTBEAT), if !is_silent => {
-                return Some(Bytes::from_static(STILL_HERE.as_bytes()));
-            }
+            event = self.source.next() => Some(event?),
+            () = tokio::time::sleep(HEARTBEAT), if !is_silent => None,
         };
-        self.source.write(event).await
+        if !self.pass.holds() {
+            return None;
+        }
+        match event {
+            Some(event) => self.source.write(event).await,
+            None => Some(Bytes::from_static(STILL_HERE.as_bytes())),
+        }
     }
 }
 
-/// The answer: everything that comes, until its end or the server's.
-pub(crate) fn answer<S: Source>(app: App, form: Form, source: S) -> Response<Body> {
+/// The answer: everything that comes, until its end or the server's, or that of the key it was asked for with.
+pub(crate) fn answer<S: Source>(app: App, form: Form, pass: Pass, source: S) -> Response<Body> {
     let pieces = Pieces {
         source,
         app,
         form,
+        pass,
         is_greeted: false,
     };
     let body = Body::from_stream(stream::unfold(pieces, |mut pieces| async {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use cresset_engine::{Change, WatchPlace, Watched, Watching};
 
 use crate::app::App;
+use crate::auth::Pass;
 use crate::events::{LAST_EVENT_ID, LAST_EVENT_ID_NAME, NO_EVENT};
 use crate::json_out::ObjectOut;
 use crate::problem::{Answer, Problem};
@@ -42,7 +43,7 @@ const CHANGE_BYTES: usize = 192;
         content((schema::ChangeStream = "text/event-stream"))
     ))
 )]
-pub(crate) async fn watch(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Answer {
+pub(crate) async fn watch(State(app): State<App>, pass: Pass, headers: HeaderMap, uri: Uri) -> Answer {
     let (mut model, mut state) = (None, None);
     for (name, value) in query::options(&uri, &["model", "status"])? {
         match name.as_str() {
@@ -50,8 +51,12 @@ pub(crate) async fn watch(State(app): State<App>, headers: HeaderMap, uri: Uri) 
             _ => state = Some(list_query::state(&value)?),
         }
     }
+    if let Some(model) = &model {
+        // Nothing would ever come of one that is not served.
+        app.engine.declaration(model.as_str())?;
+    }
     let watching = app.engine.watch_tasks(model, state, last_seen(&headers)?);
-    Ok(streaming::answer(app, Form::Events, Changes(watching)))
+    Ok(streaming::answer(app, Form::Events, pass, Changes(watching)))
 }
 
 /// `<server>-<next>`.

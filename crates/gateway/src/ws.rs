@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::with_header;
 use crate::app::App;
+use crate::auth::Pass;
 use crate::browser;
 use crate::problem::{Answer, Problem};
 use crate::query;
@@ -98,7 +99,8 @@ impl Handover {
         stop: CancellationToken,
     ) {
         let inner = Inner::new(router, &self.parts);
-        session::run(self.app, stream, ahead, inner, stop).await;
+        let pass = Pass::of(&self.parts.extensions);
+        session::run(self.app, stream, ahead, inner, pass, stop).await;
     }
 }
 

@@ -140,11 +140,15 @@ impl Keyring {
             return Err(Refused::Unknown);
         };
         // Only who has the secret is told more.
-        match (key.record.revoked_at, key.record.expires_at) {
-            (Some(_), _) => Err(Refused::Revoked),
-            (None, Some(at)) if at <= now => Err(Refused::Expired(at)),
-            _ => Ok(Arc::clone(key)),
-        }
+        key.opens(now)?;
+        Ok(Arc::clone(key))
+    }
+
+    /// Whether a key that was found once would be found now, by what is kept of it now.
+    #[must_use]
+    pub fn still_opens(&self, key: KeyId, now: Timestamp) -> bool {
+        let keys = self.keys.load();
+        keys.get(&key).is_some_and(|key| key.opens(now).is_ok())
     }
 
     /// When each key was last used, as far as this server has seen it.
@@ -165,6 +169,15 @@ impl Key {
         Self {
             record,
             live: Arc::default(),
+        }
+    }
+
+    /// Whether it opens anything.
+    pub fn opens(&self, now: Timestamp) -> Result<(), Refused> {
+        match (self.record.revoked_at, self.record.expires_at) {
+            (Some(_), _) => Err(Refused::Revoked),
+            (None, Some(at)) if at <= now => Err(Refused::Expired(at)),
+            _ => Ok(()),
         }
     }
 

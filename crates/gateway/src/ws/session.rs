@@ -28,6 +28,7 @@ use super::asks::{self, Ask, What};
 use super::inner::{Answered, Inner};
 use super::tells::{self, Bounds};
 use crate::app::App;
+use crate::auth::Pass;
 use crate::problem::Problem;
 use crate::task_json;
 
@@ -52,6 +53,9 @@ const UNANSWERED_MAX: u32 = 2;
 /// How long the last words to a caller may take: it may not read them.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// What a caller is told whose key has been revoked, or is past its time.
+const OVER: &str = "the key that this was opened with is good no more";
+
 /// What has happened on behalf of the caller.
 enum Step {
     /// A message was dealt with; from here on a task is to be followed.
@@ -74,6 +78,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     ahead: Bytes,
     inner: Inner,
+    pass: Pass,
     stop: CancellationToken,
 ) {
     let config = WebSocketConfig::default()
@@ -88,6 +93,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     let mut session = Session {
         app,
         inner,
+        pass,
         socket,
         work: FuturesUnordered::new(),
         followed: HashMap::new(),
@@ -106,6 +112,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
 struct Session<S> {
     app: App,
     inner: Inner,
+    pass: Pass,
     socket: WebSocketStream<S>,
     /// What is under way: messages being dealt with, and tasks being followed.
     work: FuturesUnordered<Work>,
@@ -141,6 +148,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 },
                 _ = self.beats.tick() => self.beat().await?,
             };
+            // Who has asked is answered first, by 401.
+            if self.requests == 0 && !self.pass.holds() {
+                return Ok(Some(farewell(CloseCode::Policy, OVER)));
+            }
             if let Break(farewell) = ended {
                 return Ok(farewell);
             }
@@ -175,6 +186,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.follow_on(id, following);
                 }
             }
+            // The connection is about to end.
+            Ok(Step::Moved(..)) if !self.pass.holds() => {}
             Ok(Step::Moved(id, following, Ok(Some((text, is_end))))) => {
                 match is_end {
                     true => _ = self.followed.remove(&id),

@@ -114,6 +114,14 @@ impl Guarded {
         format!("Bearer {}", token.reveal())
     }
 
+    /// As `cresset keys revoke` does, with every key there is.
+    pub(crate) fn revoke_all(&self) {
+        let now = Timestamp::now();
+        let revoke = |keys: &mut Vec<KeyRecord>| keys.iter_mut().for_each(|key| key.revoked_at = Some(now));
+        self.ring.file().change(revoke).unwrap();
+        self.ring.refresh().unwrap();
+    }
+
     pub(crate) async fn ask(&self, line: &str, key: &str, body: &str) -> Answer {
         let headers: Vec<_> = Some(("authorization", key))
             .filter(|(_, key)| !key.is_empty())

@@ -259,6 +259,20 @@ async fn what_goes_wrong_is_an_answer_before_the_stream_and_an_event_in_it() {
 }
 
 #[tokio::test]
+async fn a_stream_tells_nothing_more_once_its_key_is_revoked() {
+    let guarded = Guarded::open().await.with_echo().await;
+    let operator = guarded.key("ops", &[Scope::Admin], |_| ());
+    let watch = format!("GET /v1/events HTTP/1.0\r\nauthorization: {operator}");
+    let (mut caller, _) = ask(&guarded.house, &watch, "").await;
+    caller.up_to("retry: 1000\n\n").await;
+    guarded.revoke_all();
+    let other = guarded.key("ours", &[Scope::Submit], |_| ());
+    guarded.submitted(&other, r#"{"input":1}"#).await;
+    assert!(caller.is_closed().await);
+    guarded.house.close().await;
+}
+
+#[tokio::test]
 async fn all_tasks_are_watched_from_now_on_and_from_where_one_was() {
     let house = House::open().await.with_echo().await;
     let watch = "GET /v1/events?model=echo HTTP/1.0";
@@ -284,6 +298,7 @@ async fn all_tasks_are_watched_from_now_on_and_from_where_one_was() {
     for (head, status) in [
         ("GET /v1/events?state=SUCCESS HTTP/1.0", "400"),
         ("GET /v1/events?status=DONE HTTP/1.0", "400"),
+        ("GET /v1/events?model=ehco HTTP/1.0", "404"),
         ("GET /v1/events HTTP/1.0\r\nlast-event-id: x", "422"),
     ] {
         let (_, answer) = ask(&house, head, "").await;
