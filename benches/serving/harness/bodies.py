@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import json
+import math
 import random
 from pathlib import Path
 
@@ -13,6 +14,10 @@ MLP_BODIES = 256
 IMAGES = 8
 IMAGE_NUMBERS = 3 * 64 * 64
 DECIMALS = 4
+MIXED = 256
+SENTENCES = (1.0, 1.0)
+"""Of the logarithm of how many sentences a mixed text has, mean and deviation: half have 3 at most, a tenth 10 or more."""
+MOST_SENTENCES = 24
 
 
 def write(folder: Path) -> None:
@@ -22,11 +27,19 @@ def write(folder: Path) -> None:
     for model in ("mlp", "paced", "gated"):
         lines(folder / f"{model}.jsonl", [{"input": one} for one in inputs])
     triples: list[list[str]] = json.loads((REPOSITORY / "examples" / "embed" / "triples.json").read_text())
-    lines(folder / "embed.jsonl", [{"input": {"text": text}} for triple in triples for text in triple])
+    texts = [text for triple in triples for text in triple]
+    lines(folder / "embed.jsonl", [{"input": {"text": text}} for text in texts])
+    lines(folder / "embed-mixed.jsonl", [{"input": {"text": mixed(texts, numbers)}} for _ in range(MIXED)])
     images = [[round(numbers.gauss(0, 1), DECIMALS) for _ in range(IMAGE_NUMBERS)] for _ in range(IMAGES)]
     lines(folder / "resnet18.jsonl", [{"input": nested(image)} for image in images])
     for number, image in enumerate(images):
         (folder / f"resnet18-{number}.f32").write_bytes(array.array("f", image).tobytes())
+
+
+def mixed(texts: list[str], numbers: random.Random) -> str:
+    """Sentences in a row: mostly few, as questions are, sometimes a page of them, as what is searched is."""
+    count = min(MOST_SENTENCES, math.ceil(numbers.lognormvariate(*SENTENCES)))
+    return " ".join(numbers.choices(texts, k=count))
 
 
 def lines(path: Path, bodies: list[dict[str, object]]) -> None:

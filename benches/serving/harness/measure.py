@@ -30,7 +30,7 @@ def load(  # noqa: PLR0913 - a measurement has that many sides
     `model` is another than the system's own, served beside it.
     """
     system = running.system if model is None else running.system.on(model)
-    sent = bodies.arguments(work, system.model, system.binary)
+    sent = bodies.arguments(work, system.sent, system.binary)
     url = f"http://127.0.0.1:{running.port}{system.path}"
     name, *options = mode
     if name == "submit-wait":

@@ -12,6 +12,7 @@ STORES = "mlp, tasks, by store"
 SUBMIT = "mlp, submit only"
 RESNET = "resnet18, predict"
 EMBED = "embed, predict"
+MIXED = "embed, predict, mixed lengths"
 OVERLOAD = "overload"
 DEPTH = "queue depth"
 
@@ -33,6 +34,12 @@ CRESSET_SUBMIT = replace(CRESSET_TASKS, settings={"limits": "max_queue = 1000000
 CRESSET_JSON = System("Cresset, JSON", "cresset", model="resnet18")
 BARE = System("no server, 2 processes", "bare", model="resnet18", workers=2)
 TORCHSERVE_2 = System("TorchServe, 2 workers", "torchserve", model="resnet18", binary=True, workers=2)
+EMBEDDERS = (
+    replace(CRESSET.on("embed"), settings={"instances": "count = 2"}),
+    replace(CRESSET.on("embed"), name="Cresset, 1 instance"),
+    replace(MOSEC_FAST, name="mosec, orjson, 2 threads", threads=2).on("embed"),
+    MOSEC_FAST_2.on("embed"),
+)
 DEEP = System("Cresset", "cresset", tasks=True, beside=("gated",))
 
 
@@ -111,13 +118,15 @@ SCENARIOS = (
     Scenario(
         EMBED,
         "closed",
-        (
-            Case(replace(CRESSET.on("embed"), settings={"instances": "count = 2"}), (64,)),
-            Case(replace(CRESSET.on("embed"), name="Cresset, 1 instance"), (64,)),
-            Case(replace(MOSEC_FAST, name="mosec, orjson, 2 threads", threads=2).on("embed"), (64,)),
-            Case(MOSEC_FAST_2.on("embed"), (64,)),
-        ),
-        "examples/embed: JSON in Python on both sides, texts of several lengths.",
+        tuple(Case(system, (64,)) for system in EMBEDDERS),
+        "examples/embed: JSON in Python on both sides, sentences of about one length.",
+        short=False,
+    ),
+    Scenario(
+        MIXED,
+        "closed",
+        tuple(Case(replace(system, inputs="embed-mixed"), (64,)) for system in EMBEDDERS),
+        "The same with texts of 1 to 24 sentences: whoever puts a long one among short ones pads them all.",
         short=False,
     ),
     Scenario(

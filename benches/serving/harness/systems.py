@@ -39,6 +39,8 @@ class System:
     program: str
     """`cresset`, `ceiling`, or the name of a folder of peers/."""
     model: str = "mlp"
+    inputs: str = ""
+    """The bodies it is sent, where they are not named as the model is."""
     binary: bool = False
     workers: int = 1
     threads: int = 1
@@ -57,6 +59,11 @@ class System:
     def on(self, model: str, *, binary: bool = False) -> System:
         """The same for another model."""
         return replace(self, model=model, binary=binary)
+
+    @property
+    def sent(self) -> str:
+        """The name of its bodies."""
+        return self.inputs or self.model
 
     @property
     def path(self) -> str:
@@ -167,10 +174,9 @@ class Running:
 
     def _answers(self) -> bool:
         """Whether the first body is answered well. A server that answers wrongly is an error of the harness."""
-        model = self.system.model
         if self.system.program == "cresset" and answer(self.port, "GET", "/health/ready")[0] != 200:
             return False
-        body, headers = bodies.first(self._place.work, model, self.system.binary)
+        body, headers = bodies.first(self._place.work, self.system.sent, self.system.binary)
         status, got = answer(self.port, "POST", self.system.path, body, headers)
         if status in {0, 502, 503, 504}:
             return False
