@@ -11,6 +11,7 @@ mod names;
 mod outbox;
 mod pages;
 mod returns;
+mod told;
 mod ttl;
 mod work;
 
@@ -24,6 +25,7 @@ pub use self::names::{client_of, event_id, model_of, owner_of, tenant_of, url_of
 pub use self::outbox::{OutboxChange, OutboxCounts};
 pub use self::pages::{LOOK_MAX, Place, next_place, place_of};
 pub use self::returns::{Given, Returns};
+pub use self::told::Word;
 pub use self::ttl::{PURGE_BYTES_MAX, PURGE_ROWS_MAX, Ttl, before};
 pub use self::work::{Ending, IntoQueueError, Reply, Slot, Submission};
 
@@ -31,7 +33,7 @@ use cresset_task::TaskId;
 
 use crate::{Capabilities, LetterFilter};
 
-/// What a store in SQL tables can do; it belongs to one server at a time.
+/// What a store in SQL tables can do that belongs to one server at a time.
 #[must_use]
 pub const fn capabilities(name: &'static str, durable: bool) -> Capabilities {
     Capabilities {

@@ -1,8 +1,10 @@
 //! How much is to be told, in all and for each host, in memory: asked on every submit that has a callback.
 //!
-//! As with `depth`, the writer is the only one that changes the numbers, after the commit that makes them true.
+//! As with `depth`, the writer is the only one that changes the numbers, after the commit that makes them true, and the
+//! sums have a sign.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use cresset_task::Timestamp;
@@ -13,7 +15,8 @@ use crate::OutboxLoad;
 /// The numbers. A host for which nothing is open has no entry.
 #[derive(Debug, Default)]
 pub struct OutboxCounts {
-    hosts: RwLock<HashMap<String, u64>>,
+    hosts: RwLock<HashMap<String, i64>>,
+    open: AtomicI64,
     load: watch::Sender<OutboxLoad>,
 }
 
@@ -38,6 +41,11 @@ impl OutboxChange {
     /// Something has changed that is not a count.
     pub fn touch(&mut self) {
         self.touched = true;
+    }
+
+    /// What it does to each host.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.hosts.iter().map(|(host, count)| (&**host, *count))
     }
 
     /// Whether the times are to be looked up, once a group.
@@ -66,16 +74,15 @@ impl OutboxCounts {
     #[must_use]
     pub fn of(&self, host: &str) -> u64 {
         let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
-        hosts.get(host).copied().unwrap_or(0)
+        hosts
+            .get(host)
+            .map_or(0, |count| u64::try_from(*count).unwrap_or(0))
     }
 
     /// Forgets what it knows, but tells nobody yet: what is counted anew comes next.
     pub(super) fn clear(&self) {
         self.hosts.write().unwrap_or_else(PoisonError::into_inner).clear();
-        self.load.send_if_modified(|load| {
-            load.open = 0;
-            false
-        });
+        self.open.store(0, Ordering::Relaxed);
     }
 
     /// A group is committed.
@@ -83,21 +90,23 @@ impl OutboxCounts {
         if !change.touched {
             return;
         }
-        let mut open = self.load.borrow().open;
+        let mut open = self.open.load(Ordering::Relaxed);
         {
             let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
             for (host, count) in change.hosts {
-                open = open.saturating_add_signed(count);
+                open += count;
                 let of = hosts.entry(host.clone()).or_default();
-                *of = of.saturating_add_signed(count);
+                *of += count;
                 if *of == 0 {
                     hosts.remove(&host);
                 }
             }
         }
+        // The writer is the only one that changes it.
+        self.open.store(open, Ordering::Relaxed);
         let (next_due, oldest) = change.next;
         self.load.send_replace(OutboxLoad {
-            open,
+            open: u64::try_from(open).unwrap_or(0),
             next_due,
             oldest,
         });
