@@ -160,15 +160,9 @@ def test_an_input_that_is_damaged_fails_its_task_and_the_log_names_its_trace(
     assert trace in line, line
 
 
-def test_a_second_server_is_refused_and_another_schema_is_another_store(
-    serve: Serve, tmp_path: Path, database: Database
-) -> None:
+def test_another_schema_is_another_store(serve: Serve, tmp_path: Path, database: Database) -> None:
     models = write_model(tmp_path / "models", "echo", ECHO)
     server = serve(models, "--store", database.url).wait_ready()
-    second = serve(models, "--store", database.url, data="second")
-    assert second.process.wait(LONG) == 69
-    second.wait_log(lambda line: "one server at a time owns a schema" in line, "that another server has the store")
-    assert "never-shown" not in second.log
     other = serve(models, "--store", f"{database.url}?schema=blue", data="blue").wait_ready()
     with server.http() as here, other.http() as there:
         place = submit(here, "here")

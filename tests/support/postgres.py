@@ -9,6 +9,8 @@ import struct
 import subprocess
 import threading
 import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import pytest
 
@@ -55,6 +57,20 @@ class Database:
     def sql(self, text: str) -> str:
         """Runs SQL in the store's schema."""
         return psql(f"SET search_path TO cresset; {text}", self.name)
+
+    @contextmanager
+    def session(self, text: str) -> Generator[None, None, None]:
+        """Runs SQL in the store's schema, in a session that lasts as long as this."""
+        with subprocess.Popen(
+            [*_PSQL, "-d", self.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as run:
+            assert run.stdin and run.stdout
+            run.stdin.write(f"SET search_path TO cresset;\n{text};\nSELECT 'it has run';\n")
+            run.stdin.flush()
+            while "it has run" not in run.stdout.readline():
+                assert run.poll() is None, text
+            yield
+            run.stdin.close()
 
     def end_connections(self) -> None:
         """Ends every connection to it."""

@@ -29,7 +29,8 @@ pub struct Change {
     pub model: ModelName,
     /// Where it is in its life now.
     pub state: State,
-    /// The attempt that it is in, or was last in, 0 before the first; not known when it was revoked.
+    /// The attempt that it is in, or was last in, 0 before the first; not known when it was revoked, nor of what another
+    /// server did.
     pub attempt: Option<Attempt>,
     /// When that was told.
     pub at: Timestamp,

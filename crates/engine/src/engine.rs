@@ -20,6 +20,7 @@ use crate::errand::Errand;
 use crate::expiry;
 use crate::idempotency::OFFLOAD_BYTES;
 use crate::metrics::Metrics;
+use crate::neighbours;
 use crate::progress;
 use crate::retention;
 use crate::served::{Models, Served};
@@ -82,6 +83,7 @@ impl Engine {
         let models = Arc::new(ArcSwap::<Models>::default());
         tracker.spawn(store_watch::run(Arc::clone(&shared)));
         tracker.spawn(expiry::run(Arc::clone(&shared), Arc::clone(&models)));
+        tracker.spawn(neighbours::run(Arc::clone(&shared), Arc::clone(&models)));
         tracker.spawn(progress::run(Arc::clone(&shared), Arc::clone(&models)));
         let inner = Inner {
             shared,

@@ -37,6 +37,14 @@ impl Followers {
         }
     }
 
+    /// Tells all of them that their tasks may have moved.
+    pub(crate) fn all_moved(&self) {
+        self.lock()
+            .values()
+            .flatten()
+            .for_each(|follower| follower.notify_one());
+    }
+
     fn join(&self, id: TaskId) -> Arc<Notify> {
         let follower = Arc::new(Notify::new());
         self.lock().entry(id).or_default().push(Arc::clone(&follower));

@@ -24,6 +24,7 @@ mod letters;
 mod live;
 mod measure;
 pub mod metrics;
+mod neighbours;
 mod predict;
 mod progress;
 mod rate;

@@ -107,6 +107,16 @@ impl Waiters {
         }
     }
 
+    /// Has everybody look, whatever they wait for.
+    pub(crate) fn wake_all(&self) {
+        for shard in &self.shards {
+            let all = std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner));
+            for waiter in all.into_values().flatten() {
+                let _ = waiter.send(News::Look);
+            }
+        }
+    }
+
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn len(&self) -> usize {
         self.shards

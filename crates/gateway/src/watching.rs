@@ -20,8 +20,9 @@ const CHANGE_BYTES: usize = 192;
 /// Watch all tasks.
 ///
 /// Server-sent events: one of the type `status` each time that a task has come to another state from now on, with `task_id`,
-/// `model`, `status`, `attempts` (null when it was revoked) and `at`. What a task is like is asked with `getTask`. With `model`
-/// and `status` only such changes come. The stream goes on until the caller hangs up or the server stops.
+/// `model`, `status`, `attempts` (null when it was revoked, and of what another server on the store did) and `at`.
+/// What a task is like is asked with `getTask`. With `model` and `status` only such changes come. The stream goes on until the caller
+/// hangs up or the server stops.
 ///
 /// It is for those who want to see, and is not a queue: changes are kept in memory only, some thousands of them, while somebody
 /// watches and for a minute after that. One who comes back with `Last-Event-ID` in that time misses nothing; one who is too slow,

@@ -1,12 +1,15 @@
 //! A connection, set up as all of ours are, with its statements prepared once.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,11 +48,28 @@ impl Dialer {
     }
 }
 
+/// Where the notifications of a connection go, none of which may hold it up.
+#[derive(Clone)]
+pub(crate) struct Post {
+    pub(crate) notes: mpsc::Sender<String>,
+    /// Some did not fit.
+    pub(crate) is_short: Arc<AtomicBool>,
+}
+
+impl Post {
+    fn deliver(&self, note: &str) {
+        if self.notes.try_send(note.to_owned()).is_err() {
+            self.is_short.store(true, Ordering::Release);
+        }
+    }
+}
+
 /// A connection. When it is dropped, so is its session in the database.
 pub(crate) struct Conn {
     client: Client,
     statements: Mutex<HashMap<&'static str, Statement>>,
     over: CancellationToken,
+    schema: String,
     /// The version, as `server_version_num` has it.
     pub(crate) version: i32,
     /// Whether the database flushes at all, as its `fsync` has it.
@@ -58,7 +78,12 @@ pub(crate) struct Conn {
 
 impl Conn {
     pub(crate) async fn open(dialer: &Dialer) -> Result<Arc<Self>, StoreError> {
-        let limited = timeout(CONNECT_LIMIT, Self::connect(dialer)).await;
+        Self::open_with(dialer, None).await
+    }
+
+    /// One whose notifications go there.
+    pub(crate) async fn open_with(dialer: &Dialer, post: Option<Post>) -> Result<Arc<Self>, StoreError> {
+        let limited = timeout(CONNECT_LIMIT, Self::connect(dialer, post)).await;
         limited.unwrap_or_else(|_| {
             Err(StoreError::Away(format!(
                 "{} did not answer within {CONNECT_LIMIT:?}",
@@ -67,23 +92,32 @@ impl Conn {
         })
     }
 
-    async fn connect(Dialer { target, tasks }: &Dialer) -> Result<Arc<Self>, StoreError> {
+    async fn connect(Dialer { target, tasks }: &Dialer, post: Option<Post>) -> Result<Arc<Self>, StoreError> {
         let connector = tls::connector(target)?;
         let connected = target.config.connect(connector).await;
-        let (client, connection) = connected.map_err(StoreError::postgres("cannot connect"))?;
+        let (client, mut connection) = connected.map_err(StoreError::postgres("cannot connect"))?;
         let over = CancellationToken::new();
         let ended = over.clone();
         // Ends when the client is dropped, or the connection is.
         tasks.spawn(async move {
             let _guard = ended.drop_guard();
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the database ended");
+            while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+                match (message, &post) {
+                    (Ok(AsyncMessage::Notification(note)), Some(post)) => post.deliver(note.payload()),
+                    (Ok(AsyncMessage::Notice(notice)), _) => tracing::debug!(%notice, "the database says"),
+                    (Ok(_), _) => {}
+                    (Err(error), _) => {
+                        tracing::debug!(%error, "a connection to the database ended");
+                        return;
+                    }
+                }
             }
         });
         let mut conn = Self {
             client,
             statements: Mutex::default(),
             over,
+            schema: target.schema.clone(),
             version: 0,
             flushes: true,
         };
@@ -122,6 +156,11 @@ impl Conn {
         self.flushes = col(&row, 3)?;
         let (version, encoding): (String, String) = (col(&row, 1)?, col(&row, 2)?);
         fit(self.version, &version, &encoding)
+    }
+
+    /// The schema in which everything is.
+    pub(crate) fn schema(&self) -> &str {
+        &self.schema
     }
 
     pub(crate) fn is_over(&self) -> bool {

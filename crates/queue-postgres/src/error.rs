@@ -20,7 +20,7 @@ pub(crate) enum StoreError {
     /// There is no connection now, or it does not answer.
     #[error("{0}")]
     Away(String),
-    /// Another server has the store, or had it since.
+    /// Others are in the way: the store is not ours to write now.
     #[error("{0}")]
     Fenced(String),
     /// It is not a database, or a schema, that this program can use.
@@ -58,6 +58,22 @@ impl StoreError {
             Self::Away(_) | Self::Fenced(_) => true,
             Self::Unfit(_) | Self::Damaged(_) | Self::Misuse(_) => false,
         }
+    }
+
+    /// True when another server's transaction was in the way: of two that wait for each other one is given up, and of two who
+    /// bring one key the second. The same again finds what is there now.
+    pub(crate) fn met_another(&self) -> bool {
+        let Self::Postgres { source, .. } = self else {
+            return false;
+        };
+        source.code().is_some_and(|code| {
+            [
+                SqlState::T_R_DEADLOCK_DETECTED,
+                SqlState::T_R_SERIALIZATION_FAILURE,
+                SqlState::UNIQUE_VIOLATION,
+            ]
+            .contains(code)
+        })
     }
 
     /// What happened, with the causes below it, in one line.

@@ -2,26 +2,39 @@
 //!
 //! Every answer is sent after the commit, a lease's too. What a lease can do without is the flush: a group in which no
 //! answer promises stable storage is committed without waiting for one.
+//!
+//! Where other servers are on the store, the transaction tells them what it comes to. A server that has just come waits for
+//! the groups under way before it counts (see `member`), and every later one sees it: so none falls between.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use cresset_queue::kit::{Change, Ttl};
 use cresset_task::Timestamp;
-use futures_util::future::join;
+use futures_util::future::join3;
 use tokio::time::timeout;
 
 use crate::apply::apply;
 use crate::connect::{Conn, Params};
 use crate::error::{StoreError, col};
+use crate::member::Member;
+use crate::notes;
 use crate::op::Op;
 use crate::options::Durability;
-use crate::owner::Owner;
+use crate::tally::Tally;
 
 /// What takes longer is given up, with its connection.
 const GROUP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Every group counts itself, under the epoch that it may be written in.
-const FENCE: &str = "UPDATE server SET commits = $1 WHERE epoch = $2 AND owner = $3";
+/// Every group counts itself, in the row of its server as long as that has not ended.
+const FENCE: &str = "\
+UPDATE servers SET commits = $1, seen_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+WHERE id = $2 AND number = $3 AND ended_at IS NULL";
+
+/// Looked at once the row above is ours.
+const IS_HEARD: &str = "SELECT EXISTS (SELECT 1 FROM servers WHERE ended_at IS NULL AND id <> $1)";
+
+const COMMITS: &str = "SELECT id, commits FROM servers";
 
 const NEXT_DUE: &str = "\
 SELECT m.model, (SELECT min(t.due_at) FROM tasks AS t WHERE t.model = m.model AND t.due_at IS NOT NULL)
@@ -49,20 +62,20 @@ pub(crate) enum Failed {
 /// All of it or nothing of it; what it does to the counts if all.
 pub(crate) async fn commit(
     conn: &Conn,
-    owner: &mut Owner,
+    member: &mut Member,
     (durability, ttl): (Durability, Ttl),
     ops: &mut [Op],
 ) -> Result<Change, Failed> {
     let flushed = durability == Durability::Fsync && ops.iter().any(Op::promises_durability);
-    let number = owner.commits + 1;
-    let change = match answered(work(conn, (*owner, number, flushed), ttl, ops)).await {
+    let number = member.commits + 1;
+    let change = match answered(work(conn, (*member, number, flushed), ttl, ops)).await {
         Ok(change) => change,
         Err(error) if !error.is_of_the_connection() => return Err(roll_back(conn, error).await),
         Err(error) => return Err(Failed::Lost { error, maybe: false }),
     };
     match answered(conn.batch("cannot commit", "COMMIT")).await {
         Ok(()) => {
-            owner.commits = number;
+            member.commits = number;
             Ok(change)
         }
         Err(error) if !error.is_of_the_connection() => Err(roll_back(conn, error).await),
@@ -79,7 +92,7 @@ pub(crate) async fn answered<T>(what: impl Future<Output = Result<T, StoreError>
 
 async fn work(
     conn: &Conn,
-    (owner, number, flushed): (Owner, i64, bool),
+    (member, number, flushed): (Member, i64, bool),
     ttl: Ttl,
     ops: &mut [Op],
 ) -> Result<Change, StoreError> {
@@ -88,22 +101,29 @@ async fn work(
     } else {
         "BEGIN; SET LOCAL synchronous_commit = off"
     };
-    // Sent together: the second is carried out within the transaction that the first begins.
-    conn.prepare(&[FENCE]).await?;
+    // Sent together, and carried out one after the other: the first begins the transaction.
+    conn.prepare(&[FENCE, IS_HEARD]).await?;
     let begun = conn.batch("cannot begin a transaction", begin);
-    let values: Params<'_> = &[&number, &owner.epoch, &owner.number];
-    let fenced = conn.run("cannot write under the server's epoch", FENCE, values);
-    let (begun, fenced) = join(begun, fenced).await;
+    let values: Params<'_> = &[&number, &member.id, &member.number];
+    let fenced = conn.run("cannot write under the server's number", FENCE, values);
+    let values: Params<'_> = &[&member.id];
+    let heard = conn.row("cannot look for other servers", IS_HEARD, values);
+    let (begun, fenced, heard) = join3(begun, fenced, heard).await;
     begun?;
     if fenced? == 0 {
         return Err(StoreError::Fenced(
-            "another server has taken over the store since: nothing was written".into(),
+            "other servers took this one for ended and have given its leases back: nothing was written"
+                .into(),
         ));
     }
-    let mut change = Change::default();
-    apply(conn, ops, ttl, &mut change).await?;
-    look_up(conn, &mut change).await?;
-    Ok(change)
+    let is_heard = heard?.as_ref().map_or(Ok(false), |row| col(row, 0))?;
+    let mut tally = Tally::of(member.id, is_heard);
+    apply(conn, ops, ttl, &mut tally).await?;
+    if is_heard {
+        notes::send(conn, number, &tally).await?;
+    }
+    look_up(conn, &mut tally.counts).await?;
+    Ok(tally.counts)
 }
 
 async fn roll_back(conn: &Conn, error: StoreError) -> Failed {
@@ -115,7 +135,7 @@ async fn roll_back(conn: &Conn, error: StoreError) -> Failed {
 }
 
 /// What may have changed and is no sum of the operations: first due times.
-async fn look_up(conn: &Conn, change: &mut Change) -> Result<(), StoreError> {
+pub(crate) async fn look_up(conn: &Conn, change: &mut Change) -> Result<(), StoreError> {
     let models = change.due_wanted();
     if !models.is_empty() {
         let names: Vec<&str> = models.iter().map(|model| model.as_str()).collect();
@@ -139,9 +159,21 @@ async fn look_up(conn: &Conn, change: &mut Change) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Everything that is counted, as the tables have it now.
-pub(crate) async fn count(conn: &Conn) -> Result<Change, StoreError> {
+/// Everything that is counted, as the tables have it at one moment, and which group of each server was its last at that.
+pub(crate) async fn count(conn: &Conn) -> Result<(Change, HashMap<i64, i64>), StoreError> {
     let doing = "cannot count what is queued";
+    conn.batch(doing, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await?;
+    let mut commits = HashMap::new();
+    for row in conn.rows(doing, COMMITS, &[]).await? {
+        commits.insert(col(&row, 0)?, col(&row, 1)?);
+    }
+    let change = counts(conn, doing).await?;
+    conn.batch(doing, "COMMIT").await?;
+    Ok((change, commits))
+}
+
+async fn counts(conn: &Conn, doing: &'static str) -> Result<Change, StoreError> {
     let mut change = Change::default();
     for row in conn.rows(doing, COUNT_QUEUED, &[]).await? {
         let model = cresset_queue::kit::model_of(col(&row, 0)?)?;

@@ -4,16 +4,17 @@
 //! ```text
 //!   submit lease release finish retry cancel expire purge      fetch position lists       depth
 //!        \   |     |      |    /                                   \      /                  |
-//!      [inbox, bounded] -> writer task                        a few connections        memory, kept
-//!         one transaction a group, one commit,                                         by the writer
-//!         then all answers
+//!      [inbox, bounded] -> writer task  <- what others did    a few connections        memory, kept
+//!         one transaction a group, one commit,   |                                     by the writer
+//!         then all answers             a connection that listens
 //! ```
 //!
-//! One server at a time owns a schema: it holds an advisory lock on one connection, and every group of writes changes the
-//! row `server` under the epoch that it was given. A server that has lost its lock, and knows it or not, writes nothing
-//! more once another one has taken over.
+//! Several servers may be on a schema. Each has a row in `servers` and an advisory lock with its session, and every group of
+//! its writes changes that row. A lease says which server has it, and no other can end it. Who finds another's lock free gives
+//! its leases back and notes that it has ended; from then on that one writes nothing more under its number, whether it knows it
+//! or not. What a group does to the counts, and to which tasks, is told to the others by NOTIFY in its transaction.
 //!
-//! The connection may go at any time. The row `server` counts the groups that were committed, so that after a reconnect it
+//! The connection may go at any time. The server's row counts the groups that were committed, so that after a reconnect it
 //! is known of the one group that was under way whether it was: it is answered then, or applied again.
 //!
 //! What must not happen here: policy. This crate keeps the promises written above the traits of `cresset-queue`, and
@@ -25,18 +26,23 @@
 //! - [`look`]: what is in a store, for people, beside its server.
 
 mod apply;
+mod board;
 mod connect;
 mod error;
 mod group;
+mod listen;
+mod locks;
 mod look;
+mod member;
+mod notes;
 mod op;
 mod options;
-mod owner;
 mod read;
 mod readers;
 mod schema;
 mod store;
 mod submission;
+mod tally;
 mod target;
 mod tls;
 mod writer;

@@ -12,10 +12,11 @@ const COUNTS: &str = "\
 SELECT (SELECT count(*) FROM tasks WHERE finished_at IS NULL), (SELECT count(*) FROM tasks WHERE finished_at IS NOT NULL),
        (SELECT count(*) FROM letters), (SELECT count(*) FROM outbox WHERE settled_at IS NULL)";
 
-/// Its owner's session, if it is there.
-const OWNER: &str = "\
-SELECT s.who, EXISTS (SELECT 1 FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = s.pid AND l.granted)
-FROM server AS s";
+/// The servers that have not ended and have a session.
+const SERVERS: &str = "\
+SELECT string_agg(s.who, ', ' ORDER BY s.id) FROM servers AS s
+WHERE s.ended_at IS NULL
+      AND EXISTS (SELECT 1 FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = s.pid AND l.granted)";
 
 /// What must hold between the tables, each with how often it does not.
 const RULES: &[(&str, &str)] = &[
@@ -55,7 +56,7 @@ pub struct Looked {
     pub letters: u64,
     /// Deliveries that wait or are being sent.
     pub deliveries: u64,
-    /// The server that has the store now.
+    /// The servers that are on it now.
     pub in_use_by: Option<String>,
     /// What is not as it must be, one line each.
     pub problems: Vec<String>,
@@ -110,10 +111,11 @@ async fn look_inside(dialer: &Dialer, rules: bool) -> Result<Looked, StoreError>
         looked.letters = small(&row, 2)?;
         looked.deliveries = small(&row, 3)?;
     }
-    if let Some(row) = conn.row("cannot read who has the store", OWNER, &[]).await?
-        && col(&row, 1)?
+    // One that an older program made has no such table, and will be upgraded by the next server.
+    if looked.schema == Some(schema::NEWEST)
+        && let Some(row) = conn.row("cannot read who is on the store", SERVERS, &[]).await?
     {
-        looked.in_use_by = Some(col(&row, 0)?);
+        looked.in_use_by = col(&row, 0)?;
     }
     for (what, sql) in RULES.iter().filter(|_| rules) {
         let row = conn.row("cannot check a rule", sql, &[]).await?;

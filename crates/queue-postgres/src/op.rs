@@ -108,6 +108,15 @@ pub(crate) enum Op {
     Probe {
         slot: Slot<()>,
     },
+    /// Servers that seem to have ended; nobody waits for an answer.
+    Reap {
+        ids: Vec<i64>,
+        requeued: u64,
+    },
+    /// This server ends.
+    Leave,
+    /// This server is there.
+    Beat,
 }
 
 /// An arm for each operation that somebody waits for.
@@ -132,11 +141,17 @@ macro_rules! each_slot {
 
 impl Op {
     /// True when the answer promises stable storage. Losing a lease or a release with the database's machine costs nothing:
-    /// numbers that it forgot are not given again (see `owner`).
+    /// numbers that it forgot are not given again (see `member`).
     pub(crate) fn promises_durability(&self) -> bool {
         !matches!(
             self,
-            Self::Lease { .. } | Self::Release { .. } | Self::GiveBack { .. } | Self::OutboxLease { .. }
+            Self::Lease { .. }
+                | Self::Release { .. }
+                | Self::GiveBack { .. }
+                | Self::OutboxLease { .. }
+                | Self::Reap { .. }
+                | Self::Leave
+                | Self::Beat
         )
     }
 

@@ -1,12 +1,21 @@
 //! The schema and its history: numbered up-scripts, each applied in a transaction of its own and noted in the table
 //! `migrations`. A script that has been released is never edited; a change is one more script.
 
+use tokio::time::{Instant, sleep};
+
 use crate::connect::Conn;
 use crate::error::{StoreError, col};
+use crate::locks::{self, LOCK_EVERY, LOCK_WAIT};
 use crate::target::Target;
 
 /// Script n leads from version n to n + 1.
-const MIGRATIONS: &[(&str, &str)] = &[("0001_tasks", include_str!("../sql/migrations/0001_tasks.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_tasks", include_str!("../sql/migrations/0001_tasks.sql")),
+    ("0002_servers", include_str!("../sql/migrations/0002_servers.sql")),
+];
+
+/// From this version on several servers may be on a store.
+const SHARED_SINCE: usize = 2;
 
 /// The version that this program writes.
 pub(crate) const NEWEST: usize = MIGRATIONS.len();
@@ -63,8 +72,54 @@ pub(crate) async fn version(conn: &Conn) -> Result<usize, StoreError> {
     Ok(version)
 }
 
-/// Applies the scripts that the store lacks; says how many. Its caller has the store's lock.
-pub(crate) async fn upgrade(conn: &Conn) -> Result<usize, StoreError> {
+/// Comes onto the store, as long as this session lasts; says how many scripts were applied for that. Nobody else may be on
+/// it while it is upgraded, and nobody who knows an older version.
+pub(crate) async fn enter(conn: &Conn, target: &Target) -> Result<usize, StoreError> {
+    let until = Instant::now() + LOCK_WAIT;
+    loop {
+        if locks::share(conn).await? {
+            if version(conn).await? == NEWEST {
+                return Ok(0);
+            }
+            locks::unshare(conn).await?;
+            if locks::alone(conn).await? {
+                let upgraded = upgrade(conn).await?;
+                let _is_shared = locks::share(conn).await?; // we have it alone
+                locks::not_alone(conn).await?;
+                return Ok(upgraded);
+            }
+        }
+        if Instant::now() >= until {
+            return Err(StoreError::Fenced(in_use(conn, target).await?));
+        }
+        sleep(LOCK_EVERY).await;
+    }
+}
+
+/// Why nobody comes onto the store now.
+async fn in_use(conn: &Conn, target: &Target) -> Result<String, StoreError> {
+    let version = version(conn).await?;
+    let who = if version < SHARED_SINCE {
+        "SELECT string_agg(who, ', ') FROM server"
+    } else {
+        "SELECT string_agg(who, ', ') FROM servers WHERE ended_at IS NULL"
+    };
+    let row = conn.row("cannot read who is on the store", who, &[]).await?;
+    let who: Option<String> = row.as_ref().map_or(Ok(None), |row| col(row, 0))?;
+    let who = who.unwrap_or_else(|| "another server".into());
+    Ok(if version == NEWEST {
+        format!("{who} is upgrading the store {target}: try again in a moment")
+    } else {
+        format!(
+            "the store {target} has schema version {version}, this program needs {NEWEST}, and {who} is on it: stop \
+             every server on it, then start this one, which upgrades it; or choose another schema with ?schema=NAME in \
+             the URL"
+        )
+    })
+}
+
+/// Applies the scripts that the store lacks; says how many. Its caller has the store alone.
+async fn upgrade(conn: &Conn) -> Result<usize, StoreError> {
     let from = version(conn).await?;
     let lacking = MIGRATIONS.iter().enumerate().skip(from);
     for (number, (name, script)) in lacking.clone() {

@@ -5,18 +5,20 @@ mod ports;
 use std::fmt;
 use std::sync::Arc;
 
-use cresset_queue::kit::{self, Depths, Fault, IntoQueueError, Reply, Returns};
+use cresset_queue::kit::{self, Depths, Fault, IntoQueueError, Reply, Returns, Ttl};
 use cresset_queue::{Capabilities, QueueError, QueueErrorKind};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::connect::Dialer;
+use crate::board::Board;
+use crate::connect::{Conn, Dialer};
 use crate::error::StoreError;
-use crate::group::count;
+use crate::group::{Failed, commit, count};
+use crate::listen::{self, Ear};
+use crate::member::{self, Held, Member};
 use crate::op::Op;
 use crate::options::{Durability, PostgresOptions};
-use crate::owner::{self, Held};
 use crate::readers::Readers;
 use crate::schema;
 use crate::writer::{self, GROUP_OPS_MAX, Writer};
@@ -26,7 +28,7 @@ use crate::writer::{self, GROUP_OPS_MAX, Writer};
 pub struct Opened {
     /// There was no store in the schema; this one is new.
     pub created: bool,
-    /// Tasks that an earlier server had leased when it ended; they are queued again.
+    /// Tasks that servers had leased which have ended without a word; they are queued again.
     pub requeued: u64,
     /// Tasks that are queued now, those included.
     pub queued: u64,
@@ -50,6 +52,7 @@ struct Inner {
     ops: mpsc::Sender<Op>,
     readers: Readers,
     depths: Arc<Depths>,
+    board: Arc<Board>,
     closing: CancellationToken,
     ended: watch::Receiver<()>,
     opened: Opened,
@@ -75,7 +78,7 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// `Unavailable` when the database cannot be reached, does not let us in, or another server has the store; `Corrupt`
+    /// `Unavailable` when the database cannot be reached, does not let us in, or others are on a store whose schema is older than this program's; `Corrupt`
     /// when it is one that this program cannot use: too old, another encoding, a newer schema. It is left as it is then.
     pub async fn open(options: PostgresOptions) -> Result<Self, QueueError> {
         let shown = options.target.to_string();
@@ -91,7 +94,10 @@ impl PostgresStore {
     /// What a store of this durability can do, without opening one.
     #[must_use]
     pub const fn capabilities_with(durability: Durability) -> Capabilities {
-        kit::capabilities("postgresql", matches!(durability, Durability::Fsync))
+        Capabilities {
+            shared: true,
+            ..kit::capabilities("postgresql", matches!(durability, Durability::Fsync))
+        }
     }
 
     /// What was found at opening.
@@ -126,18 +132,47 @@ impl PostgresStore {
     }
 }
 
+/// What was heard, on its way to the writer.
+const HEARD_MAX: usize = 256;
+
+/// Servers without a session at this moment have ended; says how many tasks of theirs are queued again. One that only lost its
+/// connection comes back as a new one.
+async fn end_silent(
+    conn: &Conn,
+    ear: &Ear,
+    member: &mut Member,
+    how: (Durability, Ttl),
+) -> Result<u64, StoreError> {
+    let mut ids = ear.silent().await?;
+    ids.retain(|id| *id != member.id);
+    let mut reap = [Op::Reap { ids, requeued: 0 }];
+    match commit(conn, member, how, &mut reap).await {
+        Ok(_counted_next) => {}
+        Err(Failed::RolledBack(error) | Failed::Lost { error, .. }) => return Err(error),
+    }
+    match reap {
+        [Op::Reap { requeued, .. }] => Ok(requeued),
+        _ => Ok(0),
+    }
+}
+
 async fn start(options: PostgresOptions) -> Result<PostgresStore, StoreError> {
     let number = Uuid::now_v7();
     let dialer = Dialer::new(options.target);
+    let held = member::join(&dialer, number, None).await?;
     let Held {
         conn,
-        owner,
+        mut member,
         upgraded,
-        requeued,
         ..
-    } = owner::take(&dialer, number, None).await?;
+    } = held;
+    // Before it is counted, so that nothing falls between.
+    let ear = Ear::open(&dialer).await?;
+    let how = (options.durability, options.ttl);
+    let requeued = end_silent(&conn, &ear, &mut member, how).await?;
     let depths = Arc::new(Depths::default());
-    depths.recount(count(&conn).await?);
+    let (counts, counted) = count(&conn).await?;
+    depths.recount(counts);
     if !conn.flushes {
         tracing::warn!(
             "the database runs with fsync = off: accepted tasks do not survive a power cut of its machine"
@@ -153,6 +188,8 @@ async fn start(options: PostgresOptions) -> Result<PostgresStore, StoreError> {
     let woken = Arc::new(Notify::new());
     let wake = Arc::clone(&woken);
     let (ops, inbox) = mpsc::channel(GROUP_OPS_MAX);
+    let (told, heard) = mpsc::channel(HEARD_MAX);
+    let board = Arc::new(Board::default());
     let (running, ended) = watch::channel(());
     let closing = CancellationToken::new();
     let writer = Writer {
@@ -164,16 +201,23 @@ async fn start(options: PostgresOptions) -> Result<PostgresStore, StoreError> {
         ttl: options.ttl,
         depths: Arc::clone(&depths),
         returns: Arc::new(Returns::new(move || wake.notify_one())),
-        owner,
+        member,
         conn: Some(conn),
+        heard,
+        counted,
+        board: Arc::clone(&board),
         running,
     };
+    dialer
+        .tasks
+        .spawn(listen::run(ear, dialer.clone(), told, closing.clone()));
     dialer.tasks.spawn(writer::run(writer));
     Ok(PostgresStore {
         inner: Arc::new(Inner {
             ops,
             readers: Readers::new(dialer, options.readers),
             depths,
+            board,
             closing,
             ended,
             opened,

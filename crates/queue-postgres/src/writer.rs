@@ -1,11 +1,12 @@
 //! The one task that writes, and what it does while the database is away.
 //!
-//! A group whose connection is lost is kept. After a reconnect the row `server` tells whether it was committed: it is
-//! answered then, or applied again. What cannot be settled so within [`HOLD_LIMIT`] is answered as unavailable, and so is
-//! everything that comes later, until the database is back. Should it turn out that such a group was committed, what its
-//! callers were told is made true before anything else (see `Undo`).
+//! It also counts: what its own groups do, and what it is told of those of other servers, between two of its own. `away` has
+//! what happens when the connection is lost.
 
-use std::collections::VecDeque;
+mod away;
+mod hear;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +16,15 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::Undo;
+use self::away::Kept;
+use crate::board::Board;
 use crate::connect::{Conn, Dialer};
 use crate::error::StoreError;
-use crate::group::{Failed, answered, commit, count};
+use crate::group::{Failed, commit};
+use crate::listen::Heard;
+use crate::member::Member;
 use crate::op::Op;
 use crate::options::Durability;
-use crate::owner::{self, Held, Owner};
 
 /// Places in the inbox, and the most operations in a group. Callers beyond it wait for a place.
 pub(crate) const GROUP_OPS_MAX: usize = 512;
@@ -32,25 +35,14 @@ const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Leases that could not be given back are tried again this often.
 const RETURNS_RETRY: Duration = Duration::from_secs(1);
 
-/// A connection that is back within this time costs nobody an error.
-const HOLD_LIMIT: Duration = Duration::from_secs(5);
+/// What was heard is taken in so much at a time.
+const HEARD_MAX: usize = 64;
 
-/// Pauses between attempts to connect: the first, and the longest.
-const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// A server that has nothing to write says this often that it is there.
+const BEAT_EVERY: Duration = Duration::from_secs(5);
 
-/// A group during which the connection was lost so often is not tried again: it may be what ends them.
-const TRIES_MAX: u32 = 3;
-
-/// A group that is not settled.
-struct Kept {
-    ops: Vec<Op>,
-    /// Its number, if it may have been committed.
-    number: Option<i64>,
-    tries: u32,
-    /// Its callers have been told that it failed.
-    is_refused: bool,
-}
+/// A group that meets other servers' so often is told as failed.
+const MEETINGS_MAX: u32 = 10;
 
 /// The writer's belongings.
 pub(crate) struct Writer {
@@ -62,8 +54,14 @@ pub(crate) struct Writer {
     pub(crate) ttl: Ttl,
     pub(crate) depths: Arc<Depths>,
     pub(crate) returns: Arc<Returns>,
-    pub(crate) owner: Owner,
+    pub(crate) member: Member,
     pub(crate) conn: Option<Arc<Conn>>,
+    /// What other servers do.
+    pub(crate) heard: mpsc::Receiver<Heard>,
+    /// The last group of each server that is counted; of those that are not here every one is.
+    pub(crate) counted: HashMap<i64, i64>,
+    /// Where it is told on.
+    pub(crate) board: Arc<Board>,
     /// Dropped when everything has ended.
     pub(crate) running: watch::Sender<()>,
 }
@@ -71,6 +69,7 @@ pub(crate) struct Writer {
 /// What there is to do.
 enum Gathered {
     Ops(Vec<Op>),
+    Heard(Vec<Heard>),
     Lost,
     End,
 }
@@ -81,6 +80,7 @@ pub(crate) async fn run(writer: Writer) {
         kept: VecDeque::new(),
         why: StoreError::Away("the connection to the database was lost".into()),
         failing: 0,
+        beat: Instant::now() + BEAT_EVERY,
     };
     loop {
         if state.writer.conn.is_none() && !state.regain().await {
@@ -88,6 +88,7 @@ pub(crate) async fn run(writer: Writer) {
         }
         match state.gather().await {
             Gathered::Ops(ops) => state.carry_out(ops).await,
+            Gathered::Heard(heard) => state.hear(heard).await,
             Gathered::Lost => state.lose(StoreError::Away("the connection to the database was lost".into())),
             Gathered::End => break,
         }
@@ -102,6 +103,8 @@ struct State {
     why: StoreError,
     // Groups that failed since the last one that did not.
     failing: u64,
+    /// When to say that we are there, unless a group does.
+    beat: Instant,
 }
 
 impl State {
@@ -119,12 +122,20 @@ impl State {
             biased;
             () = conn.over() => return Gathered::Lost,
             () = writer.closing.cancelled(), if !is_closing => return Gathered::Ops(ops),
+            Some(heard) = writer.heard.recv() => {
+                let mut all = vec![heard];
+                while all.len() < HEARD_MAX && let Ok(more) = writer.heard.try_recv() {
+                    all.push(more);
+                }
+                return Gathered::Heard(all);
+            }
             op = writer.inbox.recv() => match op {
                 Some(op) => ops.push(op),
                 None => return Gathered::End,
             },
             () = writer.woken.notified() => {}
             () = sleep(RETURNS_RETRY), if !writer.returns.is_empty() => {}
+            () = sleep_until(self.beat) => ops.push(Op::Beat),
         }
         let mut bytes: usize = ops.iter().map(Op::weight).sum();
         while ops.len() < GROUP_OPS_MAX && bytes < GROUP_BYTES_MAX {
@@ -156,17 +167,25 @@ impl State {
             return;
         };
         let writer = &mut self.writer;
-        let number = writer.owner.commits + 1;
-        match commit(
-            &conn,
-            &mut writer.owner,
-            (writer.durability, writer.ttl),
-            &mut ops,
-        )
-        .await
-        {
+        let number = writer.member.commits + 1;
+        let mut meetings = 0;
+        let committed = loop {
+            let how = (writer.durability, writer.ttl);
+            match commit(&conn, &mut writer.member, how, &mut ops).await {
+                Err(Failed::RolledBack(error)) if error.met_another() && meetings < MEETINGS_MAX => {
+                    tracing::debug!(
+                        error = error.whole(),
+                        "a group met another server's and begins again"
+                    );
+                    meetings += 1;
+                }
+                committed => break committed,
+            }
+        };
+        match committed {
             Ok(change) => {
                 writer.depths.apply(change);
+                self.beat = Instant::now() + BEAT_EVERY;
                 self.recovered();
                 self.settle(ops);
             }
@@ -207,157 +226,6 @@ impl State {
             .for_each(|op| op.fail(error, &self.writer.returns));
     }
 
-    fn lose(&mut self, error: StoreError) {
-        self.writer.conn = None;
-        tracing::warn!(error = error.whole(), "the connection to the database is lost");
-        self.why = error;
-    }
-
-    /// Takes the store again; false when it is closed meanwhile.
-    async fn regain(&mut self) -> bool {
-        let until = Instant::now() + HOLD_LIMIT;
-        let mut is_refusing = false;
-        let mut pause = PAUSE_FIRST;
-        loop {
-            let (dialer, owner) = (self.writer.dialer.clone(), self.writer.owner);
-            let attempt = async move { answered(owner::take(&dialer, owner.number, Some(owner))).await };
-            let Some(taken) = self.meanwhile(attempt, until, &mut is_refusing).await else {
-                return false;
-            };
-            let taken = match taken {
-                Ok(held) => self.regained(held).await,
-                Err(error) => Err(error),
-            };
-            match taken {
-                Ok(()) if self.writer.conn.is_some() => return true,
-                Ok(()) => {}
-                Err(error) => self.why = StoreError::Away(format!("the database is away: {}", error.whole())),
-            }
-            let paused = self.meanwhile(sleep(pause), until, &mut is_refusing).await;
-            if paused.is_none() {
-                return false;
-            }
-            pause = (pause * 2).min(PAUSE_LONGEST);
-        }
-    }
-
-    /// Waits for something while the database is away, and refuses what there is once it has been so for too long; `None`
-    /// when the store is closed.
-    async fn meanwhile<T>(
-        &mut self,
-        what: impl Future<Output = T>,
-        until: Instant,
-        is_refusing: &mut bool,
-    ) -> Option<T> {
-        tokio::pin!(what);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.writer.closing.cancelled() => return None,
-                done = &mut what => return Some(done),
-                () = sleep_until(until), if !*is_refusing => {
-                    *is_refusing = true;
-                    self.refuse();
-                }
-                op = self.writer.inbox.recv(), if *is_refusing => {
-                    self.failing += 1;
-                    self.fail(vec![op?], &self.why);
-                }
-            }
-        }
-    }
-
-    /// Tells the callers of what is kept; what may have been committed stays to be looked after.
-    fn refuse(&mut self) {
-        tracing::error!(
-            error = self.why.whole(),
-            "the database stays away, all work is refused until it is back"
-        );
-        let error = self.why.clone();
-        for kept in std::mem::take(&mut self.kept) {
-            self.failing += 1;
-            self.set_aside(kept, &error);
-        }
-    }
-
-    fn set_aside(&mut self, mut kept: Kept, error: &StoreError) {
-        if kept.number.is_none() {
-            self.fail(kept.ops, error);
-            return;
-        }
-        kept.ops.iter_mut().for_each(|op| op.refuse(error));
-        kept.is_refused = true;
-        self.kept.push_back(kept);
-    }
-
-    /// The connection is back, and the store is ours: what is kept is settled.
-    async fn regained(&mut self, held: Held) -> Result<(), StoreError> {
-        let before = self.writer.owner;
-        let forgotten = if held.is_same {
-            before.commits - held.owner.commits
-        } else if held.owner.epoch <= before.epoch {
-            before.commits + 1
-        } else {
-            tracing::warn!("another server had the store meanwhile: leases of this one have ended");
-            0
-        };
-        if forgotten > 0 {
-            tracing::error!(
-                groups = forgotten,
-                "the database has forgotten groups of writes that it had confirmed: it does not flush, or a copy that \
-                 lacked them took its place"
-            );
-        }
-        let was_committed =
-            |kept: &Kept| held.is_same && kept.number.is_some_and(|number| number <= held.owner.commits);
-        let mut undo = Undo::default();
-        for kept in self
-            .kept
-            .iter()
-            .filter(|kept| kept.is_refused && was_committed(kept))
-        {
-            kept.ops.iter().for_each(|op| op.undo(&mut undo));
-        }
-        // Before anything else is done, so nothing has come of it yet. What is kept stays until that has succeeded.
-        let counted = answered(async {
-            if forgotten > 0 {
-                owner::skip_fences(&held.conn, forgotten).await?;
-            }
-            undo.carry_out(&held.conn).await?;
-            count(&held.conn).await
-        });
-        let counted = counted.await?;
-        self.writer.depths.recount(counted);
-        self.writer.owner = held.owner;
-        self.writer.conn = Some(Arc::clone(&held.conn));
-        tracing::info!(epoch = held.owner.epoch, "the database is back");
-        for kept in std::mem::take(&mut self.kept) {
-            if was_committed(&kept) {
-                self.settle(kept.ops);
-            } else {
-                self.look_after(kept).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// It was not committed.
-    async fn look_after(&mut self, kept: Kept) {
-        if kept.is_refused {
-            // What its callers were told is so.
-            let leases = kept
-                .ops
-                .into_iter()
-                .filter(|op| matches!(op, Op::GiveBack { .. }));
-            self.fail(leases.collect(), &self.why);
-        } else if kept.tries >= TRIES_MAX {
-            self.failing += 1;
-            self.fail(kept.ops, &self.why);
-        } else {
-            self.group(kept.ops, kept.tries).await;
-        }
-    }
-
     /// One line when trouble begins, not one a group: a full disk fails thousands of them.
     fn failed(&mut self, error: &StoreError, operations: usize) {
         if self.failing == 0 {
@@ -382,12 +250,20 @@ impl State {
             self.fail(vec![op], &self.why);
         }
         if let Some(conn) = self.writer.conn.take() {
-            // So that the next server need not wait until the database has seen the end of this connection.
+            let how = (self.writer.durability, self.writer.ttl);
+            let left = commit(&conn, &mut self.writer.member, how, &mut [Op::Leave]).await;
+            if let Err(Failed::RolledBack(error) | Failed::Lost { error, .. }) = left {
+                tracing::warn!(
+                    error = error.whole(),
+                    "the other servers will find that this one has ended"
+                );
+            }
+            // So that nobody need wait until the database has seen the end of this connection.
             let unlocked = conn
                 .batch("cannot let go of the store", "SELECT pg_advisory_unlock_all()")
                 .await;
             if let Err(error) = unlocked {
-                tracing::debug!(error = error.whole(), "the lock goes with its connection");
+                tracing::debug!(error = error.whole(), "the locks go with their connection");
             }
         }
         drop(self.writer.running);

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use cresset_queue::kit::{LOOK_MAX, model_of, next_place, place_of, state_number, state_of};
-use cresset_queue::{QueueError, TASKS_MAX, TaskCursor, TaskList, TaskPage, TaskQuery};
+use cresset_queue::{Neighbours, QueueError, TASKS_MAX, TaskCursor, TaskList, TaskPage, TaskQuery};
 use cresset_task::{Attempt, TaskId, TaskSummary, Tenant, Timestamp};
 use rusqlite::{Connection, Row, params};
 
@@ -17,6 +17,9 @@ impl TaskList for SqliteStore {
         self.read("tasks", |reply| Read::Tasks { query, reply }).await
     }
 }
+
+/// The store belongs to one server.
+impl Neighbours for SqliteStore {}
 
 /// One page.
 pub(crate) fn page(conn: &Connection, query: &TaskQuery) -> Result<TaskPage, StoreError> {

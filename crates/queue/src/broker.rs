@@ -30,7 +30,7 @@ pub struct Capabilities {
     pub priorities: bool,
     /// `lease` honours [`NewTask::due_at`], and `retry` can delay.
     pub delays: bool,
-    /// Several processes may use it at once.
+    /// Several processes may use it at once: see the promises of [`Broker`] and [`Neighbours`](crate::Neighbours).
     pub shared: bool,
     /// An accepted task survives power loss (false in the named weaker durability modes).
     pub durable: bool,
@@ -183,8 +183,13 @@ pub const POSITION_MAX: u64 = 10_000;
 ///   `now` of the request. Both are on stable storage with the task.
 /// - *Counted as it is.* `depth`, `load` and `client_load` are exact: a `submit` that has been answered is counted, and so is
 ///   what a release or a retry brings back; what was leased, revoked or expired is not. A crash changes nothing of it.
+///   Where the store is [`shared`](Capabilities::shared), they are exact for what this process did, and follow what others
+///   do within a moment.
 /// - *Nothing leaks.* Leases do not outlive the process that holds them: after a crash and reopening, they are queued
-///   again, with their attempts counted.
+///   again, with their attempts counted. Where the store is shared, another process that lives gives them back within
+///   seconds, and those of one that lives stay.
+/// - *Each for itself.* Where the store is shared, a lease is released, retried and ended by the process that took it, and
+///   by no other.
 /// - *Cancel safety.* Dropping a returned future never loses a task: either the operation happened whole, or not at all.
 ///   A `lease` whose future was dropped is given back.
 #[async_trait]

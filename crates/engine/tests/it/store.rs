@@ -1,23 +1,26 @@
-//! A store that refuses: who is told, for how long, and what is lost (nothing).
+//! A store that refuses: who is told, for how long, and what is lost (nothing). And one on which another server works.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_engine::{Engine, EngineOptions};
+use cresset_engine::{Engine, EngineOptions, Watched};
 use cresset_queue::{
     Broker, Bulks, Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth,
     Expiries, Finished, Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load,
-    Lookup, NewTask, Outbox, OutboxLoad, OutboxRequest, QueueError, QueueErrorKind, Redelivered, Release,
-    Replayed, ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried,
+    Lookup, Neighbours, NewTask, News, Outbox, OutboxLoad, OutboxRequest, QueueError, QueueErrorKind,
+    Redelivered, Release, Replayed, ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery,
+    Tried,
 };
 use cresset_queue_sql::SqliteStore;
+use cresset_runner::Unwanted;
 use cresset_runner::testing::FakePool;
 use cresset_task::{
-    ClientKey, Code, DeadLetter, EventId, ModelName, Ownership, Payload, State, TaskId, Timestamp,
+    ClientKey, Code, DeadLetter, EventId, ModelName, Outcome, Ownership, Payload, State, TaskId, Timestamp,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::house::{LONG, config, echo, store, submission, until};
 
@@ -26,6 +29,8 @@ struct Moody {
     store: SqliteStore,
     full: AtomicBool,
     probes: AtomicUsize,
+    /// What another server on it tells.
+    news: Mutex<mpsc::Receiver<News>>,
 }
 
 impl Moody {
@@ -84,6 +89,16 @@ impl Broker for Moody {
 
 /// Nothing here asks for bulks.
 impl Bulks for Moody {}
+
+#[async_trait]
+impl Neighbours for Moody {
+    async fn news(&self) -> Vec<News> {
+        match self.news.lock().await.recv().await {
+            Some(news) => vec![news],
+            None => std::future::pending().await,
+        }
+    }
+}
 
 #[async_trait]
 impl ResultStore for Moody {
@@ -172,14 +187,99 @@ impl Outbox for Moody {
     }
 }
 
+/// It, and where another server on it tells what it does.
+fn moody(dir: &Path) -> (Arc<Moody>, mpsc::Sender<News>) {
+    let (other, news) = mpsc::channel(16);
+    let moody = Moody {
+        store: store(dir),
+        full: AtomicBool::new(false),
+        probes: AtomicUsize::new(0),
+        news: Mutex::new(news),
+    };
+    (Arc::new(moody), other)
+}
+
+#[tokio::test]
+async fn what_another_server_does_reaches_those_who_wait_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let (moody, other) = moody(dir.path());
+    let engine = Engine::start(moody.clone(), &EngineOptions::default());
+    let (events, news) = mpsc::channel(16);
+    let pool = FakePool::by_hand(1, 2, events);
+    engine.serve(Arc::new(config()), pool.clone(), news);
+    let mut watching = engine.watch_tasks(None, None, None);
+    for is_told in [true, false] {
+        let id = engine.submit(submission("1")).await.unwrap().id;
+        let waiter = engine.clone();
+        #[expect(clippy::disallowed_methods, reason = "the test joins it")]
+        let waiting = tokio::spawn(async move { waiter.wait(id, LONG).await });
+        until(|| engine.residue().waiters == 1).await;
+        // The other server has it, and ends it.
+        let request = LeaseRequest {
+            model: config().name,
+            max_tasks: 1,
+            max_bytes: usize::MAX,
+            now: Timestamp::now(),
+        };
+        let lease = moody.store.lease(request).await.unwrap().remove(0);
+        let end = Completion {
+            id,
+            attempt: lease.attempt,
+            redeliveries: 0,
+            history: Vec::new(),
+            outcome: Outcome::Success(lease.payload),
+            version: None,
+            finished_at: Timestamp::now(),
+            evidence: None,
+            cached: false,
+        };
+        moody.store.finish(vec![end]).await.unwrap();
+        let told = News::Moved {
+            id,
+            model: config().name,
+            state: State::Success,
+            was_leased: false,
+        };
+        other
+            .send(if is_told { told } else { News::LookAgain })
+            .await
+            .unwrap();
+        let record = waiting.await.unwrap().unwrap().record;
+        assert_eq!((record.id, record.state), (id, State::Success));
+    }
+    let mut states = Vec::new();
+    while states.len() < 3 {
+        match watching.next().await {
+            Some(Watched::Change(change)) => states.push(change.state),
+            other => panic!("not a change but {other:?}"),
+        }
+    }
+    assert_eq!(states, [State::Pending, State::Success, State::Pending]);
+    // A task that it stopped is let go of here.
+    pool.all_up();
+    let id = engine.submit(submission("2")).await.unwrap().id;
+    let job = pool.next_job().await;
+    moody
+        .store
+        .cancel(id, "elsewhere", Timestamp::now())
+        .await
+        .unwrap();
+    let stopped = News::Moved {
+        id,
+        model: config().name,
+        state: State::Revoked,
+        was_leased: true,
+    };
+    other.send(stopped).await.unwrap();
+    until(|| !pool.cancelled().is_empty()).await;
+    assert_eq!(pool.cancelled(), [(job.batch, 0, Unwanted::Cancelled)]);
+    engine.stop(Duration::ZERO).await;
+}
+
 #[tokio::test]
 async fn a_full_disk_is_told_until_it_has_room_again_and_costs_no_result() {
     let dir = tempfile::tempdir().unwrap();
-    let moody = Arc::new(Moody {
-        store: store(dir.path()),
-        full: AtomicBool::new(false),
-        probes: AtomicUsize::new(0),
-    });
+    let (moody, _other) = moody(dir.path());
     let engine = Engine::start(moody.clone(), &EngineOptions::default());
     let (events, news) = mpsc::channel(16);
     let pool = FakePool::by_hand(1, 2, events);

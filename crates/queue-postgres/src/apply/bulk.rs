@@ -1,6 +1,6 @@
 //! Bulks: what the writer does with them.
 
-use cresset_queue::kit::{BulkPlace, Change, as_number};
+use cresset_queue::kit::{BulkPlace, as_number};
 use cresset_queue::{BulkAdded, BulkMade, BulkSealed, NewBulk};
 use cresset_task::{BulkId, Tenant, Timestamp};
 use uuid::Uuid;
@@ -11,6 +11,7 @@ use super::submit::{submit, taken};
 use crate::connect::{Conn, Params, text};
 use crate::error::{StoreError, col};
 use crate::op::Line;
+use crate::tally::Tally;
 
 /// Nothing when the key is known.
 const MAKE: &str = "\
@@ -19,7 +20,9 @@ ON CONFLICT (model, key) WHERE key IS NOT NULL DO NOTHING";
 
 const KNOWN: &str = "SELECT id FROM bulks WHERE model = $1 AND key = $2";
 
-const PLACE: &str = "SELECT seq, accepted, total, cancelled_at IS NOT NULL FROM bulks WHERE id = $1";
+/// Lines are counted by one at a time.
+const PLACE: &str =
+    "SELECT seq, accepted, total, cancelled_at IS NOT NULL FROM bulks WHERE id = $1 FOR UPDATE";
 
 const TASKS: &str = "\
 UPDATE tasks AS t SET bulk = $1, line = g.line FROM unnest($2::uuid[], $3::bigint[]) AS g (id, line) WHERE t.id = g.id";
@@ -40,7 +43,7 @@ const PURGE_WRONG: &str = "\
 DELETE FROM bulk_wrong WHERE (bulk, line) IN (
     SELECT w.bulk, w.line FROM bulks AS b JOIN bulk_wrong AS w ON w.bulk = b.seq
     WHERE b.touched_at < $1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.bulk = b.seq)
-    LIMIT $2)";
+    LIMIT $2 FOR UPDATE OF w SKIP LOCKED)";
 
 /// Those that have no task and no line left.
 const PURGE: &str = "\
@@ -48,7 +51,7 @@ DELETE FROM bulks WHERE seq IN (
     SELECT b.seq FROM bulks AS b
     WHERE b.touched_at < $1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.bulk = b.seq)
           AND NOT EXISTS (SELECT 1 FROM bulk_wrong AS w WHERE w.bulk = b.seq)
-    LIMIT $2)";
+    LIMIT $2 FOR UPDATE OF b SKIP LOCKED)";
 
 pub(crate) fn bulk_uuid(id: BulkId) -> Uuid {
     Uuid::from_bytes(*id.as_bytes())
@@ -92,7 +95,7 @@ pub(super) async fn add(
     (id, first): (BulkId, u64),
     lines: &[Line],
     now: Timestamp,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<BulkAdded, StoreError> {
     let Some(bulk) = place(conn, id).await? else {
         return Ok(BulkAdded::Unknown);
@@ -116,7 +119,7 @@ pub(super) async fn add(
         }
     }
     if !tasks.is_empty() {
-        let answers = submit(conn, &tasks, change).await?;
+        let answers = submit(conn, &tasks, tally).await?;
         if let Some((task, _)) = tasks.iter().zip(answers).find(|(_, answer)| answer.is_none()) {
             return Err(taken(task.id));
         }

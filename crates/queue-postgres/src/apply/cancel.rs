@@ -1,10 +1,8 @@
 //! Ends that no holder of a lease reports: cancelled by a caller, or expired.
 
-use cresset_queue::kit::{
-    Change, Content, EXPIRED, EXPIRED_MAX, OVERDUE, Owner, STARTED, owner_of, state_of,
-};
+use cresset_queue::kit::{Content, EXPIRED, EXPIRED_MAX, OVERDUE, Owner, STARTED, owner_of, state_of};
 use cresset_queue::{Cancelled, Expiries};
-use cresset_task::{Event, ModelName, Move, Outcome, TaskId, Timestamp};
+use cresset_task::{Event, ModelName, Move, Outcome, State, TaskId, Timestamp};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -12,21 +10,22 @@ use super::ends::uuid;
 use super::tell::{news, tell};
 use crate::connect::{Conn, Params};
 use crate::error::{StoreError, col};
+use crate::tally::Tally;
 
 const OPEN_TASK: &str = "\
-SELECT seq, id, model, weight, due_at IS NOT NULL, client, state FROM tasks WHERE id = $1";
+SELECT seq, id, model, weight, due_at IS NOT NULL, client, state FROM tasks WHERE id = $1 FOR UPDATE";
 
 const TOMBSTONE: &str = "SELECT 1 FROM tombstones WHERE id = $1";
 
-/// Queued tasks that expired, longest ago first.
+/// Queued tasks that expired, longest ago first. What another server ends at this moment is its own, here and below.
 const EXPIRE: &str = "\
 SELECT seq, id, model, weight, due_at IS NOT NULL, client FROM tasks
-WHERE expires_at <= $1 AND state IN (0, 2) ORDER BY expires_at LIMIT $2";
+WHERE expires_at <= $1 AND state IN (0, 2) ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED";
 
 /// Leased tasks whose deadline has passed, longest ago first.
 const OVERDUE_TASKS: &str = "\
 SELECT seq, id, model, weight, false, client FROM tasks
-WHERE deadline_at <= $1 AND state = 1 ORDER BY deadline_at LIMIT $2";
+WHERE deadline_at <= $1 AND state = 1 ORDER BY deadline_at LIMIT $2 FOR UPDATE SKIP LOCKED";
 
 const NEXT: &str = "\
 SELECT least((SELECT min(expires_at) FROM tasks WHERE expires_at IS NOT NULL AND state IN (0, 2)),
@@ -34,7 +33,7 @@ SELECT least((SELECT min(expires_at) FROM tasks WHERE expires_at IS NOT NULL AND
 
 const REVOKE: &str = "\
 WITH ended AS (
-    UPDATE tasks SET state = 5, finished_at = $2, due_at = NULL WHERE seq = ANY ($1) RETURNING seq, id, model
+    UPDATE tasks SET state = 5, finished_at = $2, due_at = NULL, holder = NULL WHERE seq = ANY ($1) RETURNING seq, id, model
 ), kept AS (
     INSERT INTO outcomes (seq, kind, bytes) SELECT seq, $3, $4 FROM ended
 )
@@ -61,10 +60,10 @@ impl Open {
     }
 
     /// It is no longer queued.
-    fn uncount(&self, change: &mut Change) {
-        change.add(&self.owner, -1, -self.weight);
+    fn uncount(&self, tally: &mut Tally) {
+        tally.counts.add(&self.owner, -1, -self.weight);
         if self.is_delayed {
-            change.delay(&self.owner.model, -1);
+            tally.counts.delay(&self.owner.model, -1);
         }
     }
 }
@@ -74,7 +73,7 @@ pub(super) async fn cancel(
     id: TaskId,
     reason: &str,
     now: Timestamp,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Cancelled, StoreError> {
     let found = conn
         .row("cannot look for a task to cancel", OPEN_TASK, &[&uuid(id)])
@@ -94,21 +93,36 @@ pub(super) async fn cancel(
         return Ok(Cancelled::Ended(state));
     }
     let open = Open::read(&row)?;
-    revoke(conn, &[&open], reason, now, change).await?;
-    if number == STARTED {
+    let was_leased = number == STARTED;
+    revoke(conn, &[&open], (reason, was_leased), now, tally).await?;
+    if was_leased {
         return Ok(Cancelled::Leased(open.owner.model));
     }
-    open.uncount(change);
+    open.uncount(tally);
     Ok(Cancelled::Queued(open.owner.model))
 }
 
 /// Revokes one chunk of what has expired.
-pub(super) async fn expire(conn: &Conn, now: Timestamp, change: &mut Change) -> Result<Expiries, StoreError> {
+pub(super) async fn expire(conn: &Conn, now: Timestamp, tally: &mut Tally) -> Result<Expiries, StoreError> {
     let queued = candidates(conn, EXPIRE, now).await?;
-    revoke(conn, &queued.iter().collect::<Vec<_>>(), EXPIRED, now, change).await?;
-    queued.iter().for_each(|open| open.uncount(change));
+    revoke(
+        conn,
+        &queued.iter().collect::<Vec<_>>(),
+        (EXPIRED, false),
+        now,
+        tally,
+    )
+    .await?;
+    queued.iter().for_each(|open| open.uncount(tally));
     let leased = candidates(conn, OVERDUE_TASKS, now).await?;
-    revoke(conn, &leased.iter().collect::<Vec<_>>(), OVERDUE, now, change).await?;
+    revoke(
+        conn,
+        &leased.iter().collect::<Vec<_>>(),
+        (OVERDUE, true),
+        now,
+        tally,
+    )
+    .await?;
     let next = conn.row("cannot look up the next expiry", NEXT, &[]).await?;
     let next: Option<i64> = next.as_ref().map_or(Ok(None), |row| col(row, 0))?;
     let named = |open: Vec<Open>| -> Vec<(TaskId, ModelName)> {
@@ -135,9 +149,9 @@ async fn candidates(conn: &Conn, sql: &'static str, now: Timestamp) -> Result<Ve
 async fn revoke(
     conn: &Conn,
     open: &[&Open],
-    reason: &str,
+    (reason, was_leased): (&str, bool),
     now: Timestamp,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<(), StoreError> {
     if open.is_empty() {
         return Ok(());
@@ -146,6 +160,9 @@ async fn revoke(
         reason: reason.into(),
     })
     .encode()?;
+    for open in open {
+        tally.note(open.id, open.owner.model.as_str(), (State::Revoked, was_leased))?;
+    }
     let seqs: Vec<i64> = open.iter().map(|open| open.seq).collect();
     let values: Params<'_> = &[
         &seqs,
@@ -157,5 +174,5 @@ async fn revoke(
     for row in conn.rows("cannot revoke tasks", REVOKE, values).await? {
         told.extend(news(&row, 0, (Event::Revoked, 0), now)?);
     }
-    tell(conn, &told, change).await
+    tell(conn, &told, tally).await
 }

@@ -1,8 +1,8 @@
 //! How leases end: outcomes, retries, releases; each in one statement for all of them.
 
-use cresset_queue::kit::{Change, owner_of, state_of};
+use cresset_queue::kit::{owner_of, state_of};
 use cresset_queue::{Finished, Release, Retry};
-use cresset_task::{Attempt, Event, HISTORY_MAX, Redelivery, TaskId};
+use cresset_task::{Attempt, Event, HISTORY_MAX, Redelivery, State, TaskId};
 use uuid::Uuid;
 
 use super::letters;
@@ -10,8 +10,9 @@ use super::tell::{news, tell};
 use crate::connect::{Conn, text};
 use crate::error::{StoreError, col};
 use crate::submission::Ending;
+use crate::tally::Tally;
 
-/// Under the attempt that holds the lease, and of two ends of one attempt the first.
+/// Under the server and the attempt that hold the lease, and of two ends of one attempt the first.
 const FINISH: &str = "\
 WITH given AS MATERIALIZED (
     SELECT DISTINCT ON (id, attempt) *
@@ -21,8 +22,8 @@ WITH given AS MATERIALIZED (
     ORDER BY id, attempt, ord
 ), ended AS (
     UPDATE tasks AS t SET state = g.state, finished_at = g.finished_at, version = g.version,
-           attempts = t.attempts + g.redeliveries, cached = g.cached
-    FROM given AS g WHERE t.id = g.id AND t.state = 1 AND t.attempts = g.attempt
+           attempts = t.attempts + g.redeliveries, cached = g.cached, holder = NULL
+    FROM given AS g WHERE t.id = g.id AND t.state = 1 AND t.attempts = g.attempt AND t.holder = $10
     RETURNING t.seq, t.id, t.model, g.kind, g.bytes, g.ord
 ), kept AS (
     INSERT INTO outcomes (seq, kind, bytes) SELECT seq, kind, bytes FROM ended
@@ -37,16 +38,17 @@ WITH given AS MATERIALIZED (
     WITH ORDINALITY AS g (id, attempt, due_at, redeliveries, ord)
     ORDER BY id, attempt, ord
 ), queued AS (
-    UPDATE tasks AS t SET state = 2, due_at = g.due_at, retries = t.retries + 1, attempts = t.attempts + g.redeliveries
-    FROM given AS g WHERE t.id = g.id AND t.state = 1 AND t.attempts = g.attempt
+    UPDATE tasks AS t SET state = 2, due_at = g.due_at, retries = t.retries + 1, attempts = t.attempts + g.redeliveries,
+           holder = NULL
+    FROM given AS g WHERE t.id = g.id AND t.state = 1 AND t.attempts = g.attempt AND t.holder = $5
     RETURNING t.seq, t.id, t.model, t.weight, t.client, g.ord
 )
 SELECT q.id, q.model, c.url, c.host, c.events, q.seq, q.ord, q.weight, q.client
 FROM queued AS q LEFT JOIN callbacks AS c ON c.seq = q.seq ORDER BY q.ord";
 
 const RELEASE: &str = "\
-UPDATE tasks AS t SET state = 0 FROM unnest($1::uuid[], $2::bigint[]) AS g (id, attempt)
-WHERE t.id = g.id AND t.state = 1 AND t.attempts = g.attempt
+UPDATE tasks AS t SET state = 0, holder = NULL FROM unnest($1::uuid[], $2::bigint[]) AS g (id, attempt)
+WHERE t.id = g.id AND t.state = 1 AND t.attempts = g.attempt AND t.holder = $3
 RETURNING t.model, t.weight, t.client";
 
 const HISTORY_ADD: &str = "\
@@ -62,7 +64,7 @@ DELETE FROM history AS h WHERE seq = ANY ($1) AND attempt <= (
 pub(super) async fn finish(
     conn: &Conn,
     endings: &[&Ending],
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Vec<Finished>, StoreError> {
     let mut answers = vec![Finished::Stale; endings.len()];
     if endings.is_empty() {
@@ -92,6 +94,7 @@ pub(super) async fn finish(
                     .map(|e| i16::from(e.outcome.kind))
                     .collect::<Vec<_>>(),
                 &endings.iter().map(|e| &e.outcome.bytes[..]).collect::<Vec<_>>(),
+                &tally.me,
             ],
         )
         .await?;
@@ -106,13 +109,14 @@ pub(super) async fn finish(
         if let Some(evidence) = &ending.evidence {
             letters::add(conn, seq, evidence).await?;
         }
-        // The state comes of an outcome, so there is an event of it.
-        if let Some(event) = state_of(ending.state).ok().and_then(Event::of) {
+        let state = state_of(ending.state)?;
+        tally.note(ending.id, col(row, 1)?, (state, false))?;
+        if let Some(event) = Event::of(state) {
             told.extend(news(row, 0, (event, 0), ending.finished_at)?);
         }
     }
     add_history(conn, &histories).await?;
-    tell(conn, &told, change).await?;
+    tell(conn, &told, tally).await?;
     Ok(answers)
 }
 
@@ -120,7 +124,7 @@ pub(super) async fn finish(
 pub(super) async fn retry(
     conn: &Conn,
     retries: &[Retry],
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Vec<Finished>, StoreError> {
     let mut answers = vec![Finished::Stale; retries.len()];
     if retries.is_empty() {
@@ -138,6 +142,7 @@ pub(super) async fn retry(
                     .iter()
                     .map(|r| i64::from(r.redeliveries))
                     .collect::<Vec<_>>(),
+                &tally.me,
             ],
         )
         .await?;
@@ -149,29 +154,32 @@ pub(super) async fn retry(
         };
         *answer = Finished::Recorded;
         let owner = owner_of(col(row, 1)?, col(row, 8)?)?;
-        change.add(&owner, 1, col(row, 7)?);
-        change.delay(&owner.model, 1);
+        tally.counts.add(&owner, 1, col(row, 7)?);
+        tally.counts.delay(&owner.model, 1);
+        tally.note(retry.id, owner.model.as_str(), (State::Retry, false))?;
         histories.push((col(row, 5)?, &retry.history[..]));
         let when = retry.history.last().map_or(retry.due_at, |failure| failure.at);
         told.extend(news(row, 0, (Event::Retried, retry.attempt.0), when)?);
     }
     add_history(conn, &histories).await?;
-    tell(conn, &told, change).await?;
+    tell(conn, &told, tally).await?;
     Ok(answers)
 }
 
 /// Gives leases back. Stale ones are ignored.
-pub(super) async fn release(conn: &Conn, leases: &[Release], change: &mut Change) -> Result<(), StoreError> {
+pub(super) async fn release(conn: &Conn, leases: &[Release], tally: &mut Tally) -> Result<(), StoreError> {
     if leases.is_empty() {
         return Ok(());
     }
     let ids: Vec<Uuid> = leases.iter().map(|lease| uuid(lease.id)).collect();
     let attempts: Vec<i64> = leases.iter().map(|lease| number(lease.attempt)).collect();
     for row in conn
-        .rows("cannot release tasks", RELEASE, &[&ids, &attempts])
+        .rows("cannot release tasks", RELEASE, &[&ids, &attempts, &tally.me])
         .await?
     {
-        change.add(&owner_of(col(&row, 0)?, col(&row, 2)?)?, 1, col(&row, 1)?);
+        tally
+            .counts
+            .add(&owner_of(col(&row, 0)?, col(&row, 2)?)?, 1, col(&row, 1)?);
     }
     Ok(())
 }

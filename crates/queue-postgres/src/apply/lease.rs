@@ -1,9 +1,9 @@
 //! Leases: the head of a model's queue, in one statement.
 
 use bytes::Bytes;
-use cresset_queue::kit::{Change, PROMOTED_MAX, Stored, as_number, client_of, retry_of, trace_of};
+use cresset_queue::kit::{PROMOTED_MAX, Stored, as_number, client_of, retry_of, trace_of};
 use cresset_queue::{Lease, LeaseRequest, Turn};
-use cresset_task::{Attempt, CacheUse, Event, Payload, TaskId, Timestamp};
+use cresset_task::{Attempt, CacheUse, Event, Payload, State, TaskId, Timestamp};
 use futures_util::future::join;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -13,23 +13,25 @@ use super::tell::{news, tell};
 use crate::connect::{Conn, Params};
 use crate::error::{StoreError, col, small, tiny};
 use crate::submission::Ending;
+use crate::tally::Tally;
 
 /// Delayed tasks that are due take their places in the queue.
 const PROMOTE: &str = "\
 UPDATE tasks SET due_at = NULL
-WHERE seq IN (SELECT seq FROM tasks WHERE model = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3)";
+WHERE seq IN (SELECT seq FROM tasks WHERE model = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)";
 
+/// What another server has just in its hands is not waited for.
 const LEASE: &str = "\
-WITH head AS (
+WITH head AS MATERIALIZED (
     SELECT seq, weight, row_number() OVER w AS ord, sum(weight) OVER w AS upto
     FROM (
         SELECT seq, weight, turn FROM tasks
         WHERE state IN (0, 2) AND due_at IS NULL AND model = $1 AND (expires_at IS NULL OR expires_at > $2)
-        ORDER BY turn, seq LIMIT $3
+        ORDER BY turn, seq LIMIT $3 FOR UPDATE SKIP LOCKED
     ) AS q
     WINDOW w AS (ORDER BY turn, seq)
 ), taken AS (
-    UPDATE tasks AS t SET state = 1, attempts = t.attempts + 1, started_at = $2
+    UPDATE tasks AS t SET state = 1, attempts = t.attempts + 1, started_at = $2, holder = $5
     FROM head AS h WHERE h.seq = t.seq AND (h.ord = 1 OR h.upto <= $4::bigint)
     RETURNING t.seq, t.id, t.model, t.attempts, t.priority, t.created_at, t.turn, t.retries, t.client, t.weight, t.cache,
               t.retry, t.trace, h.ord
@@ -42,7 +44,7 @@ ORDER BY t.ord";
 pub(super) async fn lease(
     conn: &Conn,
     request: &LeaseRequest,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Vec<Lease>, StoreError> {
     let model = request.model.as_str();
     let (now, most) = (request.now.as_micros(), as_number(request.max_tasks));
@@ -50,30 +52,31 @@ pub(super) async fn lease(
     loop {
         let values: Params<'_> = &[&model, &now, &PROMOTED_MAX];
         let promote = conn.run("cannot queue what is due", PROMOTE, values);
-        let values: Params<'_> = &[&model, &now, &most, &bytes_max];
+        let values: Params<'_> = &[&model, &now, &most, &bytes_max, &tally.me];
         let head = conn.rows("cannot lease tasks", LEASE, values);
         // Sent together, and carried out in this order, once both are prepared.
         conn.prepare(&[PROMOTE, LEASE]).await?;
         let (promoted, head) = join(promote, head).await;
         let (promoted, head) = (promoted?, head?);
         if promoted > 0 {
-            change.delay(&request.model, -(promoted.cast_signed()));
+            tally.counts.delay(&request.model, -(promoted.cast_signed()));
         }
         let (mut leases, mut broken, mut told) = (Vec::new(), Vec::new(), Vec::new());
         for row in &head {
             let (mut lease, weight, client) = read(row)?;
-            change.add_to_model(&request.model, -1, -weight);
+            tally.counts.add_to_model(&request.model, -1, -weight);
             if let Some(client) = client_of(client)? {
-                change.add_to_client(&client, -1, -weight);
+                tally.counts.add_to_client(&client, -1, -weight);
             }
+            tally.note(lease.id, model, (State::Started, false))?;
             told.extend(news(row, 0, (Event::Started, lease.attempt.0), request.now)?);
             match decode(row, &mut lease) {
                 Ok(payload) => leases.push(Lease { payload, ..lease }),
                 Err(damage) => broken.push(Ending::unreadable(&lease, request.now, &damage)?),
             }
         }
-        tell(conn, &told, change).await?;
-        ends::finish(conn, &broken.iter().collect::<Vec<_>>(), change).await?;
+        tell(conn, &told, tally).await?;
+        ends::finish(conn, &broken.iter().collect::<Vec<_>>(), tally).await?;
         // An empty answer says that the queue is empty, so nothing but unreadable tasks is not the answer.
         if !leases.is_empty() || head.is_empty() {
             return Ok(leases);

@@ -3,7 +3,7 @@
 //! The input moves from its task to the letter in the step that ends the task, so that a purge of the task has nothing to do
 //! with it.
 
-use cresset_queue::kit::{Change, Doom, PURGE_ROWS_MAX, as_number};
+use cresset_queue::kit::{Doom, PURGE_ROWS_MAX, as_number};
 use cresset_queue::{LetterFilter, Replayed};
 use cresset_task::{TaskId, Tenant};
 use uuid::Uuid;
@@ -14,6 +14,7 @@ use super::submit::{submit, taken};
 use crate::connect::Conn;
 use crate::error::{StoreError, col};
 use crate::submission::Submission;
+use crate::tally::Tally;
 
 const ADD: &str = "\
 WITH input AS (DELETE FROM inputs WHERE seq = $1 RETURNING seq, kind, bytes)
@@ -21,7 +22,7 @@ INSERT INTO letters (id, model, version, created_at, died_at, priority, metadata
 SELECT t.id, t.model, t.version, t.created_at, t.finished_at, t.priority, t.metadata, $2, t.tenant, i.kind, i.bytes
 FROM tasks AS t JOIN input AS i ON i.seq = t.seq";
 
-const REPLAYED: &str = "SELECT seq, replayed_as FROM letters WHERE id = $1";
+const REPLAYED: &str = "SELECT seq, replayed_as FROM letters WHERE id = $1 FOR UPDATE";
 
 const LINK: &str = "\
 WITH task AS (UPDATE tasks SET replay_of = $2 WHERE id = $1)
@@ -31,7 +32,7 @@ UPDATE letters SET replayed_as = $1 WHERE id = $2";
 const DOOMED: &str = "\
 SELECT seq, length(bytes)::bigint FROM letters
 WHERE died_at < $1 AND ($2::text IS NULL OR model = $2) AND ($3::text IS NULL OR tenant = $3)
-ORDER BY died_at LIMIT $4";
+ORDER BY died_at LIMIT $4 FOR UPDATE SKIP LOCKED";
 
 const REMOVE: &str = "DELETE FROM letters WHERE seq = ANY ($1)";
 const REMOVE_ONE: &str = "DELETE FROM letters WHERE id = $1";
@@ -48,7 +49,7 @@ pub(super) async fn replay(
     conn: &Conn,
     letter: TaskId,
     task: &Submission,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Result<Replayed, StoreError>, StoreError> {
     let found = conn
         .row("cannot look up a dead letter", REPLAYED, &[&uuid(letter)])
@@ -59,7 +60,7 @@ pub(super) async fn replay(
     if let Some(before) = col::<Option<Uuid>>(&row, 1)? {
         return Ok(Ok(Replayed::Before(TaskId::from_bytes(*before.as_bytes()))));
     }
-    if submit(conn, &[task], change)
+    if submit(conn, &[task], tally)
         .await?
         .into_iter()
         .flatten()

@@ -1,6 +1,6 @@
 //! The outbox: what the writer does with it.
 
-use cresset_queue::kit::{Change, DISABLED, as_number, event_id, model_of, url_of};
+use cresset_queue::kit::{DISABLED, as_number, event_id, model_of, url_of};
 use cresset_queue::{
     Finished, HOSTS_LOOK_MAX, OutboxRequest, Redelivered, Sending, Sendings, Told, Tried, cut_note,
 };
@@ -12,6 +12,7 @@ use super::ends::uuid;
 use super::purge::count;
 use crate::connect::{Conn, Params, text};
 use crate::error::{StoreError, col, small, tiny};
+use crate::tally::Tally;
 
 /// The hosts behind one for which something waits, each found by a step along the index.
 const HOSTS: &str = "\
@@ -26,29 +27,30 @@ SELECT name FROM host WHERE name IS NOT NULL ORDER BY number";
 
 /// What is due for a host; nothing of a task of which something is being sent, and of each task one.
 const TAKE: &str = "\
-WITH due AS (
+WITH due AS MATERIALIZED (
     SELECT o.seq, o.task, o.due_at FROM outbox AS o
     WHERE o.host = $1 AND o.due_at <= $2
           AND NOT EXISTS (SELECT 1 FROM outbox AS p WHERE p.task = o.task AND p.state = 1)
           AND NOT EXISTS (SELECT 1 FROM outbox AS e WHERE e.task = o.task AND e.due_at <= $2
                           AND (e.due_at, e.seq) < (o.due_at, o.seq))
-    ORDER BY o.due_at, o.seq LIMIT $3
+    ORDER BY o.due_at, o.seq LIMIT $3 FOR UPDATE OF o SKIP LOCKED
 ), sent AS (
-    UPDATE outbox AS o SET state = 1, due_at = NULL, tries = o.tries + 1, fence = o.fence + 1
+    UPDATE outbox AS o SET state = 1, due_at = NULL, tries = o.tries + 1, fence = o.fence + 1, holder = $4
     FROM due WHERE due.seq = o.seq
     RETURNING o.task, o.event, o.attempt, o.model, o.url, o.at, o.since, o.tries, o.fence, due.due_at, o.seq
 )
 SELECT * FROM sent ORDER BY due_at, seq";
 
-/// Under the number that holds the lease; and whether something of the task came later.
+/// Under the server and the number that hold the lease; and whether something of the task came later.
 const HELD: &str = "\
 SELECT seq, host, url, EXISTS (SELECT 1 FROM outbox AS l WHERE l.task = o.task AND l.seq > o.seq)
-FROM outbox AS o WHERE task = $1 AND event = $2 AND attempt = $3 AND state = 1 AND fence = $4";
+FROM outbox AS o WHERE task = $1 AND event = $2 AND attempt = $3 AND state = 1 AND fence = $4 AND holder = $5
+FOR UPDATE";
 
 const REMOVE: &str = "DELETE FROM outbox WHERE seq = $1";
 
 const SETTLE: &str = "\
-UPDATE outbox SET state = $2, due_at = $3, settled_at = $4, status = $5, note = $6 WHERE seq = $1";
+UPDATE outbox SET state = $2, due_at = $3, settled_at = $4, status = $5, note = $6, holder = NULL WHERE seq = $1";
 
 const GONE_ADD: &str = "\
 INSERT INTO gone (url, at) VALUES ($1, $2) ON CONFLICT (url) DO UPDATE SET at = excluded.at";
@@ -59,7 +61,8 @@ UPDATE outbox SET state = 4, due_at = NULL, settled_at = $3, note = $4
 WHERE host = $1 AND due_at IS NOT NULL AND url = $2";
 
 const ONE: &str = "\
-SELECT seq, state, host, url, settled_at IS NULL FROM outbox WHERE task = $1 AND event = $2 AND attempt = $3";
+SELECT seq, state, host, url, settled_at IS NULL FROM outbox WHERE task = $1 AND event = $2 AND attempt = $3
+FOR UPDATE";
 
 const GONE_REMOVE: &str = "DELETE FROM gone WHERE url = $1";
 
@@ -67,10 +70,10 @@ const AGAIN: &str = "\
 UPDATE outbox SET state = 0, tries = 0, since = $2, due_at = $2, settled_at = NULL WHERE seq = $1";
 
 const PURGE: &str = "\
-DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE settled_at < $1 ORDER BY settled_at LIMIT $2)";
+DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE settled_at < $1 ORDER BY settled_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
 const GONE_FORGET: &str = "\
-DELETE FROM gone WHERE url IN (SELECT url FROM gone WHERE at < $1 ORDER BY at LIMIT $2)";
+DELETE FROM gone WHERE url IN (SELECT url FROM gone WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
 const WAITING: i16 = 0;
 const SENDING: i16 = 1;
@@ -79,7 +82,7 @@ const SENDING: i16 = 1;
 pub(super) async fn lease(
     conn: &Conn,
     request: &OutboxRequest,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Sendings, StoreError> {
     let mut answer = Sendings::default();
     let mut at = request.after.clone().unwrap_or_default();
@@ -95,10 +98,10 @@ pub(super) async fn lease(
         let room = request.rooms.get(&host).copied().unwrap_or(request.per_host);
         let room = room.min(request.max - answer.sendings.len());
         if room > 0 {
-            let values: Params<'_> = &[&host, &request.now.as_micros(), &as_number(room)];
+            let values: Params<'_> = &[&host, &request.now.as_micros(), &as_number(room), &tally.me];
             for row in conn.rows("cannot lease deliveries", TAKE, values).await? {
                 answer.sendings.push(sending(&row)?);
-                change.outbox.touch();
+                tally.counts.outbox.touch();
             }
         }
         at = host;
@@ -122,11 +125,15 @@ fn sending(row: &Row) -> Result<Sending, StoreError> {
     })
 }
 
-pub(super) async fn settle(conn: &Conn, tried: &Tried, change: &mut Change) -> Result<Finished, StoreError> {
+pub(super) async fn settle(conn: &Conn, tried: &Tried, tally: &mut Tally) -> Result<Finished, StoreError> {
     let doing = "cannot settle a delivery";
     let (task, event, attempt) = key(tried.id);
     let held = conn
-        .row(doing, HELD, &[&task, &event, &attempt, &i64::from(tried.fence)])
+        .row(
+            doing,
+            HELD,
+            &[&task, &event, &attempt, &i64::from(tried.fence), &tally.me],
+        )
         .await?;
     let Some(row) = held else {
         return Ok(Finished::Stale);
@@ -136,7 +143,7 @@ pub(super) async fn settle(conn: &Conn, tried: &Tried, change: &mut Change) -> R
     let (state, due, is_over) = match tried.told {
         Told::Again(_) if has_later => {
             conn.run(doing, REMOVE, &[&seq]).await?;
-            change.outbox.add(&host, -1);
+            tally.counts.outbox.add(&host, -1);
             return Ok(Finished::Recorded);
         }
         Told::Again(due) => (WAITING, Some(due.as_micros()), false),
@@ -161,7 +168,7 @@ pub(super) async fn settle(conn: &Conn, tried: &Tried, change: &mut Change) -> R
         let disabled = conn.run(doing, DISABLE, &[&host, &url, &at, &DISABLED]).await?;
         open -= disabled.cast_signed();
     }
-    change.outbox.add(&host, open);
+    tally.counts.outbox.add(&host, open);
     Ok(Finished::Recorded)
 }
 
@@ -169,7 +176,7 @@ pub(super) async fn redeliver(
     conn: &Conn,
     id: EventId,
     now: Timestamp,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Redelivered, StoreError> {
     let doing = "cannot have a delivery sent again";
     let (task, event, attempt) = key(id);
@@ -183,7 +190,7 @@ pub(super) async fn redeliver(
     }
     conn.run(doing, GONE_REMOVE, &[&col::<&str>(&row, 3)?]).await?;
     conn.run(doing, AGAIN, &[&seq, &now.as_micros()]).await?;
-    change.outbox.add(&host, i64::from(!col::<bool>(&row, 4)?));
+    tally.counts.outbox.add(&host, i64::from(!col::<bool>(&row, 4)?));
     Ok(Redelivered::Queued)
 }
 

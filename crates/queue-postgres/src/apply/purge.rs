@@ -10,7 +10,7 @@ use crate::error::{StoreError, col};
 /// Finished tasks that ended before an instant, longest ago first.
 const CANDIDATES: &str = "\
 SELECT t.seq, t.weight + coalesce(length(o.bytes), 0) FROM tasks AS t LEFT JOIN outcomes AS o ON o.seq = t.seq
-WHERE t.finished_at < $1 ORDER BY t.finished_at LIMIT $2";
+WHERE t.finished_at < $1 ORDER BY t.finished_at LIMIT $2 FOR UPDATE OF t SKIP LOCKED";
 
 const TASKS: &str = "\
 WITH outcome AS (DELETE FROM outcomes WHERE seq = ANY ($1)),
@@ -23,7 +23,7 @@ INSERT INTO tombstones (id, purged_at, tenant) SELECT id, $2, tenant FROM task
 ON CONFLICT (id) DO UPDATE SET purged_at = excluded.purged_at, tenant = excluded.tenant";
 
 const FORGET: &str = "\
-DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE purged_at < $1 ORDER BY purged_at LIMIT $2)";
+DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE purged_at < $1 ORDER BY purged_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
 /// One chunk: finished tasks first, then, with what is left of the chunk, dead letters, settled deliveries, bulks and the
 /// memory of purged ids; how many.

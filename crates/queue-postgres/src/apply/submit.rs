@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 
 use cresset_queue::Submitted;
-use cresset_queue::kit::Change;
 use cresset_task::{ClientKey, TaskId, Tenant, Timestamp};
 use uuid::Uuid;
 
@@ -11,6 +10,7 @@ use crate::connect::Conn;
 use crate::error::{StoreError, col};
 use crate::read::recall;
 use crate::submission::Submission;
+use crate::tally::Tally;
 
 /// One statement brings this many bytes of inputs at most, or one task.
 const STATEMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -40,9 +40,12 @@ const CALLBACKS: &str = "\
 INSERT INTO callbacks (seq, url, host, events)
 SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::smallint[])";
 
+/// In one order, so that servers which meet at a key do not wait for each other in a circle. Who finds that another has just
+/// taken one begins its group again.
 const KEYS: &str = "\
 INSERT INTO idempotency (model, key, seq, digest)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[])";
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[]) AS g (model, key, seq, digest)
+ORDER BY model, key";
 
 pub(crate) fn taken(id: TaskId) -> StoreError {
     StoreError::Misuse(format!("the id {id} is taken; every task needs a fresh one"))
@@ -53,7 +56,7 @@ pub(crate) fn taken(id: TaskId) -> StoreError {
 pub(crate) async fn submit(
     conn: &Conn,
     tasks: &[&Submission],
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Vec<Option<Submitted>>, StoreError> {
     let mut answers = vec![None; tasks.len()];
     let mut left: Vec<usize> = (0..tasks.len()).collect();
@@ -69,7 +72,7 @@ pub(crate) async fn submit(
             ids.insert(task.id) && key.is_none_or(|key| keys.insert(key))
         });
         for chunk in chunks(tasks, &round) {
-            insert(conn, tasks, chunk, change, &mut answers).await?;
+            insert(conn, tasks, chunk, tally, &mut answers).await?;
         }
         // What has the id of another one and no key is answered by that alone.
         left = rest;
@@ -122,7 +125,7 @@ async fn insert(
     conn: &Conn,
     tasks: &[&Submission],
     chunk: &[usize],
-    change: &mut Change,
+    tally: &mut Tally,
     answers: &mut [Option<Submitted>],
 ) -> Result<(), StoreError> {
     let each = || chunk.iter().map(|&at| tasks[at]);
@@ -169,9 +172,9 @@ async fn insert(
         if let Some(seq) = made.get(&task.id) {
             answers[at] = Some(Submitted::New);
             fresh.push((*seq, task));
-            change.add(&task.owner, 1, task.weight);
+            tally.counts.add(&task.owner, 1, task.weight);
             if task.due_at.is_some() {
-                change.delay(&task.owner.model, 1);
+                tally.counts.delay(&task.owner.model, 1);
             }
         }
     }

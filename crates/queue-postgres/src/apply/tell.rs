@@ -1,12 +1,13 @@
 //! What is to be told of tasks, written in the transaction that makes it true.
 
-use cresset_queue::kit::{Change, DISABLED};
+use cresset_queue::kit::DISABLED;
 use cresset_task::{Event, Events, Timestamp};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::connect::Conn;
 use crate::error::{StoreError, col};
+use crate::tally::Tally;
 
 const REPLACE: &str = "DELETE FROM outbox WHERE task = ANY ($1) AND state = 0 RETURNING host";
 
@@ -63,13 +64,13 @@ pub(super) fn news(
 }
 
 /// Leaves deliveries; each takes the place of what waits of its task.
-pub(super) async fn tell(conn: &Conn, news: &[News], change: &mut Change) -> Result<(), StoreError> {
+pub(super) async fn tell(conn: &Conn, news: &[News], tally: &mut Tally) -> Result<(), StoreError> {
     if news.is_empty() {
         return Ok(());
     }
     let tasks: Vec<Uuid> = news.iter().map(|n| n.task).collect();
     for row in conn.rows("cannot replace deliveries", REPLACE, &[&tasks]).await? {
-        change.outbox.add(col(&row, 0)?, -1);
+        tally.counts.outbox.add(col(&row, 0)?, -1);
     }
     let events: Vec<i16> = news.iter().map(|n| i16::from(n.event.code())).collect();
     let attempts: Vec<i64> = news.iter().map(|n| n.attempt).collect();
@@ -87,7 +88,10 @@ pub(super) async fn tell(conn: &Conn, news: &[News], change: &mut Change) -> Res
         )
         .await?;
     for row in added {
-        change.outbox.add(col(&row, 0)?, i64::from(col::<bool>(&row, 1)?));
+        tally
+            .counts
+            .outbox
+            .add(col(&row, 0)?, i64::from(col::<bool>(&row, 1)?));
     }
     Ok(())
 }

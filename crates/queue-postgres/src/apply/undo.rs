@@ -16,13 +16,13 @@ DELETE FROM callbacks WHERE seq IN (SELECT seq FROM task)";
 
 /// The try was none.
 const SENDINGS: &str = "\
-UPDATE outbox SET state = 0, due_at = since, tries = tries - 1
+UPDATE outbox SET state = 0, due_at = since, tries = tries - 1, holder = NULL
 FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::bigint[]) AS g (task, event, attempt, fence)
 WHERE outbox.task = g.task AND outbox.event = g.event AND outbox.attempt = g.attempt AND outbox.fence = g.fence
-      AND outbox.state = 1";
+      AND outbox.state = 1 AND outbox.holder = $5";
 
 /// Tasks that were submitted, and deliveries that were leased, by operations whose callers were told that they failed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Undo {
     pub(crate) submitted: Vec<TaskId>,
     pub(crate) sendings: Vec<(EventId, u32)>,
@@ -30,7 +30,8 @@ pub(crate) struct Undo {
 
 impl Undo {
     /// On a connection that has the store; what it changes is counted afterwards.
-    pub(crate) async fn carry_out(&self, conn: &Conn) -> Result<(), StoreError> {
+    /// `me` is who leased them.
+    pub(crate) async fn carry_out(&self, conn: &Conn, me: i64) -> Result<(), StoreError> {
         if !self.submitted.is_empty() {
             let ids: Vec<Uuid> = self.submitted.iter().copied().map(uuid).collect();
             conn.run("cannot take tasks back", TASKS, &[&ids]).await?;
@@ -43,7 +44,7 @@ impl Undo {
         let events: Vec<i16> = each().map(|(id, _)| i16::from(id.event.code())).collect();
         let attempts: Vec<i64> = each().map(|(id, _)| i64::from(id.attempt)).collect();
         let fences: Vec<i64> = each().map(|(_, fence)| i64::from(*fence)).collect();
-        let values: Params<'_> = &[&tasks, &events, &attempts, &fences];
+        let values: Params<'_> = &[&tasks, &events, &attempts, &fences, &me];
         conn.run("cannot take deliveries back", SENDINGS, values)
             .await
             .map(drop)

@@ -5,9 +5,9 @@ use cresset_queue::kit::{Doom, IntoQueueError};
 use cresset_queue::{
     Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
-    Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewBulk, NewTask,
-    Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release, Replayed, ResultStore, Retry,
-    Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried, check_lines,
+    Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, Neighbours,
+    NewBulk, NewTask, News, Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release, Replayed,
+    ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried, check_lines,
 };
 use cresset_task::{
     BulkId, ClientKey, DeadLetter, EventId, ModelName, Ownership, Payload, TaskId, Timestamp,
@@ -166,6 +166,13 @@ impl ResultStore for PostgresStore {
 
     async fn purge(&self, now: Timestamp) -> Result<usize, QueueError> {
         tell!(self, "purge", |slot| Op::Purge { now, slot })
+    }
+}
+
+#[async_trait]
+impl Neighbours for PostgresStore {
+    async fn news(&self) -> Vec<News> {
+        self.inner.board.take().await
     }
 }
 

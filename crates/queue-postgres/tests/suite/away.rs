@@ -1,4 +1,4 @@
-//! The connection goes, and another server comes.
+//! The connection goes.
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ const SUBMITS: usize = 40;
 /// Ends of the connection while they submit.
 const ENDS: usize = 6;
 
-const END_SESSION: &str = "SELECT pg_terminate_backend(pid) FROM server";
+const END_SESSION: &str = "SELECT pg_terminate_backend(pid) FROM servers WHERE ended_at IS NULL";
 
 fn digits() -> ModelName {
     "digits".parse().unwrap()
@@ -217,58 +217,32 @@ async fn what_was_refused_is_undone_before_anything_else_however_long_that_takes
     store.close().await.unwrap();
 }
 
+/// Others took this one for ended: it writes nothing more as what it was, and goes on as a new server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_server_is_refused_in_words() {
-    let Some(schema) = Schema::or_skip().await else {
-        return;
-    };
-    let first = PostgresStore::open(schema.options()).await.unwrap();
-    let refused = PostgresStore::open(schema.options()).await.unwrap_err();
-    assert_eq!(refused.kind, QueueErrorKind::Unavailable);
-    assert!(
-        refused.to_string().contains("one server at a time owns a schema"),
-        "{refused}"
-    );
-    first.close().await.unwrap();
-    PostgresStore::open(schema.options())
-        .await
-        .unwrap()
-        .close()
-        .await
-        .unwrap();
-}
-
-/// Another server has the store for a while: this one writes nothing, says so, and takes it back when that one is gone.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_has_lost_the_store_writes_nothing_until_it_is_free() {
+async fn who_was_taken_for_ended_goes_on_as_a_new_server() {
     let Some(schema) = Schema::or_skip().await else {
         return;
     };
     let store = PostgresStore::open(schema.options()).await.unwrap();
     store.submit(task()).await.unwrap();
     let held = store.lease(all()).await.unwrap();
-    let thief = schema.client().await;
-    let steal = format!(
-        "{END_SESSION}; SELECT pg_advisory_lock({}, '{}'::regnamespace::oid::bigint::int); \
-         UPDATE server SET epoch = epoch + 1, owner = gen_random_uuid(), who = 'a thief'; \
-         UPDATE tasks SET state = 0 WHERE state = 1",
-        0x4352_5354, schema.name
+    let client = schema.client().await;
+    let end = "UPDATE servers SET ended_at = 1; UPDATE tasks SET state = 0, holder = NULL WHERE state = 1";
+    client.batch_execute(end).await.unwrap();
+    assert_eq!(
+        store.finish(vec![ended(&held[0])]).await.unwrap(),
+        [Finished::Stale]
     );
-    thief.batch_execute(&steal).await.unwrap();
-    let refused = store.submit(task()).await.unwrap_err();
-    assert_eq!(refused.kind, QueueErrorKind::Unavailable);
-    assert!(refused.to_string().contains("a thief"), "{refused}");
-    assert_eq!(schema.number("SELECT count(*) FROM tasks").await, 1);
-    drop(thief);
-    recovered(&store).await;
-    assert_eq!(schema.number("SELECT epoch FROM server").await, 3);
+    assert_eq!(store.submit(task()).await.unwrap(), Submitted::New);
+    assert_eq!(schema.number("SELECT max(id) FROM servers").await, 2);
     let stale = cresset_queue::Release {
         id: held[0].id,
         attempt: held[0].attempt,
     };
     store.release(vec![stale]).await.unwrap();
     let again = store.lease(all()).await.unwrap();
-    assert_eq!((again.len(), again[0].attempt.0), (1, 2));
+    assert_eq!((again.len(), again[0].attempt.0), (2, 2));
+    assert_eq!(store.depth(&digits()).tasks, 0);
     store.close().await.unwrap();
 }
 
@@ -284,8 +258,7 @@ async fn numbers_that_the_database_forgot_are_not_given_again() {
     assert_eq!(held[0].attempt.0, 1);
     // As a copy would have it that lacks the last group.
     let client = schema.client().await;
-    let forget =
-        "BEGIN; UPDATE server SET commits = commits - 1; UPDATE tasks SET state = 0, attempts = 0; COMMIT";
+    let forget = "BEGIN; UPDATE servers SET commits = commits - 1; UPDATE tasks SET state = 0, attempts = 0, holder = NULL; COMMIT";
     client.batch_execute(forget).await.unwrap();
     client.execute(END_SESSION, &[]).await.unwrap();
     recovered(&store).await;
@@ -305,7 +278,7 @@ async fn leases_that_the_database_remembers_end_when_it_forgot_others() {
     let held = store.lease(all()).await.unwrap();
     let client = schema.client().await;
     client
-        .execute("UPDATE server SET commits = commits - 1", &[])
+        .execute("UPDATE servers SET commits = commits - 1", &[])
         .await
         .unwrap();
     client.execute(END_SESSION, &[]).await.unwrap();
@@ -337,7 +310,7 @@ async fn the_connection_is_in_tls_and_whom_nobody_vouches_for_is_refused_where_t
     }
     for mode in ["prefer", "require"] {
         let store = PostgresStore::open(schema.options_with(mode)).await.unwrap();
-        let protected = "SELECT count(*) FROM pg_stat_ssl AS t JOIN server AS s ON s.pid = t.pid WHERE t.ssl";
+        let protected = "SELECT count(*) FROM pg_stat_ssl AS t JOIN servers AS s ON s.pid = t.pid WHERE t.ssl AND s.ended_at IS NULL";
         assert_eq!(schema.number(protected).await, 1, "{mode}");
         store.close().await.unwrap();
     }

@@ -137,7 +137,8 @@ fn block<T>(what: impl Future<Output = T>) -> T {
 pub(crate) struct PostgresHarness {
     schema: Schema,
     durability: Durability,
-    runtimes: Mutex<Vec<Runtime>>,
+    /// Each with the store that works on it.
+    runtimes: Mutex<Vec<(usize, Runtime)>>,
 }
 
 impl PostgresHarness {
@@ -149,7 +150,7 @@ impl PostgresHarness {
         })
     }
 
-    async fn open_now(&self) -> Result<PostgresStore, QueueError> {
+    async fn open_now(&self) -> Result<Arc<dyn Backend>, QueueError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -160,33 +161,67 @@ impl PostgresHarness {
             ..self.schema.options()
         };
         let opened = runtime.spawn(PostgresStore::open(options)).await.unwrap();
-        self.runtimes.lock().unwrap().push(runtime);
+        let opened = opened.map(|store| Arc::new(store) as Arc<dyn Backend>);
+        let which = opened.as_ref().map_or(0, which);
+        self.runtimes.lock().unwrap().push((which, runtime));
         opened
     }
 
-    fn kill(&self) {
-        for runtime in self.runtimes.lock().unwrap().drain(..) {
+    /// All of them, or this one.
+    fn kill(&self, only: Option<usize>) {
+        let mut runtimes = self.runtimes.lock().unwrap();
+        let (dead, alive): (Vec<_>, Vec<_>) = runtimes
+            .drain(..)
+            .partition(|(which, _)| only.is_none_or(|only| only == *which));
+        *runtimes = alive;
+        for (_, runtime) in dead {
             runtime.shutdown_background();
+        }
+    }
+
+    /// Until the database has seen that so many servers are left.
+    async fn are_left(&self, count: i64) {
+        let sql = "SELECT count(*) FROM servers AS s JOIN pg_locks AS l ON l.pid = s.pid \
+                   WHERE s.ended_at IS NULL AND l.locktype = 'advisory' AND l.objsubid = 1";
+        let client = self.schema.client().await;
+        while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > count {
+            // Only keeps the asking civil.
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 }
 
 impl Drop for PostgresHarness {
     fn drop(&mut self) {
-        self.kill();
+        self.kill(None);
     }
+}
+
+/// Which store it is, among those that are open.
+fn which(store: &Arc<dyn Backend>) -> usize {
+    Arc::as_ptr(store).addr()
 }
 
 #[async_trait]
 impl Harness for PostgresHarness {
     async fn open(&self) -> Arc<dyn Backend> {
-        Arc::new(self.open_now().await.unwrap())
+        self.open_now().await.unwrap()
+    }
+
+    async fn open_beside(&self) -> Option<Arc<dyn Backend>> {
+        Some(self.open().await)
+    }
+
+    async fn crash_one(&self, store: Arc<dyn Backend>) {
+        self.kill(Some(which(&store)));
+        drop(store);
     }
 
     /// Everything of it stops where it is, and its connections end.
     async fn crash(&self, store: Arc<dyn Backend>) -> Arc<dyn Backend> {
-        self.kill();
+        self.kill(None);
         drop(store);
+        self.are_left(0).await;
         self.open().await
     }
 

@@ -37,6 +37,7 @@ mod order;
 mod outbox;
 mod random;
 mod revoke;
+mod shared;
 mod sizes;
 mod tenants;
 mod world;
@@ -61,6 +62,16 @@ pub trait Harness: Send + Sync {
     /// it left. Every store survives this; [`durable`](crate::Capabilities::durable) is about the death of the machine,
     /// which no test here can bring about.
     async fn crash(&self, store: Arc<dyn Backend>) -> Arc<dyn Backend>;
+
+    /// Opens the same store beside those that are open, as another server does; `None` where a store belongs to one.
+    async fn open_beside(&self) -> Option<Arc<dyn Backend>> {
+        None
+    }
+
+    /// Ends one of several, as the death of its process would, and leaves the others.
+    async fn crash_one(&self, store: Arc<dyn Backend>) {
+        drop(store);
+    }
 
     /// Bytes of stored form above which the store keeps a payload in another way, if there are such. The suite plays on
     /// both sides of each.
@@ -293,6 +304,17 @@ table! { $
         a_dropped_submit_happened_whole_or_not_at_all,
         a_dropped_submit_of_a_large_input_happened_whole_or_not_at_all,
         a_dropped_finish_with_a_large_outcome_happened_whole_or_not_at_all,
+    }
+    shared {
+        what_one_accepts_another_runs_and_nobody_else_ends,
+        a_cancellation_reaches_the_holder_wherever_it_is,
+        leases_of_a_server_that_died_come_back_and_those_of_one_that_lives_stay,
+        who_leaves_gives_back_what_it_has_at_once,
+        of_many_servers_each_task_has_one_holder,
+        all_servers_come_to_the_same_counts,
+        one_key_makes_one_task_wherever_it_is_sent,
+        what_many_expire_and_purge_at_once_goes_once,
+        the_lines_of_a_bulk_are_accepted_once_by_whomever,
     }
     crowd {
         many_submitters_and_leasers_lose_nothing_and_double_nothing,

@@ -13,9 +13,9 @@ use super::{MemoryStore, refused, taken};
 use crate::{
     Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
-    Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, NewBulk, NewTask,
-    Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release, Replayed, ResultStore, Retry,
-    Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried, check_lines,
+    Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, Neighbours,
+    NewBulk, NewTask, Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release, Replayed,
+    ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried, check_lines,
 };
 
 /// Leases on their way to their asker, given back if it goes away before it has them.
@@ -309,3 +309,6 @@ impl Bulks for MemoryStore {
         self.ask("bulks", |tables| tables.bulk_list(&query)).await
     }
 }
+
+/// There is one process at a time.
+impl Neighbours for MemoryStore {}

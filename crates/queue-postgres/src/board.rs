@@ -1,0 +1,48 @@
+//! News for whoever asks: what other servers did.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cresset_queue::News;
+use tokio::sync::Notify;
+
+/// What is more, unasked for, becomes "look again".
+const NEWS_MAX: usize = 8_192;
+
+/// Where they wait.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    news: Mutex<Vec<News>>,
+    pinned: Notify,
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, Vec<News>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds some.
+    pub(crate) fn pin(&self, more: Vec<News>) {
+        if more.is_empty() {
+            return;
+        }
+        let mut news = self.lock();
+        if news.len() + more.len() > NEWS_MAX {
+            *news = vec![News::LookAgain];
+        } else {
+            news.extend(more);
+        }
+        drop(news);
+        self.pinned.notify_one();
+    }
+
+    /// All there are, once there are any.
+    pub(crate) async fn take(&self) -> Vec<News> {
+        loop {
+            let news = std::mem::take(&mut *self.lock());
+            if !news.is_empty() {
+                return news;
+            }
+            self.pinned.notified().await;
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What the other servers do: a connection that listens, and looks whether they are there.
+//!
+//! It hears and tells the writer, which alone changes the counts. After it was deaf, everything is counted anew.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::{Conn, Dialer, Params, Post};
+use crate::error::{StoreError, col};
+use crate::locks::server_lock;
+use crate::notes::{Note, read};
+
+/// Notifications on their way to the writer. What is more means that everything is counted anew.
+const NOTES_MAX: usize = 1_024;
+
+/// The other servers are looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A server without a session for so long has ended. One whose connection was lost is back before that.
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
+
+/// A server with a session that has written nothing for so long hangs: it writes every few seconds, and gives a group up
+/// after a minute. Its session is ended then.
+const SILENT_LIMIT: Duration = Duration::from_secs(90);
+
+/// Between attempts to connect: the first, and the longest.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_LONGEST: Duration = Duration::from_secs(2);
+
+/// Servers that have not ended; whether they have no session, and whether they are silent.
+const LOOK: &str = concat!(
+    "SELECT id, ",
+    server_lock!("pg_try_advisory_xact_lock_shared", "$1", "id"),
+    ", seen_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $2 FROM servers WHERE ended_at IS NULL"
+);
+
+const END_SESSION: &str = "\
+SELECT s.who, pg_terminate_backend(s.pid) FROM servers AS s JOIN pg_locks AS l ON l.pid = s.pid
+WHERE s.id = $1 AND s.ended_at IS NULL AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+      AND l.classid = $2::text::regnamespace::oid AND l.objid = s.id::oid
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+/// What the writer is told.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// This.
+    Note(Note),
+    /// Something was missed.
+    Missed,
+    /// These servers seem to have ended.
+    Silent(Vec<i64>),
+}
+
+/// A connection that listens.
+pub(crate) struct Ear {
+    conn: Arc<Conn>,
+    notes: mpsc::Receiver<String>,
+    is_short: Arc<AtomicBool>,
+}
+
+impl Ear {
+    /// From now on nothing is missed.
+    pub(crate) async fn open(dialer: &Dialer) -> Result<Self, StoreError> {
+        let (sender, notes) = mpsc::channel(NOTES_MAX);
+        let is_short = Arc::new(AtomicBool::new(false));
+        let post = Post {
+            notes: sender,
+            is_short: Arc::clone(&is_short),
+        };
+        let conn = Conn::open_with(dialer, Some(post)).await?;
+        let doing = "cannot listen to the other servers";
+        let channel = "SELECT 'cresset_' || $1::text::regnamespace::oid";
+        let row = conn.row(doing, channel, &[&conn.schema()]).await?;
+        if let Some(row) = row {
+            conn.batch(doing, &format!("LISTEN {}", col::<&str>(&row, 0)?))
+                .await?;
+        }
+        Ok(Self {
+            conn,
+            notes,
+            is_short,
+        })
+    }
+
+    /// Servers without a session now.
+    pub(crate) async fn silent(&self) -> Result<Vec<i64>, StoreError> {
+        let doing = "cannot look for the other servers";
+        let limit = i64::try_from(SILENT_LIMIT.as_micros()).unwrap_or(i64::MAX);
+        let values: Params<'_> = &[&self.conn.schema(), &limit];
+        let mut silent = Vec::new();
+        for row in self.conn.rows(doing, LOOK, values).await? {
+            let id: i64 = col(&row, 0)?;
+            if col(&row, 1)? {
+                silent.push(id);
+            } else if col(&row, 2)? {
+                let values: Params<'_> = &[&id, &self.conn.schema()];
+                for row in self.conn.rows(doing, END_SESSION, values).await? {
+                    let who: &str = col(&row, 0)?;
+                    tracing::warn!(server = who, "a server hangs: its session is ended");
+                }
+            }
+        }
+        Ok(silent)
+    }
+}
+
+/// Listens until the store is closed.
+pub(crate) async fn run(ear: Ear, dialer: Dialer, writer: mpsc::Sender<Heard>, closing: CancellationToken) {
+    tokio::select! {
+        biased;
+        () = closing.cancelled() => {}
+        // An error means that there is no writer any more.
+        _ = listen(ear, &dialer, &writer) => {}
+    }
+}
+
+type Told = Result<(), mpsc::error::SendError<Heard>>;
+
+async fn listen(mut ear: Ear, dialer: &Dialer, writer: &mpsc::Sender<Heard>) -> Told {
+    loop {
+        while_heard(&mut ear, writer).await?;
+        let mut pause = PAUSE_FIRST;
+        ear = loop {
+            match Ear::open(dialer).await {
+                Ok(ear) => break ear,
+                Err(error) => tracing::debug!(error = error.whole(), "cannot listen to the other servers"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_LONGEST);
+        };
+        writer.send(Heard::Missed).await?;
+    }
+}
+
+/// Until the connection is gone.
+async fn while_heard(ear: &mut Ear, writer: &mpsc::Sender<Heard>) -> Told {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silent: HashMap<i64, Instant> = HashMap::new();
+    loop {
+        tokio::select! {
+            biased;
+            note = ear.notes.recv() => match note {
+                Some(note) => writer.send(Heard::Note(read(&note))).await?,
+                None => return Ok(()),
+            },
+            _ = looks.tick() => {
+                let Ok(now_silent) = ear.silent().await else { return Ok(()) };
+                silent.retain(|id, _| now_silent.contains(id));
+                for id in now_silent {
+                    silent.entry(id).or_insert_with(Instant::now);
+                }
+                let ended = silent.iter().filter(|(_, since)| since.elapsed() >= GRACE);
+                let ended: Vec<i64> = ended.map(|(id, _)| *id).collect();
+                if !ended.is_empty() {
+                    writer.send(Heard::Silent(ended)).await?;
+                }
+            }
+        }
+        if ear.is_short.swap(false, Ordering::AcqRel) {
+            writer.send(Heard::Missed).await?;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! A server's place on the store: its row in `servers`, under which alone it writes, and the lock that goes with its session.
+
+use std::sync::Arc;
+
+use cresset_task::Timestamp;
+use uuid::Uuid;
+
+use crate::apply::end_leases;
+use crate::connect::{Conn, Dialer, Params};
+use crate::error::{StoreError, col};
+use crate::locks;
+use crate::schema;
+use crate::tally::Tally;
+
+/// The row of a server that has ended is kept for a day: should it come back, it learns what became of its last group.
+const ENDED_KEPT_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// What a task's history says of a lease that ended because of that.
+const FORGOTTEN: &str = "the database forgot part of what it had confirmed while it ran";
+
+/// What became of a server's row.
+const ROW: &str = "SELECT commits, ended_at IS NOT NULL FROM servers WHERE id = $1 AND number = $2";
+
+/// Whether a number that was given is not known any more, or is somebody else's: the database has forgotten.
+const UNGIVEN: &str = "\
+SELECT NOT EXISTS (SELECT 1 FROM epochs WHERE newest >= $1) OR EXISTS (SELECT 1 FROM servers WHERE id = $1 AND number <> $2)";
+
+const NOTE_PROCESS: &str = "UPDATE servers SET pid = pg_backend_pid() WHERE id = $1";
+
+/// No number is given again, not by a database that has forgotten the last ones either.
+const NEXT: &str = "UPDATE epochs SET newest = greatest(newest, $1) + 1 RETURNING newest";
+
+const APPEAR: &str = "\
+INSERT INTO servers (id, number, commits, pid, who, about, since, seen_at)
+VALUES ($1, $2, 0, pg_backend_pid(), $3, '{}', $4, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)";
+
+const FORGET: &str = "DELETE FROM servers WHERE ended_at < $1";
+
+/// A group under way has its server's row. Whoever begins one after this sees us, and tells us what it does.
+const AWAIT_GROUPS: &str = "SELECT id FROM servers WHERE ended_at IS NULL AND id <> $1 ORDER BY id FOR SHARE";
+
+/// What no server who lives holds gets numbers that cannot have been given.
+const SKIP_ATTEMPTS: &str = "\
+UPDATE tasks SET attempts = attempts + $1 WHERE finished_at IS NULL AND holder IS NULL";
+const SKIP_FENCES: &str = "\
+UPDATE outbox SET fence = fence + $1 WHERE settled_at IS NULL AND holder IS NULL";
+
+/// A server, as it is on the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// Its process's number, by chance.
+    pub(crate) number: Uuid,
+    /// What it writes under.
+    pub(crate) id: i64,
+    /// Groups that were committed under it, as far as is known.
+    pub(crate) commits: i64,
+}
+
+/// What was found of the server that this one was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is the same still.
+    Same,
+    /// Others have given its leases back. So many of its groups were committed.
+    Ended(i64),
+    /// The database has forgotten it.
+    Forgotten,
+    /// There was none, or it is too long ago.
+    New,
+}
+
+/// A connection with the locks of a server.
+pub(crate) struct Held {
+    pub(crate) conn: Arc<Conn>,
+    pub(crate) member: Member,
+    /// Scripts that were applied; all of them made a new store.
+    pub(crate) upgraded: usize,
+    pub(crate) fate: Fate,
+}
+
+/// Comes onto the store, as what it was before if that is still so.
+pub(crate) async fn join(dialer: &Dialer, number: Uuid, before: Option<Member>) -> Result<Held, StoreError> {
+    let target = &dialer.target;
+    let conn = Conn::open(dialer).await?;
+    schema::make(&conn, target).await?;
+    let upgraded = schema::enter(&conn, target).await?;
+    let (fate, member) = match before {
+        None => (Fate::New, begin(&conn, number, 0).await?),
+        Some(before) => match fate_of(&conn, before).await? {
+            (Fate::Same, member) => {
+                conn.run("cannot note the connection", NOTE_PROCESS, &[&member.id])
+                    .await?;
+                (Fate::Same, member)
+            }
+            (fate, _) => (fate, begin(&conn, number, before.id).await?),
+        },
+    };
+    Ok(Held {
+        conn,
+        member,
+        upgraded,
+        fate,
+    })
+}
+
+async fn fate_of(conn: &Conn, before: Member) -> Result<(Fate, Member), StoreError> {
+    let is_locked = locks::take_back(conn, before.id, before.number).await?;
+    let doing = "cannot look for the server's own row";
+    let row = conn.row(doing, ROW, &[&before.id, &before.number]).await?;
+    let Some(row) = row else {
+        let row = conn.row(doing, UNGIVEN, &[&before.id, &before.number]).await?;
+        let is_ungiven = row.as_ref().map_or(Ok(false), |row| col(row, 0))?;
+        let fate = if is_ungiven { Fate::Forgotten } else { Fate::New };
+        if is_locked {
+            locks::let_go(conn, before.id).await?;
+        }
+        return Ok((fate, before));
+    };
+    let (commits, has_ended) = (col(&row, 0)?, col(&row, 1)?);
+    if has_ended {
+        if is_locked {
+            locks::let_go(conn, before.id).await?;
+        }
+        return Ok((Fate::Ended(commits), before));
+    }
+    if !is_locked {
+        return Err(StoreError::Fenced(
+            "another session of this server is still on the store".into(),
+        ));
+    }
+    Ok((Fate::Same, Member { commits, ..before }))
+}
+
+/// Appears as a new server, above this number.
+async fn begin(conn: &Conn, number: Uuid, above: i64) -> Result<Member, StoreError> {
+    let doing = "cannot come onto the store";
+    let now = Timestamp::now().as_micros();
+    conn.batch(doing, "BEGIN").await?;
+    let row = conn.row(doing, NEXT, &[&above]).await?;
+    let row = row.ok_or_else(|| StoreError::Damaged("the store has no count of its servers".into()))?;
+    let id: i64 = col(&row, 0)?;
+    // Before anybody can see the row.
+    locks::take_own(conn, id).await?;
+    conn.run(doing, APPEAR, &[&id, &number, &who(), &now]).await?;
+    conn.run(doing, FORGET, &[&(now - ENDED_KEPT_MICROS)]).await?;
+    conn.batch(doing, "COMMIT").await?;
+    conn.rows(doing, AWAIT_GROUPS, &[&id]).await?;
+    Ok(Member {
+        number,
+        id,
+        commits: 0,
+    })
+}
+
+fn who() -> String {
+    format!(
+        "the server with process {} on {}",
+        std::process::id(),
+        host_name()
+    )
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "an unnamed machine".into(), |name| name.trim().to_owned())
+}
+
+/// The database has forgotten groups of a server that it had confirmed: it was told not to flush, or another one took its
+/// place that had not got them yet. Leases may be among them, so no number that was given may be given again; and so may the
+/// news that one was given back, so what it takes to be leased by that server is queued again.
+pub(crate) async fn skip_fences(conn: &Conn, ids: &[i64], lost: i64) -> Result<(), StoreError> {
+    let doing = "cannot skip the numbers of leases that the database has forgotten";
+    conn.batch(doing, "BEGIN").await?;
+    let now = Timestamp::now();
+    end_leases(conn, ids, (now, FORGOTTEN), &mut Tally::default()).await?;
+    let values: Params<'_> = &[&lost];
+    conn.run(doing, SKIP_ATTEMPTS, values).await?;
+    conn.run(doing, SKIP_FENCES, values).await?;
+    conn.batch(doing, "COMMIT").await
+}
