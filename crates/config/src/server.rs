@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::celery::{Celery, ServiceUrl};
 use crate::door::{Listen, Network};
+use cresset_task::Tenant;
 use ipnet::IpNet;
 
 /// Effective settings of a server.
@@ -36,6 +37,10 @@ pub struct ServerConfig {
     pub models: PathBuf,
     /// Where tasks and results are kept. Default: in the data folder, see [`ServerConfig::database`].
     pub store: Option<ServiceUrl>,
+    /// What applications write into the store's table `inbox` becomes tasks; in PostgreSQL only.
+    pub inbox: bool,
+    /// Whose those tasks are. Default: nobody's.
+    pub inbox_tenant: Option<Tenant>,
     /// When an accepted task counts as stored.
     pub durability: Durability,
     /// Inputs and results whose stored form is larger are kept in files beside the database. Default 128 KiB.
@@ -131,6 +136,8 @@ impl Default for ServerConfig {
             cache_dir: ".cresset/cache".into(),
             models: ".".into(),
             store: None,
+            inbox: true,
+            inbox_tenant: None,
             durability: Durability::Fsync,
             max_inline_bytes: 128 << 10,
             result_ttl: Duration::from_secs(86_400),

@@ -58,6 +58,8 @@ max_requests = 17
 ttl = "2d"
 
 [store]
+inbox = false
+inbox_tenant = "shop"
 durability = "os"
 max_inline_bytes = "1MiB"
 
@@ -152,6 +154,8 @@ fn every_key_reaches_its_field_and_relative_paths_start_at_the_file() {
         cache_dir: "/etc/cresset/cache".into(),
         models: "/srv/models".into(),
         store: config.store.clone(),
+        inbox: false,
+        inbox_tenant: Some("shop".parse().unwrap()),
         durability: Durability::Os,
         max_inline_bytes: 1 << 20,
         result_ttl: Duration::from_secs(172_800),

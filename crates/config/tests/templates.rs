@@ -66,9 +66,11 @@ fn the_default_settings_file_says_what_is_the_default_anyway() {
     assert!(celery.is_on() && celery.broker.is_some() && celery.tasks.len() == 1 && celery.node.is_some());
     assert!(all.webhooks.secrets_file.is_some() && !all.webhooks.allow.is_empty());
     assert_eq!(all.webhooks.retention, defaults.webhooks.retention);
+    assert!(all.inbox && all.inbox_tenant.is_some());
     assert_eq!(
         all,
         ServerConfig {
+            inbox_tenant: all.inbox_tenant.clone(),
             celery: celery.clone(),
             store: all.store.clone(),
             cache_dir: "/var/cache/cresset".into(),

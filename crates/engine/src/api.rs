@@ -217,6 +217,9 @@ pub struct Health {
     pub stopping: bool,
     /// Why the store cannot be written, if so.
     pub store: Option<String>,
+    /// What is wrong with the store's inbox, if anything is. That tasks wait there for long is no reason not to be ready: nothing
+    /// else has to.
+    pub inbox: Option<String>,
     /// Each model.
     pub models: Vec<ModelHealth>,
 }

@@ -217,6 +217,12 @@ impl Engine {
     pub fn render_metrics(&self) -> String {
         let load = *self.inner.shared.backend.outbox().borrow();
         self.inner.metrics.webhooks.load(load, Timestamp::now());
+        if let Some(inbox) = self.inner.shared.inbox.get() {
+            self.inner
+                .metrics
+                .inbox
+                .load(inbox.state.load(), Timestamp::now());
+        }
         for (name, served) in self.inner.models.load().iter() {
             let depth = self.inner.shared.backend.depth(name);
             served

@@ -2,6 +2,7 @@
 //! store. It changes nothing.
 
 use cresset_runner::{InstanceState, PoolState, PoolStatus};
+use cresset_task::Timestamp;
 
 use crate::api::{Health, ModelHealth, ServerState};
 use crate::engine::Engine;
@@ -15,12 +16,15 @@ impl Engine {
         let models: Vec<_> = self.inner.models.load().values().map(|s| s.health()).collect();
         let stopping = shared.draining.is_cancelled();
         let store = shared.store.trouble();
-        let ready = !stopping && store.is_none() && models.iter().all(|model| model.ready);
+        let inbox = (shared.inbox.get()).and_then(|inbox| inbox.state.trouble(Timestamp::now()));
+        let is_broken = store.is_some() || inbox.as_ref().is_some_and(|inbox| inbox.is_broken);
+        let ready = !stopping && !is_broken && models.iter().all(|model| model.ready);
         Health {
             ready,
-            state: state_of(stopping, store.is_some(), &models),
+            state: state_of(stopping, is_broken, &models),
             stopping,
             store,
+            inbox: inbox.map(|inbox| inbox.words),
             models,
         }
     }

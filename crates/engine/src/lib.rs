@@ -19,6 +19,7 @@ mod follow;
 mod health;
 mod hint;
 mod idempotency;
+mod inbox;
 mod item;
 mod letters;
 mod live;
@@ -62,6 +63,8 @@ pub use cresset_queue::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, IdempotencyKey};
 pub use cresset_queue::{
     DELIVERIES_MAX, Delivery, DeliveryCursor, DeliveryPage, DeliveryQuery, DeliveryState, Sending,
 };
+/// What applications write down in the store's database, for the door that reads it.
+pub use cresset_queue::{InboxInput, InboxRow};
 /// How dead letters are asked for.
 pub use cresset_queue::{LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery};
 /// How tasks are asked for.
@@ -73,6 +76,7 @@ pub use cresset_webhook::{Writer as WebhookWriter, message::BODY_MAX as WEBHOOK_
 pub use engine::{Engine, EngineOptions};
 pub use follow::{Event, Following, Place};
 pub use hint::{MeanTime, hint};
+pub use inbox::{InboxReader, refused as inbox_refusal};
 pub use live::{Cursor, Line, Piece, Progress};
 pub use metrics::Metrics;
 #[cfg(feature = "testing")]

@@ -3,7 +3,6 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use cresset_runner::{DownReason, RecycleReason};
 use cresset_task::State;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -15,10 +14,13 @@ use prometheus_client::registry::Registry;
 use self::buckets::{items, seconds};
 use self::cache::CacheFamilies;
 pub(crate) use self::cache::CacheMetrics;
+use self::inbox::InboxMetrics;
 pub(crate) use self::webhooks::WebhookMetrics;
 
 mod buckets;
 mod cache;
+mod inbox;
+mod processes;
 mod webhooks;
 
 /// Labels of per-model figures.
@@ -80,6 +82,7 @@ pub struct Metrics {
     total_seconds: Family<ModelLabel, Histogram, fn() -> Histogram>,
     caches: CacheFamilies,
     pub(crate) webhooks: WebhookMetrics,
+    pub(crate) inbox: InboxMetrics,
 }
 
 /// The figures of one model, looked up once so that the hot path does not hash labels.
@@ -149,6 +152,7 @@ impl Metrics {
             total_seconds: Family::new_with_constructor(seconds),
             caches: CacheFamilies::default(),
             webhooks: WebhookMetrics::new(),
+            inbox: InboxMetrics::new(),
         };
         metrics.registered()
     }
@@ -257,6 +261,7 @@ impl Metrics {
         );
         self.caches.register(r);
         self.webhooks.register(r);
+        self.inbox.register(r);
         self
     }
 
@@ -382,6 +387,11 @@ impl ModelMetrics {
         self.total_seconds.observe(total.as_secs_f64());
     }
 
+    /// A task failed without having been run: its input could not be. How long that took says nothing of the service.
+    pub(crate) fn failed_unrun(&self) {
+        self.failed.inc();
+    }
+
     /// A task was cancelled, or expired before it could start. How long it waited says nothing of the service.
     pub(crate) fn revoked(&self) {
         self.revoked.inc();
@@ -403,44 +413,5 @@ impl ModelMetrics {
 
     pub(crate) fn queued(&self, wait: Duration) {
         self.queue_seconds.observe(wait.as_secs_f64());
-    }
-
-    fn because(&self, reason: &str) -> RestartLabel {
-        RestartLabel {
-            model: self.model.clone(),
-            reason: reason.to_owned(),
-        }
-    }
-
-    pub(crate) fn went_down(&self, reason: &DownReason) {
-        self.restarts.get_or_create(&self.because(reason.label())).inc();
-    }
-
-    pub(crate) fn recycled(&self, reason: RecycleReason) {
-        self.recycled.get_or_create(&self.because(reason.label())).inc();
-    }
-
-    pub(crate) fn not_replaced(&self, reason: &DownReason) {
-        self.not_replaced
-            .get_or_create(&self.because(reason.label()))
-            .inc();
-    }
-
-    /// An instance was stopped as there was no work.
-    pub(crate) fn unloaded(&self) {
-        self.unloaded.inc();
-    }
-
-    pub(crate) fn redelivered(&self, items: u64) {
-        self.redelivered.inc_by(items);
-    }
-
-    /// An input was found guilty and is kept as a dead letter.
-    pub(crate) fn died(&self) {
-        self.dead_letters.inc();
-    }
-
-    pub(crate) fn stale(&self) {
-        self.stale.inc();
     }
 }

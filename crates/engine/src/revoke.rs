@@ -22,12 +22,12 @@ impl Engine {
     }
 
     pub(crate) async fn revoke(&self, id: TaskId) -> Result<Cancellation, EngineError> {
-        let shared = &self.inner.shared;
-        let cancelled = shared
-            .backend
-            .cancel(id, REASON, Timestamp::now())
-            .await
-            .inspect_err(|error| shared.store.failed(error))?;
+        let mut cancelled = self.cancel_stored(id).await?;
+        // It may lie in the inbox still: it is cancelled as a task, so that it ends as one.
+        if cancelled == Cancelled::Unknown && self.inner.shared.inbox.get().is_some() {
+            self.take_one(id).await?;
+            cancelled = self.cancel_stored(id).await?;
+        }
         let (state, stopped, grace) = match cancelled {
             Cancelled::Queued(model) => {
                 self.revoked(id, &model, false);
@@ -47,6 +47,12 @@ impl Engine {
             stopped,
             grace,
         })
+    }
+
+    async fn cancel_stored(&self, id: TaskId) -> Result<Cancelled, EngineError> {
+        let shared = &self.inner.shared;
+        let cancelled = shared.backend.cancel(id, REASON, Timestamp::now()).await;
+        Ok(cancelled.inspect_err(|error| shared.store.failed(error))?)
     }
 
     /// Tells whom it concerns; gives the grace of the model.

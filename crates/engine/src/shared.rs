@@ -14,6 +14,7 @@ use crate::admission::Admissions;
 use crate::bulletin::{Bulletin, Change};
 use crate::expiry::Expiring;
 use crate::follow::Followers;
+use crate::inbox::Inbox;
 use crate::live::Feeds;
 use crate::store_watch::StoreState;
 use crate::waiters::{News, Waiters};
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) admission: Admissions,
     /// Who sends webhooks; nobody where there are no secrets.
     pub(crate) courier: OnceLock<Arc<Courier>>,
+    /// The store's inbox, once it is being emptied.
+    pub(crate) inbox: OnceLock<Arc<Inbox>>,
     /// Who records spans, if anybody does.
     pub(crate) spans: Option<Arc<dyn Spans>>,
     /// No new work; what is under way is finished or given back.
@@ -54,6 +57,7 @@ impl Shared {
             store: StoreState::default(),
             admission,
             courier: OnceLock::new(),
+            inbox: OnceLock::new(),
             spans: None,
             draining: CancellationToken::new(),
             abandon: CancellationToken::new(),

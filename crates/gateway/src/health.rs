@@ -29,7 +29,7 @@ pub(crate) async fn live() -> Response {
     tag = "health",
     responses(
         (status = 200, description = "Ready", body = schema::Health),
-        (status = 503, description = "Not ready: `models`, `store`, `broker` and `stopping` say why", body = schema::Health)
+        (status = 503, description = "Not ready: `models`, `store`, `broker`, `inbox` and `stopping` say why", body = schema::Health)
     )
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Response {

@@ -16,7 +16,8 @@ use bytes::Bytes;
 
 use axum::http::request::Parts;
 use cresset_config::{ModelConfig, ModelKind};
-use cresset_task::{Payload, Timestamp, json};
+use cresset_task::{Callback, Events, Payload, Timestamp, json};
+use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::coding::Coding;
@@ -26,7 +27,7 @@ use crate::query;
 use crate::schema::FieldError;
 use crate::upload::{Held, Received, Upload};
 pub(crate) use binary::metadata_of;
-use options::Options;
+use options::{Options, Raw};
 
 /// Deeper JSON is refused: it is as deep as most JSON readers go (ours for results included), and Python's own limit
 /// is not much further.
@@ -82,7 +83,6 @@ pub(crate) async fn receive(
 }
 
 /// As [`receive`], of a body that is here already.
-#[cfg(feature = "fuzzing")]
 pub(crate) fn of_parts(
     headers: &axum::http::HeaderMap,
     uri: &axum::http::Uri,
@@ -149,6 +149,33 @@ fn options_of(raw: Vec<(&str, &str)>, config: &ModelConfig, errors: &mut Vec<Fie
         });
     }
     options
+}
+
+/// What is said beside an input, each option as JSON; every mistake at once.
+pub(crate) fn said_in_json(raw: Vec<(&str, &str)>, config: &ModelConfig) -> Result<Options, Problem> {
+    let mut errors = Vec::new();
+    let options = options_of(raw, config, &mut errors);
+    match errors.is_empty() {
+        true => Ok(options),
+        false => Err(Problem::fields(errors)),
+    }
+}
+
+/// An input that is JSON and stands alone.
+pub(crate) fn input_in_json(body: &Bytes, config: &ModelConfig) -> Result<Payload, Problem> {
+    let raw: &RawValue = serde_json::from_slice(body).map_err(|error| envelope::explain(body, &error))?;
+    input(body, raw.get(), config)
+        .map_err(|(field, message)| Problem::fields(vec![FieldError { field, message }]))
+}
+
+/// Whom an address and events name, each as JSON, if they name anybody.
+pub(crate) fn callback_of(url: &str, events: Option<&str>) -> Option<Callback> {
+    let url = fields::callback_url(Raw::Json(url)).ok()?;
+    let events = match events {
+        Some(events) => fields::callback_events(Raw::Json(events)).ok()?,
+        None => Events::default(),
+    };
+    Some(Callback { url, events })
 }
 
 /// The input as the model takes it, or the wrong field and why.

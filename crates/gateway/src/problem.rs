@@ -72,6 +72,11 @@ impl Problem {
         }))
     }
 
+    /// Its code.
+    pub(crate) fn code(&self) -> Code {
+        self.0.code
+    }
+
     /// Fields of the body that are wrong. There must be at least one.
     pub(crate) fn fields(mut errors: Vec<schema::FieldError>) -> Self {
         let more = errors.len() > FIELD_ERRORS_MAX;

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Row, Statement};
@@ -48,21 +46,8 @@ impl Dialer {
     }
 }
 
-/// Where the notifications of a connection go, none of which may hold it up.
-#[derive(Clone)]
-pub(crate) struct Post {
-    pub(crate) notes: mpsc::Sender<String>,
-    /// Some did not fit.
-    pub(crate) is_short: Arc<AtomicBool>,
-}
-
-impl Post {
-    fn deliver(&self, note: &str) {
-        if self.notes.try_send(note.to_owned()).is_err() {
-            self.is_short.store(true, Ordering::Release);
-        }
-    }
-}
+/// What is done with what the database tells by itself.
+pub(crate) type Heard = Box<dyn Fn(&str) + Send + Sync>;
 
 /// A connection. When it is dropped, so is its session in the database.
 pub(crate) struct Conn {
@@ -78,12 +63,13 @@ pub(crate) struct Conn {
 
 impl Conn {
     pub(crate) async fn open(dialer: &Dialer) -> Result<Arc<Self>, StoreError> {
-        Self::open_with(dialer, None).await
+        // It listens to nothing, so nothing is told.
+        Self::open_hearing(dialer, Box::new(|_| {})).await
     }
 
-    /// One whose notifications go there.
-    pub(crate) async fn open_with(dialer: &Dialer, post: Option<Post>) -> Result<Arc<Self>, StoreError> {
-        let limited = timeout(CONNECT_LIMIT, Self::connect(dialer, post)).await;
+    /// One that gives what is told on the channels that it listens to.
+    pub(crate) async fn open_hearing(dialer: &Dialer, heard: Heard) -> Result<Arc<Self>, StoreError> {
+        let limited = timeout(CONNECT_LIMIT, Self::connect(dialer, heard)).await;
         limited.unwrap_or_else(|_| {
             Err(StoreError::Away(format!(
                 "{} did not answer within {CONNECT_LIMIT:?}",
@@ -92,7 +78,7 @@ impl Conn {
         })
     }
 
-    async fn connect(Dialer { target, tasks }: &Dialer, post: Option<Post>) -> Result<Arc<Self>, StoreError> {
+    async fn connect(Dialer { target, tasks }: &Dialer, heard: Heard) -> Result<Arc<Self>, StoreError> {
         let connector = tls::connector(target)?;
         let connected = target.config.connect(connector).await;
         let (client, mut connection) = connected.map_err(StoreError::postgres("cannot connect"))?;
@@ -102,11 +88,11 @@ impl Conn {
         tasks.spawn(async move {
             let _guard = ended.drop_guard();
             while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-                match (message, &post) {
-                    (Ok(AsyncMessage::Notification(note)), Some(post)) => post.deliver(note.payload()),
-                    (Ok(AsyncMessage::Notice(notice)), _) => tracing::debug!(%notice, "the database says"),
-                    (Ok(_), _) => {}
-                    (Err(error), _) => {
+                match message {
+                    Ok(AsyncMessage::Notification(told)) => heard(told.payload()),
+                    Ok(AsyncMessage::Notice(notice)) => tracing::debug!(%notice, "the database says"),
+                    Ok(_) => {}
+                    Err(error) => {
                         tracing::debug!(%error, "a connection to the database ended");
                         return;
                     }

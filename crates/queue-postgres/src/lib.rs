@@ -17,6 +17,9 @@
 //! The connection may go at any time. The server's row counts the groups that were committed, so that after a reconnect it
 //! is known of the one group that was under way whether it was: it is answered then, or applied again.
 //!
+//! Applications write tasks of their own into the table `inbox`, in their transactions; such a row is made a task in the
+//! transaction that removes it. A connection listens for them.
+//!
 //! What must not happen here: policy. This crate keeps the promises written above the traits of `cresset-queue`, and
 //! decides nothing about who runs a task, when, or how often.
 //!
@@ -48,6 +51,6 @@ mod tls;
 mod writer;
 
 pub use look::{Looked, look};
-pub use options::{Durability, PostgresOptions};
+pub use options::{Durability, InboxOptions, PostgresOptions};
 pub use store::{Opened, PostgresStore};
 pub use target::{BadTarget, SslMode, Target};

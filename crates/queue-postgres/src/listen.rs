@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::connect::{Conn, Dialer, Params, Post};
+use crate::connect::{Conn, Dialer, Params};
 use crate::error::{StoreError, col};
 use crate::locks::server_lock;
 use crate::notes::{Note, read};
@@ -57,6 +57,20 @@ pub(crate) enum Heard {
     Silent(Vec<i64>),
 }
 
+/// Where the notifications of a connection go, none of which may hold it up.
+struct Post {
+    notes: mpsc::Sender<String>,
+    /// Some did not fit.
+    is_short: Arc<AtomicBool>,
+}
+
+impl Post {
+    fn deliver(&self, note: &str) {
+        if self.notes.try_send(note.to_owned()).is_err() {
+            self.is_short.store(true, Ordering::Release);
+        }
+    }
+}
 /// A connection that listens.
 pub(crate) struct Ear {
     conn: Arc<Conn>,
@@ -73,7 +87,7 @@ impl Ear {
             notes: sender,
             is_short: Arc::clone(&is_short),
         };
-        let conn = Conn::open_with(dialer, Some(post)).await?;
+        let conn = Conn::open_hearing(dialer, Box::new(move |note| post.deliver(note))).await?;
         let doing = "cannot listen to the other servers";
         let channel = "SELECT 'cresset_' || $1::text::regnamespace::oid";
         let row = conn.row(doing, channel, &[&conn.schema()]).await?;

@@ -1,10 +1,11 @@
 //! A look at a store, for people: changes nothing, and works beside its server.
 
-use cresset_queue::QueueError;
 use cresset_queue::kit::IntoQueueError;
+use cresset_queue::{InboxLoad, QueueError};
 
 use crate::connect::{Conn, Dialer};
 use crate::error::{StoreError, col, small};
+use crate::read::inbox_load;
 use crate::schema;
 use crate::target::Target;
 
@@ -56,6 +57,8 @@ pub struct Looked {
     pub letters: u64,
     /// Deliveries that wait or are being sent.
     pub deliveries: u64,
+    /// What lies in the inbox; `None` while the schema has none yet.
+    pub inbox: Option<InboxLoad>,
     /// The servers that are on it now.
     pub in_use_by: Option<String>,
     /// What is not as it must be, one line each.
@@ -93,6 +96,7 @@ async fn look_inside(dialer: &Dialer, rules: bool) -> Result<Looked, StoreError>
         ended: 0,
         letters: 0,
         deliveries: 0,
+        inbox: None,
         in_use_by: None,
         problems: Vec::new(),
     };
@@ -111,7 +115,10 @@ async fn look_inside(dialer: &Dialer, rules: bool) -> Result<Looked, StoreError>
         looked.letters = small(&row, 2)?;
         looked.deliveries = small(&row, 3)?;
     }
-    // One that an older program made has no such table, and will be upgraded by the next server.
+    // One that an older program made lacks such tables, and will be upgraded by the next server.
+    if looked.schema == Some(schema::NEWEST) {
+        looked.inbox = Some(inbox_load(&conn).await?);
+    }
     if looked.schema == Some(schema::NEWEST)
         && let Some(row) = conn.row("cannot read who is on the store", SERVERS, &[]).await?
     {

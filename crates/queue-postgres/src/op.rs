@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use cresset_queue::kit::{self, Doom, Returns, Stored};
 use cresset_queue::{
-    BulkAdded, BulkMade, BulkSealed, Cancelled, Expiries, Finished, Lease, LeaseRequest, NewBulk,
+    BulkAdded, BulkMade, BulkSealed, Cancelled, Expiries, Finished, InboxTaken, Lease, LeaseRequest, NewBulk,
     OutboxRequest, Redelivered, Release, Replayed, Retry, Sendings, Submitted, Tried,
 };
 use cresset_task::{BulkId, EventId, TaskId, Timestamp};
 
 use crate::apply::Undo;
 use crate::error::StoreError;
-use crate::submission::{Ending, Submission};
+use crate::submission::{Ending, Entry, Submission};
 
 /// Where an answer waits for the commit.
 pub(crate) type Slot<T, R = T> = kit::Slot<T, StoreError, R>;
@@ -105,6 +105,11 @@ pub(crate) enum Op {
         now: Timestamp,
         slot: Slot<bool>,
     },
+    InboxTake {
+        entries: Vec<Entry>,
+        now: Timestamp,
+        slot: Slot<Vec<InboxTaken>>,
+    },
     Probe {
         slot: Slot<()>,
     },
@@ -126,7 +131,7 @@ macro_rules! each_slot {
             Submit "submit", Release "release", Finish "finish", Retry "retry", Cancel "cancel", Expire "expire",
             Purge "purge", Replay "replay", Discard "discard", OutboxLease "outbox_lease",
             OutboxSettle "outbox_settle", Redeliver "redeliver", BulkMake "bulk_make", BulkAdd "bulk_add",
-            BulkSeal "bulk_seal", BulkCancel "bulk_cancel", Probe "probe")
+            BulkSeal "bulk_seal", BulkCancel "bulk_cancel", InboxTake "inbox_take", Probe "probe")
     };
     (@ $op:expr, $slot:ident, $name:ident, $does:expr, $none:pat => $otherwise:expr; $($variant:ident $called:literal),*) => {
         match $op {
@@ -161,6 +166,7 @@ impl Op {
             Self::Submit { task, .. } | Self::Replay { task, .. } => task.input.bytes.len(),
             Self::Finish { endings, .. } => endings.iter().map(|e| e.outcome.bytes.len()).sum(),
             Self::BulkAdd { lines, .. } => lines.iter().map(line_weight).sum(),
+            Self::InboxTake { entries, .. } => entries.iter().map(|entry| entry.task.input.bytes.len()).sum(),
             _ => 0,
         }
     }
@@ -192,7 +198,8 @@ impl Op {
     }
 
     /// What is to be undone of it when its caller was told that it failed and it was committed all the same. A lease gives
-    /// itself back. Everything else may be asked for again and changes nothing then.
+    /// itself back. Everything else may be asked for again and changes nothing then; and a task that was taken out of the inbox
+    /// must be there, whatever was answered.
     pub(crate) fn undo(&self, undo: &mut Undo) {
         match self {
             Self::Submit { task, slot } if slot.answered(|submitted| *submitted == Submitted::New) => {

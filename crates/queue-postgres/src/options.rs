@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cresset_queue::kit::Ttl;
+use cresset_task::Tenant;
 
 use crate::target::Target;
 
@@ -22,6 +23,13 @@ pub enum Durability {
     Os,
 }
 
+/// What becomes of rows in the table `inbox`.
+#[derive(Clone, Debug, Default)]
+pub struct InboxOptions {
+    /// Whose they are, where callers are told apart by keys. An application cannot say it: whoever may insert rows may insert any.
+    pub tenant: Option<Tenant>,
+}
+
 /// Where the store is, and how it behaves.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
@@ -33,6 +41,8 @@ pub struct PostgresOptions {
     pub ttl: Ttl,
     /// Connections for reading, at least one.
     pub readers: usize,
+    /// How tasks are taken out of the inbox; `None` when they are not.
+    pub inbox: Option<InboxOptions>,
 }
 
 impl PostgresOptions {
@@ -49,6 +59,7 @@ impl PostgresOptions {
                 deliveries: 3 * DAY,
             },
             readers: READERS_DEFAULT,
+            inbox: Some(InboxOptions::default()),
         }
     }
 }

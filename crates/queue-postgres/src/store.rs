@@ -1,5 +1,6 @@
 //! The store as its callers hold it: the ports, in front of the writer and the readers.
 
+mod inbox;
 mod ports;
 
 use std::fmt;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use cresset_queue::kit::{self, Depths, Fault, IntoQueueError, Reply, Returns, Ttl};
 use cresset_queue::{Capabilities, QueueError, QueueErrorKind};
+use cresset_task::Tenant;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -18,7 +20,7 @@ use crate::group::{Failed, commit, count};
 use crate::listen::{self, Ear};
 use crate::member::{self, Held, Member};
 use crate::op::Op;
-use crate::options::{Durability, PostgresOptions};
+use crate::options::{Durability, InboxOptions, PostgresOptions};
 use crate::readers::Readers;
 use crate::schema;
 use crate::writer::{self, GROUP_OPS_MAX, Writer};
@@ -57,6 +59,13 @@ struct Inner {
     ended: watch::Receiver<()>,
     opened: Opened,
     durability: Durability,
+    inbox: Option<Hearing>,
+}
+
+/// An inbox that is served.
+struct Hearing {
+    bell: watch::Receiver<u64>,
+    options: InboxOptions,
 }
 
 impl Drop for Inner {
@@ -104,6 +113,11 @@ impl PostgresStore {
     #[must_use]
     pub fn opened(&self) -> Opened {
         self.inner.opened
+    }
+
+    /// Whose the tasks of the inbox are.
+    fn inbox_tenant(&self) -> Option<&Tenant> {
+        self.inner.inbox.as_ref()?.options.tenant.as_ref()
     }
 
     async fn write<T>(&self, operation: &'static str, op: Op, reply: Reply<T>) -> Result<T, QueueError> {
@@ -187,13 +201,13 @@ async fn start(options: PostgresOptions) -> Result<PostgresStore, StoreError> {
     };
     let woken = Arc::new(Notify::new());
     let wake = Arc::clone(&woken);
-    let (ops, inbox) = mpsc::channel(GROUP_OPS_MAX);
+    let (ops, asked) = mpsc::channel(GROUP_OPS_MAX);
     let (told, heard) = mpsc::channel(HEARD_MAX);
     let board = Arc::new(Board::default());
     let (running, ended) = watch::channel(());
     let closing = CancellationToken::new();
     let writer = Writer {
-        inbox,
+        inbox: asked,
         woken,
         closing: closing.clone(),
         dialer: dialer.clone(),
@@ -212,6 +226,13 @@ async fn start(options: PostgresOptions) -> Result<PostgresStore, StoreError> {
         .tasks
         .spawn(listen::run(ear, dialer.clone(), told, closing.clone()));
     dialer.tasks.spawn(writer::run(writer));
+    let inbox = options.inbox.map(|options| {
+        let (ring, bell) = watch::channel(0);
+        dialer
+            .tasks
+            .spawn(inbox::listen(dialer.clone(), ring, closing.clone()));
+        Hearing { bell, options }
+    });
     Ok(PostgresStore {
         inner: Arc::new(Inner {
             ops,
@@ -222,6 +243,7 @@ async fn start(options: PostgresOptions) -> Result<PostgresStore, StoreError> {
             ended,
             opened,
             durability: options.durability,
+            inbox,
         }),
     })
 }

@@ -2,13 +2,48 @@
 
 use bytes::Bytes;
 use cresset_queue::kit::{self, Content, Fault, Stored};
-use cresset_queue::{Completion, NewTask};
-use cresset_task::Payload;
+use cresset_queue::{Completion, InboxEntry, NewTask};
+use cresset_task::{Outcome, Payload};
 
 /// A task.
 pub(crate) type Submission = kit::Submission<Stored>;
 /// The end of a task.
 pub(crate) type Ending = kit::Ending<Stored>;
+
+/// What a row of the inbox becomes.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) task: Box<Submission>,
+    pub(crate) end: End,
+}
+
+/// How far it comes.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// It is queued.
+    Queued,
+    /// It is a task that has failed, with this.
+    Failed(Stored),
+    /// It is none, for this reason.
+    Unfit(String),
+}
+
+pub(crate) fn entry(entry: InboxEntry) -> Result<Entry, Fault> {
+    let (mut task, end) = match entry {
+        InboxEntry::Task(task) => (task, End::Queued),
+        InboxEntry::Failed(task, failure) => {
+            let failure = Content::Outcome(Outcome::Failure(failure)).encode()?;
+            (task, End::Failed(failure))
+        }
+        InboxEntry::Unfit(task, why) => (task, End::Unfit(why)),
+    };
+    // The id is all that a row is recognised by.
+    task.idempotency = None;
+    Ok(Entry {
+        task: submission(*task)?,
+        end,
+    })
+}
 
 pub(crate) fn submission(mut task: NewTask) -> Result<Box<Submission>, Fault> {
     let payload = std::mem::replace(&mut task.payload, Payload::Json(Bytes::new()));

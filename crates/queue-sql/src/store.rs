@@ -384,3 +384,6 @@ impl ResultStore for SqliteStore {
         Ok(doomed.remove().await)
     }
 }
+
+/// It has none: no application shares an embedded store.
+impl cresset_queue::Inbox for SqliteStore {}

@@ -1,8 +1,9 @@
 //! The ports of durable work: [`Broker`], where queued tasks live, [`ResultStore`], where states and results live,
 //! [`TaskList`], what tasks there are, [`DeadLetters`], where inputs are kept that took a model's process down, [`Outbox`], what
-//! is to be told of tasks to the addresses that their submitters gave, [`Bulks`], many tasks that came in one request, and
-//! [`Neighbours`], what other servers on the same store do. Their promises are written above the traits; [`conformance`]
-//! (feature `conformance`) holds every implementation to them, and [`memory`], for tests, is one.
+//! is to be told of tasks to the addresses that their submitters gave, [`Bulks`], many tasks that came in one request, [`Inbox`],
+//! tasks that applications write into the store's database, and [`Neighbours`], what other servers on the same store do. Their
+//! promises are written above the traits; [`conformance`] (feature `conformance`) holds every implementation to them, and
+//! [`memory`], for tests, is one.
 //!
 //! A SQL engine is both at once ([`Capabilities::one_transaction`]): completing a task writes the result and leaves the
 //! queue in one transaction. This crate names no backend, and the engine sees backends only through it.
@@ -11,6 +12,7 @@ mod broker;
 mod bulks;
 mod error;
 mod idempotency;
+mod inbox;
 pub mod kit;
 mod letters;
 mod listing;
@@ -32,6 +34,9 @@ pub use bulks::{
 };
 pub use error::{QueueError, QueueErrorKind};
 pub use idempotency::{BadIdempotencyKey, IDEMPOTENCY_KEY_MAX, Idempotency, IdempotencyKey, Submitted};
+pub use inbox::{
+    INBOX_COUNT_MAX, Inbox, InboxEntry, InboxInput, InboxLoad, InboxQuery, InboxRow, InboxTaken,
+};
 pub use letters::{DeadLetters, LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery, Replayed};
 pub use listing::{TASKS_MAX, TaskCursor, TaskList, TaskPage, TaskQuery};
 pub use news::{Neighbours, News};
@@ -44,6 +49,9 @@ pub use revoke::{Cancelled, Expiries};
 pub use turn::Turn;
 
 /// One backend that is everything at once.
-pub trait Backend: Broker + ResultStore + TaskList + DeadLetters + Outbox + Bulks + Neighbours {}
+pub trait Backend:
+    Broker + ResultStore + TaskList + DeadLetters + Outbox + Bulks + Inbox + Neighbours
+{
+}
 
-impl<T: Broker + ResultStore + TaskList + DeadLetters + Outbox + Bulks + Neighbours> Backend for T {}
+impl<T: Broker + ResultStore + TaskList + DeadLetters + Outbox + Bulks + Inbox + Neighbours> Backend for T {}

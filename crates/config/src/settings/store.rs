@@ -1,5 +1,7 @@
 //! Where the store is.
 
+use cresset_task::BadTenant;
+
 use super::Setting;
 use super::forms::{setting, words};
 use crate::celery::ServiceUrl;
@@ -23,6 +25,40 @@ pub(super) const URL: Setting = words(
     "the file `tasks.db` in `server.data_dir`",
     r#""postgresql://cresset:secret@db.example/tasks?sslmode=verify-full""#,
 );
+
+pub(super) const INBOX: Setting = setting(
+    "store.inbox",
+    ["CRESSET_INBOX", "inbox"],
+    Field::Bool {
+        get: |c| c.inbox,
+        set: |c, on| c.inbox = on,
+    },
+    "With a store in PostgreSQL: what applications insert into its table `inbox` becomes tasks when their transaction commits.",
+);
+
+pub(super) const INBOX_TENANT: Setting = words(
+    setting(
+        "store.inbox_tenant",
+        ["CRESSET_INBOX_TENANT", "inbox-tenant"],
+        Field::Text {
+            form: "the name of a tenant in quotes",
+            get: |c| c.inbox_tenant.as_ref().map(ToString::to_string),
+            set: set_inbox_tenant,
+        },
+        "Whose the tasks from the inbox are, where keys are needed: the tenant of the keys that are to see them. Whoever may \
+         insert there cannot choose. Without it only keys with the scope `admin` see them.",
+    ),
+    "nobody's",
+    r#""shop""#,
+);
+
+fn set_inbox_tenant(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
+    let tenant = text
+        .parse()
+        .map_err(|error: BadTenant| Refusal::new(error.to_string()))?;
+    c.inbox_tenant = Some(tenant);
+    Ok(())
+}
 
 fn set_url(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
     let url = ServiceUrl::new(text.trim());

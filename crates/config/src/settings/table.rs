@@ -275,6 +275,8 @@ pub const SETTINGS: &[Setting] = &[
         "How long a task and its result are kept after the task has ended.",
     ),
     store::URL,
+    store::INBOX,
+    store::INBOX_TENANT,
     setting(
         "store.durability",
         ["CRESSET_DURABILITY", "durability"],

@@ -1,7 +1,7 @@
 //! A server from start to stop, in order. Here concrete types are picked: the SQLite store or the PostgreSQL one, real model processes, the
 //! HTTP door; everything else knows them by their ports only.
 //!
-//! Start: bind the door -> open the store -> start the engine -> start the models -> open the door, and take Celery's tasks. The models only
+//! Start: bind the door -> open the store -> start the engine -> start the models -> open the door, and take Celery's tasks and the inbox's. The models only
 //! begin to load: the door opens long before they are ready, so that probes and submits are answered meanwhile, and
 //! after the engine knows them all, so that no probe sees a server that is ready because it serves nothing yet.
 //!
@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use cresset_celery_worker::Worker;
 use cresset_config::{ModelConfig, ServerConfig};
 use cresset_engine::{Engine, EngineOptions};
+use cresset_gateway::RowReader;
 use cresset_task::Spans;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -79,6 +80,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     let served = models.len();
     let routes = celery::routes(config, &models)?;
     models::start(config, models, &engine)?;
+    engine.take_in(Arc::new(RowReader), config.max_body_bytes);
     let celery = celery::start(config, routes, &engine)?;
     keys::warn_if_open(&entrances, auth.as_ref());
     let told = CancellationToken::new();

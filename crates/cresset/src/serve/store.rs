@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cresset_config::{Durability, ServerConfig};
 use cresset_queue::kit::Ttl;
 use cresset_queue::{Backend, QueueError, QueueErrorKind};
-use cresset_queue_postgres::{PostgresOptions, PostgresStore, Target};
+use cresset_queue_postgres::{InboxOptions, PostgresOptions, PostgresStore, Target};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 
 use crate::exit::{Exit, Trouble};
@@ -83,6 +83,9 @@ async fn postgres(config: &ServerConfig, target: Target) -> Result<Arc<dyn Backe
             deliveries: config.webhooks.retention,
             ..defaults.ttl
         },
+        inbox: config.inbox.then(|| InboxOptions {
+            tenant: config.inbox_tenant.clone(),
+        }),
         ..defaults
     };
     let store = PostgresStore::open(options).await.map_err(|error| {

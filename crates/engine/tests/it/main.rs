@@ -18,6 +18,7 @@ mod health;
 mod house;
 mod idempotency;
 mod idle;
+mod inbox;
 mod letters;
 mod life;
 mod retrying;

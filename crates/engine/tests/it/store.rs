@@ -1,6 +1,5 @@
 //! A store that refuses: who is told, for how long, and what is lost (nothing). And one on which another server works.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,17 +22,32 @@ use cresset_task::{
 use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::house::{LONG, config, echo, store, submission, until};
+use crate::inbox::Letterbox;
 
-/// A store whose disk is full when it is told so.
-struct Moody {
-    store: SqliteStore,
+/// A store whose disk is full when it is told so, and that may have an inbox.
+pub(crate) struct Moody {
+    pub(crate) store: SqliteStore,
     full: AtomicBool,
     probes: AtomicUsize,
     /// What another server on it tells.
     news: Mutex<mpsc::Receiver<News>>,
+    pub(crate) letterbox: Option<Letterbox>,
 }
 
 impl Moody {
+    /// It, and where another server on it tells what it does.
+    pub(crate) fn new(store: SqliteStore, letterbox: Option<Letterbox>) -> (Arc<Self>, mpsc::Sender<News>) {
+        let (other, news) = mpsc::channel(16);
+        let moody = Self {
+            store,
+            full: AtomicBool::new(false),
+            probes: AtomicUsize::new(0),
+            news: Mutex::new(news),
+            letterbox,
+        };
+        (Arc::new(moody), other)
+    }
+
     fn write(&self, operation: &'static str) -> Result<(), QueueError> {
         if self.full.load(Ordering::SeqCst) {
             let error = QueueError::new(QueueErrorKind::Unavailable, operation, "sqlite: cannot commit");
@@ -187,22 +201,10 @@ impl Outbox for Moody {
     }
 }
 
-/// It, and where another server on it tells what it does.
-fn moody(dir: &Path) -> (Arc<Moody>, mpsc::Sender<News>) {
-    let (other, news) = mpsc::channel(16);
-    let moody = Moody {
-        store: store(dir),
-        full: AtomicBool::new(false),
-        probes: AtomicUsize::new(0),
-        news: Mutex::new(news),
-    };
-    (Arc::new(moody), other)
-}
-
 #[tokio::test]
 async fn what_another_server_does_reaches_those_who_wait_here() {
     let dir = tempfile::tempdir().unwrap();
-    let (moody, other) = moody(dir.path());
+    let (moody, other) = Moody::new(store(dir.path()), None);
     let engine = Engine::start(moody.clone(), &EngineOptions::default());
     let (events, news) = mpsc::channel(16);
     let pool = FakePool::by_hand(1, 2, events);
@@ -279,7 +281,7 @@ async fn what_another_server_does_reaches_those_who_wait_here() {
 #[tokio::test]
 async fn a_full_disk_is_told_until_it_has_room_again_and_costs_no_result() {
     let dir = tempfile::tempdir().unwrap();
-    let (moody, _other) = moody(dir.path());
+    let (moody, _other) = Moody::new(store(dir.path()), None);
     let engine = Engine::start(moody.clone(), &EngineOptions::default());
     let (events, news) = mpsc::channel(16);
     let pool = FakePool::by_hand(1, 2, events);

@@ -119,7 +119,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
 }
 
 /// serde_json's error in our words, with the byte at which reading stopped.
-fn explain(body: &[u8], error: &serde_json::Error) -> Problem {
+pub(super) fn explain(body: &[u8], error: &serde_json::Error) -> Problem {
     let malformed = |detail: String| Problem::new(Code::MalformedBody, detail);
     if body.iter().all(u8::is_ascii_whitespace) {
         return malformed(format!("the body is empty; {SHAPE}"));

@@ -29,6 +29,10 @@ pub(crate) struct Health {
     /// Why the broker that Celery's tasks come from cannot be used, if so.
     #[schema(required)]
     pub(crate) broker: Option<String>,
+    /// What is wrong with the store's inbox, if anything is: that it cannot be read, which makes the server not ready; or that tasks
+    /// have waited there for long, which does not.
+    #[schema(required)]
+    pub(crate) inbox: Option<String>,
     /// Each model.
     pub(crate) models: Vec<ModelHealth>,
 }
@@ -69,6 +73,7 @@ impl Health {
             stopping: health.stopping,
             store: health.store.clone(),
             broker,
+            inbox: health.inbox.clone(),
             models: health.models.iter().map(model).collect(),
         }
     }

@@ -8,6 +8,7 @@ mod bulk;
 mod cancel;
 mod ends;
 mod gone;
+mod inbox;
 mod lease;
 mod letters;
 mod outbox;
@@ -146,6 +147,9 @@ async fn one(conn: &Conn, op: &mut Op, ttl: Ttl, tally: &mut Tally) -> Result<()
         Op::BulkCancel { id, now, slot } => slot.set(Ok(bulk::cancel(conn, *id, *now).await?)),
         Op::Reap { ids, requeued } => *requeued = gone::reap(conn, ids, tally).await?,
         Op::Leave => gone::leave(conn, tally).await?,
+        Op::InboxTake { entries, now, slot } => {
+            slot.set(Ok(inbox::take(conn, entries, *now, tally).await?));
+        }
         // The group itself writes a row.
         Op::Beat => {}
         Op::Probe { slot } => slot.set(Ok(())),

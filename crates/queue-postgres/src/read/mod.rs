@@ -2,6 +2,7 @@
 
 mod bulks;
 mod deliveries;
+mod inbox;
 mod known;
 mod letters;
 mod listing;
@@ -9,6 +10,7 @@ mod task;
 
 pub(crate) use self::bulks::{bulk, bulk_lines, bulk_open, bulk_owner, bulks};
 pub(crate) use self::deliveries::deliveries;
+pub(crate) use self::inbox::{inbox_has, inbox_load, inbox_record, inbox_row, inbox_rows};
 pub(crate) use self::known::recall;
 pub(crate) use self::letters::{letter, letter_input, letters};
 pub(crate) use self::listing::tasks;

@@ -13,7 +13,6 @@ use cresset_task::{
     BulkId, ClientKey, DeadLetter, EventId, ModelName, Ownership, Payload, TaskId, Timestamp,
 };
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::PostgresStore;
 use crate::connect::STATEMENT_LIMIT;
@@ -23,7 +22,7 @@ use crate::read;
 use crate::submission::{ending, submission};
 
 /// A question changes nothing, so it is asked again when its connection goes: at most so often.
-const ASKED_MAX: usize = 4;
+pub(super) const ASKED_MAX: usize = 4;
 
 /// Asks a reader.
 macro_rules! ask {
@@ -38,9 +37,9 @@ macro_rules! ask {
             let answer = match store.inner.readers.get().await {
                 Ok(connection) => {
                     let $conn = &*connection;
-                    let answer = timeout(STATEMENT_LIMIT, $question)
+                    let answer = tokio::time::timeout($crate::connect::STATEMENT_LIMIT, $question)
                         .await
-                        .unwrap_or_else(|_| Err(no_answer()));
+                        .unwrap_or_else(|_| Err($crate::store::ports::no_answer()));
                     if answer.as_ref().is_err_and(StoreError::is_of_the_connection) {
                         store.inner.readers.forget(&connection).await;
                     }
@@ -49,14 +48,16 @@ macro_rules! ask {
                 Err(error) => Err(error),
             };
             match answer {
-                Err(error) if asked < ASKED_MAX && error.is_of_the_connection() => {}
+                Err(error) if asked < $crate::store::ports::ASKED_MAX && error.is_of_the_connection() => {}
                 answer => break answer.map_err(|e| e.into_queue($operation)),
             }
         }
     }};
 }
 
-fn no_answer() -> StoreError {
+pub(super) use ask;
+
+pub(super) fn no_answer() -> StoreError {
     StoreError::Away(format!("the database did not answer within {STATEMENT_LIMIT:?}"))
 }
 
@@ -67,6 +68,8 @@ macro_rules! tell {
         $store.write($operation, $op, reply).await
     }};
 }
+
+pub(super) use tell;
 
 #[async_trait]
 impl Broker for PostgresStore {
@@ -157,10 +160,25 @@ impl ResultStore for PostgresStore {
     }
 
     async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError> {
+        let found = ask!(self, "fetch", |conn| read::fetch(conn, id))?;
+        if found != Lookup::Unknown || self.inner.inbox.is_none() {
+            return Ok(found);
+        }
+        if let Some(record) = ask!(self, "fetch", |conn| read::inbox_record(conn, id))? {
+            return Ok(Lookup::Found(Box::new(record)));
+        }
+        // It may have been taken in between.
         ask!(self, "fetch", |conn| read::fetch(conn, id))
     }
 
     async fn owner(&self, id: TaskId) -> Result<Ownership, QueueError> {
+        let found = ask!(self, "owner", |conn| read::owner(conn, id))?;
+        if found != Ownership::Unknown || self.inner.inbox.is_none() {
+            return Ok(found);
+        }
+        if ask!(self, "owner", |conn| read::inbox_has(conn, id))? {
+            return Ok(Ownership::Of(self.inbox_tenant().cloned()));
+        }
         ask!(self, "owner", |conn| read::owner(conn, id))
     }
 

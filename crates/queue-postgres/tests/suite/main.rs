@@ -3,5 +3,6 @@
 mod away;
 mod common;
 mod conformance;
+mod inbox;
 mod proxy;
 mod upgrade;

@@ -13,7 +13,7 @@ use super::{MemoryStore, refused, taken};
 use crate::{
     Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
-    Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, Neighbours,
+    Idempotency, Inbox, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, Neighbours,
     NewBulk, NewTask, Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release, Replayed,
     ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried, check_lines,
 };
@@ -258,6 +258,9 @@ impl Outbox for MemoryStore {
             .await
     }
 }
+
+/// It has none: nobody else writes here.
+impl Inbox for MemoryStore {}
 
 #[async_trait]
 impl Bulks for MemoryStore {

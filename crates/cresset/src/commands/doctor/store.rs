@@ -7,6 +7,7 @@ use cresset_queue::Capabilities;
 use cresset_queue_postgres::{PostgresStore, Target};
 use cresset_queue_sql::SqliteStore;
 use cresset_queue_sql::care::{self, CareErrorKind, Severity, Thoroughness};
+use cresset_task::Timestamp;
 use rustix::fs::{Access, access, statfs, statvfs};
 
 use super::line::Lines;
@@ -151,6 +152,9 @@ fn postgres(config: &ServerConfig, target: &Target, lines: &mut Lines) -> Option
                 looked.open, looked.ended
             ),
         ),
+    }
+    if let Some(load) = looked.inbox.filter(|_| config.inbox) {
+        super::inbox::tell(&load, looked.in_use_by.is_some(), Timestamp::now(), lines);
     }
     match &looked.in_use_by {
         Some(who) => lines.ok("lock", who.clone()),
