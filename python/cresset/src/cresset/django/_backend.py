@@ -21,6 +21,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from cresset import errors
+from cresset.django import _inbox
 from cresset.django._clients import get_async_client, get_client
 from cresset.django._submit import asubmit, submit
 
@@ -70,7 +71,8 @@ class Backend:
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         """Submit the task; with the option `ENQUEUE_ON_COMMIT` once the transaction that is open has committed.
 
-        Until then the result has no id (it is empty), and gets it with the commit.
+        Until then the result has no id (it is empty), and gets it with the commit. With the setting `INBOX` the task is
+        part of the transaction, whatever the option says, and has its id at once.
         """
         self.validate_task(task)
         value = self._input(task, task.call(*args, **kwargs), args, kwargs)
@@ -81,15 +83,15 @@ class Backend:
             handle = submit(self.model_of(task.queue_name), value, metadata=metadata, **options)
             self._accepted(result, handle.id)
 
-        if self.options.get("ENQUEUE_ON_COMMIT", False):
+        if self.options.get("ENQUEUE_ON_COMMIT", False) and _inbox.database() is None:
             transaction.on_commit(go)
         else:
             go()
         return result
 
     async def aenqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
-        """Submit the task from async code. Transactions are not: with `ENQUEUE_ON_COMMIT` it is done in a thread."""
-        if self.options.get("ENQUEUE_ON_COMMIT", False):
+        """Submit the task from async code; in a thread where transactions matter (`ENQUEUE_ON_COMMIT`, `INBOX`)."""
+        if self.options.get("ENQUEUE_ON_COMMIT", False) or _inbox.database() is not None:
             return await sync_to_async(self.enqueue)(task, args, kwargs)
         self.validate_task(task)
         value = self._input(task, await task.acall(*args, **kwargs), args, kwargs)

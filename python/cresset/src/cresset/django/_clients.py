@@ -66,6 +66,7 @@ class _Clients:
 
     def __init__(self, factory: Factory) -> None:
         self._factory = factory
+        self.is_network = isinstance(factory, _Network)
         self._by_process: dict[int, _Made] = {}
 
     def _here(self) -> _Made:
@@ -106,6 +107,11 @@ def _options() -> dict[str, Any]:
 
 
 _now = _Clients(_Network())
+
+
+def is_stand_in() -> bool:
+    """Tell whether clients are made by something that stands for the server."""
+    return not _now.is_network
 
 
 def get_client() -> Client:

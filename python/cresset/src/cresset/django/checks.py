@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
+from django.db import connections
 
-from cresset.django import conf
+from cresset.django import _inbox, conf
+
+_RIGHTS: Final = """
+SELECT current_user, has_schema_privilege(n.oid, 'USAGE'), c.oid IS NOT NULL, has_any_column_privilege(c.oid, 'INSERT')
+FROM (SELECT %s AS name) AS asked
+LEFT JOIN pg_namespace AS n ON n.nspname = asked.name
+LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = 'inbox' AND c.relkind = 'r'"""
+"""What the connection's role may do; it needs no right to ask."""
 
 
 def register() -> None:
     """Have Django run them."""
     checks.register(check_setting, "cresset")
     checks.register(check_transport, "cresset", deploy=True)
+    checks.register(check_inbox, "cresset")
+    checks.register(check_inbox_table, "cresset", checks.Tags.database)
 
 
 def check_setting(**_kwargs: Any) -> list[checks.CheckMessage]:
@@ -33,6 +43,53 @@ def check_transport(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Look at what matters where the site is deployed."""
     value = getattr(settings, conf.NAME, {})
     return [] if list(conf.mistakes(value)) else list(_deployed(conf.get()))
+
+
+def check_inbox(**_kwargs: Any) -> list[checks.CheckMessage]:
+    """Look whether submits can be written where the setting says, as far as settings tell."""
+    alias = _inbox_alias()
+    where = f"{conf.NAME}['INBOX']"
+    if alias is None:
+        return []
+    if alias not in connections:
+        hint = f"it is one of {', '.join(connections)}: the database that the server's store.url names"
+        return [checks.Error(f"{where} is {alias!r}, which DATABASES does not have", hint=hint, id="cresset.E021")]
+    if (vendor := connections[alias].vendor) != _inbox.VENDOR:
+        hint = "the server keeps its tasks in PostgreSQL then (store.url), and the site uses the same database"
+        return [checks.Error(f"{where} is {alias!r}, which is {vendor}", hint=hint, id="cresset.E022")]
+    return []
+
+
+def check_inbox_table(databases: Collection[str] | None = None, **_kwargs: Any) -> list[checks.CheckMessage]:
+    """Look whether the inbox is there and the site may write into it. Runs where databases may be asked."""
+    alias = _inbox_alias()
+    if alias is None or alias not in (databases or ()) or check_inbox():
+        return []
+    return list(inbox_mistakes(alias))
+
+
+def inbox_mistakes(alias: str) -> Iterator[checks.CheckMessage]:
+    """Ask the database whether the inbox is there and may be written into."""
+    schema = conf.get().inbox_schema
+    with connections[alias].cursor() as cursor:
+        cursor.execute(_RIGHTS, [schema])
+        role, may_use, has_table, may_insert = cursor.fetchone()
+    if may_use is None or not has_table:
+        what = f"there is no schema {schema!r}" if may_use is None else f"the schema {schema!r} has no inbox"
+        hint = "the first start of `cresset serve` with its store.url at this database (and INBOX_SCHEMA) makes it"
+        yield checks.Error(f"the database {alias!r}: {what}", hint=hint, id="cresset.E023")
+    elif not may_use:
+        hint = f'GRANT USAGE ON SCHEMA "{schema}" TO "{role}"'
+        yield checks.Error(f"the role {role!r} may not use the schema {schema!r}", hint=hint, id="cresset.E024")
+    elif not may_insert:
+        hint = f'GRANT INSERT ON {_inbox.table()} TO "{role}"'
+        yield checks.Error(f"the role {role!r} may not write into the inbox", hint=hint, id="cresset.E025")
+
+
+def _inbox_alias() -> str | None:
+    """Give the alias that the setting names, if the setting can be read."""
+    value = getattr(settings, conf.NAME, {})
+    return None if list(conf.mistakes(value)) else conf.get().inbox
 
 
 def _deployed(read: conf.Settings) -> Iterator[checks.CheckMessage]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,6 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 NAME: Final = "CRESSET"
+_SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _LONGEST_WAIT_S: Final = 60.0
 """A long poll through a site; proxies cut off what is silent for longer."""
 
@@ -47,6 +49,11 @@ class Settings:
     then handed to nginx, once the site has looked at whose task it is, and hold no process of the site."""
     webhook_secret: str | tuple[str, ...] | None = None
     """`WEBHOOK_SECRET`: what webhooks are signed with; several while one replaces the other."""
+    inbox: str | None = None
+    """`INBOX`: the alias in `DATABASES` of the PostgreSQL database that the server keeps its tasks in. Submits are then
+    rows of its inbox, written in the transaction that is open: there is a task if and only if that commits."""
+    inbox_schema: str = "cresset"
+    """`INBOX_SCHEMA`: the schema that the server has there (`?schema=` of its `store.url`)."""
     keep_input_bytes: int = 65536
     """`KEEP_INPUT_BYTES`: the mirror keeps inputs of up to this many bytes of JSON, so that a task can be run again."""
 
@@ -144,6 +151,12 @@ def _names(value: Any) -> str | None:
     return None if good else 'a list of models\' names, such as ["digits"]'
 
 
+def _schema(value: Any) -> str | None:
+    # As the server takes it: it is written into SQL.
+    good = isinstance(value, str) and _SCHEMA.fullmatch(value)
+    return None if good else "the name of a schema: a-z, 0-9 and _, not a digit first, at most 63 characters"
+
+
 def _secrets(value: Any) -> str | None:
     several = cast("list[Any]", value) if isinstance(value, (list, tuple)) else [value]
     good = bool(several) and all(isinstance(secret, str) and secret.startswith("whsec_") for secret in several)
@@ -165,6 +178,8 @@ _RULES: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "MAX_WAIT": _optional(_seconds(_LONGEST_WAIT_S)),
     "ACCEL": _optional(_location),
     "WEBHOOK_SECRET": _optional(_secrets),
+    "INBOX": _text,
+    "INBOX_SCHEMA": _schema,
     "KEEP_INPUT_BYTES": _count,
 }
 

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from cresset.django import conf
 from cresset.django._clients import get_client
+from cresset.django.checks import check_inbox, inbox_mistakes
 from cresset.errors import CressetError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Command(BaseCommand):
         """Ask."""
         try:
             wanted = models or list(conf.get().models)
+            self._look_into_the_database()
             self._ask(get_client(), wanted)
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
@@ -41,6 +43,12 @@ class Command(BaseCommand):
             raise CommandError(
                 f"{error}\nIs the server running (`cresset serve`), and at {conf.get().url} (CRESSET['URL'])?"
             ) from error
+
+    def _look_into_the_database(self) -> None:
+        alias = conf.get().inbox
+        found = [] if alias is None else [*check_inbox(), *inbox_mistakes(alias)]
+        if found:
+            raise CommandError(f"{found[0].msg}\n{found[0].hint}")
 
     def _ask(self, client: Client, wanted: list[str]) -> None:
         client.health()  # makes the connection, so that the time is that of a request
