@@ -212,7 +212,13 @@ impl Driver {
         let items: Vec<Payload> = entries.iter().map(|e| e.item.payload.clone()).collect();
         let traces = spans::places(&entries);
         let kept = self.shared.spans.as_ref().map_or(Vec::new(), |_| traces.clone());
-        let job = Job { batch, items, traces };
+        let names = entries.iter().map(|entry| entry.item.name()).collect();
+        let job = Job {
+            batch,
+            items,
+            traces,
+            names,
+        };
         match self.served.executor.run(instance, job) {
             Ok(()) => {
                 self.served.progress.moved();
@@ -257,6 +263,8 @@ impl Driver {
                 self.forget_results();
                 match reason {
                     DownReason::Stopped => {}
+                    // All places go for the one reason, and the last of them counts.
+                    DownReason::Away(_) if self.seats.any() => {}
                     DownReason::Unloaded => self.served.metrics.unloaded(),
                     _ => self.served.metrics.went_down(&reason),
                 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cresset_batch::{Class, Moment};
 use cresset_config::{ModelConfig, ModelKind};
+use cresset_runner::Name;
 use cresset_task::{
     Attempt, CacheUse, HISTORY_MAX, Payload, Redelivery, RetryTerms, TaskId, Timestamp, Trace,
 };
@@ -112,6 +113,17 @@ impl Item {
                 !reply.is_closed() || self.lead.as_ref().is_some_and(|lead| lead.is_followed())
             }
             Origin::Queue(_) => true,
+        }
+    }
+
+    /// Whose it is, for whoever runs it.
+    pub(crate) fn name(&self) -> Name {
+        match &self.origin {
+            Origin::Caller { .. } => Name::default(),
+            Origin::Queue(leased) => Name {
+                task: Some(leased.id),
+                priority: leased.priority,
+            },
         }
     }
 

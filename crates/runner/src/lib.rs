@@ -38,6 +38,6 @@ pub use env::{EnvError, EnvInfo, EnvKey, EnvManager};
 pub use pool::{OnProgress, Pool, PoolOptions};
 pub use port::{
     Chunk, DownReason, Executor, InstanceState, InstanceStatus, ItemEnd, Job, JobEnd, LogLevel, LogLine,
-    NotTaken, PROGRESS_EVERY, PoolEvent, PoolState, PoolStatus, RecycleReason, Replacement, Report, Scene,
-    Timing, Unwanted,
+    Name, NotTaken, PROGRESS_EVERY, PoolEvent, PoolState, PoolStatus, RecycleReason, Replacement, Report,
+    Scene, Timing, Unwanted,
 };

@@ -8,22 +8,13 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use cresset_task::{BatchId, Failure, InstanceId, Payload, Trace};
+use cresset_task::{BatchId, Failure, InstanceId, Payload};
 
+pub use self::job::{Job, Name};
 pub use self::live::{Chunk, LogLevel, LogLine, PROGRESS_EVERY, Report};
 
+mod job;
 mod live;
-
-/// Items for one instance, to be run together.
-#[derive(Debug)]
-pub struct Job {
-    /// Unique while the server lives.
-    pub batch: BatchId,
-    /// The inputs, at least one. For a tensor model all have the same shapes.
-    pub items: Vec<Payload>,
-    /// For each of them where its run is in its caller's trace; empty when no caller has one.
-    pub traces: Vec<Option<Trace>>,
-}
 
 /// What became of one item.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +122,8 @@ pub enum DownReason {
     Cancelled(Duration),
     /// It broke the runner protocol; killed.
     Protocol(String),
+    /// What runs the items is another service, and that cannot be reached.
+    Away(String),
     /// Its model had no work: it was stopped, and is started again when there is some. See [`Executor::unload`].
     Unloaded,
     /// We stopped it.
@@ -151,6 +144,7 @@ impl DownReason {
             Self::Hung(_) => "hung",
             Self::Cancelled(_) => "cancelled",
             Self::Protocol(_) => "protocol",
+            Self::Away(_) => "away",
             Self::Unloaded => "unloaded",
             Self::Stopped => "stopped",
         }
@@ -185,6 +179,7 @@ impl fmt::Display for DownReason {
                 )
             }
             Self::Protocol(what) => write!(f, "broke the runner protocol: {what}"),
+            Self::Away(why) => write!(f, "cannot be reached: {why}"),
             Self::Unloaded => f.write_str("was unloaded, as there was no work"),
             Self::Stopped => f.write_str("was stopped"),
         }

@@ -6,6 +6,7 @@ fn job(batch: u64) -> Job {
         batch: BatchId(batch),
         items: vec![Payload::Json("1".into())],
         traces: Vec::new(),
+        names: Vec::new(),
     }
 }
 

@@ -200,6 +200,7 @@ impl Fixture {
                     batch,
                     items,
                     traces: Vec::new(),
+                    names: Vec::new(),
                 },
             )
             .map(|()| batch)
@@ -231,6 +232,7 @@ impl Fixture {
                     batch,
                     items,
                     traces: Vec::new(),
+                    names: Vec::new(),
                 },
             )
             .map(|()| batch)
