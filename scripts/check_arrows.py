@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "runner": {"config", "task"},
     "engine": {"webhook", "runner", "batch", "queue", "config", "task"},
     "gateway": {"engine", "keys", "config", "task"},
-    "celery-worker": {"celery", "engine", "config", "task"},
+    "celery-worker": {"celery", "engine", "runner", "config", "task"},
     "loadgen": set(),
     "fuzz-targets": {"gateway", "keys", "runner", "queue-sql", "config", "task"},
 }

@@ -4,6 +4,8 @@
 //! The broker is the durable thing. A message is acknowledged when its result has been written, and not before; until then the
 //! broker has it, and gives it to another worker if this one dies. Nothing of it goes through Cresset's own store.
 //!
+//! And the other way round ([`send`]): a model whose items are tasks of Celery workers. To the engine it is an executor as others are.
+//!
 //! What text and bytes mean is in `cresset-celery`; which broker it is stays behind [`transport::Transport`].
 
 mod after;
@@ -24,6 +26,7 @@ mod redis;
 mod results;
 mod revoked;
 mod rpc;
+mod send;
 mod stats;
 mod take;
 mod transport;
@@ -31,4 +34,5 @@ mod worker;
 
 pub use node::default_node;
 pub use options::{Options, StartError};
+pub use send::{CeleryPool, Courier};
 pub use worker::{Worker, start};

@@ -32,6 +32,9 @@ pub enum StartError {
         /// Why not.
         why: String,
     },
+    /// There is no result backend.
+    #[error("`celery.result_backend` is missing")]
+    NoBackend,
     /// There is no broker.
     #[error("`celery.broker` is missing")]
     NoBroker,

@@ -103,6 +103,12 @@ pub(crate) trait Transport: Send + Sync + 'static {
         None
     }
 
+    /// Tells all workers.
+    async fn broadcast(&self, message: &Message) -> Result<(), Trouble>;
+
+    /// Whether it can be used.
+    async fn check(&self) -> Result<(), Trouble>;
+
     /// Makes the queues and the node known.
     async fn announce(&self) -> Result<(), Trouble>;
 

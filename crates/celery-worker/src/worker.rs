@@ -109,6 +109,7 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
             let (closing, leave) = (closing.clone(), leave.clone());
             Arc::new(AmqpBroker::new(
                 &options,
+                None,
                 catalog.prefetch(),
                 &house,
                 closing,

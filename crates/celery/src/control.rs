@@ -107,6 +107,19 @@ impl Request {
     }
 }
 
+/// The request that no worker run these tasks, or go on with them if it may end a process for that.
+#[must_use]
+pub fn revoke(ids: &[&str], terminate: bool) -> Message {
+    let body = json!({
+        "method": "revoke",
+        "arguments": {"task_id": ids, "terminate": terminate, "signal": "SIGTERM"},
+        "destination": null,
+        "pattern": null,
+        "matcher": null,
+    });
+    Message::json(Map::new(), Properties::default(), body.to_string().into_bytes())
+}
+
 /// The message that answers a request.
 #[must_use]
 pub fn reply(node: &str, value: Value, ticket: &Value, clock: u64) -> Message {
@@ -176,6 +189,16 @@ mod tests {
         assert!(!ping(json!({"pattern": ".*", "matcher": "pcre"})));
         assert!(request(&json!({"method": "ping"}), json!({"expires": 99.0})).is_none());
         assert!(request(&json!([1]), json!({})).is_none());
+    }
+
+    #[test]
+    fn what_is_revoked_here_is_understood_here() {
+        let request = Request::read(&revoke(&["a", "b"], true), "a@b", 100.0).unwrap();
+        assert_eq!(
+            (request.method.as_str(), request.ids("task_id")),
+            ("revoke", vec!["a".into(), "b".into()])
+        );
+        assert!(request.flag("terminate") && request.target.is_none());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use cresset_task::{Code, Failure};
 use serde_json::{Value, json};
 
-use crate::python::{repr, repr_str};
+use crate::python::repr;
 
 const BUILTINS: &str = "builtins";
 const CELERY: &str = "celery.exceptions";
@@ -152,6 +152,42 @@ impl Exception {
         json!({"exc_type": self.type_, "exc_message": self.args, "exc_module": self.module})
     }
 
+    /// What a result holds; one of another form is an `Exception`.
+    pub(crate) fn of_stored(stored: &Value) -> Self {
+        let text = |name: &str| {
+            let text = stored.get(name).and_then(Value::as_str);
+            text.filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let args = match stored.get("exc_message") {
+            Some(Value::Array(args)) => args.clone(),
+            None | Some(Value::Null) => Vec::new(),
+            Some(other) => vec![other.clone()],
+        };
+        Self {
+            type_: text("exc_type").unwrap_or_else(|| "Exception".into()),
+            module: text("exc_module").unwrap_or_else(|| BUILTINS.into()),
+            args,
+        }
+    }
+
+    /// The class as Python shows it: its own bare, others with their module.
+    pub(crate) fn dotted(&self) -> String {
+        match self.module.as_str() {
+            BUILTINS | "__main__" => self.type_.clone(),
+            module => format!("{module}.{}", self.type_),
+        }
+    }
+
+    /// The exception as `str` shows it.
+    pub(crate) fn message(&self) -> String {
+        match self.args.as_slice() {
+            [] => String::new(),
+            [Value::String(text)] => text.clone(),
+            [one] => repr(one),
+            args => format!("({})", args.iter().map(repr).collect::<Vec<_>>().join(", ")),
+        }
+    }
+
     /// `ValueError('boom')`.
     #[must_use]
     pub fn repr(&self) -> String {
@@ -162,32 +198,13 @@ impl Exception {
     /// The last line of a traceback: `ValueError: boom`.
     #[must_use]
     pub fn line(&self) -> String {
-        let dotted = match self.module.as_str() {
-            BUILTINS => self.type_.clone(),
-            module => format!("{module}.{}", self.type_),
-        };
-        match self.args.as_slice() {
-            [Value::String(text)] => format!("{dotted}: {text}"),
-            args => format!(
-                "{dotted}: ({})",
-                args.iter().map(repr).collect::<Vec<_>>().join(", ")
-            ),
-        }
+        format!("{}: {}", self.dotted(), self.message())
     }
 
     /// The exception that a stored result holds, as `repr` shows it; for naming what made a chord fail.
     #[must_use]
     pub fn repr_of(stored: &Value) -> String {
-        let type_ = stored
-            .get("exc_type")
-            .and_then(Value::as_str)
-            .unwrap_or("Exception");
-        let args = match stored.get("exc_message") {
-            Some(Value::Array(args)) => args.iter().map(repr).collect::<Vec<_>>().join(", "),
-            Some(Value::String(text)) => repr_str(text),
-            _ => String::new(),
-        };
-        format!("{type_}({args})")
+        Self::of_stored(stored).repr()
     }
 }
 

@@ -7,6 +7,7 @@
 mod again;
 mod bind;
 mod body;
+mod call;
 mod canvas;
 mod compress;
 mod control;
@@ -21,11 +22,13 @@ mod python;
 mod read;
 mod signature;
 mod time;
+mod told;
 
 pub use bind::{Parameter, bind};
 pub use body::{BODY_BYTES_MAX, BODY_DEPTH_MAX, Body, Embed};
+pub use call::Call;
 pub use canvas::{CANVAS_MAX, ChordSize, Next, Outgoing, Plan};
-pub use control::{Request, Target, reply};
+pub use control::{Request, Target, reply, revoke};
 pub use envelope::{BadEnvelope, Route, read_envelope, write_envelope};
 pub use event::{Event, Identity, TaskEvent};
 pub use exception::Exception;
@@ -36,3 +39,4 @@ pub use python::{repr_str, repr_strs};
 pub use read::{Task, Unread, read};
 pub use signature::{BadSignature, Signature};
 pub use time::{parse_time, show_time};
+pub use told::{Told, read_sent, read_stored};

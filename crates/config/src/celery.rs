@@ -118,6 +118,51 @@ impl fmt::Debug for ServiceUrl {
     }
 }
 
+/// A model that Celery workers run: each of its items is a task of theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CeleryCall {
+    /// The task's name.
+    pub task: String,
+    /// Where it is sent. `None`: to [`Celery::default_queue`].
+    pub queue: Option<String>,
+    /// How an input becomes arguments. Default spread.
+    pub arguments: Arguments,
+    /// Items at the broker and the workers at once. Default 64, 1 to 1,024.
+    pub concurrency: usize,
+    /// A result is waited for as long as that. Default 1 h.
+    pub timeout: Duration,
+    /// A cancelled task that runs is ended with its process. Default false, as in Celery.
+    pub terminate: bool,
+    /// The hard limit of time that the worker is told: `limits.timeout`, where the file says it. `None`: the task's own.
+    pub hard_limit: Option<Duration>,
+    /// The soft one: `limits.soft_timeout`.
+    pub soft_limit: Option<Duration>,
+}
+
+impl Default for CeleryCall {
+    fn default() -> Self {
+        Self {
+            task: String::new(),
+            queue: None,
+            arguments: Arguments::Spread,
+            concurrency: 64,
+            timeout: Duration::from_secs(3600),
+            terminate: false,
+            hard_limit: None,
+            soft_limit: None,
+        }
+    }
+}
+
+/// How an input becomes a task's arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arguments {
+    /// An object is the named ones, an array those in order, anything else the only one.
+    Spread,
+    /// It is the only one.
+    One,
+}
+
 /// Which Celery tasks a model answers, and how it takes their arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CeleryTasks {
@@ -125,6 +170,8 @@ pub struct CeleryTasks {
     pub tasks: Vec<String>,
     /// The parameters of the function that it stands in for. Empty: those of the model's own inputs.
     pub parameters: Vec<CeleryParameter>,
+    /// Celery workers run it. `None`: it runs here.
+    pub call: Option<CeleryCall>,
 }
 
 /// A parameter of a task's function.

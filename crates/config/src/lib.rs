@@ -5,6 +5,7 @@
 //! templates and reference pages all follow from them.
 
 pub mod celery;
+mod celery_calls;
 mod celery_routes;
 pub mod discover;
 pub mod door;
@@ -16,6 +17,7 @@ mod model_celery;
 mod model_checks;
 mod model_files;
 mod model_keys;
+mod model_send;
 mod model_tensors;
 mod model_toml;
 mod model_values;
@@ -31,7 +33,7 @@ mod tensor_keys;
 mod units;
 mod walk;
 
-pub use celery::{Celery, CeleryParameter, CeleryTasks, QueueType, ServiceUrl};
+pub use celery::{Arguments, Celery, CeleryCall, CeleryParameter, CeleryTasks, QueueType, ServiceUrl};
 pub use discover::discover;
 pub use door::{Address, Listen, Network, Scheme};
 pub use field::Scalar;

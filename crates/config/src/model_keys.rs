@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cresset_task::{CallbackUrl, Events, ModelName, TensorSpec};
 
-use crate::celery::CeleryTasks;
+use crate::celery::{CeleryCall, CeleryTasks};
 use crate::field::{Field, Key};
 use crate::files::Files;
 use crate::model::{Batching, Entry, HealthCheck, Instances, Logs, ModelLimits, ResultCache, Stream};
@@ -29,6 +29,7 @@ pub(crate) struct Draft {
     pub(crate) health: HealthCheck,
     pub(crate) cache: ResultCache,
     pub(crate) celery: CeleryTasks,
+    pub(crate) send: CeleryCall,
     pub(crate) stream: Stream,
     pub(crate) logs: Logs,
     pub(crate) webhook_url: Option<CallbackUrl>,
@@ -75,6 +76,7 @@ mod celery;
 mod environment;
 mod logs;
 mod running;
+mod send;
 mod stream;
 mod webhook;
 
@@ -104,6 +106,7 @@ pub(crate) fn model_keys() -> impl Iterator<Item = &'static Key<Draft>> + Clone 
         running::KEYS,
         cache::KEYS,
         celery::KEYS,
+        send::KEYS,
         stream::KEYS,
         logs::KEYS,
         webhook::KEYS,

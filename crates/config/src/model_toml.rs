@@ -16,6 +16,7 @@ use crate::model_checks::{
 };
 use crate::model_files::read_files;
 use crate::model_keys::{Draft, model_keys};
+use crate::model_send::call;
 use crate::model_tensors::read_tensors;
 use crate::report::Report;
 use crate::retry::{RETRY_ON_MAX, is_exception_class};
@@ -52,13 +53,16 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
         &mut report,
         &mut read_by_hand,
     );
+    draft.celery.call = call(&mut draft, &seen, &mut report);
     check_batch_bytes(&draft, &seen, &mut report);
     check_json_only(&draft, &seen, &mut report);
     check_content_types(&draft, &seen, &mut report);
     check_soft_timeout(&draft, &seen, &mut report);
     check_parameters(&draft, &seen, &mut report);
     let name = model_name(&mut draft, &seen, folder, &mut report);
-    check_entry(&draft, &seen, folder, &mut report);
+    if !seen.contains_key("send.task") {
+        check_entry(&draft, &seen, folder, &mut report);
+    }
     let environment = environment(&mut draft, &seen, folder, &mut report);
     let health = health(&draft, &seen, folder, &mut report);
     let webhook = draft.webhook_url.map(|url| Callback {

@@ -38,7 +38,9 @@ pub fn default_model_toml(kind: ModelKind) -> String {
         "# Describes the model in this folder. Every value after a `#` is the default, or an example where there is none;\n# remove the `#` to change it.\n\n",
     );
     let defaults = Draft::default();
-    let (top, tables): (Vec<_>, Vec<_>) = model_keys().partition(|key| key.table().is_empty());
+    // A model that runs elsewhere has another file, of few lines; both in one would contradict each other.
+    let of_a_model = model_keys().filter(|key| key.table() != "send");
+    let (top, tables): (Vec<_>, Vec<_>) = of_a_model.partition(|key| key.table().is_empty());
     let (tensors, top): (Vec<_>, Vec<_>) = top
         .into_iter()
         .partition(|key| matches!(key.path, "inputs" | "outputs"));

@@ -159,7 +159,10 @@ fn templates_and_reference_have_the_same_keys() {
     let page = model_reference_markdown();
     let all = documented(&page);
     let (model, tensor) = all.split_at(all.len() - 5);
-    assert_eq!(keys_of(&default_model_toml(ModelKind::Tensor)), model);
+    // A model that Celery workers run has another file, which nobody needs a template for.
+    let model: Vec<_> = model.iter().filter(|key| !key.starts_with("send.")).collect();
+    let template = keys_of(&default_model_toml(ModelKind::Tensor));
+    assert_eq!(template.iter().collect::<Vec<_>>(), model);
     assert_eq!(tensor, ["name", "dtype", "shape", "allow_non_finite", "pad"]);
 }
 

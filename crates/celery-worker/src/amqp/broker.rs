@@ -40,8 +40,10 @@ pub(crate) struct AmqpBroker {
 
 impl AmqpBroker {
     /// Connects in the background. `tracker` owns the connection, until `leave`; from `closing` on nothing more is taken.
+    /// `unused_for`: the queues are no queues of tasks, but ours, for results.
     pub(crate) fn new(
         options: &Options,
+        unused_for: Option<Duration>,
         prefetch: usize,
         tracker: &TaskTracker,
         closing: CancellationToken,
@@ -71,6 +73,7 @@ impl AmqpBroker {
         let form = QueueForm {
             quorum: settings.queue_type == cresset_config::QueueType::Quorum,
             max_priority: settings.max_priority,
+            unused_for,
         };
         let link = Arc::new(Link::new(address, tls, consumers, form, options.node.clone()));
         tracker.spawn(Arc::clone(&link).run(closing, leave));
@@ -238,6 +241,14 @@ impl Transport for AmqpBroker {
 
     fn refuses(&self, message: &Outgoing) -> Option<String> {
         publish::refuses(&message.message)
+    }
+
+    async fn broadcast(&self, message: &Message) -> Result<(), Trouble> {
+        self.say(PIDBOX, "", message).await
+    }
+
+    async fn check(&self) -> Result<(), Trouble> {
+        self.link.live().await.map(drop)
     }
 
     /// With each connection.

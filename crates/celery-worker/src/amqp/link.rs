@@ -163,7 +163,9 @@ impl Link {
         let giving = self.connect("sends", &cord).await?;
         for queue in &self.consumers.queues {
             topology::queue(&taking, queue, &self.form).await?;
-            if let Err(error) = topology::bind_delayed(&taking, queue).await {
+            if self.form.unused_for.is_none()
+                && let Err(error) = topology::bind_delayed(&taking, queue).await
+            {
                 tracing::warn!(queue = queue.as_str(), error = %error, "tasks that the broker delays cannot come to a queue");
             }
         }

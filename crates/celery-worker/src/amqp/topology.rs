@@ -2,6 +2,8 @@
 //!
 //! A declaration that differs from what is there ends a channel, and a failed look does, too: each has a channel of its own.
 
+use std::time::Duration;
+
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
@@ -15,6 +17,8 @@ const DELAYED: &str = "celery_delayed_delivery";
 pub(super) struct QueueForm {
     pub(super) quorum: bool,
     pub(super) max_priority: Option<u8>,
+    /// One of ours for results: it goes when nobody has used it for so long, and no exchange leads to it.
+    pub(super) unused_for: Option<Duration>,
 }
 
 impl QueueForm {
@@ -26,6 +30,10 @@ impl QueueForm {
         }
         if let Some(max) = self.max_priority {
             arguments.insert("x-max-priority".into(), AMQPValue::LongInt(max.into()));
+        }
+        if let Some(unused) = self.unused_for {
+            let unused = i64::try_from(unused.as_millis()).unwrap_or(i64::MAX);
+            arguments.insert("x-expires".into(), AMQPValue::LongLongInt(unused));
         }
         arguments
     }
@@ -59,7 +67,10 @@ pub(super) async fn queue(connection: &Connection, name: &ShortString, form: &Qu
     if is_queue(connection, name).await? {
         return Ok(());
     }
-    exchange(connection, name.clone(), ExchangeKind::Direct, true).await?;
+    let is_for_results = form.unused_for.is_some();
+    if !is_for_results {
+        exchange(connection, name.clone(), ExchangeKind::Direct, true).await?;
+    }
     let channel = connection.create_channel().await?;
     let durable = QueueDeclareOptions {
         durable: true,
@@ -68,6 +79,9 @@ pub(super) async fn queue(connection: &Connection, name: &ShortString, form: &Qu
     channel
         .queue_declare(name.clone(), durable, form.arguments())
         .await?;
+    if is_for_results {
+        return Ok(());
+    }
     let none = QueueBindOptions::default();
     channel
         .queue_bind(
@@ -144,8 +158,10 @@ mod tests {
         let form = QueueForm {
             quorum: true,
             max_priority: Some(9),
+            unused_for: Some(Duration::from_secs(1)),
         };
         let arguments = form.arguments();
+        assert!(arguments.contains_key("x-expires"));
         assert!(arguments.contains_key("x-queue-type") && arguments.contains_key("x-max-priority"));
     }
 }

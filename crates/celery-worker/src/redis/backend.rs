@@ -12,6 +12,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::connect::{manager, trouble};
+use super::keys::{result_key, result_prefix};
 use super::scripts::BackendScripts;
 use crate::options::StartError;
 use crate::results::{ChordStep, Results, Stored};
@@ -53,22 +54,16 @@ impl RedisResults {
                 .unwrap_or_default(),
             why: error.to_string(),
         })?;
-        // Celery puts a `_` behind a prefix that ends in nothing of the kind.
-        let prefix = match settings.result_key_prefix.as_str() {
-            "" => String::new(),
-            prefix if prefix.ends_with(['_', ':', '-', '.']) => prefix.to_owned(),
-            prefix => format!("{prefix}_"),
-        };
         Ok(Self {
             connection,
             scripts: BackendScripts::new(),
-            prefix,
+            prefix: result_prefix(settings),
             expires: settings.result_expires,
         })
     }
 
     fn task(&self, id: &str) -> String {
-        format!("{}celery-task-meta-{id}", self.prefix)
+        result_key(&self.prefix, id)
     }
 
     fn group(&self, id: &str, part: &str) -> String {

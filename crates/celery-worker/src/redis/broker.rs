@@ -205,6 +205,19 @@ impl RedisBroker {
         pipe.query_async(&mut self.connection.clone()).await
     }
 
+    /// To whoever listens to the exchange now.
+    async fn say(&self, exchange: &str, routing_key: &str, message: &Message) -> Result<(), Trouble> {
+        let route = Route {
+            exchange: exchange.to_owned(),
+            routing_key: routing_key.to_owned(),
+        };
+        let text = write_envelope(message, &route, &uuid::Uuid::now_v7().to_string());
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(self.keys.channel(exchange, routing_key)).arg(text);
+        let done = command.query_async::<Value>(&mut self.connection.clone()).await;
+        done.map(drop).map_err(trouble(SERVICE))
+    }
+
     async fn hear(&self, requests: &mpsc::Sender<Message>) -> RedisResult<()> {
         let mut pubsub = self.client.get_async_pubsub().await?;
         pubsub.subscribe(self.keys.channel(PIDBOX, "")).await?;
@@ -366,20 +379,23 @@ impl Transport for RedisBroker {
         Ok(())
     }
 
+    async fn broadcast(&self, message: &Message) -> Result<(), Trouble> {
+        self.say(PIDBOX, "", message).await
+    }
+
+    async fn check(&self) -> Result<(), Trouble> {
+        let asked = redis::cmd("PING")
+            .query_async::<Value>(&mut self.connection.clone())
+            .await;
+        asked.map(drop).map_err(trouble(SERVICE))
+    }
+
     async fn announce(&self) -> Result<(), Trouble> {
         self.make_known().await.map_err(trouble(SERVICE))
     }
 
     async fn tell(&self, routing_key: &str, message: &Message) -> Result<(), Trouble> {
-        let route = Route {
-            exchange: EVENTS.into(),
-            routing_key: routing_key.to_owned(),
-        };
-        let text = write_envelope(message, &route, &uuid::Uuid::now_v7().to_string());
-        let mut command = redis::cmd("PUBLISH");
-        command.arg(self.keys.channel(EVENTS, routing_key)).arg(text);
-        let done = command.query_async::<Value>(&mut self.connection.clone()).await;
-        done.map(drop).map_err(trouble(SERVICE))
+        self.say(EVENTS, routing_key, message).await
     }
 
     async fn reply(&self, target: &Target, message: &Message) -> Result<(), Trouble> {

@@ -10,9 +10,9 @@ use crate::options::StartError;
 use crate::transport::Trouble;
 
 /// A server that does not take a connection by then is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A server that does not answer by then is not well. A script over a large batch takes milliseconds.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Whoever asks tries again by itself.
 const RECONNECTS: usize = 1;
 

@@ -1,5 +1,7 @@
 //! Names of keys and channels.
 
+use cresset_config::Celery;
+
 /// The steps that priorities are sorted into, the most urgent first: Celery's own.
 pub(crate) const STEPS: [u8; 4] = [0, 3, 6, 9];
 /// What Celery puts between a queue's name and a step, and between the parts of a binding.
@@ -55,6 +57,20 @@ impl Keys {
 /// A member of a set of bindings.
 pub(crate) fn binding(routing_key: &str, queue: &str) -> String {
     format!("{routing_key}{SEPARATOR}{SEPARATOR}{queue}")
+}
+
+/// What every key of a result begins with: Celery puts a `_` behind a prefix that ends in nothing of the kind.
+pub(crate) fn result_prefix(settings: &Celery) -> String {
+    match settings.result_key_prefix.as_str() {
+        "" => String::new(),
+        prefix if prefix.ends_with(['_', ':', '-', '.']) => prefix.to_owned(),
+        prefix => format!("{prefix}_"),
+    }
+}
+
+/// The key of a task's state and result, and the channel on which it is told.
+pub(crate) fn result_key(prefix: &str, id: &str) -> String {
+    format!("{prefix}celery-task-meta-{id}")
 }
 
 #[cfg(test)]

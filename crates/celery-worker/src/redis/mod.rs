@@ -10,4 +10,5 @@ mod wake;
 
 pub(crate) use backend::RedisResults;
 pub(crate) use broker::RedisBroker;
-pub(crate) use connect::open;
+pub(crate) use connect::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, manager, open, trouble};
+pub(crate) use keys::{result_key, result_prefix};

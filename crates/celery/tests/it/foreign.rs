@@ -1,6 +1,8 @@
 //! Whatever bytes come, the readers end, and say something.
 
-use cresset_celery::{JSON, MSGPACK, Message, Properties, Request, read, read_envelope};
+use cresset_celery::{
+    JSON, MSGPACK, Message, Properties, Request, Told, read, read_envelope, read_sent, read_stored,
+};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -71,6 +73,27 @@ proptest! {
             Err(unread) => prop_assert!(!unread.why.is_empty()),
         }
         let _ = Request::read(&message, "a@b", 0.0);
+    }
+
+    #[test]
+    fn any_result_is_one_or_a_failure_in_words(
+        status in prop_oneof![Just("SUCCESS"), Just("FAILURE"), Just("REVOKED"), Just("STARTED"), Just("RETRY"), Just("OWN")],
+        result in json_value(),
+        rest in json_value(),
+        bytes in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let said = json!({"status": status, "result": result, "traceback": rest, "task_id": rest}).to_string();
+        for bytes in [said.into_bytes(), rest.to_string().into_bytes(), bytes] {
+            let stored = read_stored(&bytes);
+            let message = Message::json(Map::new(), Properties::default(), bytes);
+            for told in [stored, read_sent(&message).1] {
+                match told {
+                    Told::Success(text) => prop_assert!(serde_json::from_str::<Value>(&text).is_ok()),
+                    Told::Failure(failure) => prop_assert!(!failure.type_.is_empty()),
+                    Told::Going(fraction, _) => prop_assert!((0.0..=1.0).contains(&fraction)),
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cresset_celery::{
-    Body, Event, Exception, Head, Identity, Meta, Request, Status, TaskEvent, parse_time, read,
-    read_envelope, write_envelope,
+    Body, Event, Exception, Head, Identity, Meta, Request, Status, TaskEvent, Told, parse_time, read,
+    read_envelope, read_stored, write_envelope,
 };
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -307,4 +307,30 @@ fn events_have_what_a_real_workers_have() {
             "{channel}"
         );
     }
+}
+
+#[test]
+fn what_celery_stores_is_read_as_it_was_meant() {
+    let said = |name: &str, part: &str| read_stored(published(name, part).to_string().as_bytes());
+    assert_eq!(
+        said("B_redis_link_children.json", "\"result\": 15"),
+        Told::Success("15".into())
+    );
+    let started = said("B_redis_failure_builtin_extended.json", "STARTED");
+    assert_eq!(
+        started,
+        Told::Going(0.0, Some("started by wrextended@lab".into()))
+    );
+    let Told::Failure(failure) = said("B_redis_failure_builtin_extended.json", "FAILURE") else {
+        panic!("no failure")
+    };
+    assert_eq!(
+        (failure.type_.as_str(), failure.message.as_str()),
+        ("ValueError", "boom")
+    );
+    assert!(failure.traceback.unwrap().ends_with("ValueError: boom\n"));
+    let Told::Failure(expired) = said("B_redis_expired.json", "REVOKED") else {
+        panic!("no failure")
+    };
+    assert!(expired.message.contains("expired"), "{}", expired.message);
 }

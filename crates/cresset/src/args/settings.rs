@@ -103,6 +103,7 @@ impl SettingsArgs {
         if let Some(effective) = effective.as_ref().filter(|_| !models.is_empty()) {
             let celery = &effective.config.celery;
             mistakes.extend(celery.routes(&models).err().unwrap_or_default());
+            mistakes.extend(celery.check_calls(&models));
         }
         Look {
             mistakes,

@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cresset_celery_worker::{Options, StartError, Worker, default_node};
+use cresset_celery_worker::{Courier, Options, StartError, Worker, default_node};
 use cresset_config::{ModelConfig, ServerConfig, render_all};
 use cresset_engine::Engine;
+use cresset_task::TaskId;
 
 use crate::exit::{Exit, Trouble};
+
+/// What the queues of servers for results are called, and the file in the data folder that says whose one is.
+const REPLIES: &str = "cresset.results";
+const IDENTITY: &str = "celery-identity";
 
 /// The model that answers each task.
 pub(super) type Routes = BTreeMap<String, Arc<ModelConfig>>;
@@ -43,6 +48,41 @@ pub(super) fn start(
     cresset_celery_worker::start(engine.clone(), options)
         .map(Some)
         .map_err(|error: StartError| Trouble::new(Exit::DATA, error.to_string()))
+}
+
+/// The way to Celery workers, if they run one of the models.
+pub(super) fn courier(
+    config: &ServerConfig,
+    models: &[ModelConfig],
+) -> Result<Option<Arc<Courier>>, Trouble> {
+    if models.iter().all(|model| model.celery.call.is_none()) {
+        return Ok(None);
+    }
+    let mistakes = config.celery.check_calls(models);
+    if !mistakes.is_empty() {
+        return Err(Trouble::new(Exit::DATA, render_all(&mistakes)));
+    }
+    let node = config.celery.node.clone().unwrap_or_else(default_node);
+    let replies = format!("{REPLIES}.{}", identity(config)?);
+    Courier::start(&config.celery, node, &replies)
+        .map(Some)
+        .map_err(|error: StartError| Trouble::new(Exit::DATA, error.to_string()))
+}
+
+/// Who this server is, for as long as it has its data folder: the results of what it sends find it after a restart.
+fn identity(config: &ServerConfig) -> Result<String, Trouble> {
+    let path = config.data_dir.join(IDENTITY);
+    let known = match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse::<TaskId>().ok(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Trouble::file("read", &path, &error)),
+    };
+    let id = match known {
+        Some(id) => return Ok(id.to_string()),
+        None => TaskId::fresh().to_string(),
+    };
+    std::fs::write(&path, &id).map_err(|error| Trouble::file("write", &path, &error))?;
+    Ok(id)
 }
 
 /// Returns when remote control has asked for a shutdown.

@@ -79,7 +79,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     let urls: Vec<String> = entrances.iter().map(ToString::to_string).collect();
     let served = models.len();
     let routes = celery::routes(config, &models)?;
-    models::start(config, models, &engine)?;
+    let courier = models::start(config, models, &engine)?;
     engine.take_in(Arc::new(RowReader), config.max_body_bytes);
     let celery = celery::start(config, routes, &engine)?;
     keys::warn_if_open(&entrances, auth.as_ref());
@@ -119,6 +119,9 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
         engine
             .stop(config.drain_timeout.saturating_sub(began.elapsed()))
             .await;
+        if let Some(courier) = courier {
+            courier.stop().await;
+        }
     };
     tokio::select! {
         () = stop => {}

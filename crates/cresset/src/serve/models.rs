@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use cresset_celery_worker::{CeleryPool, Courier};
 use cresset_config::{FileForm, ModelConfig, ServerConfig};
 use cresset_engine::Engine;
 use cresset_runner::env::EnvManager;
 use cresset_runner::spool::{self, SpoolDir};
-use cresset_runner::{Pool, PoolOptions, sdk};
+use cresset_runner::{Executor, Pool, PoolOptions, sdk};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -17,10 +18,16 @@ use crate::exit::{Exit, Trouble};
 /// what comes while it does.
 const EVENTS_MAX: usize = 256;
 
-/// Starts the instances of all models; returns at once, the engine hears when they are warm.
-pub(crate) fn start(config: &ServerConfig, models: Vec<ModelConfig>, engine: &Engine) -> Result<(), Trouble> {
+/// Starts the instances of all models; returns at once, the engine hears when they are warm. Gives the way to Celery workers, if one of
+/// the models is theirs: to be stopped after the engine.
+pub(crate) fn start(
+    config: &ServerConfig,
+    models: Vec<ModelConfig>,
+    engine: &Engine,
+) -> Result<Option<Arc<Courier>>, Trouble> {
     // Before anything is started: a wrong one ends the start.
     let canaries: Vec<_> = models.iter().map(canary::read).collect::<Result<_, _>>()?;
+    let courier = super::celery::courier(config, &models)?;
     let cache = &config.cache_dir;
     let sdk_dir = sdk::unpack(cache).map_err(|error| {
         Trouble::new(
@@ -42,12 +49,17 @@ pub(crate) fn start(config: &ServerConfig, models: Vec<ModelConfig>, engine: &En
     for (model, canary) in models.into_iter().zip(canaries) {
         let model = Arc::new(model);
         let (events, news) = mpsc::channel(EVENTS_MAX);
-        let pool = Pool::start(
-            Arc::clone(&model),
-            options.clone(),
-            events,
-            CancellationToken::new(),
-        );
+        let pool: Arc<dyn Executor> = match (&model.celery.call, &courier) {
+            (Some(call), Some(courier)) => {
+                CeleryPool::start(Arc::clone(&model), call.clone(), Arc::clone(courier), events)
+            }
+            _ => Pool::start(
+                Arc::clone(&model),
+                options.clone(),
+                events,
+                CancellationToken::new(),
+            ),
+        };
         engine.serve(Arc::clone(&model), pool, news);
         if let Some(canary) = canary {
             let watched = engine.watch(&model, canary);
@@ -56,7 +68,7 @@ pub(crate) fn start(config: &ServerConfig, models: Vec<ModelConfig>, engine: &En
             })?;
         }
     }
-    Ok(())
+    Ok(courier)
 }
 
 /// Where models get files as paths, if one does; in any case nothing is left there of a server that was killed.
@@ -73,7 +85,9 @@ fn files(config: &ServerConfig, models: &[ModelConfig]) -> Result<Option<Arc<Spo
 fn threads_each(models: &[ModelConfig]) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let on_cpu = |model: &ModelConfig| {
-        model.instances.count
+        let is_here = model.celery.call.is_none();
+        usize::from(is_here)
+            * model.instances.count
             * model
                 .instances
                 .devices

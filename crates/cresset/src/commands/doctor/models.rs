@@ -79,6 +79,12 @@ pub(super) fn look(config: &ServerConfig, models: &[ModelConfig], lines: &mut Li
 
 async fn look_at(manager: &EnvManager, model: &ModelConfig, lines: &mut Lines) {
     let area = format!("model {}", model.name);
+    if let Some(call) = &model.celery.call {
+        return lines.ok(
+            area,
+            format!("Celery workers run it, as the task `{}`", call.task),
+        );
+    }
     let python = match manager.present(model).await {
         Ok(Present::Python(python)) => python,
         Ok(Present::NotBuilt(requirements)) => {

@@ -67,7 +67,8 @@ pub(super) fn run(args: &BuildArgs) -> Result<Exit, Trouble> {
 /// One after the other: uv itself fetches many packages at once, and two progress reports at once read badly.
 async fn build(manager: &EnvManager, models: &[ModelConfig]) -> (Vec<Built>, Vec<Trouble>) {
     let (mut all, mut troubles) = (Vec::new(), Vec::new());
-    for model in models {
+    // What Celery workers run needs no Python here.
+    for model in models.iter().filter(|model| model.celery.call.is_none()) {
         let progress = |line: &str| out::note(&format!("{}: {line}", model.name));
         let found: Result<PathBuf, EnvError> = manager.interpreter(model, &progress).await;
         let (python, error) = match found {

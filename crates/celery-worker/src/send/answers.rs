@@ -1,0 +1,146 @@
+//! Where results of our tasks come from, and who waits for which.
+//!
+//! Promises: what is said of a task after [`Answers::expect`] has returned is told to whoever expects it, also when a connection is
+//! lost and made again meanwhile; of several things the newest, and an end for good.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use cresset_celery::Told;
+use tokio::sync::watch;
+
+use crate::transport::Trouble;
+
+/// A result backend, to whoever waits for results.
+#[async_trait]
+pub(crate) trait Answers: Send + Sync + 'static {
+    /// Whether it can be used.
+    async fn check(&self) -> Result<(), Trouble>;
+
+    /// Listens from now on.
+    async fn expect(&self, id: &str) -> Result<Expected, Trouble>;
+
+    /// The end that is known of a task already.
+    async fn stored(&self, id: &str) -> Result<Option<Told>, Trouble>;
+
+    /// An end that we have taken is not to be taken again: the task is tried once more.
+    async fn forget(&self, id: &str) -> Result<(), Trouble>;
+
+    /// The queue that results go to, where they go to one.
+    fn reply_to(&self) -> Option<&str>;
+}
+
+/// Who waits for what.
+#[derive(Default)]
+pub(crate) struct Desk(Mutex<HashMap<String, watch::Sender<Option<Told>>>>);
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<Option<Told>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whatever is told of this task from now on.
+    pub(crate) fn wait(self: &Arc<Self>, id: &str, left: impl FnOnce(&str) + Send + 'static) -> Expected {
+        let said = match self.lock().entry(id.to_owned()) {
+            std::collections::hash_map::Entry::Occupied(known) => known.get().subscribe(),
+            std::collections::hash_map::Entry::Vacant(new) => {
+                new.insert(watch::Sender::new(None)).subscribe()
+            }
+        };
+        Expected {
+            id: id.to_owned(),
+            said,
+            desk: Arc::clone(self),
+            left: Some(Box::new(left)),
+        }
+    }
+
+    /// Somebody waits for it.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.lock().contains_key(id)
+    }
+
+    /// All that is waited for.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// Tells whoever waits; gives it back if nobody does. After an end nothing is told.
+    pub(crate) fn tell(&self, id: &str, told: Told) -> Result<(), Told> {
+        let desk = self.lock();
+        let Some(waiting) = desk.get(id) else {
+            return Err(told);
+        };
+        waiting.send_if_modified(|said| {
+            let is_news = !said.as_ref().is_some_and(Told::is_end);
+            if is_news {
+                *said = Some(told);
+            }
+            is_news
+        });
+        Ok(())
+    }
+}
+
+/// Told that nobody waits for a task any more.
+type Leave = Box<dyn FnOnce(&str) + Send>;
+
+/// What is said of one task.
+pub(crate) struct Expected {
+    id: String,
+    said: watch::Receiver<Option<Told>>,
+    desk: Arc<Desk>,
+    left: Option<Leave>,
+}
+
+impl Expected {
+    /// The next thing that is said, the newest of several.
+    pub(crate) async fn next(&mut self) -> Told {
+        // The sender is on the desk as long as we are.
+        if self.said.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        let said = self.said.borrow_and_update().clone();
+        match said {
+            Some(told) => told,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.desk.lock().remove(&self.id);
+        if let Some(left) = self.left.take() {
+            left(&self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(text: &str) -> Told {
+        Told::Success(text.into())
+    }
+
+    #[tokio::test]
+    async fn the_newest_is_told_and_an_end_for_good() {
+        let desk = Arc::new(Desk::default());
+        let mut one = desk.wait("1", |_| ());
+        assert_eq!(desk.tell("2", done("0")), Err(done("0")), "nobody waits for it");
+        for told in [Told::Going(0.1, None), Told::Going(0.2, None)] {
+            desk.tell("1", told).unwrap();
+        }
+        assert_eq!(one.next().await, Told::Going(0.2, None));
+        for told in [done("a"), Told::Going(0.3, None), done("b")] {
+            desk.tell("1", told).unwrap();
+        }
+        assert_eq!(one.next().await, done("a"));
+        assert_eq!(desk.ids(), ["1"]);
+        drop(one);
+        assert!(!desk.knows("1"));
+    }
+}

@@ -1,0 +1,383 @@
+//! A model at Celery workers, as the engine sees it: an executor with a place for each item that may be away at once.
+//!
+//! A place comes up when the broker and the result backend can be used, and goes down when they cannot and nothing of ours is away by
+//! it. What is away then stays away: it comes back with the connection, and ends once.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use cresset_config::{CeleryCall, ModelConfig};
+use cresset_runner::{
+    DownReason, Executor, InstanceState, InstanceStatus, ItemEnd, Job, JobEnd, NotTaken, PROGRESS_EVERY,
+    PoolEvent, PoolState, PoolStatus, Report, Timing, Unwanted,
+};
+use cresset_task::{BatchId, InstanceId};
+use futures_util::future::join_all;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::courier::{Courier, Way};
+use super::errand::{Errand, Stopped};
+
+/// A longer grace is cut to this: it is for ever, and fits the clock.
+const GRACE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A place for a job.
+enum Seat {
+    Down,
+    Free,
+    Taken {
+        batch: BatchId,
+        /// For each item: nobody waits for it any more.
+        unwanted: Vec<CancellationToken>,
+    },
+}
+
+/// How it stands, for people.
+struct Stand {
+    state: InstanceState,
+    since: SystemTime,
+    was_up: bool,
+    /// Times that it came back.
+    returns: u64,
+    last_failure: Option<DownReason>,
+}
+
+struct Shared {
+    model: Arc<ModelConfig>,
+    call: Arc<CeleryCall>,
+    courier: Arc<Courier>,
+    events: mpsc::Sender<PoolEvent>,
+    seats: Mutex<Vec<Seat>>,
+    stand: Mutex<Stand>,
+    /// Whoever changes what a place is tells it before the next may: the engine hears things in the order in which they were.
+    telling: tokio::sync::Mutex<()>,
+    /// When a stop was ordered: until when what is away is waited for.
+    stop: watch::Sender<Option<Instant>>,
+    /// What is away is given up.
+    abandon: CancellationToken,
+    jobs: TaskTracker,
+}
+
+/// A model at Celery workers.
+pub struct CeleryPool {
+    shared: Arc<Shared>,
+    keeper: TaskTracker,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl CeleryPool {
+    /// Waits for the services, and takes jobs from then on; [`PoolEvent::Up`] tells. Somebody must keep receiving `events` until
+    /// [`Executor::stop`] has returned. Must be called inside a tokio runtime.
+    pub fn start(
+        model: Arc<ModelConfig>,
+        call: CeleryCall,
+        courier: Arc<Courier>,
+        events: mpsc::Sender<PoolEvent>,
+    ) -> Arc<Self> {
+        let seats = (0..call.concurrency).map(|_| Seat::Down).collect();
+        let shared = Arc::new(Shared {
+            model,
+            call: Arc::new(call),
+            courier,
+            events,
+            seats: Mutex::new(seats),
+            stand: Mutex::new(Stand {
+                state: InstanceState::Starting,
+                since: SystemTime::now(),
+                was_up: false,
+                returns: 0,
+                last_failure: None,
+            }),
+            telling: tokio::sync::Mutex::default(),
+            stop: watch::Sender::new(None),
+            abandon: CancellationToken::new(),
+            jobs: TaskTracker::new(),
+        });
+        let keeper = TaskTracker::new();
+        keeper.spawn(Arc::clone(&shared).keep());
+        keeper.close();
+        Arc::new(Self { shared, keeper })
+    }
+}
+
+#[async_trait]
+impl Executor for CeleryPool {
+    fn run(&self, instance: InstanceId, job: Job) -> Result<(), NotTaken> {
+        let shared = &self.shared;
+        let unwanted: Vec<_> = job.items.iter().map(|_| shared.abandon.child_token()).collect();
+        match lock(&shared.seats).get_mut(instance.0 as usize) {
+            Some(seat @ Seat::Free) => {
+                *seat = Seat::Taken {
+                    batch: job.batch,
+                    unwanted: unwanted.clone(),
+                }
+            }
+            _ => return Err(NotTaken(job)),
+        }
+        shared
+            .jobs
+            .spawn(Arc::clone(shared).work(instance, job, unwanted));
+        Ok(())
+    }
+
+    fn cancel(&self, instance: InstanceId, batch: BatchId, item: usize, _: Unwanted) {
+        if let Some(Seat::Taken { batch: now, unwanted }) = lock(&self.shared.seats).get(instance.0 as usize)
+            && *now == batch
+            && let Some(token) = unwanted.get(item)
+        {
+            token.cancel();
+        }
+    }
+
+    /// There is nothing here that would cost anything while it is idle.
+    fn unload(&self) {}
+
+    fn load(&self) {}
+
+    fn status(&self) -> PoolStatus {
+        let stand = lock(&self.shared.stand);
+        let state = match &stand.state {
+            InstanceState::Stopped => PoolState::Stopped,
+            InstanceState::Ready => PoolState::Ready,
+            // Never failed: what comes is taken, as the broker will be back.
+            InstanceState::Waiting { .. } => PoolState::Down,
+            InstanceState::Starting | InstanceState::Unloaded => PoolState::Starting,
+        };
+        let instance = InstanceStatus {
+            id: InstanceId(0),
+            device: "celery".into(),
+            pid: None,
+            state: stand.state.clone(),
+            since: stand.since,
+            restarts: stand.returns,
+            recycled: 0,
+            replacement: None,
+            runtime: Some(format!(
+                "task {} by queue {}",
+                self.shared.call.task,
+                self.shared.courier.settings.queue_of(&self.shared.call)
+            )),
+        };
+        PoolStatus {
+            state,
+            instances: vec![instance],
+            last_failure: stand.last_failure.clone(),
+        }
+    }
+
+    async fn stop(&self, grace: Duration) {
+        let now = Instant::now();
+        let until = now.checked_add(grace).unwrap_or_else(|| now + GRACE_MAX);
+        self.shared.stop.send_if_modified(|stop| {
+            // A second stop may only be more impatient.
+            let sooner = stop.is_none_or(|earlier| until < earlier);
+            if sooner {
+                *stop = Some(until);
+            }
+            sooner
+        });
+        self.keeper.wait().await;
+    }
+}
+
+impl Shared {
+    async fn emit(&self, event: PoolEvent) {
+        if self.events.send(event).await.is_err() {
+            tracing::debug!(model = %self.model.name, "nobody listens to the events of a pool any more");
+        }
+    }
+
+    /// Opens and closes the places as the services come and go, until a stop is ordered.
+    async fn keep(self: Arc<Self>) {
+        let mut way = self.courier.way();
+        let mut stop = self.stop.subscribe();
+        while stop.borrow_and_update().is_none() {
+            let found = way.borrow_and_update().clone();
+            match found {
+                Way::Unknown => {}
+                Way::Open => self.open().await,
+                Way::Closed(why) => self.close(DownReason::Away(why)).await,
+            }
+            tokio::select! {
+                changed = way.changed() => if changed.is_err() { break },
+                _ = stop.changed() => {}
+            }
+        }
+        self.jobs.close();
+        loop {
+            let until = (*stop.borrow_and_update()).unwrap_or_else(Instant::now);
+            tokio::select! {
+                () = self.jobs.wait() => break,
+                () = tokio::time::sleep_until(until) => {
+                    self.abandon.cancel();
+                    self.jobs.wait().await;
+                    break;
+                }
+                _ = stop.changed() => {}
+            }
+        }
+        self.close(DownReason::Stopped).await;
+        self.stand(InstanceState::Stopped);
+    }
+
+    fn stand(&self, state: InstanceState) {
+        let mut stand = lock(&self.stand);
+        if state == InstanceState::Ready {
+            stand.returns += u64::from(stand.was_up);
+            stand.was_up = true;
+        }
+        stand.state = state;
+        stand.since = SystemTime::now();
+    }
+
+    /// Every place that is closed is opened.
+    async fn open(&self) {
+        let _telling = self.telling.lock().await;
+        self.stand(InstanceState::Ready);
+        for (at, instance) in (0..).map(InstanceId).enumerate().take(self.call.concurrency) {
+            let is_turn = match lock(&self.seats).get_mut(at) {
+                Some(seat @ Seat::Down) => {
+                    *seat = Seat::Free;
+                    true
+                }
+                _ => false,
+            };
+            if is_turn {
+                self.emit(PoolEvent::Up { instance, slots: 1 }).await;
+            }
+        }
+    }
+
+    /// Every place that nothing is away by is closed; the others are when it has come back.
+    async fn close(&self, reason: DownReason) {
+        let _telling = self.telling.lock().await;
+        if let DownReason::Away(_) = &reason {
+            let waiting = InstanceState::Waiting {
+                reason: reason.clone(),
+                delay: Duration::ZERO,
+            };
+            self.stand(waiting);
+            lock(&self.stand).last_failure = Some(reason.clone());
+        }
+        for (at, instance) in (0..).map(InstanceId).enumerate().take(self.call.concurrency) {
+            let is_turn = match lock(&self.seats).get_mut(at) {
+                Some(seat @ Seat::Free) => {
+                    *seat = Seat::Down;
+                    true
+                }
+                _ => false,
+            };
+            if is_turn {
+                let reason = reason.clone();
+                self.emit(PoolEvent::Down { instance, reason }).await;
+            }
+        }
+    }
+
+    /// A job, from the first message to the last result.
+    async fn work(self: Arc<Self>, instance: InstanceId, job: Job, unwanted: Vec<CancellationToken>) {
+        let began = Instant::now();
+        let batch = job.batch;
+        let mut traces = job.traces.into_iter();
+        let mut names = job.names.into_iter();
+        let errands = job
+            .items
+            .into_iter()
+            .zip(&unwanted)
+            .zip(0..)
+            .map(|((input, token), at)| {
+                let name = names.next().unwrap_or_default();
+                let trace = traces.next().flatten();
+                let errand = Errand::new(
+                    Arc::clone(&self.courier),
+                    Arc::clone(&self.call),
+                    input,
+                    name,
+                    trace,
+                );
+                self.item(instance, batch, at, errand, token)
+            });
+        let ends: Vec<Option<ItemEnd>> = join_all(errands.collect::<Vec<_>>()).await;
+        let end = match ends.into_iter().collect::<Option<Vec<_>>>() {
+            Some(ends) => JobEnd::Items(ends),
+            None => JobEnd::Lost {
+                reason: DownReason::Stopped,
+                suspect: false,
+                scene: None,
+            },
+        };
+        let timing = Timing {
+            compute: began.elapsed(),
+        };
+        let _telling = self.telling.lock().await;
+        let way = self.courier.way().borrow().clone();
+        if let Some(seat) = lock(&self.seats).get_mut(instance.0 as usize) {
+            *seat = if way == Way::Open { Seat::Free } else { Seat::Down };
+        }
+        let ended = PoolEvent::Ended {
+            instance,
+            batch,
+            end,
+            timing,
+        };
+        self.emit(ended).await;
+        if let Way::Closed(why) = way {
+            let reason = DownReason::Away(why);
+            self.emit(PoolEvent::Down { instance, reason }).await;
+        }
+    }
+
+    /// The end of one item; none when it was given up.
+    async fn item(
+        &self,
+        instance: InstanceId,
+        batch: BatchId,
+        at: u32,
+        errand: Errand,
+        unwanted: &CancellationToken,
+    ) -> Option<ItemEnd> {
+        let told = Mutex::new(None::<Instant>);
+        let tell = |fraction: f64, message: Option<String>| {
+            let now = Instant::now();
+            let mut last = lock(&told);
+            let is_soon = last.is_some_and(|last| now - last < PROGRESS_EVERY);
+            if !is_soon {
+                *last = Some(now);
+            }
+            async move {
+                let report = Report {
+                    items: Some(vec![at]),
+                    fraction,
+                    message,
+                };
+                let reports = vec![report];
+                if !is_soon {
+                    self.emit(PoolEvent::Progress {
+                        instance,
+                        batch,
+                        reports,
+                    })
+                    .await;
+                }
+            }
+        };
+        match errand.run(unwanted, tell).await {
+            Ok(end) => Some(end),
+            // The message stays at the broker: whoever runs the task next looks for its result first.
+            Err(_) if self.abandon.is_cancelled() => None,
+            Err(Stopped { is_sent }) => {
+                if is_sent {
+                    errand.revoke().await;
+                }
+                Some(ItemEnd::Skipped)
+            }
+        }
+    }
+}
