@@ -10,6 +10,7 @@
     python3 scripts/dev_env.py browser          what drives a browser that is installed (Chromium)
     python3 scripts/dev_env.py contract         what holds the OpenAPI document and a server against each other
     python3 scripts/dev_env.py django5.2        the cresset package and what its tests with that Django need
+    python3 scripts/dev_env.py celery5.4        an older Celery, with what reads its results in SQL
 
 They lie in the user's cache (`$CRESSET_CACHE_DIR`, else `~/.cache/cresset`), under dev/, keyed by what they are made
 of: a second call costs nothing and a changed requirement makes a new one. An environment is built aside and renamed, so
@@ -53,8 +54,12 @@ SITE = REPO / "examples" / "django" / "requirements.txt"
 CLIENT = ("--editable", str(PACKAGE))
 BARE = (*CLIENT, "tomli", "--group", f"{PACKAGE / 'pyproject.toml'}:dev")
 TOKENS = ("pyjwt[crypto]>=2.10",)
+SQL_RESULTS = ("sqlalchemy>=2", "psycopg2-binary>=2.9", "pymysql>=1.1", "django-celery-results>=2.6")
+"""What Celery reads its results in SQL with."""
 TEST = (
     *BARE,
+    *SQL_RESULTS,
+    "flower>=2",
     *TOKENS,
     "websockets>=15",
     "opentelemetry-proto>=1.30",
@@ -71,6 +76,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "browser": ("playwright>=1.50",),
     "contract": ("schemathesis>=4.32", "openapi-spec-validator>=0.9"),
     **{f"django{version}": (*DJANGO, f"django~={version}.0") for version in ("4.2", "5.2", "6.0")},
+    "celery5.4": ("celery[redis]~=5.4.0", "kombu~=5.3.7", "redis~=4.6.0", *SQL_RESULTS),
 }
 """Name of an environment -> what `uv pip install` is told."""
 

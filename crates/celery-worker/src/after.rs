@@ -105,6 +105,7 @@ pub(crate) fn next<T>(job: &Job<'_>, head: &Head, act: impl FnOnce(&mut Next<'_>
         head,
         node: &job.shared.options.node,
         queue_of: &|task| job.shared.queue_of(task),
+        unlocks: job.shared.results.has_no_counters(),
         new_id: &mut || uuid::Uuid::now_v7().to_string(),
         now: Timestamp::now(),
     })
@@ -145,11 +146,7 @@ pub(crate) async fn store(
         done,
         extended: extended.then_some((shared.options.node.as_str(), job.queue)),
     };
-    let text = meta.text();
-    insist(&shared.abandon, "store a result", || {
-        shared.results.store(head, status, text.clone())
-    })
-    .await
+    insist(&shared.abandon, "store a result", || shared.results.store(&meta)).await
 }
 
 /// A task whose success is stored already: only what may be missing of its chord is done again. False: it has to run.

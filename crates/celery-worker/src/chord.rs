@@ -63,7 +63,12 @@ fn results(parts: &[String]) -> Result<String, Exception> {
 }
 
 /// The body will not run: it has failed, and what is to follow that is sent.
-async fn fail(job: &Job<'_>, head: &Head, body: &Value, exception: Exception) -> Result<(), Abandoned> {
+pub(crate) async fn fail(
+    job: &Job<'_>,
+    head: &Head,
+    body: &Value,
+    exception: Exception,
+) -> Result<(), Abandoned> {
     let signature = Signature::of(body);
     let id = signature.as_ref().ok().and_then(Signature::id);
     let Some(id) = id else {

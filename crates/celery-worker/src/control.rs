@@ -220,5 +220,5 @@ async fn store_revoked(shared: &Shared, id: &str) -> Result<(), crate::transport
         done: Some(Timestamp::now()),
         extended: None,
     };
-    shared.results.store(&head, &status, meta.text()).await
+    shared.results.store(&meta).await
 }

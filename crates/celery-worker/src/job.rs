@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cresset_celery::{Body, Exception, Head, Message, Status, Task, TaskEvent, Unread, read, read_envelope};
+use cresset_celery::{
+    Body, Exception, Head, Message, Status, Task, TaskEvent, UNLOCK, Unread, read, read_envelope,
+};
 use cresset_config::ModelConfig;
 use cresset_engine::{EngineError, Prediction, retry_wait};
 use cresset_task::{Failure, Payload, Timestamp, json};
@@ -15,6 +17,7 @@ use crate::arguments;
 use crate::held::{Place, Stand};
 use crate::insist::{Abandoned, insist};
 use crate::transport::{Content, Receipt};
+use crate::unlock;
 use crate::worker::Shared;
 
 /// A model that cannot take work is asked again after at most so long.
@@ -93,6 +96,7 @@ impl Job<'_> {
         };
         // It may wait for hours, and need not weigh twice.
         match read(&message) {
+            Ok(task) if task.head.name == UNLOCK => unlock::pass_on(self, &task, message).await,
             Ok(task) => {
                 if let Some(end) = self.park(&task.head, &message).await {
                     return end;

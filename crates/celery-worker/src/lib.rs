@@ -27,9 +27,11 @@ mod results;
 mod revoked;
 mod rpc;
 mod send;
+mod sql;
 mod stats;
 mod take;
 mod transport;
+mod unlock;
 mod worker;
 
 pub use node::default_node;

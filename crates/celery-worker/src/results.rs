@@ -4,7 +4,7 @@
 //! told; exactly one teller of a complete chord is told so, until it says that it has dealt with it.
 
 use async_trait::async_trait;
-use cresset_celery::{ChordSize, Head, Status};
+use cresset_celery::{ChordSize, Head, Meta, Status};
 use serde_json::value::RawValue;
 
 use crate::transport::Trouble;
@@ -26,14 +26,19 @@ pub(crate) struct Stored {
 /// A result backend.
 #[async_trait]
 pub(crate) trait Results: Send + Sync + 'static {
-    /// Stores a state, written as `text`, and tells whoever waits.
-    async fn store(&self, head: &Head, status: &Status, text: String) -> Result<(), Trouble>;
+    /// Stores a state, and tells whoever waits.
+    async fn store(&self, meta: &Meta<'_>) -> Result<(), Trouble>;
 
-    /// What is stored of a task, if it is a success.
+    /// What is stored of a task, if it is a success; for a backend that counts no chords, without the result.
     async fn success(&self, id: &str) -> Result<Option<Stored>, Trouble>;
 
     /// Whether a state is stored that a revocation must leave alone.
     async fn is_settled(&self, id: &str) -> Result<bool, Trouble>;
+
+    /// It counts no parts of chords: a task (`celery.chord_unlock`) looks again and again whether all of them have ended, and sends the body.
+    fn has_no_counters(&self) -> bool {
+        false
+    }
 
     /// Makes the size of a chord's header known.
     async fn chord_size(&self, size: &ChordSize) -> Result<(), Trouble>;
@@ -59,7 +64,7 @@ impl Nowhere {
 
 #[async_trait]
 impl Results for Nowhere {
-    async fn store(&self, _: &Head, _: &Status, _: String) -> Result<(), Trouble> {
+    async fn store(&self, _: &Meta<'_>) -> Result<(), Trouble> {
         Ok(())
     }
 

@@ -17,7 +17,8 @@ pub(crate) struct Rpc {
 
 #[async_trait]
 impl Results for Rpc {
-    async fn store(&self, head: &Head, _: &Status, text: String) -> Result<(), Trouble> {
+    async fn store(&self, meta: &Meta<'_>) -> Result<(), Trouble> {
+        let head = meta.head;
         let Some(queue) = &head.reply_to else {
             return Ok(());
         };
@@ -28,7 +29,7 @@ impl Results for Rpc {
             ..Properties::default()
         };
         let message = |text: String| Message::json(Default::default(), properties.clone(), text.into_bytes());
-        let Some(Refused(why)) = self.transport.answer(queue, &message(text)).await? else {
+        let Some(Refused(why)) = self.transport.answer(queue, &message(meta.text())).await? else {
             return Ok(());
         };
         tracing::error!(why, "result is refused by the broker; its task fails");

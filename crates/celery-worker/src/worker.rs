@@ -23,7 +23,7 @@ use crate::results::{Nowhere, Results};
 use crate::revoked::Revoked;
 use crate::rpc::Rpc;
 use crate::transport::Transport;
-use crate::{care, control, node, take};
+use crate::{care, control, node, sql, take};
 
 /// Requests of remote control that wait to be answered.
 const REQUESTS_MAX: usize = 256;
@@ -122,6 +122,7 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
         Some(url) if url.scheme() == "rpc" => Arc::new(Rpc {
             transport: Arc::clone(&transport),
         }),
+        Some(url) if sql::is_sql(url) => sql::open(url, &house, &leave)?,
         Some(url) => Arc::new(RedisResults::new(&open("result_backend", url)?, settings)?),
     };
     let (events, waiting) = Events::new(node::identity(&options.node), settings.events);

@@ -13,6 +13,10 @@ use crate::time::{parse_time, show_time};
 
 /// Messages that one task may lead to at once.
 pub const CANVAS_MAX: usize = 10_000;
+/// The task that looks whether all parts of a chord have ended, where nothing counts them; every real worker has it.
+pub const UNLOCK: &str = "celery.chord_unlock";
+/// When it looks first, in seconds, as in Celery.
+const UNLOCK_AFTER: u32 = 1;
 /// Groups in chains in groups, at most.
 const NESTING_MAX: usize = 8;
 
@@ -25,13 +29,17 @@ pub struct Outgoing {
     pub message: Message,
 }
 
-/// How many parts the header of a chord has: to be stored before they are sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A chord whose header is about to be sent: what is to be known before that.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChordSize {
     /// The group's id.
     pub group: String,
-    /// Its parts.
+    /// How many parts its header has.
     pub size: usize,
+    /// The parts, as a result tells of its children.
+    pub parts: Value,
+    /// What is to follow them.
+    pub body: Value,
 }
 
 /// What is to be done, in this order.
@@ -53,6 +61,8 @@ pub struct Next<'a> {
     pub node: &'a str,
     /// The queue for a task of this name that names none.
     pub queue_of: &'a dyn Fn(&str) -> String,
+    /// Chords are not counted: [`UNLOCK`] is sent with the header of each.
+    pub unlocks: bool,
     /// Makes ids.
     pub new_id: &'a mut dyn FnMut() -> String,
     /// Now.
@@ -250,11 +260,21 @@ impl Next<'_> {
         if tasks.is_empty() {
             return self.send(&body, Some("[]"), With::default(), plan, depth + 1);
         }
+        let child = self.group(tasks, id.clone(), first, Some(&body), plan, depth + 1)?;
         plan.sizes.push(ChordSize {
-            group: id.clone(),
+            group: id,
             size: tasks.len(),
+            parts: child.get(1).cloned().unwrap_or_default(),
+            body,
         });
-        self.group(tasks, id, first, Some(&body), plan, depth + 1)
+        if self.unlocks
+            && let Some(size) = plan.sizes.last()
+        {
+            let unlock = json!({"task": UNLOCK, "args": [size.group, size.body], "kwargs": {"result": size.parts},
+                "options": {"countdown": UNLOCK_AFTER, "ignore_result": true}, "immutable": true});
+            self.task(Signature::of(&unlock)?, None, With::default(), plan)?;
+        }
+        Ok(child)
     }
 
     fn root(&self) -> &str {

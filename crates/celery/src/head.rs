@@ -33,6 +33,8 @@ pub struct Head {
     pub argsrepr: String,
     /// Its named arguments, for people.
     pub kwargsrepr: String,
+    /// What a scheduler (beat) calls its entry that sent it.
+    pub periodic_task_name: Option<String>,
     /// Its result is not wanted; `None`: the task decides.
     pub ignore_result: Option<bool>,
     /// Names of the headers that are stamps.
@@ -76,6 +78,7 @@ impl Head {
             parent_id: text("parent_id"),
             argsrepr: text("argsrepr").unwrap_or_default(),
             kwargsrepr: text("kwargsrepr").unwrap_or_default(),
+            periodic_task_name: text("periodic_task_name"),
             ignore_result: headers.get("ignore_result").and_then(Value::as_bool),
             reply_to: properties.reply_to.clone().filter(|queue| !queue.is_empty()),
             priority: properties.priority.unwrap_or(0),

@@ -39,6 +39,13 @@ pub fn show_time(at: Timestamp) -> String {
     }
 }
 
+/// `2026-11-22 23:14:34.856244`, in UTC: as databases take a time that has no zone.
+#[must_use]
+pub fn show_sql_time(at: Timestamp) -> String {
+    let shown = show_time(at);
+    shown.replace('T', " ").replace("+00:00", "")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +57,7 @@ mod tests {
         assert_eq!(parse_time("2026-11-22T23:14:34.856244"), Some(utc));
         assert_eq!(parse_time("2026-11-22T23:14:34.856244Z"), Some(utc));
         assert_eq!(show_time(utc), "2026-11-22T23:14:34.856244+00:00");
+        assert_eq!(show_sql_time(utc), "2026-11-22 23:14:34.856244");
         for wrong in [
             "",
             "soon",

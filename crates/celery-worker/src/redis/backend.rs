@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_celery::{ChordSize, Head, Status};
+use cresset_celery::{ChordSize, Head, Meta, Status};
 use cresset_config::Celery;
 use redis::aio::ConnectionManager;
 use redis::{Client, RedisResult, Value};
@@ -37,7 +37,7 @@ pub(crate) struct RedisResults {
 
 /// A stored result, as far as we look into one.
 #[derive(Deserialize)]
-struct Meta {
+struct Known {
     status: String,
     result: Box<RawValue>,
 }
@@ -70,7 +70,7 @@ impl RedisResults {
         format!("{}celery-taskset-meta-{id}{part}", self.prefix)
     }
 
-    async fn stored(&self, id: &str) -> Result<Option<Meta>, Trouble> {
+    async fn stored(&self, id: &str) -> Result<Option<Known>, Trouble> {
         let mut command = redis::cmd("GET");
         command.arg(self.task(id));
         let text: Option<Vec<u8>> = command
@@ -105,12 +105,12 @@ impl RedisResults {
 
 #[async_trait]
 impl Results for RedisResults {
-    async fn store(&self, head: &Head, _: &Status, text: String) -> Result<(), Trouble> {
+    async fn store(&self, meta: &Meta<'_>) -> Result<(), Trouble> {
         let call = self
             .scripts
             .store
-            .key(self.task(&head.id))
-            .arg(text)
+            .key(self.task(&meta.head.id))
+            .arg(meta.text())
             .arg(self.expires.as_secs())
             .invoke_async::<Value>(&mut self.connection.clone())
             .await;
@@ -119,15 +119,15 @@ impl Results for RedisResults {
 
     async fn success(&self, id: &str) -> Result<Option<Stored>, Trouble> {
         let stored = self.stored(id).await?;
-        let success = stored.filter(|meta| meta.status == "SUCCESS");
-        Ok(success.map(|meta| Stored { result: meta.result }))
+        let success = stored.filter(|known| known.status == "SUCCESS");
+        Ok(success.map(|known| Stored { result: known.result }))
     }
 
     async fn is_settled(&self, id: &str) -> Result<bool, Trouble> {
         let stored = self.stored(id).await?;
-        Ok(stored.is_some_and(|meta| {
+        Ok(stored.is_some_and(|known| {
             !matches!(
-                meta.status.as_str(),
+                known.status.as_str(),
                 "PENDING" | "RECEIVED" | "RETRY" | "REJECTED"
             )
         }))

@@ -33,6 +33,7 @@ fn next<T>(head: &Head, ids: &[&str], act: impl FnOnce(&mut Next<'_>) -> T) -> T
         head,
         node: "w@lab",
         queue_of: &|_| "celery".into(),
+        unlocks: false,
         new_id: &mut || (*ids.next().expect("an id more than a real worker makes")).to_owned(),
         now: parse_time("2026-11-22T23:39:00").unwrap(),
     })

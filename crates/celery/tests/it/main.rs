@@ -5,6 +5,7 @@
 mod continuations;
 mod foreign;
 mod golden;
+mod pickled;
 
 use std::path::Path;
 

@@ -74,11 +74,11 @@ pub(super) const RESULT_BACKEND: Setting = words(
         "celery.result_backend",
         ["CRESSET_RESULT_BACKEND", "result-backend"],
         Field::Text {
-            form: "a URL in quotes, `redis://`, `rediss://` or `rpc://`",
+            form: "a URL in quotes: `redis://`, `rediss://`, `rpc://`, or `db+` or `django-db+` and `postgresql://`, `mysql://` or `sqlite:///`",
             get: |c| c.celery.result_backend.as_ref().map(ToString::to_string),
             set: |c, text| set_url(&mut c.celery.result_backend, text, BACKENDS),
         },
-        "Celery's result backend, as the application's `result_backend` names it. Shown without its password.",
+        "Celery's result backend, as the application's `result_backend` names it; for `django-db` the database is named behind it. Shown without its password.",
     ),
     "none: results are thrown away",
     r#""redis://127.0.0.1:6379/1""#,
@@ -223,7 +223,19 @@ pub(super) const RESULT_KEY_PREFIX: Setting = setting(
 /// Brokers that are spoken to.
 const BROKERS: &[&str] = &["redis", "rediss", "amqp", "amqps", "pyamqp"];
 /// Result backends.
-const BACKENDS: &[&str] = &["redis", "rediss", "rpc"];
+const BACKENDS: &[&str] = &[
+    "redis",
+    "rediss",
+    "rpc",
+    "db+postgresql",
+    "db+mysql",
+    "db+mariadb",
+    "db+sqlite",
+    "django-db+postgresql",
+    "django-db+mysql",
+    "django-db+mariadb",
+    "django-db+sqlite",
+];
 
 fn name(text: &str) -> Result<String, Refusal> {
     let text = text.trim();
@@ -252,7 +264,7 @@ fn set_queues(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
 
 fn set_url(slot: &mut Option<ServiceUrl>, text: &str, schemes: &[&str]) -> Result<(), Refusal> {
     let url = ServiceUrl::new(text.trim());
-    if schemes.contains(&url.scheme()) {
+    if schemes.contains(&without_driver(url.scheme())) {
         *slot = Some(url);
         return Ok(());
     }
@@ -263,6 +275,14 @@ fn set_url(slot: &mut Option<ServiceUrl>, text: &str, schemes: &[&str]) -> Resul
         "" => Refusal::new(format!("must be a URL that begins with one of {known}")),
         other => Refusal::new(format!("must begin with one of {known}, is {}", quote(other))),
     })
+}
+
+/// `db+postgresql+psycopg2` is `db+postgresql`: the driver is Python's.
+fn without_driver(scheme: &str) -> &str {
+    match scheme.match_indices('+').nth(1) {
+        Some((at, _)) => scheme.get(..at).unwrap_or(scheme),
+        None => scheme,
+    }
 }
 
 fn set_node(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {

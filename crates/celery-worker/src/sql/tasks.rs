@@ -1,0 +1,82 @@
+//! Celery's own tables (`celery_taskmeta`), as its SQLAlchemy backend has them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cresset_celery::{ChordSize, Head, Meta, Row, Status, celery_row};
+use serde_json::value::RawValue;
+
+use super::database::{Database, Wrong};
+use super::table::{Table, is_settled, last_word, refused};
+use crate::results::{ChordStep, Results, Stored};
+use crate::transport::Trouble;
+
+/// The backend. It has no counters for chords.
+pub(super) struct CeleryResults {
+    table: Table,
+}
+
+impl CeleryResults {
+    pub(super) fn new(database: Arc<dyn Database>) -> Self {
+        let made_by = "Celery makes it when a client or a worker with this result backend first uses it";
+        Self {
+            table: Table::new(database, "celery_taskmeta", "task_id_sequence", made_by),
+        }
+    }
+
+    async fn put(&self, meta: &Meta<'_>) -> Result<(), Wrong> {
+        let columns = self.table.columns().await?;
+        let row = celery_row(meta, &|name| columns.has(name));
+        let row = row.ok_or_else(|| Wrong::Refused("the result cannot be written as a pickle".into()))?;
+        self.table.put(&meta.head.id, row, Row::new()).await
+    }
+}
+
+#[async_trait]
+impl Results for CeleryResults {
+    async fn store(&self, meta: &Meta<'_>) -> Result<(), Trouble> {
+        match self.put(meta).await {
+            Err(Wrong::Refused(why)) => {
+                let status = refused(meta.head, &why);
+                let failed = Meta {
+                    status: &status,
+                    ..meta.clone()
+                };
+                last_word(self.put(&failed).await)
+            }
+            put => put.map_err(Trouble::from),
+        }
+    }
+
+    async fn success(&self, id: &str) -> Result<Option<Stored>, Trouble> {
+        let state = self.table.state(id).await?;
+        let is_success = state.is_some_and(|state| state == "SUCCESS");
+        Ok(is_success.then(|| Stored {
+            result: RawValue::NULL.to_owned(),
+        }))
+    }
+
+    async fn is_settled(&self, id: &str) -> Result<bool, Trouble> {
+        Ok(self
+            .table
+            .state(id)
+            .await?
+            .is_some_and(|state| is_settled(&state)))
+    }
+
+    fn has_no_counters(&self) -> bool {
+        true
+    }
+
+    async fn chord_size(&self, _: &ChordSize) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    async fn chord_part(&self, _: &Head, _: &str, _: &Status) -> Result<ChordStep, Trouble> {
+        Ok(ChordStep::Wait)
+    }
+
+    async fn chord_done(&self, _: &str) -> Result<(), Trouble> {
+        Ok(())
+    }
+}
