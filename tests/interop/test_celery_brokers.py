@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from celery.exceptions import TaskRevokedError
-from support.application import House, hears_all_events, house
+from support.application import House, RedisHouse, hears_all_events, house
 from support.rabbit import rabbit_house
 from support.server import LONG
 from support.wait import until
@@ -95,6 +95,33 @@ def test_celerys_own_commands_show_it_as_a_worker(home: House, tmp_path: Path) -
     assert "no_such_method" in answer[node]["error"]
     home.app.control.shutdown()
     assert home.workers[0].process.wait(LONG) == 0
+
+
+def test_figures_tell_of_the_tasks_and_the_broker(home: House) -> None:
+    worker = home.worker()
+    home.app.send_task("proj.echo", (1,)).get(timeout=LONG)
+    home.app.send_task("proj.echo", ({"raise": "value"},)).get(timeout=LONG, propagate=False)
+    for name in ("proj.one", "proj.two"):
+        home.app.send_task(name, (1,)).get(timeout=LONG, propagate=False)
+    later = home.app.send_task("proj.echo", (1,), countdown=300)
+
+    def counted(name: str, **labels: str) -> float:
+        return worker.metric(f"cresset_celery_{name}", **labels)
+
+    until(lambda: counted("held", stand="scheduled") == 1, "held")
+    assert counted("tasks_total", task="proj.echo", status="SUCCESS") == 1
+    # Told before they are counted.
+    until(lambda: counted("tasks_total", task="proj.echo", status="FAILURE") == 1, "failed")
+    until(lambda: counted("tasks_total", task="other", status="FAILURE") == 2, "names that nobody knows are one")
+    assert counted("broker_connected") == 1
+    worker.stop()
+    second = home.worker()
+    until(lambda: second.metric("cresset_celery_held", stand="scheduled") == 1, "held again")
+    home.app.control.revoke(later.id)
+    until(lambda: second.metric("cresset_celery_tasks_total", task="proj.echo", status="REVOKED") == 1, "revoked")
+    # RabbitMQ marks what was given back; in Redis it lies as it came.
+    again = second.metric("cresset_celery_redelivered_total", task="proj.echo")
+    assert again == (0 if isinstance(home, RedisHouse) else 1)
 
 
 def test_events_tell_of_the_worker_and_its_tasks(home: House) -> None:

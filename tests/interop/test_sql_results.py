@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.application import Redis, house
+from support.application import Redis, RedisHouse, house
 from support.server import LONG
 from support.sql import Project, Sql, sql
 from support.wait import until
@@ -149,6 +149,33 @@ def test_a_database_that_goes_is_waited_for(tmp_path: Path, the_redis: Redis) ->
             until(lambda: made.left() == 0, "acknowledged")
             # With its connections open.
             assert worker.stop() == 0
+
+
+def test_what_a_killed_worker_had_is_done_once_more_and_a_success_is_kept(tmp_path: Path, the_redis: Redis) -> None:
+    with sql("sqlite", tmp_path) as database:
+        made = house(tmp_path / "house", the_redis)
+        with made.stack:
+            words = {"broker": made.broker, "backend": "django-db", "queue": made.queue, "extended": False}
+            project = Project(tmp_path / "project", sys.executable, database=database.django, **words)
+            flags = {"backend": f"django-db+{database.url}"}
+            worker = made.worker("--celery-visibility-timeout", "1s", **flags)
+            made.app.send_task("proj.echo", ({"sleep": 0.7, "give": "slow"},), task_id="slow")
+            made.app.send_task("proj.echo", (1,), task_id="quick")
+            until(lambda: held(made) > 0, "taken")
+            worker.kill()
+            made.worker("--celery-visibility-timeout", "1s", **flags)
+            until(lambda: made.waiting() == 0 and held(made) == 0, "acknowledged")
+            # The same id once more, as a sender may that has heard nothing: what is stored stays.
+            made.app.send_task("proj.echo", ({"raise": "value"},), task_id="quick")
+            until(lambda: made.workers[1].metric("cresset_celery_tasks_total", status="FAILURE") == 1, "ended")
+            ask = f"from proj import app\nprint([app.AsyncResult(i).get(timeout={LONG}) for i in ('slow', 'quick')])"
+            said = project.run("-c", DJANGO + ask)
+            assert said.strip() == "['slow', 1]"
+
+
+def held(made: RedisHouse) -> int:
+    """How many messages of this application's workers have."""
+    return sum(f'"{made.queue}"]'.encode() in record for record in made.client.hvals("unacked"))
 
 
 def test_a_result_that_does_not_fit_fails_its_task(tmp_path: Path, the_redis: Redis) -> None:

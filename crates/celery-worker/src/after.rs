@@ -81,7 +81,7 @@ pub(crate) async fn finish(job: &Job<'_>, finished: Finished<'_>) -> Result<(), 
         chord::part(job, head, group, body, &status).await?;
     }
     tell(job, head, &status, took);
-    job.shared.count(&head.name);
+    job.shared.count(&head.name, &status);
     Ok(())
 }
 
@@ -195,6 +195,7 @@ pub(crate) async fn again(
     if told.await.is_err() {
         return End::Back;
     }
+    shared.tries_again(&head.name, &status);
     shared.events.task(head, TaskEvent::Retried(&shown, &text));
     End::Done
 }

@@ -28,6 +28,7 @@ pub(crate) async fn beat(shared: Arc<Shared>, leave: CancellationToken) {
             _ = ticks.tick() => {}
             () = leave.cancelled() => return,
         }
+        shared.show_held();
         tell(&shared, what).await;
         what = "heartbeat";
     }

@@ -145,6 +145,9 @@ impl Job<'_> {
         let head = Arc::new(task.head.clone());
         self.place.is(&head);
         self.shared.events.task(&head, TaskEvent::Received);
+        if head.redelivered {
+            self.shared.was_redelivered(&head.name);
+        }
         if let Some(status) = self.too_late(&head) {
             return self.finish(&head, &task.body, status).await;
         }

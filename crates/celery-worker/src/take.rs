@@ -31,7 +31,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     tracing::info!("broker is back");
                 }
                 (is_lost, waits) = (false, Waits::new());
-                shared.broker.send_if_modified(|why| why.take().is_some());
+                shared.broker_is(None);
                 match shared.transport.epoch() {
                     0 => {}
                     now if now == epoch => {}
@@ -53,7 +53,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     tracing::warn!(error = %error, "broker cannot be used; it is tried again");
                 }
                 is_lost = true;
-                shared.broker.send_replace(Some(error.to_string()));
+                shared.broker_is(Some(error.to_string()));
                 unless_closing(&shared, tokio::time::sleep(waits.next())).await;
             }
         }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cresset_celery::Event;
-use cresset_engine::Engine;
+use cresset_celery::{Event, Status};
+use cresset_engine::{CeleryMetrics, Engine};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,11 @@ use crate::{care, control, node, sql, take};
 const REQUESTS_MAX: usize = 256;
 /// The last words are not waited for for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Of the broker, before it was first asked.
+const NOT_YET: &str = "broker: not connected yet";
+/// In the figures, every task that no model answers.
+const OTHER: &str = "other";
 
 /// What all parts share.
 pub(crate) struct Shared {
@@ -68,11 +73,61 @@ impl Shared {
         own.unwrap_or(&settings.default_queue).clone()
     }
 
+    /// A task's name, if it is one of ours: the figures have room for those only.
+    fn counted<'a>(&self, task: &'a str) -> &'a str {
+        match self.catalog.find(task) {
+            Some(_) => task,
+            None => OTHER,
+        }
+    }
+
+    fn figures(&self) -> &CeleryMetrics {
+        self.engine.metrics().celery()
+    }
+
+    /// A task was delivered before.
+    pub(crate) fn was_redelivered(&self, task: &str) {
+        self.figures().redelivered(self.counted(task));
+    }
+
+    /// A task is sent once more.
+    pub(crate) fn tries_again(&self, task: &str, status: &Status) {
+        self.figures().ended(self.counted(task), status.name());
+    }
+
+    /// What is held, for whoever looks at the figures.
+    pub(crate) fn show_held(&self) {
+        let counts = self.held.counts();
+        let figures = self.figures();
+        figures.held("reserved", counts.current.saturating_sub(counts.active));
+        figures.held("scheduled", counts.scheduled);
+        figures.held("active", counts.active);
+    }
+
+    /// Why the broker cannot be used, or that it can.
+    pub(crate) fn broker_is(&self, why: Option<String>) {
+        let is_amqp = self
+            .options
+            .settings
+            .broker
+            .as_ref()
+            .is_some_and(|url| !url.scheme().starts_with("redis"));
+        let name = if is_amqp { "rabbitmq" } else { "redis" };
+        self.figures().connected(name, why.is_none());
+        self.broker.send_if_modified(|told| {
+            let changes = *told != why;
+            *told = why;
+            changes
+        });
+    }
+
     pub(crate) fn counts_by_task(&self) -> BTreeMap<String, u64> {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn count(&self, task: &str) {
+    /// A task has ended.
+    pub(crate) fn count(&self, task: &str, status: &Status) {
+        self.figures().ended(self.counted(task), status.name());
         self.processed.fetch_add(1, Ordering::Relaxed);
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         match totals.get_mut(task) {
@@ -136,7 +191,7 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
         held: Arc::new(Held::default()),
         revoked: Revoked::default(),
         finished: Finished::default(),
-        broker: watch::Sender::new(Some("broker: not connected yet".into())),
+        broker: watch::Sender::new(Some(NOT_YET.into())),
         events,
         totals: Mutex::default(),
         processed: AtomicU64::new(0),
@@ -146,6 +201,7 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
         asked_to_stop: CancellationToken::new(),
         jobs: TaskTracker::new(),
     });
+    shared.broker_is(Some(NOT_YET.into()));
     let (requests, asked) = mpsc::channel(REQUESTS_MAX);
     let transport = Arc::clone(&shared.transport);
     house.spawn(events::run(

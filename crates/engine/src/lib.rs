@@ -78,7 +78,7 @@ pub use follow::{Event, Following, Place};
 pub use hint::{MeanTime, hint};
 pub use inbox::{InboxReader, refused as inbox_refusal};
 pub use live::{Cursor, Line, Piece, Progress};
-pub use metrics::Metrics;
+pub use metrics::{CeleryMetrics, Metrics};
 #[cfg(feature = "testing")]
 pub use residue::Residue;
 /// When a failure is tried again, for the doors whose work others keep.

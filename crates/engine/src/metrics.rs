@@ -14,11 +14,14 @@ use prometheus_client::registry::Registry;
 use self::buckets::{items, seconds};
 use self::cache::CacheFamilies;
 pub(crate) use self::cache::CacheMetrics;
+pub use self::celery::CeleryMetrics;
 use self::inbox::InboxMetrics;
 pub(crate) use self::webhooks::WebhookMetrics;
 
 mod buckets;
 mod cache;
+mod celery;
+mod door;
 mod inbox;
 mod processes;
 mod webhooks;
@@ -83,6 +86,7 @@ pub struct Metrics {
     caches: CacheFamilies,
     pub(crate) webhooks: WebhookMetrics,
     pub(crate) inbox: InboxMetrics,
+    celery: CeleryMetrics,
 }
 
 /// The figures of one model, looked up once so that the hot path does not hash labels.
@@ -153,6 +157,7 @@ impl Metrics {
             caches: CacheFamilies::default(),
             webhooks: WebhookMetrics::new(),
             inbox: InboxMetrics::new(),
+            celery: CeleryMetrics::default(),
         };
         metrics.registered()
     }
@@ -262,6 +267,7 @@ impl Metrics {
         self.caches.register(r);
         self.webhooks.register(r);
         self.inbox.register(r);
+        self.celery.register(r);
         self
     }
 
@@ -317,41 +323,6 @@ impl Metrics {
     /// The figures of one model's result cache.
     pub(crate) fn cache(&self, model: &str) -> CacheMetrics {
         self.caches.model(model)
-    }
-
-    /// Counts one answered HTTP request. `route` is the matched pattern, never the raw path.
-    pub fn http_request(&self, method: &str, route: &str, status: u16, took: Duration) {
-        let label = RequestLabel {
-            method: method.to_owned(),
-            route: route.to_owned(),
-            code: status,
-        };
-        self.requests.get_or_create(&label).inc();
-        self.request_seconds.observe(took.as_secs_f64());
-    }
-
-    /// A connection was let in.
-    pub fn connection_opened(&self) {
-        self.connections.inc();
-    }
-
-    /// One that had been let in has ended.
-    pub fn connection_closed(&self) {
-        self.connections.dec();
-    }
-
-    /// A connection was turned away.
-    pub fn connection_refused(&self, reason: &'static str) {
-        self.connections_refused
-            .get_or_create(&ReasonLabel { reason })
-            .inc();
-    }
-
-    /// A connection was closed because its other end kept it waiting.
-    pub fn connection_given_up(&self, reason: &'static str) {
-        self.connections_given_up
-            .get_or_create(&ReasonLabel { reason })
-            .inc();
     }
 
     /// The text for `/metrics` (OpenMetrics 1.0).

@@ -52,6 +52,11 @@ async fn the_page_of_metrics_is_current() {
     pool.fail_to_replace(InstanceId(0), DownReason::Exited(1));
     pool.kill(InstanceId(0), DownReason::Exited(1));
     until(|| !house.engine.health().ready).await; // counted before it shows
+    let celery = house.engine.metrics().celery();
+    celery.ended("proj.echo", "SUCCESS");
+    celery.redelivered("proj.echo");
+    celery.held("active", 1);
+    celery.connected("redis", true);
     let metrics = house.get("/metrics").await;
     check("metrics.md", &reference::metrics(metrics.text()));
     house.close().await;
