@@ -16,7 +16,7 @@ IMAGE_NUMBERS = 3 * 64 * 64
 DECIMALS = 4
 MIXED = 256
 SENTENCES = (1.0, 1.0)
-"""Of the logarithm of how many sentences a mixed text has, mean and deviation: half have 3 at most, a tenth 10 or more."""
+"""Of the logarithm of how many sentences a text has, mean and deviation: half have 3 at most, a tenth 10 or more."""
 MOST_SENTENCES = 24
 
 
