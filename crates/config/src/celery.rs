@@ -1,5 +1,6 @@
 //! What Celery's parties must know of a server: where its broker is, and which tasks a model answers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -90,25 +91,43 @@ impl ServiceUrl {
     pub fn scheme(&self) -> &str {
         self.0.split_once("://").map_or("", |(scheme, _)| scheme)
     }
-}
 
-impl fmt::Display for ServiceUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn without_user_password(&self) -> Cow<'_, str> {
+        let all = Cow::Borrowed(self.0.as_str());
         let Some((scheme, rest)) = self.0.split_once("://") else {
-            return f.write_str(&self.0);
+            return all;
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let authority = rest.get(..end).unwrap_or_default();
         // A password may have any character but these; where somebody forgot to write it as `%2F` it ends later.
         let at = authority.rfind('@');
         match at.or_else(|| rest.rfind('@').filter(|_| authority.contains(':'))) {
-            None => f.write_str(&self.0),
+            None => all,
             Some(at) => {
                 let (user, host) = rest.split_at(at);
                 let user = user.split(':').next().unwrap_or_default();
-                write!(f, "{scheme}://{user}:***{host}")
+                Cow::Owned(format!("{scheme}://{user}:***{host}"))
             }
         }
+    }
+}
+
+impl fmt::Display for ServiceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.without_user_password();
+        let Some((before, query)) = shown.split_once('?') else {
+            return f.write_str(&shown);
+        };
+        let shown: Vec<_> = query.split('&').map(without_password).collect();
+        write!(f, "{before}?{}", shown.join("&"))
+    }
+}
+
+/// A part of a query; databases take a password there too.
+fn without_password(part: &str) -> Cow<'_, str> {
+    match part.split_once('=') {
+        Some((name, _)) if name.to_ascii_lowercase().contains("pass") => Cow::Owned(format!("{name}=***")),
+        _ => Cow::Borrowed(part),
     }
 }
 
@@ -204,6 +223,10 @@ mod tests {
             ("amqp://guest:sec/r?t@host/v", "amqp://guest:***@host/v"),
             ("amqp://host:5672/v", "amqp://host:5672/v"),
             ("rpc://", "rpc://"),
+            (
+                "db+postgresql://host/db?Password=sec%26ret&sslmode=require",
+                "db+postgresql://host/db?Password=***&sslmode=require",
+            ),
         ] {
             assert_eq!(ServiceUrl::new(url).to_string(), shown);
             assert_eq!(format!("{:?}", ServiceUrl::new(url)), shown);
