@@ -13,6 +13,7 @@
 mod state;
 mod taker;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cresset_config::ModelConfig;
@@ -51,12 +52,14 @@ struct Read {
     /// Its model, if that is served.
     served: Option<Arc<Served>>,
     what: Result<Submission, Failure>,
+    /// Its model is not served here, and is at another server on the store.
+    is_elsewhere: bool,
 }
 
 /// What a row is to become, and the room that it has for that.
 enum Verdict<'a> {
     Enters(InboxEntry, Option<Claims<'a>>),
-    Waits(EngineError),
+    Waits(String),
 }
 
 impl Engine {
@@ -100,6 +103,13 @@ impl Engine {
     async fn read(&self, inbox: &Arc<Inbox>, rows: Vec<InboxRow>) -> Result<Vec<Read>, EngineError> {
         let bytes = rows.iter().map(weight).sum();
         let models = self.inner.models.load_full();
+        let named: BTreeSet<_> = rows.iter().map(|row| &row.model).collect();
+        let strangers = named.into_iter().filter(|model| !models.contains_key(*model));
+        let strangers: Vec<_> = strangers.cloned().collect();
+        let elsewhere = match strangers.is_empty() {
+            true => Vec::new(),
+            false => self.inner.shared.backend.served_elsewhere(strangers).await?,
+        };
         let inbox = Arc::clone(inbox);
         let limit = inbox.max_row_bytes;
         let one = move |row: InboxRow| {
@@ -121,7 +131,12 @@ impl Engine {
                     Ok(submission)
                 }),
             };
-            Read { row, served, what }
+            Read {
+                is_elsewhere: elsewhere.contains(&row.model),
+                row,
+                served,
+                what,
+            }
         };
         self.digest(bytes, move || rows.into_iter().map(one).collect())
             .await
@@ -129,6 +144,10 @@ impl Engine {
 
     /// Whether a row has room, and what it becomes.
     fn admit_row<'a>(&'a self, inbox: &Inbox, read: &'a Read) -> Verdict<'a> {
+        if read.is_elsewhere {
+            let model = &read.row.model;
+            return Verdict::Waits(format!("the server that serves `{model}` has not taken it yet"));
+        }
         let (Some(served), Ok(submission)) = (&read.served, &read.what) else {
             return Verdict::Enters(self.entry(inbox, read), None);
         };
@@ -138,7 +157,7 @@ impl Engine {
             .and_then(|()| self.admit(served, submission.input.weight() as u64, None));
         match room {
             Ok(room) => Verdict::Enters(self.entry(inbox, read), Some(room)),
-            Err(error) if error.retry_after().is_some() => Verdict::Waits(error),
+            Err(error) if error.retry_after().is_some() => Verdict::Waits(error.to_string()),
             Err(never) => Verdict::Enters(self.failed(inbox, read, failure(&never)), None),
         }
     }

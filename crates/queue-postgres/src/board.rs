@@ -1,4 +1,4 @@
-//! News for whoever asks: what other servers did.
+//! News for whoever asks: what other servers did. And what this one tells them of itself.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,11 +13,23 @@ const NEWS_MAX: usize = 8_192;
 pub(crate) struct Board {
     news: Mutex<Vec<News>>,
     pinned: Notify,
+    /// As it is in the server's row.
+    about: Mutex<Option<String>>,
 }
 
 impl Board {
     fn lock(&self) -> MutexGuard<'_, Vec<News>> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this server says of itself.
+    pub(crate) fn about(&self) -> Option<String> {
+        self.about.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that, for whenever it is to be said again.
+    pub(crate) fn introduce(&self, about: String) {
+        *self.about.lock().unwrap_or_else(PoisonError::into_inner) = Some(about);
     }
 
     /// Adds some.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cresset_task::Timestamp;
+use cresset_queue::kit::model_of;
+use cresset_task::{ModelName, Timestamp};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::apply::end_leases;
@@ -33,6 +35,13 @@ const NEXT: &str = "UPDATE epochs SET newest = greatest(newest, $1) + 1 RETURNIN
 const APPEAR: &str = "\
 INSERT INTO servers (id, number, commits, pid, who, about, since, seen_at)
 VALUES ($1, $2, 0, pg_backend_pid(), $3, '{}', $4, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)";
+
+/// A server that has come back as another one has a row without it, until it is said again.
+const ABOUT: &str = "UPDATE servers SET about = $2 WHERE id = $1 AND about <> $2";
+
+const SERVED: &str = "\
+SELECT DISTINCT m.model FROM servers AS s CROSS JOIN unnest($1::text[]) AS m (model)
+WHERE s.ended_at IS NULL AND s.about::jsonb -> 'models' ? m.model";
 
 const FORGET: &str = "DELETE FROM servers WHERE ended_at < $1";
 
@@ -150,6 +159,29 @@ async fn begin(conn: &Conn, number: Uuid, above: i64) -> Result<Member, StoreErr
         id,
         commits: 0,
     })
+}
+
+/// What a server says of itself.
+pub(crate) fn about(models: &[ModelName]) -> String {
+    let names: Vec<&str> = models.iter().map(ModelName::as_str).collect();
+    json!({ "models": names }).to_string()
+}
+
+pub(crate) async fn introduce(conn: &Conn, me: i64, about: &str) -> Result<(), StoreError> {
+    conn.run("cannot say what is served here", ABOUT, &[&me, &about])
+        .await
+        .map(drop)
+}
+
+/// Which of these models a server serves that is there.
+pub(crate) async fn served(conn: &Conn, models: &[ModelName]) -> Result<Vec<ModelName>, StoreError> {
+    let names: Vec<&str> = models.iter().map(ModelName::as_str).collect();
+    let doing = "cannot look for what others serve";
+    let mut served = Vec::new();
+    for row in conn.rows(doing, SERVED, &[&names]).await? {
+        served.push(model_of(col(&row, 0)?)?);
+    }
+    Ok(served)
 }
 
 fn who() -> String {

@@ -120,8 +120,15 @@ pub(crate) enum Op {
     },
     /// This server ends.
     Leave,
-    /// This server is there.
-    Beat,
+    /// This server is there, and what it says of itself.
+    Beat {
+        about: Option<String>,
+    },
+    /// The same, said for the first time.
+    Introduce {
+        about: String,
+        slot: Slot<()>,
+    },
 }
 
 /// An arm for each operation that somebody waits for.
@@ -131,7 +138,8 @@ macro_rules! each_slot {
             Submit "submit", Release "release", Finish "finish", Retry "retry", Cancel "cancel", Expire "expire",
             Purge "purge", Replay "replay", Discard "discard", OutboxLease "outbox_lease",
             OutboxSettle "outbox_settle", Redeliver "redeliver", BulkMake "bulk_make", BulkAdd "bulk_add",
-            BulkSeal "bulk_seal", BulkCancel "bulk_cancel", InboxTake "inbox_take", Probe "probe")
+            BulkSeal "bulk_seal", BulkCancel "bulk_cancel", InboxTake "inbox_take",
+            Introduce "introduce", Probe "probe")
     };
     (@ $op:expr, $slot:ident, $name:ident, $does:expr, $none:pat => $otherwise:expr; $($variant:ident $called:literal),*) => {
         match $op {
@@ -156,7 +164,8 @@ impl Op {
                 | Self::OutboxLease { .. }
                 | Self::Reap { .. }
                 | Self::Leave
-                | Self::Beat
+                | Self::Introduce { .. }
+                | Self::Beat { .. }
         )
     }
 

@@ -3,6 +3,8 @@
 use async_trait::async_trait;
 use cresset_task::{ModelName, State, TaskId};
 
+use crate::QueueError;
+
 /// What another server did that concerns this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
@@ -32,11 +34,22 @@ pub enum News {
 /// - *Told or missed.* What another server does is told within a moment, or `LookAgain` is.
 /// - *Not of oneself.* What this server did itself is not told.
 /// - *Bounded.* What nobody asks for is not kept without end: it becomes `LookAgain`.
+/// - *Said for as long as it is there.* What a server serves is known to the others when `introduce` returns, until it ends.
 #[async_trait]
 pub trait Neighbours: Send + Sync {
     /// The next news, at least one; where a store belongs to one server, never. Dropping the future loses nothing. One asks
     /// at a time.
     async fn news(&self) -> Vec<News> {
         std::future::pending().await
+    }
+
+    /// Says which models this server serves; what it said before is over.
+    async fn introduce(&self, _models: Vec<ModelName>) -> Result<(), QueueError> {
+        Ok(())
+    }
+
+    /// Which of these models, none of which this server serves, another one does that is there.
+    async fn served_elsewhere(&self, _models: Vec<ModelName>) -> Result<Vec<ModelName>, QueueError> {
+        Ok(Vec::new())
     }
 }

@@ -29,7 +29,7 @@ const FAILED_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duratio
 /// What lies there is counted no more often.
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
 
-/// A model whose rows wait for room.
+/// A model whose rows wait: for room, or for another server.
 struct Full {
     until: Instant,
     pause: Duration,
@@ -43,6 +43,8 @@ struct Taker {
     why: Option<String>,
     failing: Duration,
     measured: Option<Instant>,
+    /// The other servers know what is served here.
+    is_known: bool,
 }
 
 /// What a round came to.
@@ -64,6 +66,7 @@ pub(super) async fn run(engine: Engine, inbox: Arc<Inbox>, mut bell: watch::Rece
         why: None,
         failing: FAILED_PAUSES.0,
         measured: None,
+        is_known: false,
     };
     while !draining.is_cancelled() {
         bell.borrow_and_update();
@@ -90,6 +93,11 @@ pub(super) async fn run(engine: Engine, inbox: Arc<Inbox>, mut bell: watch::Rece
 impl Taker {
     /// Takes what there is room for, up to a bounded number of rows.
     async fn round(&mut self) -> Result<Round, EngineError> {
+        if !self.is_known {
+            let models = self.engine.inner.models.load().keys().cloned().collect();
+            self.engine.inner.shared.backend.introduce(models).await?;
+            self.is_known = true;
+        }
         let now = Instant::now();
         let waits = self.full.iter().filter(|(_, full)| full.until > now);
         let query = InboxQuery {
@@ -237,8 +245,8 @@ fn admitted<'a>(
                 entries.push(entry);
                 rooms.extend(room);
             }
-            Verdict::Waits(error) => {
-                waiting.insert(read.row.model.clone(), error.to_string());
+            Verdict::Waits(why) => {
+                waiting.insert(read.row.model.clone(), why);
             }
         }
     }

@@ -239,6 +239,21 @@ async fn rows_that_somebody_holds_are_looked_at_again_without_a_bell() {
 }
 
 #[tokio::test]
+async fn a_row_of_a_model_that_another_server_has_is_left_for_that_one() {
+    let post = Post::open(config());
+    let letterbox = post.letterbox();
+    let theirs = letterbox.put("elsewhere", "1");
+    let ours = letterbox.put("echo", "1");
+    let nobodys = letterbox.put("nowhere", "1");
+    post.engine.take_in(Arc::new(Plain), 1_000);
+    until(|| letterbox.len() == 1).await;
+    assert!(post.engine.record(ours).await.unwrap().is_some());
+    let failed: Vec<TaskId> = letterbox.failed.lock().unwrap().keys().copied().collect();
+    assert_eq!(failed, [nobodys], "not {theirs}");
+    post.engine.stop(std::time::Duration::ZERO).await;
+}
+
+#[tokio::test]
 async fn what_can_never_be_taken_fails_and_what_has_no_room_waits_in_its_order() {
     let mut config = config();
     config.limits.max_queue = 2;

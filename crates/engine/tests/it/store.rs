@@ -106,6 +106,14 @@ impl Bulks for Moody {}
 
 #[async_trait]
 impl Neighbours for Moody {
+    /// The other server serves one model, called so.
+    async fn served_elsewhere(&self, models: Vec<ModelName>) -> Result<Vec<ModelName>, QueueError> {
+        Ok(models
+            .into_iter()
+            .filter(|model| model.as_str() == "elsewhere")
+            .collect())
+    }
+
     async fn news(&self) -> Vec<News> {
         match self.news.lock().await.recv().await {
             Some(news) => vec![news],

@@ -27,6 +27,7 @@ use cresset_queue::kit::Ttl;
 
 use crate::connect::Conn;
 use crate::error::StoreError;
+use crate::member;
 use crate::op::Op;
 use crate::tally::Tally;
 
@@ -151,7 +152,12 @@ async fn one(conn: &Conn, op: &mut Op, ttl: Ttl, tally: &mut Tally) -> Result<()
             slot.set(Ok(inbox::take(conn, entries, *now, tally).await?));
         }
         // The group itself writes a row.
-        Op::Beat => {}
+        Op::Beat { about: None } => {}
+        Op::Beat { about: Some(about) } => member::introduce(conn, tally.me, about).await?,
+        Op::Introduce { about, slot } => {
+            member::introduce(conn, tally.me, about).await?;
+            slot.set(Ok(()));
+        }
         Op::Probe { slot } => slot.set(Ok(())),
     }
     Ok(())

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::PostgresStore;
 use crate::connect::STATEMENT_LIMIT;
 use crate::error::StoreError;
+use crate::member;
 use crate::op::{Line, Op, Slot};
 use crate::read;
 use crate::submission::{ending, submission};
@@ -191,6 +192,16 @@ impl ResultStore for PostgresStore {
 impl Neighbours for PostgresStore {
     async fn news(&self) -> Vec<News> {
         self.inner.board.take().await
+    }
+
+    async fn introduce(&self, models: Vec<ModelName>) -> Result<(), QueueError> {
+        let about = member::about(&models);
+        self.inner.board.introduce(about.clone());
+        tell!(self, "introduce", |slot| Op::Introduce { about, slot })
+    }
+
+    async fn served_elsewhere(&self, models: Vec<ModelName>) -> Result<Vec<ModelName>, QueueError> {
+        ask!(self, "served_elsewhere", |conn| member::served(conn, &models))
     }
 }
 

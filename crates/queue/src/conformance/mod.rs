@@ -310,6 +310,7 @@ table! { $
         a_cancellation_reaches_the_holder_wherever_it_is,
         leases_of_a_server_that_died_come_back_and_those_of_one_that_lives_stay,
         who_leaves_gives_back_what_it_has_at_once,
+        what_a_server_serves_is_known_to_the_others_while_it_is_there,
         of_many_servers_each_task_has_one_holder,
         all_servers_come_to_the_same_counts,
         one_key_makes_one_task_wherever_it_is_sent,

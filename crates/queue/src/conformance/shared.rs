@@ -140,6 +140,31 @@ pub(super) async fn who_leaves_gives_back_what_it_has_at_once(world: World) {
     assert_eq!(world.lease_one("digits").await.id, id);
 }
 
+pub(super) async fn what_a_server_serves_is_known_to_the_others_while_it_is_there(world: World) {
+    let Some(beside) = beside(&world).await else {
+        return;
+    };
+    let asked = || vec![model("here"), model("there"), model("nowhere")];
+    let elsewhere = async |store: &Arc<dyn Backend>| store.served_elsewhere(asked()).await.unwrap();
+    world.store.introduce(vec![model("digits")]).await.unwrap();
+    assert_eq!(elsewhere(&world.store).await, []);
+    beside
+        .introduce(vec![model("here"), model("there")])
+        .await
+        .unwrap();
+    let mut known = elsewhere(&world.store).await;
+    known.sort();
+    assert_eq!(known, [model("here"), model("there")]);
+    beside.introduce(vec![model("there")]).await.unwrap();
+    assert_eq!(
+        elsewhere(&world.store).await,
+        [model("there")],
+        "what it said before is over"
+    );
+    beside.close().await.unwrap();
+    assert_eq!(elsewhere(&world.store).await, []);
+}
+
 pub(super) async fn of_many_servers_each_task_has_one_holder(world: World) {
     const TASKS: usize = 300;
     let Some(other) = beside(&world).await else { return };
