@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.application import Redis, RedisHouse, house, redis_or_skip
+from support.postgres import Database, postgres_or_skip
 from support.server import Server
 
 Serve = Callable[..., Server]
@@ -34,6 +35,16 @@ def the_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     server = redis_or_skip(tmp_path_factory.mktemp("redis"))
     yield server
     server.stop()
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    """A database for one test."""
+    made = postgres_or_skip()
+    try:
+        yield made
+    finally:
+        made.drop()
 
 
 @pytest.fixture

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dev_env
-import pytest
 from conftest import Serve
 from support.models import ECHO, write_model
-from support.postgres import HOST, PORT, Database, postgres_or_skip
+from support.postgres import HOST, PORT, Database
 from support.server import LONG
 
 #: Does what its arguments say in a transaction, and tells what it made; the last says how the transaction ends.
@@ -76,16 +74,6 @@ for task in tasks:
         results.append(None)
 print(json.dumps({"orders": orders, "results": results}))
 """
-
-
-@pytest.fixture
-def database() -> Iterator[Database]:
-    """A database for one test."""
-    made = postgres_or_skip()
-    try:
-        yield made
-    finally:
-        made.drop()
 
 
 def test_a_site_s_transaction_decides_whether_there_are_tasks(serve: Serve, tmp_path: Path, database: Database) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import httpx
 import pytest
 from conftest import Serve
 from support.models import ECHO, PLUS_ONE, PLUS_ONE_TOML, write_model
-from support.postgres import Database, postgres_or_skip, psql
+from support.postgres import Database, psql
 from support.server import LONG, run_cli
 
 #: Runs until a file is there.
@@ -25,16 +24,6 @@ def predict(batch):
         time.sleep(0.01)
     return batch
 """
-
-
-@pytest.fixture
-def database() -> Iterator[Database]:
-    """A database for one test."""
-    made = postgres_or_skip()
-    try:
-        yield made
-    finally:
-        made.drop()
 
 
 def enqueue(database: Database, model: str, value: object, more: str = "") -> str:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import httpx
-import pytest
 from conftest import Serve
 from support.models import ECHO, write_model
-from support.postgres import Database, LocksOut, postgres_or_skip
+from support.postgres import Database, LocksOut
 from support.server import LONG, Server, program, run_cli
 
 SLOW = """
@@ -24,16 +22,6 @@ def predict(batch):
     time.sleep(0.05)
     return batch
 """
-
-
-@pytest.fixture
-def database() -> Iterator[Database]:
-    """A database for one test."""
-    made = postgres_or_skip()
-    try:
-        yield made
-    finally:
-        made.drop()
 
 
 def submit(client: httpx.Client, value: object, model: str = "echo") -> str:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import pytest
 from conftest import Serve
 from support.models import ECHO, write_model
-from support.postgres import Database, postgres_or_skip
+from support.postgres import Database
 from support.server import LONG, Server, run_cli
 
 #: Gives its input and whose process it was, after a moment.
@@ -44,16 +42,6 @@ def predict(batch):
 """
 
 ONE_BY_ONE = "[batching]\nmax_batch_size = 1\n"
-
-
-@pytest.fixture
-def database() -> Iterator[Database]:
-    """A database for one test."""
-    made = postgres_or_skip()
-    try:
-        yield made
-    finally:
-        made.drop()
 
 
 def pair(serve: Serve, models: Path, database: Database) -> tuple[Server, Server]:

@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::field::{Refusal, quote};
+
+/// Longer names of queues, tasks and nodes are slips; RabbitMQ takes no longer ones either.
+const NAME_MAX: usize = 255;
+
 /// How the server is a Celery worker. Without queues it is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Celery {
@@ -200,6 +205,18 @@ pub struct CeleryParameter {
     pub name: String,
     /// It may be left out.
     pub optional: bool,
+}
+
+/// A name of a queue, a task or a node, as people write it.
+pub(crate) fn name(text: &str) -> Result<String, Refusal> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > NAME_MAX || text.chars().any(char::is_control) {
+        return Err(Refusal::new(format!(
+            "must be a name of 1 to {NAME_MAX} bytes without control characters, is {}",
+            quote(text)
+        )));
+    }
+    Ok(text.to_owned())
 }
 
 impl Celery {

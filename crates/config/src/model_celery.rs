@@ -1,6 +1,6 @@
 //! `[celery]` of a `model.toml`, read and held against the model's inputs.
 
-use crate::celery::CeleryParameter;
+use crate::celery::{CeleryParameter, name};
 use crate::field::{Given, Refusal, quote};
 use crate::model_keys::Draft;
 use crate::report::Report;
@@ -10,16 +10,10 @@ const TASKS: &str = "celery.tasks";
 const PARAMETERS: &str = "celery.parameters";
 /// Names in one array: a slip makes more.
 const NAMES_MAX: usize = 256;
-/// The longest name of a task.
-const NAME_MAX: usize = 255;
 
 pub(crate) fn read_tasks(value: &Node<'_>, draft: &mut Draft, report: &mut Report<'_>) {
     const FORM: &str = "the name of a task in quotes, such as \"proj.tasks.perform_inference\"";
-    draft.celery.tasks = read_names(TASKS, FORM, value, report, |text| {
-        let is_name =
-            !text.trim().is_empty() && text.len() <= NAME_MAX && !text.chars().any(char::is_control);
-        is_name.then(|| text.to_owned())
-    });
+    draft.celery.tasks = read_names(TASKS, FORM, value, report, |text| name(text).ok());
 }
 
 pub(crate) fn read_parameters(value: &Node<'_>, draft: &mut Draft, report: &mut Report<'_>) {

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use crate::celery::CeleryCall;
-use crate::field::{Refusal, quote};
+use crate::celery::{CeleryCall, name};
+use crate::field::Refusal;
 use crate::model_keys::Draft;
 use crate::report::Report;
 use crate::walk::Seen;
 
 const TASK: &str = "send.task";
-/// The longest name of a task or a queue; RabbitMQ takes no longer ones.
-const NAME_MAX: usize = 255;
 /// A result sooner than that cannot be counted on from another machine.
 pub(crate) const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Results are not kept for longer.
@@ -39,17 +37,6 @@ const OF_A_PROCESS: &[&str] = &[
     "stream.",
     "environment.",
 ];
-
-fn name(text: &str) -> Result<String, Refusal> {
-    let text = text.trim();
-    if text.is_empty() || text.len() > NAME_MAX || text.chars().any(char::is_control) {
-        return Err(Refusal::new(format!(
-            "must be a name of 1 to {NAME_MAX} bytes without control characters, is {}",
-            quote(text)
-        )));
-    }
-    Ok(text.to_owned())
-}
 
 pub(crate) fn set_task(draft: &mut Draft, text: &str) -> Result<(), Refusal> {
     draft.send.task = name(text)?;

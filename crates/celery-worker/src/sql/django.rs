@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::database::{Database, Statement, Wrong, text};
-use super::table::{Table, is_settled, last_word, refused};
+use super::table::{Put, Table, is_settled, store};
 use crate::job::short;
 use crate::results::{ChordStep, Results, Stored};
 use crate::transport::Trouble;
@@ -57,18 +57,6 @@ impl DjangoResults {
             table: Table::new(Arc::clone(&database), TASKS, "", made_by),
             database,
         }
-    }
-
-    async fn put(&self, meta: &Meta<'_>) -> Result<(), Wrong> {
-        let columns = self.table.columns().await?;
-        let now = Timestamp::now();
-        let mut row = django_row(meta, now);
-        row.retain(|(name, _)| columns.has(name));
-        let fresh = match columns.has("date_created") {
-            true => vec![("date_created", Cell::Time(now))],
-            false => Vec::new(),
-        };
-        self.table.put(&meta.head.id, row, fresh).await
     }
 
     fn counter_of(group: &str) -> Statement {
@@ -134,19 +122,24 @@ impl DjangoResults {
 }
 
 #[async_trait]
+impl Put for DjangoResults {
+    async fn put(&self, meta: &Meta<'_>) -> Result<(), Wrong> {
+        let columns = self.table.columns().await?;
+        let now = Timestamp::now();
+        let mut row = django_row(meta, now);
+        row.retain(|(name, _)| columns.has(name));
+        let fresh = match columns.has("date_created") {
+            true => vec![("date_created", Cell::Time(now))],
+            false => Vec::new(),
+        };
+        self.table.put(&meta.head.id, row, fresh).await
+    }
+}
+
+#[async_trait]
 impl Results for DjangoResults {
     async fn store(&self, meta: &Meta<'_>) -> Result<(), Trouble> {
-        match self.put(meta).await {
-            Err(Wrong::Refused(why)) => {
-                let status = refused(meta.head, &why);
-                let failed = Meta {
-                    status: &status,
-                    ..meta.clone()
-                };
-                last_word(self.put(&failed).await)
-            }
-            put => put.map_err(Trouble::from),
-        }
+        store(self, meta).await
     }
 
     async fn success(&self, id: &str) -> Result<Option<Stored>, Trouble> {

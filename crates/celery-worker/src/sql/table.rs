@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cresset_celery::{Cell, Exception, Head, Row, Status};
+use async_trait::async_trait;
+use cresset_celery::{Cell, Exception, Head, Meta, Row, Status};
 
 use super::database::{Column, Database, Statement, Wrong, text};
 use crate::job::short;
@@ -144,8 +145,29 @@ pub(super) fn is_settled(state: &str) -> bool {
     !matches!(state, "" | "PENDING" | "RECEIVED" | "RETRY" | "REJECTED")
 }
 
+/// How a layout writes the row of a result.
+#[async_trait]
+pub(super) trait Put: Sync {
+    async fn put(&self, meta: &Meta<'_>) -> Result<(), Wrong>;
+}
+
+/// Stores a result, or that it cannot be stored.
+pub(super) async fn store(to: &impl Put, meta: &Meta<'_>) -> Result<(), Trouble> {
+    match to.put(meta).await {
+        Err(Wrong::Refused(why)) => {
+            let status = refused(meta.head, &why);
+            let failed = Meta {
+                status: &status,
+                ..meta.clone()
+            };
+            last_word(to.put(&failed).await)
+        }
+        put => put.map_err(Trouble::from),
+    }
+}
+
 /// What is stored in place of what a database will never take.
-pub(super) fn refused(head: &Head, why: &str) -> Status {
+fn refused(head: &Head, why: &str) -> Status {
     tracing::error!(
         id = short(&head.id),
         why,
@@ -157,7 +179,7 @@ pub(super) fn refused(head: &Head, why: &str) -> Status {
 }
 
 /// Of what was stored in its place. A task whose very id does not fit has no row at all, and nobody could find it.
-pub(super) fn last_word(put: Result<(), Wrong>) -> Result<(), Trouble> {
+fn last_word(put: Result<(), Wrong>) -> Result<(), Trouble> {
     match put {
         Err(Wrong::Refused(why)) => {
             tracing::error!(why, "nothing can be stored of a task");

@@ -7,7 +7,7 @@ use cresset_celery::{ChordSize, Head, Meta, Row, Status, celery_row};
 use serde_json::value::RawValue;
 
 use super::database::{Database, Wrong};
-use super::table::{Table, is_settled, last_word, refused};
+use super::table::{Put, Table, is_settled, store};
 use crate::results::{ChordStep, Results, Stored};
 use crate::transport::Trouble;
 
@@ -23,7 +23,10 @@ impl CeleryResults {
             table: Table::new(database, "celery_taskmeta", "task_id_sequence", made_by),
         }
     }
+}
 
+#[async_trait]
+impl Put for CeleryResults {
     async fn put(&self, meta: &Meta<'_>) -> Result<(), Wrong> {
         let columns = self.table.columns().await?;
         let row = celery_row(meta, &|name| columns.has(name));
@@ -35,17 +38,7 @@ impl CeleryResults {
 #[async_trait]
 impl Results for CeleryResults {
     async fn store(&self, meta: &Meta<'_>) -> Result<(), Trouble> {
-        match self.put(meta).await {
-            Err(Wrong::Refused(why)) => {
-                let status = refused(meta.head, &why);
-                let failed = Meta {
-                    status: &status,
-                    ..meta.clone()
-                };
-                last_word(self.put(&failed).await)
-            }
-            put => put.map_err(Trouble::from),
-        }
+        store(self, meta).await
     }
 
     async fn success(&self, id: &str) -> Result<Option<Stored>, Trouble> {

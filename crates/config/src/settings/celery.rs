@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Setting;
 use super::forms::{setting, words};
-use crate::celery::{QueueType, ServiceUrl};
+use crate::celery::{QueueType, ServiceUrl, name};
 use crate::field::{Field, Pairs, Refusal, quote};
 use crate::server::ServerConfig;
 
@@ -12,8 +12,6 @@ use crate::server::ServerConfig;
 const QUEUES_MAX: usize = 64;
 /// Task names in the settings.
 const TASKS_MAX: usize = 10_000;
-/// Longer names of queues, tasks and nodes are slips; RabbitMQ takes no longer ones either.
-const NAME_MAX: usize = 255;
 /// The held tasks are made known again three times in it.
 const VISIBILITY_MIN: Duration = Duration::from_secs(1);
 const VISIBILITY_MAX: Duration = Duration::from_secs(30 * 86_400);
@@ -236,17 +234,6 @@ const BACKENDS: &[&str] = &[
     "django-db+mariadb",
     "django-db+sqlite",
 ];
-
-fn name(text: &str) -> Result<String, Refusal> {
-    let text = text.trim();
-    if text.is_empty() || text.len() > NAME_MAX || text.chars().any(char::is_control) {
-        return Err(Refusal::new(format!(
-            "must be a name of 1 to {NAME_MAX} bytes without control characters, is {}",
-            quote(text)
-        )));
-    }
-    Ok(text.to_owned())
-}
 
 fn set_queues(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
     let queues: Vec<String> = text.split(',').map(name).collect::<Result<_, _>>()?;
