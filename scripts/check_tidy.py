@@ -123,6 +123,20 @@ def mistakes(path: str, text: str) -> list[str]:
     return [f"{path}:{line}: {what}" for rule in RULES for line, what in rule(path, text)]
 
 
+def namesakes(paths: list[str]) -> list[str]:
+    """Test modules of the black box with one name: pytest takes them for one, and runs none."""
+    seen: dict[str, str] = {}
+    found: list[str] = []
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if not (folder.startswith("tests/") and name.startswith("test_") and name.endswith(".py")):
+            continue
+        if name in seen:
+            found.append(f"{path}:1: {seen[name]} has the same name: call one of them differently")
+        seen.setdefault(name, path)
+    return found
+
+
 def files() -> list[str]:
     """Tracked files, and those that would be."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -132,9 +146,9 @@ def files() -> list[str]:
 
 def main() -> int:
     """Checks every text file of the repository."""
-    found: list[str] = []
-    checked = 0
-    for path in files():
+    checked, paths = 0, files()
+    found = namesakes(paths)
+    for path in paths:
         try:
             text = (REPO / path).read_text()
         except UnicodeDecodeError:

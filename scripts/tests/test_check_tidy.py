@@ -74,3 +74,11 @@ def test_errors_are_in_the_same_style() -> None:
     assert "starts with a capital" in found(f'{MODULE}#[error("Cannot open {{path}}")]\n')[0]
     assert found(f'{MODULE}#[error("cannot open {{path}}")]\n') == []
     assert found(f'{MODULE}#[error("SQLite refused: {{why}}")]\n') == []
+
+
+def test_test_modules_of_one_name_are_found() -> None:
+    paths = ["scripts/tests/test_a.py", "tests/site/test_a.py", "tests/site/test_b.py", "tests/spine/test_a.py"]
+    assert check_tidy.namesakes(paths) == [
+        "tests/spine/test_a.py:1: tests/site/test_a.py has the same name: call one of them differently"
+    ]
+    assert check_tidy.namesakes(check_tidy.files()) == []
