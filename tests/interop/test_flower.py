@@ -57,6 +57,12 @@ def asked(client: httpx.Client, path: str) -> Any:
     return answer.json()
 
 
+def whole(worker: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What Flower knows of a worker, once it has every answer."""
+    known = worker is not None and {"active_queues", "registered", "stats"} <= worker.keys()
+    return worker if known else None
+
+
 @pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
 def test_flower_shows_the_worker_and_its_tasks(request: pytest.FixtureRequest, tmp_path: Path, broker: str) -> None:
     made: House = house(tmp_path, request.getfixturevalue("the_redis")) if broker == "redis" else rabbit_house(tmp_path)
@@ -64,7 +70,8 @@ def test_flower_shows_the_worker_and_its_tasks(request: pytest.FixtureRequest, t
         made.worker("--celery-events")
         online = until(lambda: asked(client, "/api/workers?status=true").get(made.node), "online")
         assert online is True
-        worker = asked(client, "/api/workers?refresh=1")[made.node]
+        # Flower gives a worker a second to answer, and it may have heard of this one before it listens.
+        worker = until(lambda: whole(asked(client, "/api/workers?refresh=1").get(made.node)), "looked at")
         assert [queue["name"] for queue in worker["active_queues"]] == [made.queue]
         assert worker["registered"] == ["proj.echo", "proj.perform_inference"]
         assert worker["stats"]["pool"]["max-concurrency"] == 1
