@@ -58,5 +58,7 @@ step "ruff" "$bin/ruff" check --quiet . python/cresset
 step "types (repository)" "$bin/pyright" --pythonpath "$python"
 step "types (python/cresset)" "$bin/pyright" --pythonpath "$python" --project python/cresset
 step "clippy" cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+# With the features of its own dependencies only, as whoever installs it has it: tests add some.
+step "the program alone" cargo check --workspace --all-features --locked
 step "generated documents" generated
 say "all checks passed"

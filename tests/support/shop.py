@@ -200,6 +200,7 @@ def redis_shop(folder: Path, server: Redis, serializer: str = "json") -> Shop:
 def rabbit_shop(folder: Path, backend: str = "rpc://") -> Shop:
     """With RabbitMQ, in a virtual host of its own."""
     rabbit = rabbit_or_skip()
-    made = _shop(folder, rabbit.url, backend, {}, rabbit=rabbit)
+    # A worker that does not wait for the broker's word loses the results that it publishes while a connection ends.
+    made = _shop(folder, rabbit.url, backend, {"confirm_publish": True}, rabbit=rabbit)
     made.stack.callback(rabbit.drop)
     return made
