@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -142,8 +143,10 @@ def test_an_input_that_is_damaged_fails_its_task_and_the_log_names_its_trace(
         accepted = client.post("/v1/models/echo/tasks", json=body, headers=headers)
         assert accepted.status_code == 202, accepted.text
         database.sql("UPDATE inputs SET kind = 99")
+        began = time.monotonic()
         task = client.get(accepted.headers["location"], params={"wait": "60s"}).json()
     assert (task["status"], task["error"]["type"]) == ("FAILURE", "UnreadableInput"), task
+    assert time.monotonic() - began < 30, "who waits hears of its end, not only when the wait is over"
     line = server.wait_log(lambda text: "stored input cannot be read" in text, "that it is damaged")
     assert trace in line, line
 

@@ -217,7 +217,7 @@ async fn work(store: SqliteStore, open: Arc<AtomicUsize>) {
                 attempt: lease.attempt,
                 redeliveries: 0,
                 history: Vec::new(),
-                outcome: Outcome::Success(lease.payload),
+                outcome: Outcome::Success(lease.payload.unwrap()),
                 version: Some("1".into()),
                 finished_at: Timestamp::now(),
                 evidence: None,

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use cresset_queue::kit::{Change, Fault, Owner, PROMOTED_MAX, Ttl, client_of, owner_of, retry_of, trace_of};
-use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted, Turn};
+use cresset_queue::{Idempotency, Lease, LeaseRequest, Release, Submitted, Turn, Unreadable};
 use cresset_task::{Attempt, CacheUse, Callback, ClientKey, Event, Payload, TaskId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::files::Part;
 use crate::idempotency::recall;
 use crate::letters;
-use crate::op::{Ending, Op, Submission};
+use crate::op::{Op, Submission};
 use crate::outbox;
 use crate::place::{Found, misnamed};
 use crate::purge::purge;
@@ -172,22 +172,15 @@ fn lease(conn: &Connection, request: &LeaseRequest, change: &mut Change) -> Resu
     if promoted > 0 {
         change.delay(&request.model, -(promoted as i64));
     }
-    let mut leases = Vec::new();
-    // An empty answer says that the queue is empty, so a head of nothing but unreadable tasks is not the answer.
-    while leases.is_empty() {
-        let head =
-            candidates(conn, request).map_err(StoreError::sqlite("cannot read the head of a queue"))?;
-        if head.is_empty() {
-            break;
+    let head = candidates(conn, request).map_err(StoreError::sqlite("cannot read the head of a queue"))?;
+    let mut leases = Vec::with_capacity(head.len());
+    for (seq, weight) in head {
+        let (lease, client) = lease_one(conn, seq, request.now, change)?;
+        change.add_to_model(&request.model, -1, -weight);
+        if let Some(client) = client {
+            change.add_to_client(&client, -1, -weight);
         }
-        for (seq, weight) in head {
-            let (lease, client) = lease_one(conn, seq, request.now, change)?;
-            change.add_to_model(&request.model, -1, -weight);
-            if let Some(client) = client {
-                change.add_to_client(&client, -1, -weight);
-            }
-            leases.extend(lease);
-        }
+        leases.push(lease);
     }
     Ok(leases)
 }
@@ -211,14 +204,13 @@ fn candidates(conn: &Connection, request: &LeaseRequest) -> rusqlite::Result<Vec
     Ok(chosen)
 }
 
-/// Leases one queued task; says whose it was. One whose input cannot be read ends as a failure instead: it could never run, and at the
-/// head of a queue it would block every task behind it. An input in a file is read later, by the asker (see `lease`).
+/// Leases one queued task; says whose it was. An input in a file is read later, by the asker (see `lease`).
 fn lease_one(
     conn: &Connection,
     seq: i64,
     now: Timestamp,
     change: &mut Change,
-) -> Result<(Option<Leased>, Option<ClientKey>), StoreError> {
+) -> Result<(Leased, Option<ClientKey>), StoreError> {
     let LeaseRow {
         mut lease,
         input,
@@ -236,23 +228,13 @@ fn lease_one(
         Some(Found::Row(stored)) => stored.as_payload().map_err(StoreError::from),
         Some(Found::File { kind, file }) => {
             let file = Some((kind, file));
-            return Ok((Some(Leased { lease, file }), client));
+            return Ok((Leased { lease, file }, client));
         }
         Some(Found::Misnamed) => Err(misnamed()),
         None => Err(StoreError::Damaged("it is missing".into())),
     };
-    match payload {
-        Ok(payload) => {
-            lease.payload = payload;
-            Ok((Some(Leased { lease, file: None }), client))
-        }
-        Err(damage) => {
-            let ending = Ending::unreadable(&lease, now, &damage)?;
-            ends::finish(conn, &ending, change)
-                .map_err(StoreError::sqlite("cannot fail an unreadable task"))?;
-            Ok((None, client))
-        }
-    }
+    lease.payload = payload.map_err(|damage| Unreadable(damage.to_string()));
+    Ok((Leased { lease, file: None }, client))
 }
 
 /// A lease still without what has to be decoded, and that in stored form.
@@ -270,7 +252,7 @@ fn lease_row(conn: &Connection, seq: i64, now: Timestamp) -> rusqlite::Result<Le
             let mut lease = Lease {
                 id: TaskId::from_bytes(row.get(0)?),
                 attempt: Attempt(row.get(1)?).next(),
-                payload: Payload::Json(Bytes::new()),
+                payload: Err(Unreadable(String::new())),
                 priority: row.get(2)?,
                 created_at: Timestamp::from_micros(row.get(3)?),
                 turn: Turn::from_micros(row.get(4)?),

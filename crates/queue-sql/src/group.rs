@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(lease.attempt, Attempt(2));
         assert_eq!(
             lease.payload,
-            cresset_task::Payload::Json(Bytes::from_static(b"11111"))
+            Ok(cresset_task::Payload::Json(Bytes::from_static(b"11111")))
         );
     }
 }

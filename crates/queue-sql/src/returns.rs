@@ -1,8 +1,8 @@
 //! Leases on their way to their asker: they go back when it has gone (see `cresset_queue::kit`).
 
 use bytes::Bytes;
-use cresset_queue::Lease;
 use cresset_queue::kit::{self, Stored};
+use cresset_queue::{Lease, Unreadable};
 
 use crate::error::StoreError;
 use crate::files::FileRef;
@@ -11,25 +11,22 @@ use crate::files::FileRef;
 #[derive(Debug)]
 pub(crate) struct Leased {
     pub(crate) lease: Lease,
-    /// The kind of payload and its file; until it has been read from there, the lease's payload is empty.
+    /// The kind of payload and its file; until it has been read from there, the lease has none.
     pub(crate) file: Option<(u8, FileRef)>,
 }
 
 impl Leased {
-    /// Puts in what was read from the file.
-    pub(crate) fn fill(&mut self, kind: u8, content: Result<Bytes, StoreError>) -> Result<(), StoreError> {
-        let stored = Stored {
-            kind,
-            bytes: content?,
+    /// Puts in what was read from the file, or that it is damaged; the error is trouble that will pass.
+    pub(crate) fn fill(&mut self, content: Result<Bytes, StoreError>) -> Result<(), StoreError> {
+        let Some((kind, _)) = self.file.take() else {
+            return Ok(());
         };
-        self.lease.payload = stored.as_payload()?;
-        self.file = None;
+        let payload = content.and_then(|bytes| Ok(Stored { kind, bytes }.as_payload()?));
+        self.lease.payload = match payload {
+            Err(StoreError::Damaged(why)) => Err(Unreadable(why)),
+            payload => Ok(payload?),
+        };
         Ok(())
-    }
-
-    /// True when nothing of it is still in a file.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.file.is_none()
     }
 }
 

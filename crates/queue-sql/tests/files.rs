@@ -210,7 +210,7 @@ async fn a_creation_that_was_interrupted_is_begun_again() {
 }
 
 #[tokio::test]
-async fn a_task_whose_input_cannot_be_read_fails_alone() {
+async fn a_task_whose_input_cannot_be_read_is_leased_with_its_damage() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tasks.db");
     let ids = database_with(&path, 4).await;
@@ -221,21 +221,12 @@ async fn a_task_whose_input_cannot_be_read_fails_alone() {
     conn.close().unwrap();
 
     let store = open(&path).unwrap();
-    let leases = store.lease(leasing(1)).await.unwrap();
-    assert_eq!(
-        leases.iter().map(|l| l.id).collect::<Vec<_>>(),
-        [ids[2]],
-        "the queue is not blocked"
-    );
-    for id in &ids[..2] {
-        let Lookup::Found(record) = store.fetch(*id).await.unwrap() else {
-            unreachable!("{id} is known")
-        };
-        let Some(Outcome::Failure(failure)) = record.outcome else {
-            unreachable!("{:?}", record.outcome)
-        };
-        assert_eq!((record.state, failure.code), (State::Failure, Code::Internal));
-        assert!(failure.message.contains("input"), "{}", failure.message);
+    let leases = store.lease(leasing(3)).await.unwrap();
+    assert_eq!(leases.iter().map(|l| l.id).collect::<Vec<_>>(), ids[..3]);
+    assert_eq!(leases[2].payload, Ok(task().payload), "the queue is not blocked");
+    for (lease, why) in leases.iter().zip(["kind", "missing"]) {
+        let damage = lease.payload.as_ref().unwrap_err().to_string();
+        assert!(damage.contains("input") && damage.contains(why), "{damage}");
     }
     assert_eq!(
         store.depth(&model()),
@@ -383,7 +374,7 @@ async fn a_database_of_schema_1_opens() {
 
     let leases = store.lease(leasing(10)).await.unwrap();
     assert_eq!(leases.iter().map(|l| l.id).collect::<Vec<_>>(), [id(1), id(2)]);
-    assert_eq!(leases[0].payload, Payload::Json(b"[1,2,3]"[..].into()));
+    assert_eq!(leases[0].payload, Ok(Payload::Json(b"[1,2,3]"[..].into())));
     assert_eq!(leases[1].attempt, Attempt(3));
 
     // What later schemas brought works on it.

@@ -8,6 +8,8 @@
 //!              +------------|--------- retry(n) ---------------+
 //! ```
 
+use std::fmt;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use cresset_task::{
@@ -97,8 +99,8 @@ pub struct Lease {
     pub id: TaskId,
     /// This delivery's number; `finish` and `release` must carry it.
     pub attempt: Attempt,
-    /// The input.
-    pub payload: Payload,
+    /// The input; or why nobody can have it, and then whoever holds the lease ends the task.
+    pub payload: Result<Payload, Unreadable>,
     /// The task's priority.
     pub priority: i8,
     /// Its place in the queue.
@@ -114,6 +116,18 @@ pub struct Lease {
     /// The trace that its submitter follows.
     pub trace: Option<Box<Trace>>,
 }
+
+/// Why a task's stored input cannot be read: missing, damaged, or written by a newer version. Free of paths: callers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable(pub String);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the stored input cannot be read: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}
 
 impl AsRef<Self> for Lease {
     fn as_ref(&self) -> &Self {
@@ -181,6 +195,8 @@ pub const POSITION_MAX: u64 = 10_000;
 ///   delayed, once it is due.
 /// - *Not before, not after.* A task is leased only when its `due_at` has come and its `expires_at` has not passed, by the
 ///   `now` of the request. Both are on stable storage with the task.
+/// - *Damage is told.* A task whose stored input cannot be read is leased as every other one, and its lease says why. It does
+///   not hide those behind it.
 /// - *Counted as it is.* `depth`, `load` and `client_load` are exact: a `submit` that has been answered is counted, and so is
 ///   what a release or a retry brings back; what was leased, revoked or expired is not. A crash changes nothing of it.
 ///   Where the store is [`shared`](Capabilities::shared), they are exact for what this process did, and follow what others

@@ -27,7 +27,9 @@ pub mod conformance;
 #[cfg(feature = "conformance")]
 pub mod memory;
 
-pub use broker::{Broker, Capabilities, Depth, Lease, LeaseRequest, Load, NewTask, POSITION_MAX, Release};
+pub use broker::{
+    Broker, Capabilities, Depth, Lease, LeaseRequest, Load, NewTask, POSITION_MAX, Release, Unreadable,
+};
 pub use bulks::{
     BULK_LINES_MAX, BULK_PAGE_MAX, BULKS_MAX, Bulk, BulkAdded, BulkCounts, BulkCursor, BulkFound, BulkLine,
     BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks, NewBulk, check_lines,

@@ -66,7 +66,7 @@ fn fill(dir: &Path) {
             attempt: lease.attempt,
             redeliveries: 0,
             history: Vec::new(),
-            outcome: Outcome::Success(lease.payload),
+            outcome: Outcome::Success(lease.payload.unwrap()),
             version: None,
             finished_at: Timestamp::now(),
             evidence: None,

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cresset_batch::Moment;
-use cresset_queue::{Lease, LeaseRequest, QueueError, Turn};
+use cresset_queue::{Lease, LeaseRequest, QueueError, Turn, Unreadable};
 use cresset_runner::Timing;
-use cresset_task::{Code, Failure, State, Timestamp};
+use cresset_task::{Code, Failure, Payload, State, TaskId, Timestamp, Trace};
 
 use super::Driver;
 use crate::item::{Item, Leased, Origin, check_fit};
@@ -122,7 +123,16 @@ impl Driver {
             self.shared.followers.moved(id);
             self.shared
                 .tell(id, &self.served.config.name, State::Started, attempt);
-            let checked = check_fit(&payload, &self.served.config);
+            let (payload, checked) = match payload {
+                Ok(payload) => {
+                    let checked = check_fit(&payload, &self.served.config);
+                    (payload, checked.map_err(|why| outdated(&why)))
+                }
+                Err(damage) => (
+                    Payload::Json(Bytes::new()),
+                    Err(lost(id, trace.as_deref(), &damage)),
+                ),
+            };
             let task = Leased {
                 id,
                 attempt,
@@ -138,7 +148,7 @@ impl Driver {
             item.trace = trace;
             match checked {
                 Ok(()) => fit.push(item),
-                Err(why) => unfit.push((item, Resolution::Failed(outdated(&why)))),
+                Err(failure) => unfit.push((item, Resolution::Failed(failure))),
             }
         }
         self.resolve(unfit, Timing::default());
@@ -160,6 +170,20 @@ fn outdated(why: &str) -> Failure {
         code: Code::InvalidInput,
         type_: "InvalidInput".into(),
         message: format!("the model's declaration has changed since this task was accepted: {why}"),
+        traceback: None,
+        stage: None,
+        again: Default::default(),
+    }
+}
+
+/// How a task ends whose input cannot be read, which the log is told: it could never run.
+fn lost(id: TaskId, trace: Option<&Trace>, damage: &Unreadable) -> Failure {
+    let trace_id = trace.map(|trace| tracing::field::display(trace.id));
+    tracing::error!(task = %id, trace_id, error = damage.0, "stored input cannot be read, the task fails");
+    Failure {
+        code: Code::Internal,
+        type_: "UnreadableInput".into(),
+        message: damage.to_string(),
         traceback: None,
         stage: None,
         again: Default::default(),

@@ -11,7 +11,7 @@ use cresset_queue::{
     Expiries, Finished, Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load,
     Lookup, Neighbours, NewTask, News, Outbox, OutboxLoad, OutboxRequest, QueueError, QueueErrorKind,
     Redelivered, Release, Replayed, ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery,
-    Tried,
+    Tried, Unreadable,
 };
 use cresset_queue_sql::SqliteStore;
 use cresset_runner::Unwanted;
@@ -29,6 +29,8 @@ pub(crate) struct Moody {
     pub(crate) store: SqliteStore,
     full: AtomicBool,
     probes: AtomicUsize,
+    /// What it leases cannot be read.
+    damaged: AtomicBool,
     /// What another server on it tells.
     news: Mutex<mpsc::Receiver<News>>,
     pub(crate) letterbox: Option<Letterbox>,
@@ -42,6 +44,7 @@ impl Moody {
             store,
             full: AtomicBool::new(false),
             probes: AtomicUsize::new(0),
+            damaged: AtomicBool::new(false),
             news: Mutex::new(news),
             letterbox,
         };
@@ -71,7 +74,13 @@ impl Broker for Moody {
     }
     async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, QueueError> {
         self.write("lease")?;
-        self.store.lease(request).await
+        let mut leases = self.store.lease(request).await?;
+        if self.damaged.load(Ordering::SeqCst) {
+            for lease in &mut leases {
+                lease.payload = Err(Unreadable("it is missing".into()));
+            }
+        }
+        Ok(leases)
     }
     async fn release(&self, leases: Vec<Release>) -> Result<(), QueueError> {
         self.write("release")?;
@@ -237,7 +246,7 @@ async fn what_another_server_does_reaches_those_who_wait_here() {
             attempt: lease.attempt,
             redeliveries: 0,
             history: Vec::new(),
-            outcome: Outcome::Success(lease.payload),
+            outcome: Outcome::Success(lease.payload.unwrap()),
             version: None,
             finished_at: Timestamp::now(),
             evidence: None,
@@ -326,5 +335,48 @@ async fn a_full_disk_is_told_until_it_has_room_again_and_costs_no_result() {
     let view = engine.wait(accepted.id, LONG).await.unwrap();
     assert_eq!((view.record.state, view.record.attempts.0), (State::Success, 1));
     engine.submit(submission("3")).await.unwrap();
+    engine.stop(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_task_whose_input_is_damaged_hears_of_its_end_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (moody, _other) = Moody::new(store(dir.path()), None);
+    let engine = Engine::start(moody.clone(), &EngineOptions::default());
+    let (events, news) = mpsc::channel(16);
+    let pool = FakePool::by_hand(1, 2, events);
+    engine.serve(Arc::new(config()), pool.clone(), news);
+    let mut watching = engine.watch_tasks(None, None, None);
+    moody.damaged.store(true, Ordering::SeqCst);
+    let id = engine.submit(submission("1")).await.unwrap().id;
+    let waiter = engine.clone();
+    #[expect(clippy::disallowed_methods, reason = "the test joins it")]
+    let waiting = tokio::spawn(async move { waiter.wait(id, LONG).await });
+    until(|| engine.residue().waiters == 1).await;
+    pool.all_up();
+    // Well before its wait is over.
+    let told = tokio::time::timeout(LONG / 2, waiting).await.unwrap();
+    let record = told.unwrap().unwrap().record;
+    let Some(Outcome::Failure(failure)) = record.outcome else {
+        panic!("not a failure but {:?}", record.outcome)
+    };
+    assert_eq!((record.state, failure.code), (State::Failure, Code::Internal));
+    assert_eq!(failure.type_, "UnreadableInput");
+    assert_eq!(failure.message, "the stored input cannot be read: it is missing");
+    let mut states = Vec::new();
+    while states.last() != Some(&State::Failure) {
+        match watching.next().await {
+            Some(Watched::Change(change)) => states.push(change.state),
+            other => panic!("not a change but {other:?}"),
+        }
+    }
+    assert_eq!(states, [State::Pending, State::Started, State::Failure]);
+    // The next one, whose input is whole, runs.
+    moody.damaged.store(false, Ordering::SeqCst);
+    let id = engine.submit(submission("2")).await.unwrap().id;
+    let job = pool.next_job().await;
+    assert!(pool.finish(job.batch, echo(job.items)));
+    let view = engine.wait(id, LONG).await.unwrap();
+    assert_eq!(view.record.state, State::Success);
     engine.stop(Duration::ZERO).await;
 }

@@ -2,17 +2,15 @@
 
 use bytes::Bytes;
 use cresset_queue::kit::{PROMOTED_MAX, Stored, as_number, client_of, retry_of, trace_of};
-use cresset_queue::{Lease, LeaseRequest, Turn};
+use cresset_queue::{Lease, LeaseRequest, Turn, Unreadable};
 use cresset_task::{Attempt, CacheUse, Event, Payload, State, TaskId, Timestamp};
 use futures_util::future::join;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::ends;
 use super::tell::{news, tell};
 use crate::connect::{Conn, Params};
 use crate::error::{StoreError, col, small, tiny};
-use crate::submission::Ending;
 use crate::tally::Tally;
 
 /// Delayed tasks that are due take their places in the queue.
@@ -49,39 +47,31 @@ pub(super) async fn lease(
     let model = request.model.as_str();
     let (now, most) = (request.now.as_micros(), as_number(request.max_tasks));
     let bytes_max = as_number(request.max_bytes);
-    loop {
-        let values: Params<'_> = &[&model, &now, &PROMOTED_MAX];
-        let promote = conn.run("cannot queue what is due", PROMOTE, values);
-        let values: Params<'_> = &[&model, &now, &most, &bytes_max, &tally.me];
-        let head = conn.rows("cannot lease tasks", LEASE, values);
-        // Sent together, and carried out in this order, once both are prepared.
-        conn.prepare(&[PROMOTE, LEASE]).await?;
-        let (promoted, head) = join(promote, head).await;
-        let (promoted, head) = (promoted?, head?);
-        if promoted > 0 {
-            tally.counts.delay(&request.model, -(promoted.cast_signed()));
-        }
-        let (mut leases, mut broken, mut told) = (Vec::new(), Vec::new(), Vec::new());
-        for row in &head {
-            let (mut lease, weight, client) = read(row)?;
-            tally.counts.add_to_model(&request.model, -1, -weight);
-            if let Some(client) = client_of(client)? {
-                tally.counts.add_to_client(&client, -1, -weight);
-            }
-            tally.note(lease.id, model, (State::Started, false))?;
-            told.extend(news(row, 0, (Event::Started, lease.attempt.0), request.now)?);
-            match decode(row, &mut lease) {
-                Ok(payload) => leases.push(Lease { payload, ..lease }),
-                Err(damage) => broken.push(Ending::unreadable(&lease, request.now, &damage)?),
-            }
-        }
-        tell(conn, &told, tally).await?;
-        ends::finish(conn, &broken.iter().collect::<Vec<_>>(), tally).await?;
-        // An empty answer says that the queue is empty, so nothing but unreadable tasks is not the answer.
-        if !leases.is_empty() || head.is_empty() {
-            return Ok(leases);
-        }
+    let values: Params<'_> = &[&model, &now, &PROMOTED_MAX];
+    let promote = conn.run("cannot queue what is due", PROMOTE, values);
+    let values: Params<'_> = &[&model, &now, &most, &bytes_max, &tally.me];
+    let head = conn.rows("cannot lease tasks", LEASE, values);
+    // Sent together, and carried out in this order, once both are prepared.
+    conn.prepare(&[PROMOTE, LEASE]).await?;
+    let (promoted, head) = join(promote, head).await;
+    let (promoted, head) = (promoted?, head?);
+    if promoted > 0 {
+        tally.counts.delay(&request.model, -(promoted.cast_signed()));
     }
+    let (mut leases, mut told) = (Vec::with_capacity(head.len()), Vec::new());
+    for row in &head {
+        let (mut lease, weight, client) = read(row)?;
+        tally.counts.add_to_model(&request.model, -1, -weight);
+        if let Some(client) = client_of(client)? {
+            tally.counts.add_to_client(&client, -1, -weight);
+        }
+        tally.note(lease.id, model, (State::Started, false))?;
+        told.extend(news(row, 0, (Event::Started, lease.attempt.0), request.now)?);
+        lease.payload = decode(row, &mut lease).map_err(|damage| Unreadable(damage.to_string()));
+        leases.push(lease);
+    }
+    tell(conn, &told, tally).await?;
+    Ok(leases)
 }
 
 /// All of a lease that cannot be damaged, and what its task counts for.
@@ -89,7 +79,7 @@ fn read(row: &Row) -> Result<(Lease, i64, Option<&str>), StoreError> {
     let lease = Lease {
         id: TaskId::from_bytes(*col::<Uuid>(row, 0)?.as_bytes()),
         attempt: Attempt(small(row, 5)?),
-        payload: Payload::Json(Bytes::new()),
+        payload: Err(Unreadable(String::new())),
         priority: tiny(row, 6)?,
         created_at: Timestamp::from_micros(col(row, 7)?),
         turn: Turn::from_micros(col(row, 8)?),

@@ -132,7 +132,10 @@ async fn what_is_committed_is_a_task_before_and_after_it_is_taken_and_what_is_ro
     assert_eq!(store.depth(&"digits".parse().unwrap()).tasks, 1);
     assert_eq!(schema.number("SELECT count(*) FROM inbox").await, 0);
     let leases = store.lease(lease("digits")).await.unwrap();
-    assert_eq!(leases[0].payload, Payload::Json(Bytes::from_static(b"[1, 2]")));
+    assert_eq!(
+        leases[0].payload,
+        Ok(Payload::Json(Bytes::from_static(b"[1, 2]")))
+    );
     store.close().await.unwrap();
 }
 

@@ -229,7 +229,11 @@ async fn check_moment(
     }
     let inputs = answered.accepted.lock().unwrap().clone();
     for lease in lease(&store, 10_000).await {
-        assert!(inputs.get(&lease.id).is_none_or(|input| *input == lease.payload));
+        assert!(
+            inputs
+                .get(&lease.id)
+                .is_none_or(|input| lease.payload.as_ref() == Ok(input))
+        );
     }
     store.close().await.unwrap();
     assert_eq!(restored.manifest.files as usize, payload_files(&database).len());

@@ -122,7 +122,13 @@ impl<'a> Image<'a> {
             };
             let (before, after) = (told(self.cut.answered), told(self.cut.answered + 1));
             let input = before.or(after).map(|told| &told.input);
-            assert_eq!(Some(&lease.payload), input, "{}: {}", self.cut.name, lease.id);
+            assert_eq!(
+                lease.payload.as_ref().ok(),
+                input,
+                "{}: {}",
+                self.cut.name,
+                lease.id
+            );
             if let Some(before) = before {
                 assert!(lease.attempt > before.attempt, "{}: {}", self.cut.name, lease.id);
             }

@@ -199,7 +199,12 @@ impl<'a> Life<'a> {
             .await;
         for lease in &leases {
             let told = self.told.get_mut(&lease.id).unwrap();
-            assert_eq!(lease.payload.weight(), told.bytes, "{}", self.name);
+            assert_eq!(
+                lease.payload.as_ref().unwrap().weight(),
+                told.bytes,
+                "{}",
+                self.name
+            );
             assert_eq!(lease.attempt, told.attempt.next(), "{}", self.name);
             (told.state, told.attempt) = (State::Started, lease.attempt);
         }
@@ -323,7 +328,7 @@ impl<'a> Life<'a> {
         for lease in store.lease(leasing(100)).await.unwrap() {
             let before = told.get(&lease.id).map_or(Attempt(0), |told| told.attempt);
             assert!(lease.attempt > before, "{}", self.name);
-            assert!(lease.payload.weight() > 0, "{}", self.name);
+            assert!(lease.payload.as_ref().unwrap().weight() > 0, "{}", self.name);
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use cresset_queue::{Broker, LeaseRequest, Lookup, QueueErrorKind, ResultStore};
+use cresset_queue::{Broker, Finished, Lookup, QueueErrorKind, ResultStore};
 use cresset_queue_sql::SqliteStore;
-use cresset_task::{Code, Outcome, State, Timestamp};
+use cresset_task::{Outcome, State, Timestamp};
 use rusqlite::Connection;
 
 use crate::house::{DAY, House, LARGE, json, model, options};
@@ -25,59 +25,40 @@ const DAMAGES: [fn(&Path); 6] = [
 ];
 
 #[tokio::test]
-async fn a_task_whose_file_is_lost_or_damaged_fails_alone() {
+async fn a_task_whose_file_is_lost_or_damaged_is_leased_with_its_damage() {
     let house = House::new();
-    let mut damaged = Vec::new();
+    let mut ids = Vec::new();
     for damage in DAMAGES {
         let id = house.submit(LARGE).await;
         damage(&house.file(id, "in"));
-        damaged.push(id);
+        ids.push(id);
     }
-    assert!(house.lease().await.is_empty(), "the queue is empty now");
-    assert_eq!(house.store.depth(&model()).tasks, 0);
-    for id in &damaged {
-        let record = house.record(*id).await;
-        let Some(Outcome::Failure(failure)) = record.outcome else {
-            unreachable!("{:?}", record.outcome)
-        };
-        assert_eq!((record.state, failure.code), (State::Failure, Code::Internal));
-        assert_eq!(failure.type_, "UnreadableInput");
-        assert!(
-            !failure.message.contains("tasks.db"),
-            "no paths for callers: {}",
-            failure.message
-        );
-    }
-    // Whole ones beside it are leased.
-    let bad = house.submit(LARGE).await;
+    // Whole ones behind them are leased with them.
     let good = [house.submit(LARGE).await, house.submit(1).await];
-    DAMAGES[0](&house.file(bad, "in"));
-    let leased: Vec<_> = house
-        .lease()
-        .await
-        .iter()
-        .map(|l| (l.id, l.payload.clone()))
-        .collect();
-    assert_eq!(leased, [(good[0], json(LARGE)), (good[1], json(1))]);
-}
-
-/// The head of the queue may be nothing but damaged tasks; whoever leases one gets one all the same.
-#[tokio::test]
-async fn damaged_tasks_at_the_head_do_not_make_a_queue_look_empty() {
-    let house = House::new();
-    for _ in 0..5 {
-        let id = house.submit(LARGE).await;
-        DAMAGES[0](&house.file(id, "in"));
+    ids.extend(good);
+    let leases = house.lease().await;
+    assert_eq!(leases.iter().map(|l| l.id).collect::<Vec<_>>(), ids);
+    assert_eq!(house.store.depth(&model()).tasks, 0);
+    let (damaged, whole) = leases.split_at(DAMAGES.len());
+    for lease in damaged {
+        let damage = lease.payload.as_ref().unwrap_err().to_string();
+        assert!(
+            damage.starts_with("the stored input cannot be read: "),
+            "{damage}"
+        );
+        assert!(!damage.contains("tasks.db"), "no paths for callers: {damage}");
     }
-    let good = house.submit(LARGE).await;
-    let request = LeaseRequest {
-        model: model(),
-        max_tasks: 1,
-        max_bytes: 1,
-        now: Timestamp::from_micros(2),
-    };
-    let leases = house.store.lease(request).await.unwrap();
-    assert_eq!(leases.iter().map(|l| l.id).collect::<Vec<_>>(), [good]);
+    let whole: Vec<_> = whole.iter().map(|l| l.payload.clone()).collect();
+    assert_eq!(whole, [Ok(json(LARGE)), Ok(json(1))]);
+    // They are leases as all others: given back, they come again, and their holder ends them.
+    house.give_back(&leases[0]).await;
+    let again = house.lease().await.remove(0);
+    assert_eq!((again.id, &again.payload), (ids[0], &leases[0].payload));
+    let ended = house.finish(&again, Outcome::Success(json(1))).await;
+    assert_eq!(
+        (ended, house.record(ids[0]).await.state),
+        (Finished::Recorded, State::Success)
+    );
 }
 
 #[tokio::test]
@@ -113,11 +94,13 @@ async fn a_row_that_names_a_foreign_file_is_damaged() {
     let rename = "UPDATE inputs SET file = ?2 WHERE seq = ?1";
     conn.execute(rename, (1, theirs)).unwrap();
     conn.execute(rename, (3, "../../secret")).unwrap();
-    assert_eq!(
-        house.lease().await.iter().map(|l| l.id).collect::<Vec<_>>(),
-        [other]
-    );
-    assert_eq!(house.record(mine).await.state, State::Failure);
+    let leases = house.lease().await;
+    let readable: Vec<_> = leases.iter().map(|l| (l.id, l.payload.is_ok())).collect();
+    assert_eq!(readable[..2], [(mine, false), (other, true)]);
+    assert_eq!((readable.len(), readable[2].1), (3, false));
+    for lease in &leases {
+        house.finish(lease, Outcome::Success(json(1))).await;
+    }
     let late = Timestamp::from_micros(3).plus(2 * DAY);
     house.store.purge(late).await.unwrap();
     assert!(secret.exists());

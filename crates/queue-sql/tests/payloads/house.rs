@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cresset_queue::{
-    Broker, Completion, Finished, Lease, LeaseRequest, Lookup, NewTask, ResultStore, Submitted,
+    Broker, Completion, Finished, Lease, LeaseRequest, Lookup, NewTask, Release, ResultStore, Submitted,
 };
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_task::{ModelName, Outcome, Payload, TaskId, TaskRecord, Timestamp};
@@ -113,6 +113,11 @@ impl House {
             cached: false,
         };
         self.store.finish(vec![completion]).await.unwrap()[0]
+    }
+
+    pub(crate) async fn give_back(&self, lease: &Lease) {
+        let Lease { id, attempt, .. } = *lease;
+        self.store.release(vec![Release { id, attempt }]).await.unwrap();
     }
 
     pub(crate) async fn record(&self, id: TaskId) -> TaskRecord {

@@ -58,7 +58,7 @@ async fn what_counts_is_the_stored_form() {
     };
     house.store.submit(new).await.unwrap();
     assert_eq!(house.files().len(), 1);
-    assert_eq!(house.lease().await[0].payload, payload);
+    assert_eq!(house.lease().await[0].payload, Ok(payload));
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn many_at_once_under_one_key_leave_one_file() {
     let new = submits.join_all().await.into_iter().filter(|new| *new).count();
     assert_eq!(new, 1);
     house.files_are(1).await;
-    assert_eq!(house.lease().await[0].payload, json(LARGE));
+    assert_eq!(house.lease().await[0].payload, Ok(json(LARGE)));
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_changed_limit_is_for_new_payloads() {
     assert_eq!(house.files().len(), 1);
     let house = house.reopen().await;
     let payloads: Vec<_> = house.lease().await.into_iter().map(|l| l.payload).collect();
-    assert_eq!(payloads, [json(LARGE), json(LARGE)]);
+    assert_eq!(payloads, [Ok(json(LARGE)), Ok(json(LARGE))]);
 }
 
 /// What the rows and files below hold is as the first version with files wrote it and never changes: every later one must
@@ -176,7 +176,7 @@ async fn files_are_read_as_they_were_first_written() {
     row("inputs", INPUT, 3, 4_952_883_123_889_572_249);
     fs::write(folder.join(INPUT), "abc").unwrap();
     let lease = house.lease().await.remove(0);
-    assert_eq!(lease.payload, Payload::Json(Bytes::from_static(b"abc")));
+    assert_eq!(lease.payload, Ok(Payload::Json(Bytes::from_static(b"abc"))));
 
     house.finish(&lease, Outcome::Success(json(1))).await;
     row("outcomes", OUTCOME, 39, -302_119_147_016_844_303);

@@ -151,7 +151,7 @@ async fn end_all_and_purge(store: &SqliteStore) {
             attempt: lease.attempt,
             redeliveries: 0,
             history: Vec::new(),
-            outcome: Outcome::Success(lease.payload),
+            outcome: Outcome::Success(lease.payload.unwrap()),
             version: None,
             finished_at: Timestamp::now(),
             evidence: None,

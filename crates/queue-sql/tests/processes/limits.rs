@@ -163,7 +163,7 @@ async fn run_out_of_files(database: &Path) {
         }
         tokio::task::yield_now().await;
     };
-    assert!(leases[0].payload == payload);
+    assert!(leases[0].payload == Ok(payload));
     store.close().await.unwrap();
     println!("there are files again");
 }

@@ -228,7 +228,7 @@ async fn work_until_killed(database: &Path) {
                         attempt: lease.attempt,
                         redeliveries: 0,
                         history: Vec::new(),
-                        outcome: Outcome::Success(lease.payload.clone()),
+                        outcome: Outcome::Success(lease.payload.clone().unwrap()),
                         version: None,
                         finished_at: Timestamp::now(),
                         evidence: None,

@@ -109,7 +109,7 @@ pub(super) async fn a_dropped_submit_of_a_large_input_happened_whole_or_not_at_a
     let leases = world.lease("digits", ALL).await;
     for (new, answered) in submitted {
         match leases.iter().find(|lease| lease.id == new.id) {
-            Some(lease) => assert_eq!(lease.payload, new.payload, "the whole input, and its own"),
+            Some(lease) => assert_eq!(lease.payload, Ok(new.payload), "the whole input, and its own"),
             None => {
                 assert!(!answered, "an accepted task is gone");
                 assert_eq!(world.lookup(new.id).await, Lookup::Unknown);

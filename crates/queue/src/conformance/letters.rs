@@ -239,7 +239,7 @@ pub(super) async fn a_replay_is_a_new_task_that_says_what_it_replays(world: Worl
         "the letter keeps its own"
     );
     let lease = world.lease_one("digits").await;
-    assert_eq!((lease.id, lease.payload.clone()), (fresh, json("[1,2,3]")));
+    assert_eq!((lease.id, lease.payload.clone()), (fresh, Ok(json("[1,2,3]"))));
     assert_eq!(world.record(id).await.state, State::Failure, "its end stays");
     // It may die again, and leaves a letter of its own then.
     assert_eq!(world.finish(killed(&lease, at(300))).await, Finished::Recorded);
@@ -280,7 +280,7 @@ pub(super) async fn of_many_replays_exactly_one_makes_a_task(world: World) {
         }
         assert_eq!(world.depth("digits").tasks, 1);
         let lease = world.lease_one("digits").await;
-        assert_eq!((lease.id, lease.payload.clone()), (made[0], payload));
+        assert_eq!((lease.id, lease.payload.clone()), (made[0], Ok(payload)));
         assert_eq!(world.finish(success(&lease, at(100))).await, Finished::Recorded);
     }
 }
@@ -367,7 +367,7 @@ pub(super) async fn a_letter_thrown_away_leaves_its_replay(world: World) {
     assert!(world.store.discard(id).await.unwrap());
     assert_eq!(replay(&world, id, new()).await, Replayed::Unknown);
     let lease = world.lease_one("digits").await;
-    assert_eq!(lease.payload, payload);
+    assert_eq!(lease.payload, Ok(payload));
     assert_eq!(world.record(lease.id).await.replay_of, Some(id));
 }
 

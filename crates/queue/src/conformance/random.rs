@@ -160,7 +160,8 @@ impl Life {
             .model
             .lease(&request.model, request.max_tasks, bytes_max, self.now);
         let leases = self.world.store.lease(request).await.unwrap();
-        let leased: Vec<_> = leases.into_iter().map(|l| (l.id, l.attempt, l.payload)).collect();
+        let leased = leases.into_iter().map(|l| (l.id, l.attempt, l.payload.unwrap()));
+        let leased: Vec<_> = leased.collect();
         assert!(leased == wanted, "{leased:.80?} are not {wanted:.80?}");
         "lease"
     }

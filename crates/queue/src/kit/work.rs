@@ -3,17 +3,13 @@
 //! A writer carries out many operations in one transaction. An operation keeps its input until its group is committed,
 //! because a group may have to be applied twice; its answer waits in a slot and is sent after the commit, never before.
 
-use std::fmt::Display;
-
 use bytes::Bytes;
-use cresset_task::{
-    Attempt, CacheUse, Callback, Code, Failure, Outcome, Redelivery, State, TaskId, Tenant, Timestamp,
-};
+use cresset_task::{Attempt, CacheUse, Callback, Outcome, Redelivery, TaskId, Tenant, Timestamp};
 use tokio::sync::oneshot;
 
 use super::codec::{evidence_text, state_after};
-use super::{Content, Fault, Owner, Stored, retry_text, state_number};
-use crate::{Completion, Idempotency, Lease, NewTask, QueueError, QueueErrorKind, Turn};
+use super::{Fault, Owner, retry_text, state_number};
+use crate::{Completion, Idempotency, NewTask, QueueError, QueueErrorKind, Turn};
 
 /// A task with its input in stored form `I`: encoding is the caller's work, not the writer's.
 #[derive(Debug)]
@@ -115,39 +111,6 @@ impl<O> Ending<O> {
             cached,
         };
         Ok((outcome, end))
-    }
-
-    /// How a task ends whose input cannot be read, which the log is told: it could never run, and at the head of a queue it
-    /// would block every task behind it.
-    pub fn unreadable(lease: &Lease, now: Timestamp, damage: &dyn Display) -> Result<Self, Fault>
-    where
-        O: From<Stored>,
-    {
-        let trace_id = lease
-            .trace
-            .as_ref()
-            .map(|trace| tracing::field::display(trace.id));
-        tracing::error!(task = %lease.id, trace_id, error = %damage, "stored input cannot be read, the task fails");
-        let outcome = Content::Outcome(Outcome::Failure(Failure {
-            code: Code::Internal,
-            type_: "UnreadableInput".into(),
-            message: format!("the stored input cannot be read: {damage}"),
-            traceback: None,
-            stage: None,
-            again: Default::default(),
-        }));
-        Ok(Self {
-            id: lease.id,
-            attempt: lease.attempt,
-            redeliveries: 0,
-            history: Vec::new(),
-            state: state_number(State::Failure),
-            version: None,
-            finished_at: now,
-            outcome: outcome.encode()?.into(),
-            evidence: None,
-            cached: false,
-        })
     }
 }
 

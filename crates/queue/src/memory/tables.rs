@@ -14,7 +14,7 @@ use super::outbox::Outbox;
 use crate::kit::Ttl;
 use crate::{
     Completion, Depth, Finished, Idempotency, IdempotencyKey, Lease, LeaseRequest, Load, Lookup, NewTask,
-    POSITION_MAX, Release, Retry, Submitted, Turn,
+    POSITION_MAX, Release, Retry, Submitted, Turn, Unreadable,
 };
 
 /// Records that one purge, or one discard of letters, removes at most.
@@ -248,10 +248,7 @@ impl Tables {
             Lease {
                 id: record.id,
                 attempt: record.attempts,
-                payload: task
-                    .input
-                    .clone()
-                    .unwrap_or_else(|| Payload::Json(bytes::Bytes::new())),
+                payload: (task.input.clone()).ok_or_else(|| Unreadable("it is missing".into())),
                 priority: record.priority,
                 turn: task.turn,
                 created_at: record.created_at,
