@@ -68,6 +68,9 @@ def test_what_is_written_while_no_server_runs_waits_for_one(serve: Serve, tmp_pa
     ids = {task: int(number) for task, number in map(str.split, written.splitlines())}
     report = run_cli("doctor", str(models), "--store", database.url, "--json", "--listen", "127.0.0.1:0", check=False)
     assert "300 tasks wait" in report.stdout, report.stdout
+    checked = json.loads(run_cli("store", "check", "--store", database.url, "--json").stdout)
+    assert (checked["inbox"]["rows"], checked["inbox"]["refused"]) == (300, 0), checked
+    assert checked["inbox"]["oldest"].endswith("Z"), checked
     again = serve(models, "--store", database.url).wait_ready()
     with again.http() as client:
         for task, number in ids.items():

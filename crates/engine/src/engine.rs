@@ -321,19 +321,10 @@ impl Engine {
 
     fn served(&self, name: &str) -> Result<Arc<Served>, EngineError> {
         let models = self.inner.models.load();
-        models.get(name).map(Arc::clone).ok_or_else(|| {
-            let likeness = |known: &ModelName| strsim::jaro_winkler(name, known.as_str());
-            let nearest = models
-                .keys()
-                .map(|known| (likeness(known), known))
-                .filter(|(likeness, _)| *likeness >= NEAREST_MIN)
-                .max_by(|a, b| a.0.total_cmp(&b.0))
-                .map(|(_, known)| known.to_string());
-            EngineError::UnknownModel {
-                name: name.to_owned(),
-                nearest,
-            }
-        })
+        models
+            .get(name)
+            .map(Arc::clone)
+            .ok_or_else(|| unknown(name, &models))
     }
 
     fn view(&self, served: &Served) -> ModelView {
@@ -357,6 +348,21 @@ async fn stop_all(executors: &[Arc<dyn Executor>], grace: Duration) {
         stops.spawn(async move { executor.stop(grace).await });
     }
     stops.join_all().await;
+}
+
+/// No model is called so; the nearest of those that are served, if one is near.
+pub(crate) fn unknown(name: &str, models: &Models) -> EngineError {
+    let likeness = |known: &ModelName| strsim::jaro_winkler(name, known.as_str());
+    let nearest = models
+        .keys()
+        .map(|known| (likeness(known), known))
+        .filter(|(likeness, _)| *likeness >= NEAREST_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known.to_string());
+    EngineError::UnknownModel {
+        name: name.to_owned(),
+        nearest,
+    }
 }
 
 /// The doors check inputs by the declaration; this is for callers that do not.

@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use cresset_config::ModelConfig;
 use cresset_queue::{InboxEntry, InboxRow, InboxTaken, NewTask, QueueError, Turn};
-use cresset_task::{Attempt, Callback, Code, Failure, Payload, State, TaskId, Timestamp};
+use cresset_task::{Attempt, Callback, Code, Failure, Outcome, Payload, State, TaskId, Timestamp};
 
 use crate::admission::Claims;
 use crate::api::{EngineError, Submission};
-use crate::engine::{Engine, invalid};
+use crate::engine::{Engine, invalid, unknown};
 use crate::inbox::state::InboxState;
 use crate::item::check_fit;
 use crate::served::Served;
@@ -82,21 +82,24 @@ impl Engine {
         self.inner.tracker.spawn(taker::run(self.clone(), inbox, bell));
     }
 
-    /// Makes a task of one row, if there is such a row, whether there is room for it or not: for whoever cannot wait until it is its
-    /// turn.
-    pub(crate) async fn take_one(&self, id: TaskId) -> Result<(), EngineError> {
+    /// Makes a revoked task of one row, whoever serves its model and whatever is wrong with it. False: there is no such row (any
+    /// more).
+    pub(crate) async fn revoke_row(&self, id: TaskId, reason: &str) -> Result<bool, EngineError> {
         let Some(inbox) = self.inner.shared.inbox.get() else {
-            return Ok(());
+            return Ok(false);
         };
         let backend = &self.inner.shared.backend;
-        let Some(row) = backend.inbox_row(id, inbox.max_row_bytes).await? else {
-            return Ok(());
+        // Its input is not wanted.
+        let Some(row) = backend.inbox_row(id, 0).await? else {
+            return Ok(false);
         };
-        let read = self.read(inbox, vec![row]).await?;
-        let entries: Vec<_> = read.iter().map(|read| self.entry(inbox, read)).collect();
-        let taken = backend.inbox_take(entries.clone(), Timestamp::now()).await?;
+        let served = self.inner.models.load().get(&row.model).map(Arc::clone);
+        let reason = reason.to_owned();
+        let entry = self.ended(inbox, &row, served.as_deref(), Outcome::Revoked { reason });
+        let entries = [entry];
+        let taken = backend.inbox_take(entries.to_vec(), Timestamp::now()).await?;
         self.publish(&entries, &taken);
-        Ok(())
+        Ok(taken == [InboxTaken::Taken])
     }
 
     /// Reads rows; on a blocking thread where they are many bytes.
@@ -115,10 +118,7 @@ impl Engine {
         let one = move |row: InboxRow| {
             let served = models.get(&row.model).map(Arc::clone);
             let what = match (&served, &row.input) {
-                (None, _) => Err(failure(&EngineError::UnknownModel {
-                    name: row.model.to_string(),
-                    nearest: None,
-                })),
+                (None, _) => Err(failure(&unknown(row.model.as_str(), &models))),
                 (Some(_), cresset_queue::InboxInput::TooLarge(bytes)) => {
                     Err(failure(&EngineError::TooLarge {
                         setting: "limits.max_body_bytes",
@@ -178,9 +178,18 @@ impl Engine {
     }
 
     fn failed(&self, inbox: &Inbox, read: &Read, failure: Failure) -> InboxEntry {
-        let row = &read.row;
+        self.ended(
+            inbox,
+            &read.row,
+            read.served.as_deref(),
+            Outcome::Failure(failure),
+        )
+    }
+
+    /// A row's end without a run.
+    fn ended(&self, inbox: &Inbox, row: &InboxRow, served: Option<&Served>, outcome: Outcome) -> InboxEntry {
         let asked = inbox.reader.callback(row);
-        let of_model = || read.served.as_ref()?.config.webhook.clone();
+        let of_model = || served?.config.webhook.clone();
         // Who cannot be told must not keep the task from ending.
         let callback = (asked.or_else(of_model)).filter(|to| self.admit_callback(Some(to)).is_ok());
         let task = NewTask {
@@ -202,7 +211,7 @@ impl Engine {
             tenant: row.tenant.clone(),
             callback,
         };
-        InboxEntry::Failed(Box::new(task), failure)
+        InboxEntry::Ended(Box::new(task), outcome)
     }
 
     /// Tells whom it concerns what has become of rows.
@@ -227,8 +236,14 @@ impl Engine {
                         served.wake.notify_one();
                     }
                 }
-                (InboxTaken::Taken, InboxEntry::Failed(_, failure)) => {
-                    tracing::debug!(task = %task.id, model = %task.model, code = %failure.code, "a task of the inbox failed");
+                (InboxTaken::Taken, InboxEntry::Ended(_, Outcome::Revoked { .. })) => {
+                    if let Some(served) = served {
+                        served.metrics.accepted();
+                    }
+                    self.revoked(task.id, &task.model, false);
+                }
+                (InboxTaken::Taken, InboxEntry::Ended(_, outcome)) => {
+                    tracing::debug!(task = %task.id, model = %task.model, ?outcome, "a task of the inbox failed");
                     shared.tell(task.id, &task.model, State::Failure, Attempt(0));
                     shared.ended(task.id, &News::Look);
                     if let Some(served) = served {

@@ -23,9 +23,17 @@ impl Engine {
 
     pub(crate) async fn revoke(&self, id: TaskId) -> Result<Cancellation, EngineError> {
         let mut cancelled = self.cancel_stored(id).await?;
-        // It may lie in the inbox still: it is cancelled as a task, so that it ends as one.
         if cancelled == Cancelled::Unknown && self.inner.shared.inbox.get().is_some() {
-            self.take_one(id).await?;
+            // It may lie in the inbox still.
+            if self.revoke_row(id, REASON).await? {
+                return Ok(Cancellation {
+                    id,
+                    state: State::Revoked,
+                    stopped: Stopped::Before,
+                    grace: None,
+                });
+            }
+            // It may have been taken in between.
             cancelled = self.cancel_stored(id).await?;
         }
         let (state, stopped, grace) = match cancelled {
@@ -56,7 +64,7 @@ impl Engine {
     }
 
     /// Tells whom it concerns; gives the grace of the model.
-    fn revoked(&self, id: TaskId, model: &ModelName, is_leased: bool) -> Option<Duration> {
+    pub(crate) fn revoked(&self, id: TaskId, model: &ModelName, is_leased: bool) -> Option<Duration> {
         self.inner.shared.ended(id, &News::Look);
         self.inner.shared.tell(id, model, State::Revoked, None);
         // A model that is no longer served may still have tasks.

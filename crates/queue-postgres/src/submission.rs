@@ -1,9 +1,9 @@
 //! Tasks and ends as this store has them: every payload in its row, which is a row of its own table.
 
 use bytes::Bytes;
-use cresset_queue::kit::{self, Content, Fault, Stored};
+use cresset_queue::kit::{self, Content, Fault, Stored, state_after};
 use cresset_queue::{Completion, InboxEntry, NewTask};
-use cresset_task::{Outcome, Payload};
+use cresset_task::{Payload, State};
 
 /// A task.
 pub(crate) type Submission = kit::Submission<Stored>;
@@ -22,8 +22,8 @@ pub(crate) struct Entry {
 pub(crate) enum End {
     /// It is queued.
     Queued,
-    /// It is a task that has failed, with this.
-    Failed(Stored),
+    /// It is a task that has ended in this state, with this outcome.
+    Ended(State, Stored),
     /// It is none, for this reason.
     Unfit(String),
 }
@@ -31,9 +31,9 @@ pub(crate) enum End {
 pub(crate) fn entry(entry: InboxEntry) -> Result<Entry, Fault> {
     let (mut task, end) = match entry {
         InboxEntry::Task(task) => (task, End::Queued),
-        InboxEntry::Failed(task, failure) => {
-            let failure = Content::Outcome(Outcome::Failure(failure)).encode()?;
-            (task, End::Failed(failure))
+        InboxEntry::Ended(task, outcome) => {
+            let state = state_after(&outcome);
+            (task, End::Ended(state, Content::Outcome(outcome).encode()?))
         }
         InboxEntry::Unfit(task, why) => (task, End::Unfit(why)),
     };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   an application's transaction             (one transaction)
-//!        INSERT ... COMMIT  --->  row  --- inbox_take --->  task PENDING, or FAILURE at once
+//!        INSERT ... COMMIT  --->  row  --- inbox_take --->  task PENDING, or ended at once
 //!                                  |
 //!                                  +-- its id is another task's: kept with its error, for people
 //! ```
@@ -12,7 +12,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cresset_task::{Failure, ModelName, TaskId, Tenant, Timestamp};
+use cresset_task::{ModelName, Outcome, TaskId, Tenant, Timestamp};
 use tokio::sync::watch;
 
 use crate::broker::NewTask;
@@ -86,8 +86,8 @@ pub struct InboxQuery {
 pub enum InboxEntry {
     /// A queued task.
     Task(Box<NewTask>),
-    /// A task that has failed, with this.
-    Failed(Box<NewTask>, Failure),
+    /// A task that has ended without a run: it failed, or was cancelled.
+    Ended(Box<NewTask>, Outcome),
     /// None: it stays, with this as its error.
     Unfit(Box<NewTask>, String),
 }
@@ -96,7 +96,7 @@ impl InboxEntry {
     /// The task.
     #[must_use]
     pub fn task(&self) -> &NewTask {
-        let (Self::Task(task) | Self::Failed(task, _) | Self::Unfit(task, _)) = self;
+        let (Self::Task(task) | Self::Ended(task, _) | Self::Unfit(task, _)) = self;
         task
     }
 }

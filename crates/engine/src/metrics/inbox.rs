@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use cresset_queue::{InboxEntry, InboxLoad, InboxTaken};
-use cresset_task::Timestamp;
+use cresset_task::{Outcome, Timestamp};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,6 +18,7 @@ struct OutcomeLabel {
 
 const QUEUED: &str = "queued";
 const FAILED: &str = "failed";
+const REVOKED: &str = "revoked";
 const REFUSED: &str = "refused";
 
 #[derive(Clone)]
@@ -36,7 +37,7 @@ impl InboxMetrics {
             refused: Gauge::default(),
             oldest: Gauge::default(),
         };
-        for outcome in [QUEUED, FAILED, REFUSED] {
+        for outcome in [QUEUED, FAILED, REVOKED, REFUSED] {
             metrics.of(outcome);
         }
         metrics
@@ -46,7 +47,7 @@ impl InboxMetrics {
         registry.register(
             "inbox_taken",
             "Rows of the store's inbox that were looked at, by what became of them: a task that is queued (queued), one that failed \
-             as it would have been refused (failed), none (refused)",
+             as it would have been refused (failed), one that was cancelled before (revoked), none (refused)",
             self.taken.clone(),
         );
         registry.register(
@@ -75,6 +76,7 @@ impl InboxMetrics {
         let outcome = match (taken, entry) {
             (InboxTaken::Gone, _) => return,
             (InboxTaken::Taken, InboxEntry::Task(_)) => QUEUED,
+            (InboxTaken::Taken, InboxEntry::Ended(_, Outcome::Revoked { .. })) => REVOKED,
             (InboxTaken::Taken, _) => FAILED,
             (InboxTaken::Refused, _) => REFUSED,
         };

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cresset_config::ModelConfig;
-use cresset_engine::{Engine, EngineOptions, InboxInput, InboxReader, InboxRow, Submission, inbox_refusal};
+use cresset_engine::{
+    Engine, EngineOptions, InboxInput, InboxReader, InboxRow, Stopped, Submission, Watched, inbox_refusal,
+};
 use cresset_queue::{
     Broker, Inbox, InboxEntry, InboxLoad, InboxQuery, InboxTaken, QueueError, QueueErrorKind,
 };
 use cresset_runner::testing::FakePool;
-use cresset_task::{Callback, Code, Failure, Payload, TaskId, Timestamp};
+use cresset_task::{Callback, Code, Failure, Outcome, Payload, State, TaskId, Timestamp};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
@@ -29,6 +31,7 @@ pub(crate) struct Letterbox {
     held: Mutex<Option<TaskId>>,
     unfit: Mutex<HashMap<TaskId, String>>,
     failed: Mutex<HashMap<TaskId, Failure>>,
+    revoked: Mutex<HashMap<TaskId, Outcome>>,
     steps: AtomicUsize,
 }
 
@@ -41,6 +44,7 @@ impl Letterbox {
             held: Mutex::default(),
             unfit: Mutex::default(),
             failed: Mutex::default(),
+            revoked: Mutex::default(),
             steps: AtomicUsize::new(0),
         }
     }
@@ -124,8 +128,12 @@ impl Inbox for Moody {
                     self.submit(*task).await?;
                     InboxTaken::Taken
                 }
-                InboxEntry::Failed(_, failure) => {
+                InboxEntry::Ended(_, Outcome::Failure(failure)) => {
                     letterbox.failed.lock().unwrap().insert(id, failure);
+                    InboxTaken::Taken
+                }
+                InboxEntry::Ended(_, outcome) => {
+                    letterbox.revoked.lock().unwrap().insert(id, outcome);
                     InboxTaken::Taken
                 }
                 InboxEntry::Unfit(_, why) => {
@@ -275,6 +283,10 @@ async fn what_can_never_be_taken_fails_and_what_has_no_room_waits_in_its_order()
         [Code::UnknownModel; 2],
         "they did not wait for the model that is full"
     );
+    assert_eq!(
+        letterbox.failed.lock().unwrap()[&unknown].message,
+        "no model is called `ecko`; did you mean `echo`?"
+    );
     let mut ran = Vec::new();
     while ran.len() < ids.len() {
         let job = post.pool.next_job().await;
@@ -313,16 +325,33 @@ async fn what_can_never_be_taken_fails_and_what_has_no_room_waits_in_its_order()
 }
 
 #[tokio::test]
-async fn a_row_is_cancelled_as_a_task_though_there_is_no_room_for_it() {
+async fn a_row_is_revoked_wherever_its_model_is_and_though_there_is_no_room_for_it() {
     let mut config = config();
     config.limits.max_queue = 0;
     let post = Post::open(config);
     let letterbox = post.letterbox();
-    let id = letterbox.put("echo", "1");
+    let mut watching = post.engine.watch_tasks(None, None, None);
+    let rows = [letterbox.put("echo", "1"), letterbox.put("elsewhere", "1")];
     post.engine.take_in(Arc::new(Plain), 1_000);
-    let cancelled = post.engine.cancel(id).await.unwrap();
-    assert_eq!((cancelled.id, cancelled.state.is_terminal()), (id, true));
-    assert_eq!(letterbox.len(), 0);
+    for id in &rows {
+        let cancelled = post.engine.cancel(*id).await.unwrap();
+        assert_eq!((cancelled.id, cancelled.state), (*id, State::Revoked));
+        assert_eq!(cancelled.stopped, Stopped::Before);
+        assert!(matches!(
+            letterbox.revoked.lock().unwrap().get(id),
+            Some(Outcome::Revoked { reason }) if reason == "it was cancelled"
+        ));
+        match watching.next().await {
+            Some(Watched::Change(change)) => assert_eq!((change.id, change.state), (*id, State::Revoked)),
+            other => panic!("not a change but {other:?}"),
+        }
+    }
+    assert_eq!((letterbox.len(), letterbox.failed.lock().unwrap().len()), (0, 0));
+    let figures = post.engine.render_metrics();
+    assert!(
+        figures.contains("cresset_inbox_taken_total{outcome=\"revoked\"} 2"),
+        "{figures}"
+    );
     assert!(
         post.engine.cancel(TaskId::fresh()).await.is_err(),
         "no row and no task"

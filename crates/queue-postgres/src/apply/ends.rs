@@ -219,7 +219,7 @@ fn number(attempt: Attempt) -> i64 {
     i64::from(attempt.0)
 }
 
-fn short(number: i64) -> i16 {
+pub(super) fn short(number: i64) -> i16 {
     i16::try_from(number).unwrap_or(i16::MAX)
 }
 

@@ -5,11 +5,11 @@
 use std::collections::HashSet;
 
 use cresset_queue::InboxTaken;
-use cresset_queue::kit::Stored;
+use cresset_queue::kit::{Stored, state_number, state_of};
 use cresset_task::{Event, State, TaskId, Timestamp};
 use uuid::Uuid;
 
-use super::ends::uuid;
+use super::ends::{short, uuid};
 use super::submit::{submit, taken};
 use super::tell::{news, tell};
 use crate::connect::{Conn, Params, text};
@@ -24,16 +24,16 @@ const REMOVE: &str = "DELETE FROM inbox WHERE id = ANY ($1)";
 /// It is not taken again until somebody clears this.
 const REFUSE: &str = "UPDATE inbox SET error = g.error FROM unnest($1::uuid[], $2::text[]) AS g (id, error) WHERE inbox.id = g.id";
 
-const FAIL: &str = "\
+const END: &str = "\
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::bytea[]) AS g (id, kind, bytes)
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::bytea[]) AS g (id, state, kind, bytes)
 ), ended AS (
-    UPDATE tasks AS t SET state = 4, finished_at = $4, due_at = NULL FROM given AS g WHERE t.id = g.id
-    RETURNING t.seq, t.id, t.model, g.kind, g.bytes
+    UPDATE tasks AS t SET state = g.state, finished_at = $5, due_at = NULL FROM given AS g WHERE t.id = g.id
+    RETURNING t.seq, t.id, t.model, g.state, g.kind, g.bytes
 ), kept AS (
     INSERT INTO outcomes (seq, kind, bytes) SELECT seq, kind, bytes FROM ended
 )
-SELECT e.id, e.model, c.url, c.host, c.events FROM ended AS e LEFT JOIN callbacks AS c ON c.seq = e.seq ORDER BY e.seq";
+SELECT e.id, e.model, c.url, c.host, c.events, e.state FROM ended AS e LEFT JOIN callbacks AS c ON c.seq = e.seq ORDER BY e.seq";
 
 /// What became of each, in their order.
 pub(super) async fn take(
@@ -60,12 +60,12 @@ pub(super) async fn take(
     for at in held {
         match &entries[at].end {
             End::Unfit(why) => answers[at] = refuse(at, why.clone()),
-            End::Queued | End::Failed(_) => fit.push(at),
+            End::Queued | End::Ended(..) => fit.push(at),
         }
     }
     let tasks: Vec<_> = fit.iter().map(|&at| &*entries[at].task).collect();
     let submitted = submit(conn, &tasks, tally).await?;
-    let (mut made, mut failed) = (Vec::new(), Vec::new());
+    let (mut made, mut ended) = (Vec::new(), Vec::new());
     for (at, submitted) in fit.into_iter().zip(submitted) {
         let Entry { task, end } = &entries[at];
         if submitted.is_none() {
@@ -74,8 +74,8 @@ pub(super) async fn take(
         }
         answers[at] = InboxTaken::Taken;
         made.push(uuid(task.id));
-        if let End::Failed(failure) = end {
-            failed.push((&**task, failure));
+        if let End::Ended(state, outcome) = end {
+            ended.push((&**task, *state, outcome));
         }
     }
     conn.run("cannot take rows out of the inbox", REMOVE, &[&made])
@@ -85,33 +85,40 @@ pub(super) async fn take(
         conn.run("cannot note what is wrong in the inbox", REFUSE, values)
             .await?;
     }
-    if !failed.is_empty() {
-        fail(conn, &failed, now, tally).await?;
+    if !ended.is_empty() {
+        finish(conn, &ended, now, tally).await?;
     }
     Ok(answers)
 }
 
 /// Ends tasks that were just made.
-async fn fail(
+async fn finish(
     conn: &Conn,
-    failed: &[(&Submission, &Stored)],
+    ended: &[(&Submission, State, &Stored)],
     now: Timestamp,
     tally: &mut Tally,
 ) -> Result<(), StoreError> {
-    let ids: Vec<Uuid> = failed.iter().map(|(task, _)| uuid(task.id)).collect();
-    let kinds: Vec<i16> = failed
+    let ids: Vec<Uuid> = ended.iter().map(|(task, ..)| uuid(task.id)).collect();
+    let states: Vec<i16> = ended
         .iter()
-        .map(|(_, failure)| i16::from(failure.kind))
+        .map(|(_, state, _)| short(state_number(*state)))
         .collect();
-    let bytes: Vec<&[u8]> = failed.iter().map(|(_, failure)| &failure.bytes[..]).collect();
+    let kinds: Vec<i16> = ended
+        .iter()
+        .map(|(.., outcome)| i16::from(outcome.kind))
+        .collect();
+    let bytes: Vec<&[u8]> = ended.iter().map(|(.., outcome)| &outcome.bytes[..]).collect();
     let mut told = Vec::new();
-    let values: Params<'_> = &[&ids, &kinds, &bytes, &now.as_micros()];
-    for row in conn.rows("cannot end tasks of the inbox", FAIL, values).await? {
-        told.extend(news(&row, 0, (Event::Failed, 0), now)?);
+    let values: Params<'_> = &[&ids, &states, &kinds, &bytes, &now.as_micros()];
+    for row in conn.rows("cannot end tasks of the inbox", END, values).await? {
+        let state = state_of(i64::from(col::<i16>(&row, 5)?))?;
+        if let Some(event) = Event::of(state) {
+            told.extend(news(&row, 0, (event, 0), now)?);
+        }
         let id = TaskId::from_bytes(*col::<Uuid>(&row, 0)?.as_bytes());
-        tally.note(id, col(&row, 1)?, (State::Failure, false))?;
+        tally.note(id, col(&row, 1)?, (state, false))?;
     }
-    for (task, _) in failed {
+    for (task, ..) in ended {
         tally.counts.add(&task.owner, -1, -task.weight);
         if task.due_at.is_some() {
             tally.counts.delay(&task.owner.model, -1);

@@ -318,14 +318,12 @@ async fn an_id_that_is_taken_changes_nothing_and_its_row_is_kept_with_the_reason
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_that_cannot_run_is_a_task_that_has_failed_and_counts_nowhere() {
+async fn a_row_that_does_not_run_is_a_task_that_has_ended_and_counts_nowhere() {
     let Some(schema) = Schema::or_skip().await else {
         return;
     };
     let store = PostgresStore::open(schema.options()).await.unwrap();
     let client = schema.client().await;
-    let id = enqueue(&client, "nobodys", "1").await;
-    let row = store.inbox_row(id, 1_000).await.unwrap().unwrap();
     let failure = Failure {
         code: Code::UnknownModel,
         type_: "UnknownModel".into(),
@@ -334,22 +332,27 @@ async fn a_row_that_cannot_run_is_a_task_that_has_failed_and_counts_nowhere() {
         stage: None,
         again: Default::default(),
     };
-    let failed = InboxEntry::Failed(Box::new(task(&row, Bytes::new())), failure.clone());
-    assert_eq!(
-        store.inbox_take(vec![failed], Timestamp::now()).await.unwrap(),
-        [InboxTaken::Taken]
-    );
-    let Lookup::Found(found) = store.fetch(id).await.unwrap() else {
-        panic!("it is a task");
-    };
-    assert_eq!(
-        (found.state, found.outcome),
-        (State::Failure, Some(Outcome::Failure(failure)))
-    );
-    assert_eq!((store.load().tasks, store.load().bytes), (0, 0));
-    assert_eq!(store.lease(lease("nobodys")).await.unwrap(), []);
-    let cancelled = store.cancel(id, "late", Timestamp::now()).await.unwrap();
-    assert_eq!(cancelled, Cancelled::Ended(State::Failure));
+    let revoked = Outcome::Revoked { reason: "no".into() };
+    for (model, state, outcome) in [
+        ("nobodys", State::Failure, Outcome::Failure(failure)),
+        ("elsewhere", State::Revoked, revoked),
+    ] {
+        let id = enqueue(&client, model, "1").await;
+        let row = store.inbox_row(id, 0).await.unwrap().unwrap();
+        let ended = InboxEntry::Ended(Box::new(task(&row, Bytes::new())), outcome.clone());
+        assert_eq!(
+            store.inbox_take(vec![ended], Timestamp::now()).await.unwrap(),
+            [InboxTaken::Taken]
+        );
+        let Lookup::Found(found) = store.fetch(id).await.unwrap() else {
+            panic!("it is a task");
+        };
+        assert_eq!((found.state, found.outcome), (state, Some(outcome)));
+        assert_eq!((store.load().tasks, store.load().bytes), (0, 0));
+        assert_eq!(store.lease(lease(model)).await.unwrap(), []);
+        let cancelled = store.cancel(id, "late", Timestamp::now()).await.unwrap();
+        assert_eq!(cancelled, Cancelled::Ended(state));
+    }
     store.close().await.unwrap();
     let again = PostgresStore::open(schema.options()).await.unwrap();
     assert_eq!(again.load().tasks, 0, "counted by the tables");

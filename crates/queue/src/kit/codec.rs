@@ -72,7 +72,8 @@ impl Content {
 }
 
 /// The state that an outcome leads to.
-pub(super) fn state_after(outcome: &Outcome) -> State {
+#[must_use]
+pub fn state_after(outcome: &Outcome) -> State {
     match outcome {
         Outcome::Success(_) => State::Success,
         Outcome::Failure(_) => State::Failure,

@@ -17,7 +17,8 @@ mod work;
 
 pub use self::bulk::{BulkPlace, Line};
 pub use self::codec::{
-    Content, PENDING, STARTED, Stored, as_number, retry_of, retry_text, state_number, state_of, trace_of,
+    Content, PENDING, STARTED, Stored, as_number, retry_of, retry_text, state_after, state_number, state_of,
+    trace_of,
 };
 pub use self::depth::{Change, Depths, Owner};
 pub use self::fault::Fault;

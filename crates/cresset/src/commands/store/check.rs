@@ -8,8 +8,9 @@ use super::{PlaceArgs, tell, trouble};
 use crate::exit::{Exit, Trouble};
 use crate::out;
 use crate::serve::store::{Place, chain};
-use cresset_queue::{QueueError, QueueErrorKind};
+use cresset_queue::{InboxLoad, QueueError, QueueErrorKind};
 use cresset_queue_postgres::{Looked, Target};
+use cresset_task::Timestamp;
 
 /// Checks the task store and changes nothing: one line for each thing that was found, with what to do about it.
 ///
@@ -54,8 +55,33 @@ struct PostgresDocument<'a> {
     ended: u64,
     letters: u64,
     deliveries: u64,
+    /// `null` while the schema has none yet.
+    inbox: Option<Inbox>,
     in_use_by: Option<&'a str>,
     problems: &'a [String],
+}
+
+/// What applications have written down, and no server has taken.
+#[derive(Serialize)]
+struct Inbox {
+    rows: u64,
+    oldest: Option<Timestamp>,
+    refused: u64,
+}
+
+impl From<InboxLoad> for Inbox {
+    fn from(load: InboxLoad) -> Self {
+        let InboxLoad {
+            rows,
+            oldest,
+            refused,
+        } = load;
+        Self {
+            rows,
+            oldest,
+            refused,
+        }
+    }
 }
 
 pub(super) fn run(args: &CheckArgs) -> Result<Exit, Trouble> {
@@ -110,6 +136,7 @@ fn postgres(args: &CheckArgs, target: &Target) -> Result<Exit, Trouble> {
             ended: looked.ended,
             letters: looked.letters,
             deliveries: looked.deliveries,
+            inbox: looked.inbox.map(Inbox::from),
             in_use_by: looked.in_use_by.as_deref(),
             problems: &looked.problems,
         })?;
@@ -124,6 +151,9 @@ fn postgres(args: &CheckArgs, target: &Target) -> Result<Exit, Trouble> {
             count => format!("{count} problems"),
         };
         text.push_str(&format!(": {} open tasks, {} ended", looked.open, looked.ended));
+        if let Some(InboxLoad { rows: rows @ 1.., .. }) = &looked.inbox {
+            text.push_str(&format!(", {rows} in the inbox"));
+        }
         if let Some(who) = &looked.in_use_by {
             text.push_str(&format!("; {who} has it"));
         }
