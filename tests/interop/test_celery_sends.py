@@ -10,6 +10,7 @@ import cresset
 import httpx
 import pytest
 from support.application import Redis, redis_or_skip
+from support.rabbit import largest_message
 from support.server import LONG, Server, run_cli
 from support.shop import Shop, kill, rabbit_shop, redis_shop
 from support.wait import until
@@ -23,6 +24,8 @@ pytestmark = [
 
 MANY = 2_000
 """Tasks of one batch."""
+LARGEST = 16 << 20
+"""Bytes of a message."""
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
@@ -118,6 +121,23 @@ def test_a_cancelled_task_is_revoked_at_the_workers(shop: Shop) -> None:
     assert shop.runs()[sent.id] == 0
 
 
+def test_a_task_that_others_revoke_is_revoked_here(shop: Shop) -> None:
+    shop.model("work")
+    shop.model("one", more='arguments = "one"')
+    shop.worker(processes=1)
+    client = shop.client(shop.serve().wait_ready())
+    # The one process is busy, so that the other task is known to the worker and has not begun.
+    running = client.submit("work", {"sleep": 1.0})
+    until(lambda: shop.runs()[running.id] == 1, "running")
+    waiting = client.submit("one", 1)
+    app = shop.app
+    app.control.revoke(waiting.id)
+    with pytest.raises(cresset.TaskRevoked, match="at the Celery workers"):
+        waiting.result(timeout=LONG)
+    assert waiting.status().status == "REVOKED"
+    assert running.result(timeout=LONG) is None
+
+
 def test_a_result_that_never_comes_is_a_time_limit(shop: Shop) -> None:
     shop.model("work", more='timeout = "1s"')
     client = shop.client(shop.serve().wait_ready())
@@ -194,6 +214,40 @@ def test_a_broker_that_goes_is_said_and_loses_nothing(tmp_path: Path) -> None:
             assert all(task.status().status in {"QUEUED", "STARTED"} for task in running)
     finally:
         redis.stop()
+
+
+def test_a_broker_that_is_restarted_with_tasks_at_the_workers_loses_none(tmp_path: Path) -> None:
+    redis = redis_or_skip(tmp_path, keeps=True)
+    try:
+        made = redis_shop(tmp_path, redis)
+        with made.stack:
+            made.model("work", concurrency=2)
+            made.worker()
+            server = made.serve().wait_ready()
+            client = made.client(server)
+            # A worker fails a task that it begins while its backend is away, so all that it has has begun.
+            tasks = [client.submit("work", {"sleep": 3.0, "give": i}) for i in range(4)]
+            until(lambda: len(made.runs()) == 2, "under way")
+            redis.stop()
+            until(lambda: not ready(server), "not ready")
+            redis.start()
+            assert [task.result(timeout=LONG) for task in tasks] == list(range(4))
+            assert ready(server)
+    finally:
+        redis.stop()
+
+
+def test_a_message_that_the_broker_does_not_take_fails_its_task_at_once(tmp_path: Path) -> None:
+    shop = rabbit_shop(tmp_path)
+    # What newer ones have unless they are told otherwise.
+    with shop.stack, largest_message(LARGEST):
+        shop.model("one", more='arguments = "one"')
+        client = shop.client(shop.serve().wait_ready())
+        with pytest.raises(cresset.TaskFailed, match="larger than configured max size") as failed:
+            client.submit("one", "x" * (LARGEST + 1)).result(timeout=LONG)
+        assert failed.value.error.code == "invalid_input"
+        shop.worker()
+        assert client.submit("one", 1).result(timeout=LONG) == 1
 
 
 def test_rabbitmq_with_results_in_redis(tmp_path: Path, the_redis: Redis) -> None:

@@ -66,17 +66,19 @@ SETTINGS = """
 class Redis:
     """`redis-server` on a port of its own, in memory."""
 
-    def __init__(self, folder: Path) -> None:
-        """Starts it and waits until it answers."""
+    def __init__(self, folder: Path, *, keeps: bool = False) -> None:
+        """Starts it and waits until it answers. `keeps`: what it has is there again when it is started again."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self._folder = folder
+        self._keeping = ["yes", "--appendfsync", "always"] if keeps else ["no"]
         self.start()
 
     def start(self) -> None:
-        """Starts it, empty."""
-        words = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        """Starts it, empty unless it keeps what it has."""
+        words = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        words += ["--appendonly", *self._keeping]
         self._process = subprocess.Popen(
             [*words, "--dir", str(self._folder)], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
         )
@@ -102,13 +104,13 @@ class Redis:
         return f"redis://127.0.0.1:{self.port}/{db}"
 
 
-def redis_or_skip(folder: Path) -> Redis:
+def redis_or_skip(folder: Path, *, keeps: bool = False) -> Redis:
     """A Redis; where the program is missing a failure in CI, and a skip that is told elsewhere."""
     if shutil.which("redis-server") is None:
         if os.environ.get("CI"):
             pytest.fail("redis-server is not installed")
         pytest.skip("redis-server is not installed")
-    return Redis(folder)
+    return Redis(folder, keeps=keeps)
 
 
 @dataclass(kw_only=True)
@@ -134,13 +136,18 @@ class House:
         return self.start(*flags, **more).wait_ready()
 
     def start(
-        self, *flags: str, broker: str | None = None, backend: str | None = None, env: dict[str, str] | None = None
+        self,
+        *flags: str,
+        broker: str | None = None,
+        backend: str | None = None,
+        env: dict[str, str] | None = None,
+        node: str | None = None,
     ) -> Server:
         """Starts `cresset worker`."""
         data = self.folder / f"data-{len(self.workers)}"
         data.mkdir()
         places = ["--broker", broker or self.broker, "--result-backend", backend or self.backend]
-        self.node = f"cresset-{next(WHO)}@test"
+        self.node = node or f"cresset-{next(WHO)}@test"
         known = ["--celery", self.queue, *places, "--celery-node", self.node]
         server = Server(self.models, data, *known, *flags, command="worker", env=env)
         self.stack.callback(server.close)

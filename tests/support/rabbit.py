@@ -87,6 +87,17 @@ class Rabbit:
 
 
 @contextmanager
+def largest_message(size: int) -> Generator[None]:
+    """What connections that are made meanwhile may send at most, whoever makes them."""
+    before = control("eval", "application:get_env(rabbit, max_message_size, undefined).").strip()
+    control("eval", f"application:set_env(rabbit, max_message_size, {size}).")
+    try:
+        yield
+    finally:
+        control("eval", f"application:set_env(rabbit, max_message_size, {before}).")
+
+
+@contextmanager
 def entrance(folder: Path, tls: str = "") -> Generator[tuple[int, subprocess.Popen[bytes]]]:
     """A proxy in front of the broker: its port, and the process."""
     haproxy, conf = needed("haproxy"), folder / "haproxy.cfg"

@@ -92,6 +92,14 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Sends messages to their queues.
     async fn publish(&self, messages: &[Outgoing]) -> Result<(), Trouble>;
 
+    /// Sends a task, or says why it will never be sent.
+    async fn offer(&self, message: &Outgoing) -> Result<Option<Refused>, Trouble> {
+        match self.refuses(message) {
+            Some(why) => Ok(Some(Refused(why))),
+            None => self.publish(std::slice::from_ref(message)).await.map(|()| None),
+        }
+    }
+
     /// Sends a result to the queue of whoever waits for it. Whoever does not wait any more is nobody's mistake.
     async fn answer(&self, queue: &str, message: &Message) -> Result<Option<Refused>, Trouble> {
         let (queue, message) = (queue.to_owned(), message.clone());

@@ -172,7 +172,7 @@ impl Meta<'_> {
         }
     }
 
-    /// Not by us: who revokes here is told so at once. So it is a failure, in words.
+    /// Not by us: who revokes here is told so at once.
     fn revoked(&self) -> Failure {
         let why = Exception::of_stored(&self.value()).message();
         failure(

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use cresset_config::ModelConfig;
 use cresset_queue::{Completion, Retry};
-use cresset_task::{Outcome, Redelivery, Timestamp};
+use cresset_task::{Code, Outcome, Redelivery, Timestamp};
 
 use crate::item::Leased;
 use crate::recorder::End;
@@ -35,6 +35,11 @@ impl TaskEnds {
         let (outcome, evidence) = match resolution {
             Resolution::Done(output) | Resolution::Kept(output) => (Outcome::Success(output), None),
             Resolution::Dead(failure, evidence) => (Outcome::Failure(failure), Some(evidence)),
+            // Whoever ran it for us was told by others to leave it.
+            Resolution::Failed(failure) if failure.code == Code::Revoked => {
+                let reason = failure.message;
+                (Outcome::Revoked { reason }, None)
+            }
             Resolution::Failed(failure) => {
                 let policy = match &task.retry {
                     Some(terms) => Cow::Owned(config.retry.with(terms)),

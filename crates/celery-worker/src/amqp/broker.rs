@@ -235,6 +235,13 @@ impl Transport for AmqpBroker {
         publish::tasks(&*self.link.live().await?, messages).await
     }
 
+    async fn offer(&self, message: &Outgoing) -> Result<Option<Refused>, Trouble> {
+        match self.refuses(message) {
+            Some(why) => Ok(Some(Refused(why))),
+            None => publish::task(&*self.link.live().await?, message).await,
+        }
+    }
+
     async fn answer(&self, queue: &str, message: &Message) -> Result<Option<Refused>, Trouble> {
         publish::result(&*self.link.live().await?, queue, message).await
     }

@@ -34,7 +34,7 @@ pub(super) async fn tasks(live: &Live, messages: &[Outgoing]) -> Result<(), Trou
         }
         // One of them; which one, only trying each by itself tells.
         for one in some {
-            if let Some(why) = refused(together(live, std::slice::from_ref(one)).await)? {
+            if let Some(Refused(why)) = task(live, one).await? {
                 tracing::error!(
                     queue = one.queue,
                     why,
@@ -44,6 +44,12 @@ pub(super) async fn tasks(live: &Live, messages: &[Outgoing]) -> Result<(), Trou
         }
     }
     Ok(())
+}
+
+/// Sends one of them.
+pub(super) async fn task(live: &Live, one: &Outgoing) -> Result<Option<Refused>, Trouble> {
+    let sent = together(live, std::slice::from_ref(one)).await;
+    Ok(refused(sent)?.map(Refused))
 }
 
 /// Why a message can never be sent, if so.

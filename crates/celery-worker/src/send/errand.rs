@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::courier::Courier;
 use crate::insist::{Abandoned, insist};
+use crate::transport::Refused;
 
 /// Priorities of Celery with Redis: 0 goes first, 9 last, and most have 0.
 const REDIS_LAST: i64 = 9;
@@ -77,13 +78,16 @@ impl Errand {
             }
         }
         let message = self.message(input);
-        if let Some(why) = self.courier.transport.refuses(&message) {
-            return Ok(ItemEnd::Failed(failed(Code::InvalidInput, "InvalidInput", why)));
-        }
         let late = |_: Abandoned| Stopped { is_sent: true };
-        let message = std::slice::from_ref(&message);
-        let sent = insist(stop, "sending a task", || self.courier.transport.publish(message));
-        sent.await.map_err(late)?;
+        let sent = insist(stop, "sending a task", || self.courier.transport.offer(&message));
+        if let Some(Refused(why)) = sent.await.map_err(late)? {
+            let message = format!("the message for Celery's workers cannot be sent: {why}");
+            return Ok(ItemEnd::Failed(failed(
+                Code::InvalidInput,
+                "InvalidInput",
+                message,
+            )));
+        }
         let deadline = Instant::now() + self.call.timeout;
         loop {
             let told = tokio::select! {
@@ -109,6 +113,8 @@ impl Errand {
     async fn end(&self, told: Told, stop: &CancellationToken) -> Result<ItemEnd, Abandoned> {
         Ok(match told {
             Told::Success(text) => ItemEnd::Done(Payload::Json(Bytes::from(text))),
+            // That stays, as a result does: it is not tried again.
+            Told::Failure(failure) if failure.code == Code::Revoked => ItemEnd::Failed(failure),
             Told::Failure(failure) => {
                 // When it is tried again, this end must not be taken for that try's.
                 insist(stop, "forgetting a failure", || {
