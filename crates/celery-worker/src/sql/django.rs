@@ -143,19 +143,11 @@ impl Results for DjangoResults {
     }
 
     async fn success(&self, id: &str) -> Result<Option<Stored>, Trouble> {
-        let state = self.table.state(id).await?;
-        // Its parts are read where they lie when a chord is complete.
-        Ok(state.filter(|state| state == "SUCCESS").map(|_| Stored {
-            result: RawValue::NULL.to_owned(),
-        }))
+        self.table.success(id).await
     }
 
     async fn is_settled(&self, id: &str) -> Result<bool, Trouble> {
-        Ok(self
-            .table
-            .state(id)
-            .await?
-            .is_some_and(|state| is_settled(&state)))
+        self.table.is_settled(id).await
     }
 
     async fn chord_size(&self, size: &ChordSize) -> Result<(), Trouble> {

@@ -50,7 +50,7 @@ pub(crate) fn open(
         Engine::Postgres(config, tls) => {
             Arc::new(Postgres::new(*config, tls, house.clone(), leave.clone()).map_err(refused)?)
         }
-        Engine::Mysql(target) => Arc::new(Mysql::new(*target).map_err(refused)?),
+        Engine::Mysql(target) => Arc::new(Mysql::new(*target, house, leave.clone()).map_err(refused)?),
         Engine::Sqlite(path) => Arc::new(Sqlite::new(path)),
     };
     Ok(match layout {

@@ -10,6 +10,8 @@ use mysql_async::{
     Conn, Error, OptsBuilder, Params, Pool, PoolConstraints, PoolOpts, SslOpts, TxOpts, Value,
 };
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::database::{Column, Database, Statement, Wrong};
 
@@ -17,6 +19,8 @@ use super::database::{Column, Database, Statement, Wrong};
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// Enough for results that come in batches: each of their commits waits for the database's disk.
 const CONNECTIONS_MAX: usize = 8;
+/// The last words are not waited for for ever.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Statements of ours that differ, at most: each of a few columns' sets.
 const STATEMENTS_KEPT: usize = 32;
 /// A value that does not fit is refused, never cut, whatever the server does otherwise; times are UTC.
@@ -46,8 +50,8 @@ pub(super) struct Mysql {
 }
 
 impl Mysql {
-    /// Inside of a runtime: the pool has a task of its own, which ends with it.
-    pub(super) fn new(target: Target) -> Result<Self, String> {
+    /// `house` owns the end of its connections, at `leave`: the library has a task for them, of which nobody else hears. Inside of a runtime.
+    pub(super) fn new(target: Target, house: &TaskTracker, leave: CancellationToken) -> Result<Self, String> {
         let constraints = PoolConstraints::new(0, CONNECTIONS_MAX).ok_or("it can have no connections")?;
         let tls = target.tls.map(|roots| {
             let roots = roots.map(|path| vec![path.into()]);
@@ -71,9 +75,9 @@ impl Mysql {
             .stmt_cache_size(STATEMENTS_KEPT)
             .setup(vec![SET_UP])
             .pool_opts(PoolOpts::default().with_constraints(constraints));
-        Ok(Self {
-            pool: Pool::new(options),
-        })
+        let pool = Pool::new(options);
+        house.spawn(part(pool.clone(), leave));
+        Ok(Self { pool })
     }
 
     async fn with<T>(&self, act: impl AsyncFnOnce(&mut Conn) -> Result<T, Error>) -> Result<T, Wrong> {
@@ -82,6 +86,16 @@ impl Mysql {
             Ok(done) => done.map_err(|error| wrong(&error)),
             Err(_) => Err(Wrong::Away("the database does not answer".into())),
         }
+    }
+}
+
+/// Says goodbye on every connection, when it is time.
+async fn part(pool: Pool, leave: CancellationToken) {
+    leave.cancelled().await;
+    match timeout(FAREWELL, pool.disconnect()).await {
+        Ok(Ok(())) => tracing::debug!("connections to the result backend are closed"),
+        Ok(Err(error)) => tracing::debug!(%error, "connections to the result backend broke at their end"),
+        Err(_) => tracing::debug!("connections to the result backend did not end in time"),
     }
 }
 

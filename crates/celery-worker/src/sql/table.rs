@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use cresset_celery::{Cell, Exception, Head, Meta, Row, Status};
+use serde_json::value::RawValue;
 
 use super::database::{Column, Database, Statement, Wrong, text};
 use crate::job::short;
+use crate::results::Stored;
 use crate::transport::Trouble;
 
 /// A table.
@@ -137,6 +139,21 @@ impl Table {
         Ok(rows
             .first()
             .map(|row| text(row.first()).unwrap_or_default().to_owned()))
+    }
+}
+
+impl Table {
+    /// That a task has succeeded, if so. What with is read where it lies, when it is needed.
+    pub(super) async fn success(&self, id: &str) -> Result<Option<Stored>, Trouble> {
+        let is_success = self.state(id).await?.is_some_and(|state| state == "SUCCESS");
+        Ok(is_success.then(|| Stored {
+            result: RawValue::NULL.to_owned(),
+        }))
+    }
+
+    /// Whether a revocation must leave a task alone.
+    pub(super) async fn is_settled(&self, id: &str) -> Result<bool, Trouble> {
+        Ok(self.state(id).await?.is_some_and(|state| is_settled(&state)))
     }
 }
 

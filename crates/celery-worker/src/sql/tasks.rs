@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cresset_celery::{ChordSize, Head, Meta, Row, Status, celery_row};
-use serde_json::value::RawValue;
 
 use super::database::{Database, Wrong};
-use super::table::{Put, Table, is_settled, store};
+use super::table::{Put, Table, store};
 use crate::results::{ChordStep, Results, Stored};
 use crate::transport::Trouble;
 
@@ -42,19 +41,11 @@ impl Results for CeleryResults {
     }
 
     async fn success(&self, id: &str) -> Result<Option<Stored>, Trouble> {
-        let state = self.table.state(id).await?;
-        let is_success = state.is_some_and(|state| state == "SUCCESS");
-        Ok(is_success.then(|| Stored {
-            result: RawValue::NULL.to_owned(),
-        }))
+        self.table.success(id).await
     }
 
     async fn is_settled(&self, id: &str) -> Result<bool, Trouble> {
-        Ok(self
-            .table
-            .state(id)
-            .await?
-            .is_some_and(|state| is_settled(&state)))
+        self.table.is_settled(id).await
     }
 
     fn has_no_counters(&self) -> bool {
