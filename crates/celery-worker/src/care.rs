@@ -18,8 +18,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Of a visibility timeout, how often what is held is made known.
 const KEEPS: u32 = 3;
 
-/// Tells that we live.
+/// A worker that may use the broker, but not its broadcasts, is told of all the same after this.
+const HEARD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Tells that we live: that we are there as soon as we can be asked, because whoever hears it may ask at once.
 pub(crate) async fn beat(shared: Arc<Shared>, leave: CancellationToken) {
+    tokio::select! {
+        () = shared.heard.cancelled() => {}
+        () = tokio::time::sleep(HEARD_PATIENCE) => {}
+        () = leave.cancelled() => return,
+    }
     let mut what = "online";
     let mut ticks = tokio::time::interval(BEAT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -29,20 +37,21 @@ pub(crate) async fn beat(shared: Arc<Shared>, leave: CancellationToken) {
             () = leave.cancelled() => return,
         }
         shared.show_held();
-        tell(&shared, what).await;
-        what = "heartbeat";
+        if tell(&shared, what).await {
+            what = "heartbeat";
+        }
     }
 }
 
-/// One event of the worker's.
-pub(crate) async fn tell(shared: &Shared, what: &'static str) {
+/// One event of the worker's. False: it could not be sent.
+pub(crate) async fn tell(shared: &Shared, what: &'static str) -> bool {
     let event = Event::Worker {
         what,
         active: shared.held.counts().active,
         processed: shared.processed.load(Ordering::Relaxed),
         load: node::load(),
     };
-    shared.events.worker(&*shared.transport, event).await;
+    shared.events.worker(&*shared.transport, event).await
 }
 
 /// Keeps what is held, restores what was lost, makes the queues known.

@@ -23,7 +23,7 @@ pub(crate) async fn listen(shared: Arc<Shared>, requests: mpsc::Sender<Message>,
     loop {
         let began = tokio::time::Instant::now();
         tokio::select! {
-            heard = shared.transport.listen(&requests) => match heard {
+            heard = shared.transport.listen(&requests, &shared.heard) => match heard {
                 Ok(()) => tracing::debug!("connection of remote control ended"),
                 Err(error) => tracing::debug!(error = %error, "remote control cannot be heard"),
             },

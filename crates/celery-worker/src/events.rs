@@ -66,22 +66,24 @@ impl Events {
         }
     }
 
-    /// An event of the worker itself.
-    pub(crate) async fn worker(&self, transport: &dyn Transport, event: Event<'_>) {
+    /// An event of the worker itself. False: it could not be sent.
+    pub(crate) async fn worker(&self, transport: &dyn Transport, event: Event<'_>) -> bool {
         let value = event.to_value(&self.identity, self.tick(0), Timestamp::now());
-        self.send(transport, &event.routing_key(), &value).await;
+        self.send(transport, &event.routing_key(), &value).await
     }
 
-    async fn send(&self, transport: &dyn Transport, routing_key: &str, body: &Value) {
+    async fn send(&self, transport: &dyn Transport, routing_key: &str, body: &Value) -> bool {
         let headers = Map::from_iter([("hostname".into(), json!(self.identity.node))]);
         let properties = Properties {
             delivery_mode: Some(1),
             ..Properties::default()
         };
         let message = Message::json(headers, properties, body.to_string().into_bytes());
-        if let Err(error) = transport.tell(routing_key, &message).await {
+        let told = transport.tell(routing_key, &message).await;
+        if let Err(error) = &told {
             tracing::debug!(error = %error, "event could not be sent");
         }
+        told.is_ok()
     }
 }
 

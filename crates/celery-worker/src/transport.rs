@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cresset_celery::{Message, Outgoing, Target};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// A message that is ours for now.
 #[derive(Debug)]
@@ -126,8 +127,13 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Answers a request.
     async fn reply(&self, target: &Target, message: &Message) -> Result<(), Trouble>;
 
-    /// Hands over requests of remote control, until the connection is lost or the receiver gone.
-    async fn listen(&self, requests: &mpsc::Sender<Message>) -> Result<(), Trouble>;
+    /// Hands over requests of remote control, until the connection is lost or the receiver gone. `heard` is cancelled as soon as
+    /// every request from then on reaches us.
+    async fn listen(
+        &self,
+        requests: &mpsc::Sender<Message>,
+        heard: &CancellationToken,
+    ) -> Result<(), Trouble>;
 
     /// What `stats` says of the connection.
     fn describe(&self) -> serde_json::Value;

@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) closing: CancellationToken,
     /// What is not done goes back.
     pub(crate) abandon: CancellationToken,
+    /// Remote control is heard, or was.
+    pub(crate) heard: CancellationToken,
     /// A remote shutdown was asked for.
     pub(crate) asked_to_stop: CancellationToken,
     /// Owns the tasks that are under way.
@@ -198,6 +200,7 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
         began: Instant::now(),
         closing,
         abandon: CancellationToken::new(),
+        heard: CancellationToken::new(),
         asked_to_stop: CancellationToken::new(),
         jobs: TaskTracker::new(),
     });

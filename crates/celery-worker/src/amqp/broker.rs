@@ -112,7 +112,12 @@ impl AmqpBroker {
     }
 
     /// Requests of remote control.
-    async fn hear(&self, live: &Live, requests: &mpsc::Sender<Message>) -> lapin::Result<()> {
+    async fn hear(
+        &self,
+        live: &Live,
+        requests: &mpsc::Sender<Message>,
+        heard: &CancellationToken,
+    ) -> lapin::Result<()> {
         topology::exchange(&live.taking, PIDBOX.into(), ExchangeKind::Fanout, false).await?;
         let channel = live.taking.create_channel().await?;
         let name = ShortString::try_new(format!("{}.{PIDBOX}", self.node)).unwrap_or_default();
@@ -139,10 +144,11 @@ impl AmqpBroker {
             no_ack: true,
             ..BasicConsumeOptions::default()
         };
-        let mut heard = channel
+        let mut coming = channel
             .basic_consume(name, ShortString::default(), options, FieldTable::default())
             .await?;
-        while let Some(delivery) = heard.next().await {
+        heard.cancel();
+        while let Some(delivery) = coming.next().await {
             let delivery = delivery?;
             let message = message::read(&delivery.properties, delivery.data, false);
             if requests.send(message).await.is_err() {
@@ -271,9 +277,13 @@ impl Transport for AmqpBroker {
         self.say(&target.exchange, &target.routing_key, message).await
     }
 
-    async fn listen(&self, requests: &mpsc::Sender<Message>) -> Result<(), Trouble> {
+    async fn listen(
+        &self,
+        requests: &mpsc::Sender<Message>,
+        heard: &CancellationToken,
+    ) -> Result<(), Trouble> {
         let live = self.link.live().await?;
-        self.hear(&live, requests).await.map_err(trouble)
+        self.hear(&live, requests, heard).await.map_err(trouble)
     }
 
     fn describe(&self) -> Value {

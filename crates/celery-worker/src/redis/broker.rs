@@ -1,4 +1,4 @@
-//! Redis as the broker.
+//! Redis as the broker: the lists of the queues, what is told, and what is heard. What is held is in `unacked`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cresset_celery::{Message, Outgoing, Route, Target, read_envelope, write_envelope};
-use cresset_task::Timestamp;
 use futures_util::StreamExt as _;
 use redis::aio::ConnectionManager;
 use redis::{Client, RedisResult, Value};
@@ -17,17 +16,12 @@ use tokio_util::task::TaskTracker;
 
 use super::connect::{manager, trouble};
 use super::keys::{EVENTS, Keys, PIDBOX, STEPS, binding};
-use super::scripts::BrokerScripts;
+use super::unacked::{Unacked, now_seconds};
 use super::wake::Wake;
 use crate::options::{Options, StartError};
 use crate::transport::{Content, Delivery, Receipt, Transport, Trouble};
 
-/// The hash of what is held, and its index.
-const UNACKED: &str = "unacked";
-const UNACKED_INDEX: &str = "unacked_index";
-/// Messages that one look for lost ones restores at most: the next look comes soon.
-const RESTORE_MAX: usize = 1_000;
-/// Members of one command.
+/// Messages of one command.
 const CHUNK: usize = 500;
 /// A reply that nobody reads by then has nobody who waits for it.
 const REPLY_KEPT: Duration = Duration::from_secs(60);
@@ -45,7 +39,7 @@ pub(crate) struct RedisBroker {
     queues: Vec<String>,
     /// The lists of each queue, and what ends the records of their messages. In the order of the queues, then of the steps.
     lists: Vec<List>,
-    scripts: BrokerScripts,
+    unacked: Unacked,
     /// What our tags begin with, and how many fetches there were.
     tags: String,
     fetches: AtomicU64,
@@ -83,6 +77,7 @@ impl RedisBroker {
                 .unwrap_or_default(),
             why: error.to_string(),
         })?;
+        let unacked = Unacked::new(connection.clone(), keys.clone());
         let of = |queue: &String, step: u8| List {
             key: keys.list(queue, step.into()),
             queue: queue.clone(),
@@ -104,7 +99,7 @@ impl RedisBroker {
             node: options.node.clone(),
             queues: settings.queues.clone(),
             lists,
-            scripts: BrokerScripts::new(),
+            unacked,
             tags: format!("{}-", uuid::Uuid::now_v7()),
             fetches: AtomicU64::new(0),
             first: AtomicUsize::new(0),
@@ -127,55 +122,6 @@ impl RedisBroker {
             service: SERVICE,
             why: format!("there is no list {place}"),
         })
-    }
-
-    async fn put_back_lost(&self) -> RedisResult<usize> {
-        let mut connection = self.connection.clone();
-        let before = now_seconds() - self.visibility.as_secs_f64();
-        let tags: Vec<String> = redis::cmd("ZRANGEBYSCORE")
-            .arg(self.keys.key(UNACKED_INDEX))
-            .arg("-inf")
-            .arg(before)
-            .arg("LIMIT")
-            .arg(0)
-            .arg(RESTORE_MAX)
-            .query_async(&mut connection)
-            .await?;
-        let mut restored = 0;
-        for tag in tags {
-            let record: Option<Vec<u8>> = redis::cmd("HGET")
-                .arg(self.keys.key(UNACKED))
-                .arg(&tag)
-                .query_async(&mut connection)
-                .await?;
-            let (list, message) = match record.as_deref().map(lost) {
-                Some(Some((route, priority, message))) => {
-                    (self.keys.list(&route.routing_key, priority), message)
-                }
-                // What cannot be read cannot be sent to anybody: only the index forgets it.
-                Some(None) => {
-                    tracing::warn!(
-                        tag,
-                        "record of a lost message cannot be read; it is left where it is"
-                    );
-                    continue;
-                }
-                None => (self.keys.key(UNACKED), String::new()),
-            };
-            let done: usize = self
-                .scripts
-                .restore
-                .key(self.keys.key(UNACKED))
-                .key(self.keys.key(UNACKED_INDEX))
-                .key(list)
-                .arg(&tag)
-                .arg(message)
-                .arg(before)
-                .invoke_async(&mut connection)
-                .await?;
-            restored += done;
-        }
-        Ok(restored)
     }
 
     async fn make_known(&self) -> RedisResult<()> {
@@ -218,11 +164,12 @@ impl RedisBroker {
         done.map(drop).map_err(trouble(SERVICE))
     }
 
-    async fn hear(&self, requests: &mpsc::Sender<Message>) -> RedisResult<()> {
+    async fn hear(&self, requests: &mpsc::Sender<Message>, heard: &CancellationToken) -> RedisResult<()> {
         let mut pubsub = self.client.get_async_pubsub().await?;
         pubsub.subscribe(self.keys.channel(PIDBOX, "")).await?;
-        let mut heard = pubsub.on_message();
-        while let Some(message) = heard.next().await {
+        heard.cancel();
+        let mut coming = pubsub.on_message();
+        while let Some(message) = coming.next().await {
             let Ok((message, _)) = read_envelope(message.get_payload_bytes()) else {
                 tracing::warn!("remote control request that cannot be read");
                 continue;
@@ -235,64 +182,19 @@ impl RedisBroker {
     }
 }
 
-/// What a record in the hash says: where its message goes, how urgent it is, and the message, marked.
-fn lost(record: &[u8]) -> Option<(Route, i64, String)> {
-    let (mut envelope, exchange, routing_key): (Json, String, String) =
-        serde_json::from_slice(record).ok()?;
-    let priority = envelope
-        .pointer("/properties/priority")
-        .and_then(Json::as_i64)
-        .unwrap_or(0);
-    let map = envelope.as_object_mut()?;
-    let mark = |place: &mut Json| {
-        drop(
-            place
-                .as_object_mut()
-                .map(|map| map.insert("redelivered".into(), json!(true))),
-        )
-    };
-    mark(map.entry("headers").or_insert_with(|| json!({})));
-    let properties = map.entry("properties").or_insert_with(|| json!({}));
-    mark(
-        properties
-            .as_object_mut()?
-            .entry("delivery_info")
-            .or_insert_with(|| json!({})),
-    );
-    Some((
-        Route {
-            exchange,
-            routing_key,
-        },
-        priority,
-        envelope.to_string(),
-    ))
-}
-
-/// Now, as Celery's parties keep it at the broker.
-fn now_seconds() -> f64 {
-    Timestamp::now().as_micros() as f64 / 1e6
-}
-
 #[async_trait]
 impl Transport for RedisBroker {
     async fn fetch(&self, max: usize) -> Result<Vec<Delivery>, Trouble> {
         let order = self.order();
-        let mut call = self.scripts.fetch.prepare_invoke();
-        call.key(self.keys.key(UNACKED)).key(self.keys.key(UNACKED_INDEX));
         let fetch = self.fetches.fetch_add(1, Ordering::Relaxed);
-        call.arg(now_seconds())
-            .arg(max)
-            .arg(format!("{}{fetch}-", self.tags));
-        for place in &order {
-            let list = self.list(*place)?;
-            call.key(&list.key).arg(&list.end);
-        }
-        let mut connection = self.connection.clone();
-        let flat: Vec<Vec<u8>> = call
-            .invoke_async(&mut connection)
-            .await
-            .map_err(trouble(SERVICE))?;
+        let tags = format!("{}{fetch}-", self.tags);
+        let lists = order.iter().map(|place| {
+            self.list(*place)
+                .map(|list| (list.key.as_str(), list.end.as_str()))
+        });
+        let lists: Vec<_> = lists.collect::<Result<_, _>>()?;
+        let taken = self.unacked.take(max, &tags, &lists).await;
+        let flat = taken.map_err(trouble(SERVICE))?;
         let mut deliveries = Vec::with_capacity(flat.len() / 3);
         let mut parts = flat.into_iter();
         while let (Some(tag), Some(at), Some(envelope)) = (parts.next(), parts.next(), parts.next()) {
@@ -314,48 +216,27 @@ impl Transport for RedisBroker {
     }
 
     async fn acknowledge(&self, receipt: &Receipt) -> Result<(), Trouble> {
-        let call = self
-            .scripts
-            .acknowledge
-            .key(self.keys.key(UNACKED))
-            .key(self.keys.key(UNACKED_INDEX))
-            .arg(&receipt.tag)
-            .invoke_async::<Value>(&mut self.connection.clone())
-            .await;
-        call.map(drop).map_err(trouble(SERVICE))
+        let done = self.unacked.acknowledge(&receipt.tag).await;
+        done.map_err(trouble(SERVICE))
     }
 
     async fn give_back(&self, receipt: &Receipt) -> Result<(), Trouble> {
         let list = self.list(receipt.place)?;
-        let call = self
-            .scripts
-            .give_back
-            .key(self.keys.key(UNACKED))
-            .key(self.keys.key(UNACKED_INDEX))
-            .key(&list.key)
-            .arg(&receipt.tag)
-            .arg(list.end.len())
-            .invoke_async::<Value>(&mut self.connection.clone())
+        let done = self
+            .unacked
+            .give_back(&receipt.tag, &list.key, list.end.len())
             .await;
-        call.map(drop).map_err(trouble(SERVICE))
+        done.map_err(trouble(SERVICE))
     }
 
     async fn keep(&self, held: &[Receipt]) -> Result<(), Trouble> {
-        let now = now_seconds();
-        for some in held.chunks(CHUNK) {
-            let mut command = redis::cmd("ZADD");
-            command.arg(self.keys.key(UNACKED_INDEX)).arg("XX");
-            for receipt in some {
-                command.arg(now).arg(&receipt.tag);
-            }
-            let done = command.query_async::<Value>(&mut self.connection.clone()).await;
-            done.map_err(trouble(SERVICE))?;
-        }
-        Ok(())
+        let tags: Vec<_> = held.iter().map(|receipt| receipt.tag.as_str()).collect();
+        self.unacked.keep(&tags).await.map_err(trouble(SERVICE))
     }
 
     async fn restore(&self) -> Result<usize, Trouble> {
-        self.put_back_lost().await.map_err(trouble(SERVICE))
+        let restored = self.unacked.restore(self.visibility).await;
+        restored.map_err(trouble(SERVICE))
     }
 
     async fn publish(&self, messages: &[Outgoing]) -> Result<(), Trouble> {
@@ -417,8 +298,12 @@ impl Transport for RedisBroker {
         done.map_err(trouble(SERVICE))
     }
 
-    async fn listen(&self, requests: &mpsc::Sender<Message>) -> Result<(), Trouble> {
-        self.hear(requests).await.map_err(trouble(SERVICE))
+    async fn listen(
+        &self,
+        requests: &mpsc::Sender<Message>,
+        heard: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        self.hear(requests, heard).await.map_err(trouble(SERVICE))
     }
 
     fn describe(&self) -> Json {
@@ -430,21 +315,5 @@ impl Transport for RedisBroker {
         };
         json!({"transport": "redis", "hostname": hostname, "port": port, "virtual_host": self.keys.db.to_string(),
             "userid": null, "ssl": false, "heartbeat": 0})
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lost_message_is_marked_and_goes_to_where_it_came_from() {
-        let record = r#"[{"body": "W10=", "headers": {"id": "1", "stamps": {}}, "properties": {"priority": 3, "delivery_info": {"exchange": ""}}}, "", "q"]"#;
-        let (route, priority, message) = lost(record.as_bytes()).unwrap();
-        assert_eq!((route.routing_key.as_str(), priority), ("q", 3));
-        let (message, _) = read_envelope(message.as_bytes()).unwrap();
-        assert!(message.properties.redelivered);
-        assert_eq!(message.headers["stamps"], json!({}));
-        assert!(lost(b"[1]").is_none() && lost(b"nothing").is_none());
     }
 }

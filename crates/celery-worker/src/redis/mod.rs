@@ -6,6 +6,7 @@ mod broker;
 mod connect;
 mod keys;
 mod scripts;
+mod unacked;
 mod wake;
 
 pub(crate) use backend::RedisResults;

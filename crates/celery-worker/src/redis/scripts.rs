@@ -35,24 +35,13 @@ redis.call('HDEL', KEYS[1], ARGV[1])
 return redis.call('ZREM', KEYS[2], ARGV[1])
 ";
 
-/// Puts a held message where it is taken next, unless somebody else has it by now.
+/// Puts a held message, in which is written by now that it was delivered before, where it is taken next, unless somebody else has it.
 ///
-/// KEYS: the hash of what is held, its index, a list. ARGV: a tag, the length of its record's end.
-pub(super) const GIVE_BACK: &str = r"
-local record = redis.call('HGET', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-if not record then return 0 end
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('RPUSH', KEYS[3], string.sub(record, 2, #record - tonumber(ARGV[2])))
-return 1
-";
-
-/// The same with another message: that it was delivered before is written in it.
-///
-/// KEYS: as above. ARGV: a tag, the message, and since when it must not have been heard of.
+/// KEYS: the hash of what is held, its index, a list. ARGV: a tag, the message, and since when it must not have been heard of (empty:
+/// it may have been).
 pub(super) const RESTORE: &str = r"
 local heard = redis.call('ZSCORE', KEYS[2], ARGV[1])
-if heard and tonumber(heard) > tonumber(ARGV[3]) then return 0 end
+if heard and ARGV[3] ~= '' and tonumber(heard) > tonumber(ARGV[3]) then return 0 end
 redis.call('ZREM', KEYS[2], ARGV[1])
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('RPUSH', KEYS[3], ARGV[2])
@@ -97,7 +86,6 @@ return out
 pub(super) struct BrokerScripts {
     pub(super) fetch: Script,
     pub(super) acknowledge: Script,
-    pub(super) give_back: Script,
     pub(super) restore: Script,
 }
 
@@ -106,7 +94,6 @@ impl BrokerScripts {
         Self {
             fetch: Script::new(FETCH),
             acknowledge: Script::new(ACKNOWLEDGE),
-            give_back: Script::new(GIVE_BACK),
             restore: Script::new(RESTORE),
         }
     }
