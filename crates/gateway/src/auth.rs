@@ -57,6 +57,9 @@ impl PartialEq for Auth {
 
 impl Eq for Auth {}
 
+/// Who waits for as long as a key is good looks at the clock this often: it may be set.
+const CLOCK_LOOK: Duration = Duration::from_secs(60);
+
 /// Whose request it is; among its extensions where keys are needed.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
@@ -79,6 +82,14 @@ impl Caller {
     /// How much it may have at once.
     pub(crate) fn max_open(&self) -> Option<u64> {
         self.key.record.max_open.map(u64::from)
+    }
+
+    /// Whether it might come in now, and until when, where that has an end.
+    fn opens(&self, now: Timestamp) -> Result<Option<Timestamp>, Refused> {
+        match &self.ring {
+            Some(ring) => ring.still_opens(self.key.record.id, now),
+            None => self.key.opens(now).map(|()| self.key.record.expires_at),
+        }
     }
 
     fn tenant(&self) -> &Tenant {
@@ -114,13 +125,36 @@ impl Pass {
 
     /// Whether who began it might begin it now: a key may have been revoked meanwhile, and a token's time be over.
     pub(crate) fn holds(&self) -> bool {
-        let Some(Caller { key, ring }) = &self.0 else {
-            return true;
+        self.0
+            .as_ref()
+            .is_none_or(|caller| caller.opens(Timestamp::now()).is_ok())
+    }
+
+    /// Returns when that is no longer so, with what who waits is told. Dropping it costs nothing.
+    pub(crate) async fn lost(&self) -> Problem {
+        let Some(caller) = &self.0 else {
+            return std::future::pending().await;
         };
-        let now = Timestamp::now();
-        match ring {
-            Some(ring) => ring.still_opens(key.record.id, now),
-            None => key.opens(now).is_ok(),
+        let mut changes = caller.ring.as_ref().map(|ring| ring.changes());
+        loop {
+            let now = Timestamp::now();
+            let until = match caller.opens(now) {
+                Ok(until) => until,
+                Err(refused) => return unauthorized(&refused),
+            };
+            let changed = async {
+                match &mut changes {
+                    // The ring is ours as long as its caller is.
+                    Some(changes) => drop(changes.changed().await),
+                    None => std::future::pending().await,
+                }
+            };
+            // The end is the wall clock's, which may be set meanwhile.
+            let pause = until.map_or(CLOCK_LOOK, |until| until.since(now).min(CLOCK_LOOK));
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(pause), if until.is_some() => {}
+            }
         }
     }
 }

@@ -67,8 +67,8 @@ with what.
   submits is its own tenant's; what it replays stays its owner's.
 - Where the server takes the tokens of an identity provider (`auth.jwt_keys`), `Authorization: Bearer` and such a token is as good as a key:
   its scopes are `cresset:submit`, `cresset:read` and `cresset:admin` in the claim `scope` or `scp`, its models those in `cresset_models`.
-- A key that was made or revoked counts within a second. Requests under way, long polls and event streams among them, end as they
-  would have.
+- A key that was made or revoked counts within a second. Who waits for a task's end (`wait`) is answered 401 then, and streams of events and
+  WebSockets end; other requests under way end as they would have.
 
 | call | needs |
 | --- | --- |

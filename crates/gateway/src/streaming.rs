@@ -125,12 +125,10 @@ impl<S: Source> Pieces<S> {
         let event = tokio::select! {
             biased;
             () = self.app.stop.cancelled() => return None,
+            _ = self.pass.lost() => return None,
             event = self.source.next() => Some(event?),
             () = tokio::time::sleep(HEARTBEAT), if !is_silent => None,
         };
-        if !self.pass.holds() {
-            return None;
-        }
         match event {
             Some(event) => self.source.write(event).await,
             None => Some(Bytes::from_static(STILL_HERE.as_bytes())),

@@ -9,6 +9,7 @@ use cresset_task::{Code, Outcome, TaskId};
 
 use crate::answer::json;
 use crate::app::App;
+use crate::auth::Pass;
 use crate::binary_out::Maker;
 use crate::path::TaskPath;
 use crate::problem::{Answer, Problem};
@@ -17,7 +18,7 @@ use crate::{answers, payload_out, query, schema, task_json};
 /// How a task stands.
 ///
 /// With `wait`, the answer comes as soon as the task ends, at the latest after that time; it then shows the task as it
-/// is, ended or not. A server that stops answers waiting callers early.
+/// is, ended or not. A server that stops answers waiting callers early; one whose key is revoked meanwhile is answered 401.
 #[utoipa::path(
     get,
     path = "/v1/tasks/{id}",
@@ -29,8 +30,8 @@ use crate::{answers, payload_out, query, schema, task_json};
     ),
     responses((status = 200, description = "The task", body = schema::Task))
 )]
-pub(crate) async fn task(State(app): State<App>, TaskPath(id): TaskPath, uri: Uri) -> Answer {
-    let view = look(&app, id, &uri).await?;
+pub(crate) async fn task(State(app): State<App>, pass: Pass, TaskPath(id): TaskPath, uri: Uri) -> Answer {
+    let view = look(&app, &pass, id, &uri).await?;
     answer(&app, StatusCode::OK, view).await
 }
 
@@ -70,11 +71,12 @@ pub(crate) async fn task(State(app): State<App>, TaskPath(id): TaskPath, uri: Ur
 )]
 pub(crate) async fn result(
     State(app): State<App>,
+    pass: Pass,
     TaskPath(id): TaskPath,
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer {
-    let mut view = look(&app, id, &uri).await?;
+    let mut view = look(&app, &pass, id, &uri).await?;
     match view.record.outcome.take() {
         None => answer(&app, StatusCode::ACCEPTED, view).await,
         Some(Outcome::Success(payload)) => {
@@ -89,14 +91,15 @@ pub(crate) async fn result(
     }
 }
 
-/// The task now, or once it has ended when the caller waits.
-async fn look(app: &App, id: TaskId, uri: &Uri) -> Result<TaskView, Problem> {
+/// The task now, or once it has ended when the caller waits, for as long as the caller may know.
+async fn look(app: &App, pass: &Pass, id: TaskId, uri: &Uri) -> Result<TaskView, Problem> {
     let Some(wait) = query::wait(uri, app.options.max_wait)? else {
         return Ok(app.engine.task(id).await?);
     };
-    // Waiting holds nothing but a place in a list, so either branch may be dropped.
+    // Waiting holds nothing but a place in a list, so each branch may be dropped.
     tokio::select! {
         biased;
+        problem = pass.lost() => Err(problem),
         view = app.engine.wait(id, wait) => Ok(view?),
         () = app.stop.cancelled() => Ok(app.engine.task(id).await?),
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use cresset_task::Timestamp;
+use tokio::sync::watch;
 
 use crate::file::{KeyFile, KeyFileError, LastUsed};
 use crate::pace::Pace;
@@ -65,6 +66,8 @@ pub struct Keyring {
     file: KeyFile,
     keys: ArcSwap<HashMap<KeyId, Arc<Key>>>,
     seen: Mutex<Option<Stamp>>,
+    /// Told that they are others.
+    changes: watch::Sender<()>,
     /// What a token of an unknown id is held against, so that it takes as long as another.
     nobodys: SecretHash,
 }
@@ -76,6 +79,7 @@ impl Keyring {
             file,
             keys: ArcSwap::default(),
             seen: Mutex::new(None),
+            changes: watch::Sender::new(()),
             nobodys: SecretHash::of(&[]),
         };
         ring.read(stamp(&ring.file)?)?;
@@ -126,6 +130,7 @@ impl Keyring {
             (key.record.id, Arc::new(key))
         });
         self.keys.store(Arc::new(keys.collect()));
+        self.changes.send_replace(());
         Ok(())
     }
 
@@ -144,11 +149,18 @@ impl Keyring {
         Ok(Arc::clone(key))
     }
 
-    /// Whether a key that was found once would be found now, by what is kept of it now.
-    #[must_use]
-    pub fn still_opens(&self, key: KeyId, now: Timestamp) -> bool {
+    /// Whether a key that was found once would be found now, by what is kept of it now; and until when, where it has an end.
+    pub fn still_opens(&self, key: KeyId, now: Timestamp) -> Result<Option<Timestamp>, Refused> {
         let keys = self.keys.load();
-        keys.get(&key).is_some_and(|key| key.opens(now).is_ok())
+        let key = keys.get(&key).ok_or(Refused::Unknown)?;
+        key.opens(now)?;
+        Ok(key.record.expires_at)
+    }
+
+    /// Told when there are other keys, or others of their properties.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// When each key was last used, as far as this server has seen it.

@@ -1,16 +1,21 @@
 //! Tenants: lists, purges, idempotency keys and WebSockets are of the caller's own. That no path shows another's is in `keys`.
 
+use std::time::Duration;
+
 use cresset_keys::Scope;
+use cresset_task::Timestamp;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::fixture;
 use crate::guarded::{BOTH, Guarded, UNKNOWN};
-use crate::house::LONG;
+use crate::house::{LONG, until};
 use crate::wire::Answer;
 
 #[tokio::test]
@@ -265,5 +270,64 @@ async fn each_message_on_a_websocket_is_held_against_the_key_of_its_handshake() 
         };
         assert_eq!(farewell.code, CloseCode::Policy, "{}", farewell.reason);
     }
+    guarded.house.close().await;
+}
+
+#[tokio::test]
+async fn who_waits_is_told_at_once_that_the_key_is_good_no_more() {
+    let guarded = Guarded::open().await;
+    guarded.house.by_hand(fixture::object("slow"));
+    let key = guarded.key("ours", &BOTH, |_| {});
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let answer = guarded
+            .ask("POST /v1/models/slow/tasks", &key, r#"{"input": 1}"#)
+            .await;
+        ids.push(answer.json()["task_id"].as_str().unwrap().to_owned());
+    }
+    let since = Instant::now();
+    let (task, result) = (
+        format!("GET /v1/tasks/{}?wait=5m", ids[0]),
+        format!("GET /v1/tasks/{}/result?wait=5m", ids[1]),
+    );
+    let events = format!(
+        "GET /v1/tasks/{}/events HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: {key}\r\n\r\n",
+        ids[2]
+    );
+    let mut follower = guarded.house.caller().await;
+    follower.send(events).await;
+    let follow = async {
+        let mut all = Vec::new();
+        follower.rest(&mut all).await;
+        String::from_utf8(all).unwrap()
+    };
+    let revoke = async {
+        let engine = &guarded.house.engine;
+        until(|| (engine.residue().waiters, engine.residue().followers) == (2, 1)).await;
+        guarded.revoke_all();
+    };
+    let (task, result, events, ()) = tokio::join!(
+        guarded.ask(&task, &key, ""),
+        guarded.ask(&result, &key, ""),
+        follow,
+        revoke,
+    );
+    for answer in [task, result] {
+        assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"));
+        assert!(answer.text().contains("has been revoked"), "{answer:?}");
+    }
+    assert!(
+        events.starts_with("HTTP/1.1 200 ") && events.ends_with("0\r\n\r\n"),
+        "it had begun, and ended: {events}"
+    );
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    // One whose time is over is told so, and so is one that is forgotten.
+    let soon = Timestamp::now().plus(Duration::from_millis(500));
+    let brief = guarded.key("ours", &BOTH, |key| key.expires_at = Some(soon));
+    let answer = guarded
+        .ask(&format!("GET /v1/tasks/{}?wait=5m", ids[0]), &brief, "")
+        .await;
+    assert_eq!(answer.status, 401);
+    assert!(answer.text().contains("was good until"), "{answer:?}");
     guarded.house.close().await;
 }
