@@ -66,7 +66,7 @@ impl Engine {
             idempotency: None,
             client: client.map(|client| client.key().clone()),
             cache: Default::default(),
-            retry: None,
+            retry: letter.retry,
             trace: None,
             tenant: letter.tenant,
             callback: served.config.webhook.clone(),

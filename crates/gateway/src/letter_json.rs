@@ -5,6 +5,7 @@ use cresset_engine::LetterPage;
 use cresset_task::DeadLetter;
 
 use crate::json_out::{self, ObjectOut};
+use crate::schema::RetryTerms;
 
 /// What a letter weighs without its log and metadata.
 const FRAME_BYTES: usize = 512;
@@ -26,6 +27,7 @@ pub(crate) fn write(letter: &DeadLetter, logs: bool) -> Vec<u8> {
         evidence,
         priority,
         metadata,
+        retry,
         input_bytes,
         replayed_as,
         tenant: _,
@@ -42,6 +44,7 @@ pub(crate) fn write(letter: &DeadLetter, logs: bool) -> Vec<u8> {
     out.value("resident_bytes", &evidence.resident_bytes);
     out.value("log", &logs.then_some(&evidence.log));
     out.value("priority", priority);
+    out.value("retry", &retry.as_deref().map(RetryTerms::of));
     out.value("input_bytes", input_bytes);
     out.plain_or_null("replayed_as", *replayed_as);
     out.raw("metadata")

@@ -13,6 +13,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_tasks", include_str!("../sql/migrations/0001_tasks.sql")),
     ("0002_servers", include_str!("../sql/migrations/0002_servers.sql")),
     ("0003_inbox", include_str!("../sql/migrations/0003_inbox.sql")),
+    (
+        "0004_letter_retry",
+        include_str!("../sql/migrations/0004_letter_retry.sql"),
+    ),
 ];
 
 /// From this version on several servers may be on a store.

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../sql/migrations/0012_outbox.sql"),
     include_str!("../sql/migrations/0013_bulks.sql"),
     include_str!("../sql/migrations/0014_trace.sql"),
+    include_str!("../sql/migrations/0015_letter_retry.sql"),
 ];
 
 /// Lays the schema into a new, empty database.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::id::TaskId;
 use crate::name::ModelName;
+use crate::retry::RetryTerms;
 use crate::tenant::Tenant;
 use crate::time::Timestamp;
 
@@ -79,6 +80,8 @@ pub struct DeadLetter {
     pub priority: i8,
     /// The caller's own small JSON object, which a replay keeps.
     pub metadata: Option<Bytes>,
+    /// How its submitter had the task tried again, which a replay keeps; `None` leaves that to its model.
+    pub retry: Option<Box<RetryTerms>>,
     /// Bytes of the input in stored form.
     pub input_bytes: u64,
     /// The task that was made of it, once it has been replayed.

@@ -1,11 +1,12 @@
 //! Inputs that take their process down: kept with their evidence, run again when asked, and nothing else is.
 
 use cresset_config::{ModelConfig, ModelLimits};
+use cresset_engine::Submission;
 use cresset_queue::{LetterFilter, LetterQuery};
 use cresset_runner::{DownReason, JobEnd, Scene};
-use cresset_task::{Code, Outcome, Payload, State, TaskId};
+use cresset_task::{Code, Outcome, Payload, RetryTerms, State, TaskId};
 
-use crate::house::{House, LONG, config, echo, json, text, until};
+use crate::house::{House, LONG, config, echo, json, submission, text, until};
 
 /// Dies of anything with "poison" in it.
 fn dies_of_poison(items: Vec<Payload>) -> JobEnd {
@@ -177,5 +178,28 @@ async fn a_replay_waits_in_the_queue_and_obeys_its_bounds() {
     house.engine.drain();
     // What was replayed before is told also to those who come too late for new work.
     assert_eq!(house.engine.replay(id, None).await.unwrap().id, replay.id);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_replay_is_tried_again_as_its_task_was_to_be() {
+    let house = House::automatic(config(), dies_of_poison);
+    house.pool.all_up();
+    let terms = RetryTerms {
+        max_retries: Some(9),
+        on: Some(vec!["Busy".into()]),
+        ..RetryTerms::default()
+    };
+    let said = Submission {
+        retry: Some(Box::new(terms.clone())),
+        ..submission("\"poison\"")
+    };
+    let id = house.engine.submit(said).await.unwrap().id;
+    house.engine.wait(id, LONG).await.unwrap();
+    let letter = house.engine.dead_letter(id).await.unwrap();
+    assert_eq!(letter.retry.as_deref(), Some(&terms));
+    let replay = house.engine.replay(id, None).await.unwrap();
+    let record = house.engine.wait(replay.id, LONG).await.unwrap().record;
+    assert_eq!(record.retry.as_deref(), Some(&terms));
     house.end().await;
 }

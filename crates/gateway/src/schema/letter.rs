@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::Status;
+use super::{RetryTerms, Status};
 
 /// An input that took its process down.
 #[derive(Debug, ToSchema)]
@@ -39,6 +39,9 @@ pub(crate) struct Letter {
     pub(crate) log: Option<Vec<String>>,
     /// Of the task; a replay keeps it.
     pub(crate) priority: i8,
+    /// How its submitter had the task tried again; a replay keeps it. Null leaves that to its model.
+    #[schema(required)]
+    pub(crate) retry: Option<RetryTerms<'static>>,
     /// Bytes of the input in stored form.
     pub(crate) input_bytes: u64,
     /// The task that was made of it, once it has been replayed.

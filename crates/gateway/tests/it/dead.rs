@@ -30,7 +30,7 @@ async fn a_letter_tells_what_is_known_and_gives_the_input_back() {
     let told = json!({
         "task_id": id, "model": "echo", "version": "7", "created_at": null, "died_at": null, "cause": "signal",
         "reason": "was ended by signal 11", "tried": null, "resident_bytes": 3_u64 << 30, "log": ["about to crash"],
-        "priority": 7, "input_bytes": 8, "replayed_as": null, "metadata": {"a": [1]},
+        "priority": 7, "retry": null, "input_bytes": 8, "replayed_as": null, "metadata": {"a": [1]},
     });
     assert_eq!(letter, told);
     let input = house.get(&format!("/v1/dead/{id}/input")).await;

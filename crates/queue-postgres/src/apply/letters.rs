@@ -18,8 +18,9 @@ use crate::tally::Tally;
 
 const ADD: &str = "\
 WITH input AS (DELETE FROM inputs WHERE seq = $1 RETURNING seq, kind, bytes)
-INSERT INTO letters (id, model, version, created_at, died_at, priority, metadata, evidence, tenant, kind, bytes)
-SELECT t.id, t.model, t.version, t.created_at, t.finished_at, t.priority, t.metadata, $2, t.tenant, i.kind, i.bytes
+INSERT INTO letters (id, model, version, created_at, died_at, priority, metadata, evidence, tenant, retry, kind, bytes)
+SELECT t.id, t.model, t.version, t.created_at, t.finished_at, t.priority, t.metadata, $2, t.tenant, t.retry, i.kind,
+       i.bytes
 FROM tasks AS t JOIN input AS i ON i.seq = t.seq";
 
 const REPLAYED: &str = "SELECT seq, replayed_as FROM letters WHERE id = $1 FOR UPDATE";

@@ -1,7 +1,7 @@
 //! Dead letters.
 
 use bytes::Bytes;
-use cresset_queue::kit::{Stored, as_number, model_of, place_of, tenant_of};
+use cresset_queue::kit::{Stored, as_number, model_of, place_of, retry_of, tenant_of};
 use cresset_queue::{LETTERS_MAX, LetterCursor, LetterPage, LetterQuery};
 use cresset_task::{DeadLetter, Payload, TaskId, Tenant, Timestamp};
 use tokio_postgres::Row;
@@ -13,15 +13,18 @@ use crate::error::{StoreError, col, tiny};
 
 /// Newest first. The two forms are for two indexes.
 const LIST: &str = "\
-SELECT seq, id, model, version, created_at, died_at, priority, replayed_as, metadata, evidence, length(bytes)::bigint, tenant
+SELECT seq, id, model, version, created_at, died_at, priority, replayed_as, metadata, evidence, length(bytes)::bigint, tenant,
+       retry
 FROM letters WHERE seq < $1 AND ($2::text IS NULL OR tenant = $2) ORDER BY seq DESC LIMIT $3";
 
 const LIST_MODEL: &str = "\
-SELECT seq, id, model, version, created_at, died_at, priority, replayed_as, metadata, evidence, length(bytes)::bigint, tenant
+SELECT seq, id, model, version, created_at, died_at, priority, replayed_as, metadata, evidence, length(bytes)::bigint, tenant,
+       retry
 FROM letters WHERE seq < $1 AND ($2::text IS NULL OR tenant = $2) AND model = $4 ORDER BY seq DESC LIMIT $3";
 
 const ONE: &str = "\
-SELECT seq, id, model, version, created_at, died_at, priority, replayed_as, metadata, evidence, length(bytes)::bigint, tenant
+SELECT seq, id, model, version, created_at, died_at, priority, replayed_as, metadata, evidence, length(bytes)::bigint, tenant,
+       retry
 FROM letters WHERE id = $1";
 
 const INPUT: &str = "SELECT kind, bytes FROM letters WHERE id = $1";
@@ -80,6 +83,7 @@ fn read(row: &Row) -> Result<DeadLetter, StoreError> {
         evidence,
         priority: tiny(row, 6)?,
         metadata: col::<Option<Vec<u8>>>(row, 8)?.map(Into::into),
+        retry: retry_of(col(row, 12)?)?,
         input_bytes: col::<i64>(row, 10)?.cast_unsigned(),
         replayed_as: col::<Option<Uuid>>(row, 7)?.map(|id| TaskId::from_bytes(*id.as_bytes())),
         tenant: tenant_of(col(row, 11)?)?,

@@ -1,7 +1,7 @@
 //! Questions about dead letters, answered by the readers.
 
 use cresset_queue::kit::IntoQueueError as _;
-use cresset_queue::kit::{model_of, place_of, tenant_of};
+use cresset_queue::kit::{model_of, place_of, retry_of, tenant_of};
 use cresset_queue::{LETTERS_MAX, LetterCursor, LetterPage, LetterQuery, QueueError};
 use cresset_task::{DeadLetter, Payload, TaskId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -126,6 +126,7 @@ struct LetterRow {
     evidence: String,
     input_bytes: i64,
     tenant: Option<String>,
+    retry: Option<String>,
 }
 
 impl LetterRow {
@@ -143,6 +144,7 @@ impl LetterRow {
             evidence: row.get(9)?,
             input_bytes: row.get(10)?,
             tenant: row.get(11)?,
+            retry: row.get(12)?,
         })
     }
 
@@ -158,6 +160,7 @@ impl LetterRow {
             evidence,
             priority: self.priority,
             metadata: self.metadata.map(Into::into),
+            retry: retry_of(self.retry.as_deref())?,
             input_bytes: self.input_bytes.cast_unsigned(),
             replayed_as: self.replayed_as.map(TaskId::from_bytes),
             tenant: tenant_of(self.tenant.as_deref())?,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_task::{
-    Code, DeadLetter, EVIDENCE_LINES_MAX, Evidence, Failure, Outcome, Payload, State, TaskId, Timestamp,
+    Code, DeadLetter, EVIDENCE_LINES_MAX, Evidence, Failure, Outcome, Payload, RetryTerms, State, TaskId,
+    Timestamp,
 };
 use tokio::task::JoinSet;
 
@@ -19,6 +20,16 @@ fn evidence() -> Evidence {
         resident_bytes: Some(1 << 33),
         log: vec!["loading".into(), "bad \"input\"\u{1f525}".into()],
     }
+}
+
+/// How a task is tried again that says so for itself.
+fn terms() -> Option<Box<RetryTerms>> {
+    Some(Box::new(RetryTerms {
+        max_retries: Some(9),
+        delay: Some(Duration::from_millis(1_500)),
+        max_delay: None,
+        on: Some(vec!["TimeoutError".into()]),
+    }))
 }
 
 fn killed(lease: &Lease, died_at: Timestamp) -> Completion {
@@ -90,6 +101,7 @@ pub(super) async fn a_guilty_task_leaves_a_letter_with_its_evidence_and_its_inpu
         payload: json("{\"poison\": true}"),
         priority: 7,
         metadata: Some(Bytes::from_static(b"{\"order\":17}")),
+        retry: terms(),
         created_at: at(5),
         ..task("digits")
     };
@@ -108,6 +120,7 @@ pub(super) async fn a_guilty_task_leaves_a_letter_with_its_evidence_and_its_inpu
         evidence: evidence(),
         priority: 7,
         metadata: Some(Bytes::from_static(b"{\"order\":17}")),
+        retry: terms(),
         input_bytes: wanted_input.encode().len() as u64,
         replayed_as: None,
         tenant: None,

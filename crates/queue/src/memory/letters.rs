@@ -32,6 +32,7 @@ impl Letters {
             evidence: evidence.bounded(),
             priority: record.priority,
             metadata: record.metadata.clone(),
+            retry: record.retry.clone(),
             input_bytes: input.encode().len() as u64,
             replayed_as: None,
             tenant,

@@ -134,6 +134,8 @@ class DeadLetter:
     """The id of the task that was made of it, once it has been replayed."""
     metadata: dict[str, Any] | None
     """Of the task; a replay keeps it."""
+    retry: RetryPolicy | None = None
+    """How its submitter had the task tried again, as far as it said so; a replay keeps it."""
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> DeadLetter:
@@ -158,6 +160,7 @@ class DeadLetter:
             input_bytes=value["input_bytes"],
             replayed_as=value.get("replayed_as"),
             metadata=value.get("metadata"),
+            retry=None if value.get("retry") is None else RetryPolicy.of(value["retry"]),
         )
 
 

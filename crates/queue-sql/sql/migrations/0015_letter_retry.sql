@@ -1,0 +1,3 @@
+-- Schema 15: how the task of a dead letter was to be tried again, for its replay. Those that were left before have none.
+
+ALTER TABLE letters ADD COLUMN retry TEXT;                          -- as in tasks
