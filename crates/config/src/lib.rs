@@ -40,8 +40,8 @@ pub use field::Scalar;
 pub use files::{BadMediaRange, FileForm, Files, MediaRange};
 pub use mistake::{Mistake, Place, Position, Severity, render_all};
 pub use model::{
-    Batching, Cost, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelKind, ModelLimits,
-    Priorities, ResultCache, Stream,
+    Batching, Cost, Entry, Environment, HealthCheck, Instances, LatePredictions, ModelConfig, ModelKind,
+    ModelLimits, Priorities, ResultCache, Stream,
 };
 pub use model_toml::{Folder, MODEL_TOML, parse_model};
 pub use reference::{model_reference_markdown, reference_markdown};

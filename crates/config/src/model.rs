@@ -206,8 +206,8 @@ pub struct ModelLimits {
     pub start_timeout: Duration,
     /// A synchronous prediction answers within this. Default 30 s.
     pub predict_timeout: Duration,
-    /// A prediction that has not ended within that goes on as a task. Default: no, it is given up.
-    pub late_predictions_go_on: bool,
+    /// What becomes of a prediction that has not ended within that. Default: a task, at that moment.
+    pub late_predictions: LatePredictions,
     /// A batch may run on this long after a task of it was cancelled before its process is killed. `None`: as long as it
     /// likes. Default 30 s.
     pub cancel_grace: Option<Duration>,
@@ -223,6 +223,17 @@ pub struct ModelLimits {
     pub max_attempts: u32,
 }
 
+/// What becomes of a prediction that has not ended at its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatePredictions {
+    /// It is stored then, and goes on as a task.
+    Task,
+    /// It is a task, which was stored before anything of it was run.
+    Stored,
+    /// It is given up.
+    Refused,
+}
+
 impl Default for ModelLimits {
     fn default() -> Self {
         Self {
@@ -230,7 +241,7 @@ impl Default for ModelLimits {
             soft_timeout: None,
             start_timeout: Duration::from_secs(300),
             predict_timeout: Duration::from_secs(30),
-            late_predictions_go_on: false,
+            late_predictions: LatePredictions::Task,
             cancel_grace: Some(Duration::from_secs(30)),
             max_queue: 100_000,
             max_queue_bytes: 1 << 30,

@@ -12,6 +12,13 @@ use crate::field::{Field, Given, Key, Refusal};
 use crate::report::Report;
 use crate::suggest::{did_you_mean, nearest};
 
+/// Keys that were, and what says the same now.
+const FORMER: [(&str, &str); 1] = [(
+    "limits.late_predictions_go_on",
+    "`true` is `late_predictions = \"stored\"` now, and `false` is `\"refused\"`; the default, `\"task\"`, stores a prediction at its \
+     limit only",
+)];
+
 pub(crate) type Node<'a> = Spanned<DeValue<'a>>;
 
 /// The keys that were given, by full name.
@@ -151,6 +158,12 @@ fn unknown<'k, T: 'static>(
     report: &mut Report<'_>,
 ) {
     let word: &str = name.get_ref();
+    let path = format!("{prefix}{word}");
+    if let Some((_, now)) = FORMER.iter().find(|(former, _)| *former == path) {
+        let refusal = Refusal::new("is no longer a key").maybe_hint(Some((*now).to_owned()));
+        report.add(name.span(), path, refusal);
+        return;
+    }
     let here = keys.clone().filter(|key| key.table() == table).map(Key::name);
     let tables = keys
         .clone()
@@ -167,9 +180,5 @@ fn unknown<'k, T: 'static>(
         (None, Some(key)) => Some(format!("`{}` belongs in `[{}]`", key.name(), key.table())),
         (None, None) => None,
     };
-    report.add(
-        name.span(),
-        format!("{prefix}{word}"),
-        Refusal::new("unknown key").maybe_hint(hint),
-    );
+    report.add(name.span(), path, Refusal::new("unknown key").maybe_hint(hint));
 }

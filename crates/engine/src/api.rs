@@ -137,6 +137,15 @@ impl Stopped {
     }
 }
 
+/// What comes of a prediction whose caller takes a task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Predicted {
+    /// Its result, in time.
+    Ended(Prediction),
+    /// The task that it goes on as.
+    Task(Accepted),
+}
+
 /// The answer to a synchronous prediction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {

@@ -84,7 +84,7 @@ fn judge(error: Option<EngineError>) -> Option<Option<String>> {
             "the canary failed: {}: {}",
             failure.type_, failure.message
         ))),
-        Some(EngineError::PredictTimeout { limit }) => {
+        Some(EngineError::PredictTimeout { limit, .. }) => {
             Some(Some(format!("the canary was not answered within {limit:?}")))
         }
         // Full, stopping, down: others say so.

@@ -28,6 +28,7 @@ use crate::verdict::judge;
 mod aside;
 mod ends;
 mod idle;
+mod late;
 mod leasing;
 mod live;
 mod spans;
@@ -45,6 +46,8 @@ struct Flight {
     traces: Vec<Option<Trace>>,
     /// All of it is wanted still.
     is_whole: bool,
+    /// When the first of its predictions becomes a task.
+    limit: Option<Moment>,
 }
 
 pub(crate) struct Driver {
@@ -117,8 +120,9 @@ impl Driver {
             let retry_lease = self.lease_retry_at();
             let delayed = self.look_at_delayed_at();
             let deadline = self.batcher.next_deadline();
+            let limit = self.next_limit();
             let idle = self.load_or_unload();
-            let next = [until, retry_lease, sweep, delayed, deadline, idle];
+            let next = [until, retry_lease, sweep, delayed, deadline, limit, idle];
             alarm.set(next.into_iter().flatten().min().map(|at| shared.instant(at)));
             if self.draining && self.is_done() {
                 return;
@@ -226,6 +230,7 @@ impl Driver {
                 let flight = Flight {
                     instance,
                     load,
+                    limit: late::first_limit(&entries),
                     entries,
                     traces: kept,
                     is_whole: true,

@@ -203,6 +203,7 @@ impl Engine {
             due_at: row.due_at,
             expires_at: row.expires_at,
             deadline_at: row.deadline_at,
+            started_at: None,
             idempotency: None,
             client: None,
             cache: Default::default(),

@@ -14,10 +14,20 @@ use tokio::sync::oneshot;
 use crate::admission::Place;
 use crate::api::{EngineError, Prediction};
 use crate::cache::Lead;
+use crate::late::{Late, Unborn};
 use crate::live::Voice;
 
 /// The answer to a caller on an open connection.
-pub(crate) type Reply = oneshot::Sender<Result<Prediction, EngineError>>;
+pub(crate) type Reply = oneshot::Sender<Answer>;
+
+/// What a caller is answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// How it has ended.
+    Ended(Result<Prediction, EngineError>),
+    /// Its limit has come; only told to those who take a task then.
+    Late(Late),
+}
 
 /// Who waits.
 #[derive(Debug)]
@@ -25,7 +35,6 @@ pub(crate) enum Origin {
     /// A synchronous prediction. It keeps its place among those that wait until the item is gone.
     Caller {
         reply: Reply,
-        #[expect(dead_code, reason = "held for its drop")]
         place: Place,
         /// When the call arrived.
         since: Moment,
@@ -34,6 +43,8 @@ pub(crate) enum Origin {
         /// How long it may take, and when that is over.
         limit: Duration,
         deadline: Moment,
+        /// It becomes a task then.
+        goes_on: bool,
     },
     /// A leased task.
     Queue(Leased),
@@ -55,9 +66,16 @@ pub(crate) struct Leased {
     pub(crate) cache: CacheUse,
     /// How it is tried again, as far as that is not left to its model.
     pub(crate) retry: Option<Box<RetryTerms>>,
+    /// It was a prediction, and is on its way into the store.
+    pub(crate) unborn: Option<Unborn>,
 }
 
 impl Leased {
+    /// What its end waits for, if the store does not have it yet.
+    pub(crate) fn unborn(&self) -> Option<&Unborn> {
+        self.unborn.as_ref().filter(|unborn| !unborn.is_over())
+    }
+
     /// The attempt that the latest of so many deliveries under this lease is.
     pub(crate) fn delivery(&self, deliveries: u32) -> Attempt {
         Attempt(self.attempt.0.saturating_add(deliveries.saturating_sub(1)))
@@ -85,7 +103,9 @@ pub(crate) struct Item {
     pub(crate) lead: Option<Box<Lead>>,
     /// The trace that its caller follows.
     pub(crate) trace: Option<Box<Trace>>,
-    /// Why it was handed to an instance more than once; only of tasks.
+    /// Pieces of its result that its latest run has given and nobody kept: those of a prediction whose caller does not read along.
+    pub(crate) unheard: u64,
+    /// Why it was handed to an instance more than once.
     pub(crate) history: Vec<Redelivery>,
 }
 
@@ -102,18 +122,24 @@ impl Item {
             voice: None,
             lead: None,
             trace: None,
+            unheard: 0,
             history: Vec::new(),
         }
     }
 
-    /// False once the caller has hung up, unless others wait for the result; a leased task is always wanted.
+    /// False once the caller has hung up, unless others wait for the result; a leased task is always wanted, if it is one.
     pub(crate) fn is_wanted(&self) -> bool {
         match &self.origin {
             Origin::Caller { reply, .. } => {
                 !reply.is_closed() || self.lead.as_ref().is_some_and(|lead| lead.is_followed())
             }
-            Origin::Queue(_) => true,
+            Origin::Queue(task) => !task.unborn.as_ref().is_some_and(Unborn::is_lost),
         }
+    }
+
+    /// Whether it becomes a task at its limit.
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(self.origin, Origin::Caller { goes_on: true, .. })
     }
 
     /// Whose it is, for whoever runs it.
@@ -149,7 +175,8 @@ impl Item {
     }
 
     /// Whatever it has said is void: it is run again.
-    pub(crate) fn void(&self, at: Timestamp) {
+    pub(crate) fn void(&mut self, at: Timestamp) {
+        self.unheard = 0;
         if let Some(voice) = &self.voice {
             voice.feed.void(self.attempt().next(), at);
         }
@@ -157,14 +184,11 @@ impl Item {
 
     /// Remembers why it has to run once more.
     pub(crate) fn note(&mut self, at: Timestamp, reason: &str) {
-        let Origin::Queue(leased) = &self.origin else {
-            return;
-        };
         if self.history.len() == HISTORY_MAX {
             self.history.remove(0);
         }
         self.history.push(Redelivery {
-            attempt: leased.delivery(self.deliveries),
+            attempt: self.attempt(),
             at,
             reason: reason.to_owned(),
         });

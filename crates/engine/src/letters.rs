@@ -63,6 +63,7 @@ impl Engine {
             due_at: None,
             expires_at: None,
             deadline_at: None,
+            started_at: None,
             idempotency: None,
             client: client.map(|client| client.key().clone()),
             cache: Default::default(),

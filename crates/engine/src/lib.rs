@@ -21,6 +21,7 @@ mod hint;
 mod idempotency;
 mod inbox;
 mod item;
+mod late;
 mod letters;
 mod live;
 mod measure;
@@ -49,7 +50,7 @@ mod webhooks;
 pub use admission::{Bound, Client, Unit};
 pub use api::{
     Accepted, CacheStatus, Cancellation, EngineError, Health, ModelHealth, ModelView, PredictTerms,
-    Prediction, Replay, ServerState, Stopped, Submission, TaskView,
+    Predicted, Prediction, Replay, ServerState, Stopped, Submission, TaskView,
 };
 pub use bulks::{BulkStart, Line as BulkLine};
 pub use bulletin::{Change, WatchPlace, Watched, Watching};

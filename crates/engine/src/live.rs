@@ -172,10 +172,17 @@ impl Voice {
         Self { feed, task: None }
     }
 
-    /// Of a task, which readers find by its id: those who are there already are told.
-    pub(crate) fn of_task(shared: &Arc<Shared>, id: TaskId, attempt: Attempt, limit: usize) -> Self {
+    /// Of a task, which readers find by its id: those who are there already are told. So many pieces of it came before, unheard.
+    pub(crate) fn of_task(
+        shared: &Arc<Shared>,
+        id: TaskId,
+        attempt: Attempt,
+        limit: usize,
+        unheard: u64,
+    ) -> Self {
         let budget = Arc::clone(&shared.feeds.budget);
         let feed = Arc::new(Feed::new(budget, limit, attempt, Timestamp::now()));
+        feed.miss(unheard);
         shared.feeds.open(id, &feed, shared.now());
         shared.followers.moved(id);
         Self {

@@ -100,6 +100,7 @@ pub struct ModelMetrics {
     revoked: Counter,
     predictions_ok: Counter,
     predictions_failed: Counter,
+    predictions_went_on: Counter,
     unloaded: Counter,
     redelivered: Counter,
     stale: Counter,
@@ -192,7 +193,7 @@ impl Metrics {
         );
         r.register(
             "predictions",
-            "Synchronous predictions by outcome",
+            "Synchronous predictions by outcome; TASK is one that goes on as a task",
             self.predictions.clone(),
         );
         r.register(
@@ -301,6 +302,7 @@ impl Metrics {
             revoked: task(State::Revoked),
             predictions_ok: prediction("SUCCESS"),
             predictions_failed: prediction("FAILURE"),
+            predictions_went_on: prediction("TASK"),
             unloaded: self.unloaded.get_or_create(&label).clone(),
             redelivered: self.redelivered.get_or_create(&label).clone(),
             stale: self.stale.get_or_create(&label).clone(),
@@ -375,6 +377,11 @@ impl ModelMetrics {
             self.predictions_failed.inc()
         };
         self.total_seconds.observe(total.as_secs_f64());
+    }
+
+    /// A prediction goes on as a task.
+    pub(crate) fn went_on(&self) {
+        self.predictions_went_on.inc();
     }
 
     pub(crate) fn batch(&self, size: usize, compute: Duration) {

@@ -1,18 +1,20 @@
-//! Predicting: an input that is answered on its caller's connection and stored nowhere. It may be answered with a kept
-//! result, or follow the computation of an equal one.
+//! Predicting: an input that is answered on its caller's connection and stored nowhere, unless it becomes a task at its limit
+//! (see `late`). It may be answered with a kept result, or follow the computation of an equal one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cresset_batch::Moment;
-use cresset_task::{CacheUse, ModelName, Payload, Trace};
+use cresset_task::{CacheUse, ModelName, Payload, Timestamp, Trace};
 use tokio::sync::oneshot;
 
 use crate::admission::{Client, Place};
-use crate::api::{CacheStatus, EngineError, PredictTerms, Prediction};
+use crate::api::{CacheStatus, EngineError, PredictTerms, Predicted, Prediction, Submission};
 use crate::cache::{Asker, Begun, Cache, End, Follow, Key, Lead};
 use crate::engine::{Engine, invalid};
-use crate::item::{Item, Origin, check_fit};
+use crate::item::{Answer, Item, Origin, check_fit};
+use crate::late::Late;
 use crate::live::{Feed, Voice};
 use crate::served::Served;
 
@@ -30,6 +32,22 @@ struct Call<'a> {
     feed: Option<Arc<Feed>>,
     /// The trace that the caller follows.
     trace: Option<Box<Trace>>,
+    /// It becomes a task at its limit.
+    goes_on: bool,
+}
+
+/// What comes of a call.
+enum Come {
+    /// A result.
+    Done(Prediction),
+    /// Its limit, of one that goes on.
+    Late(Late),
+}
+
+/// What comes of a computation that a call follows.
+enum Led {
+    Ended(Option<End>),
+    Late(Late),
 }
 
 impl Call<'_> {
@@ -61,7 +79,45 @@ impl Engine {
         let served = self.open(model.as_str())?;
         let longest = served.config.limits.predict_timeout;
         let limit = terms.limit.map_or(longest, |l| l.min(longest));
-        self.ask(&served, input, limit, terms, feed).await
+        self.answer(&served, input, limit, terms, feed).await
+    }
+
+    /// As [`Engine::predict`], for a caller who takes a task: what has not ended at its limit goes on as one, and is not run a
+    /// second time. In time it has nothing to do with the store, and an idempotency key says nothing.
+    pub async fn predict_or_task(
+        &self,
+        mut submission: Submission,
+        limit: Option<Duration>,
+    ) -> Result<Predicted, EngineError> {
+        let served = self.open(submission.model.as_str())?;
+        let longest = served.config.limits.predict_timeout;
+        let limit = limit.map_or(longest, |l| l.min(longest));
+        let terms = PredictTerms {
+            limit: Some(limit),
+            client: submission.client.clone(),
+            cache: submission.cache,
+            trace: submission.trace.clone(),
+        };
+        let input = std::mem::replace(&mut submission.input, Payload::Json(Bytes::new()));
+        let since = self.inner.shared.now();
+        let late = match self.ask(&served, input, limit, terms, None, true).await? {
+            Come::Done(prediction) => return Ok(Predicted::Ended(prediction)),
+            Come::Late(late) => late,
+        };
+        let (engine, model) = (self.clone(), Arc::clone(&served));
+        let goes_on = async move { engine.go_on(&model, submission, late).await };
+        let accepted = self.see_through(goes_on).await;
+        match accepted {
+            Ok(accepted) => {
+                served.metrics.went_on();
+                Ok(Predicted::Task(accepted))
+            }
+            Err(refusal) => {
+                let took = self.inner.shared.now().saturating_sub(since);
+                served.metrics.predicted(false, took);
+                Err(served.late(limit, Some(&refusal)))
+            }
+        }
     }
 
     /// As [`Self::predict`], for work that another keeps until it is done, such as a broker: nobody waits on a connection, so
@@ -75,8 +131,23 @@ impl Engine {
     ) -> Result<Prediction, EngineError> {
         let served = self.open(model.as_str())?;
         let limit = limit.map_or(WORK_LIMIT_MAX, |l| l.min(WORK_LIMIT_MAX));
-        self.ask(&served, input, limit, PredictTerms::default(), None)
+        self.answer(&served, input, limit, PredictTerms::default(), None)
             .await
+    }
+
+    /// Of a call that ends at its limit.
+    async fn answer(
+        &self,
+        served: &Served,
+        input: Payload,
+        limit: Duration,
+        terms: PredictTerms,
+        feed: Option<Arc<Feed>>,
+    ) -> Result<Prediction, EngineError> {
+        match self.ask(served, input, limit, terms, feed, false).await? {
+            Come::Done(prediction) => Ok(prediction),
+            Come::Late(_) => Err(served.late(limit, None)),
+        }
     }
 
     async fn ask(
@@ -86,7 +157,8 @@ impl Engine {
         limit: Duration,
         terms: PredictTerms,
         feed: Option<Arc<Feed>>,
-    ) -> Result<Prediction, EngineError> {
+        goes_on: bool,
+    ) -> Result<Come, EngineError> {
         served.check_available()?;
         check_fit(&input, &served.config).map_err(|why| invalid(&why))?;
         let PredictTerms {
@@ -95,6 +167,7 @@ impl Engine {
         let call = Call {
             feed,
             trace,
+            goes_on,
             ..self.call(served, input, limit, false)
         };
         match &served.cache {
@@ -115,7 +188,10 @@ impl Engine {
     ) -> Result<Prediction, EngineError> {
         let limit = served.config.limits.predict_timeout;
         let call = self.call(served, input, limit, true);
-        self.compute(call, place, None).await
+        match self.compute(call, place, None).await? {
+            Come::Done(prediction) => Ok(prediction),
+            Come::Late(_) => Err(served.late(limit, None)),
+        }
     }
 
     fn call<'a>(&self, served: &'a Served, input: Payload, limit: Duration, is_canary: bool) -> Call<'a> {
@@ -127,6 +203,7 @@ impl Engine {
             is_canary,
             feed: None,
             trace: None,
+            goes_on: false,
         }
     }
 
@@ -137,7 +214,7 @@ impl Engine {
         call: Call<'_>,
         client: Option<Client>,
         use_: CacheUse,
-    ) -> Result<Prediction, EngineError> {
+    ) -> Result<Come, EngineError> {
         let (shared, served) = (&self.inner.shared, call.served);
         let (config, input) = (Arc::clone(&served.config), call.input.clone());
         let key = self
@@ -146,43 +223,47 @@ impl Engine {
         let mut place = None;
         loop {
             match cache.begin(key, Asker::Prediction, use_, shared.now()) {
-                Begun::Kept(output) => return Ok(self.answered(&call, output, CacheStatus::Hit)),
+                Begun::Kept(output) => return Ok(Come::Done(self.answered(&call, output, CacheStatus::Hit))),
                 Begun::Lead(lead) => {
                     let place = match place {
                         Some(place) => place,
                         None => self.seat(served, call.input.weight(), client)?,
                     };
-                    let mut prediction = self.compute(call, place, Some(lead)).await?;
-                    prediction.cache = Some(match use_ {
-                        CacheUse::Allowed => CacheStatus::Miss,
-                        CacheUse::NoCache | CacheUse::NoStore => CacheStatus::Bypass,
-                    });
-                    return Ok(prediction);
+                    let mut come = self.compute(call, place, Some(lead)).await?;
+                    if let Come::Done(prediction) = &mut come {
+                        prediction.cache = Some(match use_ {
+                            CacheUse::Allowed => CacheStatus::Miss,
+                            CacheUse::NoCache | CacheUse::NoStore => CacheStatus::Bypass,
+                        });
+                    }
+                    return Ok(come);
                 }
                 Begun::Follow(follow) => {
                     if place.is_none() {
                         place = Some(self.seat(served, call.input.weight(), client.clone())?);
                     }
                     match self.see_led(&call, follow).await? {
-                        Some(End::Done(output)) => {
+                        // Its place goes before it is submitted, and so does that among the followers.
+                        Led::Late(late) => return Ok(Come::Late(late)),
+                        Led::Ended(Some(End::Done(output))) => {
                             cache.metrics.coalesced.inc();
-                            return Ok(self.answered(&call, output, CacheStatus::Coalesced));
+                            return Ok(Come::Done(self.answered(&call, output, CacheStatus::Coalesced)));
                         }
-                        Some(End::Failed(failure)) => {
+                        Led::Ended(Some(End::Failed(failure))) => {
                             cache.metrics.coalesced.inc();
                             self.predicted(&call, false);
                             return Err(EngineError::Failed(failure));
                         }
                         // Who led has gone, or was out of time: that says nothing of the input.
-                        None => served.check_available()?,
+                        Led::Ended(None) => served.check_available()?,
                     }
                 }
             }
         }
     }
 
-    /// Waits for the computation of another, as long as a call may take. `None` when that is given up.
-    async fn see_led(&self, call: &Call<'_>, follow: Follow) -> Result<Option<End>, EngineError> {
+    /// Waits for the computation of another, as long as a call may take.
+    async fn see_led(&self, call: &Call<'_>, follow: Follow) -> Result<Led, EngineError> {
         let served = call.served;
         let until = self.inner.shared.instant(call.deadline());
         // Before the place among the followers: it is dropped after it. Who began the computation may have gone by now.
@@ -190,10 +271,16 @@ impl Engine {
         let ended = tokio::time::timeout_at(until, follow.end()).await;
         if let Ok(end) = ended {
             hang_up.did_not_happen();
-            return Ok(end);
+            return Ok(Led::Ended(end));
+        }
+        if call.goes_on {
+            // As a task it follows the same computation, if that is still under way when its turn comes.
+            let shared = &self.inner.shared;
+            let since = Timestamp::now().before(shared.now().saturating_sub(call.since));
+            return Ok(Led::Late(Late::Waited(call.input.clone(), since)));
         }
         self.predicted(call, false);
-        Err(served.late(call.limit))
+        Err(served.late(call.limit, None))
     }
 
     /// Hands the input to the driver and waits for its end.
@@ -202,7 +289,7 @@ impl Engine {
         call: Call<'_>,
         place: Place,
         lead: Option<Box<Lead>>,
-    ) -> Result<Prediction, EngineError> {
+    ) -> Result<Come, EngineError> {
         let (served, limit, deadline) = (call.served, call.limit, call.deadline());
         // Before the channel: it is dropped after it, and so tells of a receiver that has gone.
         let hang_up = HangUp(Some(served));
@@ -214,7 +301,9 @@ impl Engine {
             is_canary: call.is_canary,
             limit,
             deadline,
+            goes_on: call.goes_on,
         };
+        let goes_on = call.goes_on;
         let mut item = Item::new(call.input, origin);
         item.lead = lead;
         item.trace = call.trace;
@@ -224,13 +313,19 @@ impl Engine {
             .inbox
             .try_send(item)
             .map_err(|_| EngineError::ShuttingDown)?;
-        // What waits leaves the queue at its deadline by itself; this is for what is in an instance by then.
-        let answered = tokio::time::timeout_at(self.inner.shared.instant(deadline), answer).await;
+        // What waits leaves the queue at its deadline by itself, and what goes on is handed over then; the time here is for what is in
+        // an instance by then and does not.
+        let answered = if goes_on {
+            Ok(answer.await)
+        } else {
+            tokio::time::timeout_at(self.inner.shared.instant(deadline), answer).await
+        };
         hang_up.did_not_happen();
         match answered {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(Answer::Ended(answer))) => answer.map(Come::Done),
+            Ok(Ok(Answer::Late(late))) => Ok(Come::Late(late)),
             Ok(Err(_)) => Err(EngineError::ShuttingDown),
-            Err(_) => Err(served.late(limit)),
+            Err(_) => Err(served.late(limit, None)),
         }
     }
 

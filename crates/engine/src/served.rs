@@ -162,11 +162,15 @@ impl Served {
         }
     }
 
-    /// A prediction ran out of time: because the model is down, or because it is slow.
-    pub(crate) fn late(&self, limit: Duration) -> EngineError {
+    /// A prediction ran out of time: because the model is down, or because it is slow. If it could not become a task then, that is
+    /// why.
+    pub(crate) fn late(&self, limit: Duration, refusal: Option<&EngineError>) -> EngineError {
         let status = self.executor.status();
         if status.state == PoolState::Ready {
-            EngineError::PredictTimeout { limit }
+            EngineError::PredictTimeout {
+                limit,
+                refusal: refusal.map(ToString::to_string),
+            }
         } else {
             self.unavailable_because(reason(&status))
         }

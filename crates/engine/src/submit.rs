@@ -22,15 +22,18 @@ impl Engine {
         check_fit(&submission.input, &served.config).map_err(|why| invalid(&why))?;
         let (submission, idempotency) = self.named(submission).await?;
         let engine = self.clone();
-        let accept = async move { engine.accept(&served, submission, idempotency).await };
+        let since = Timestamp::now();
+        let accept = async move { engine.accept(&served, submission, idempotency, since).await };
         self.see_through(accept).await
     }
 
-    async fn accept(
+    /// Accepts what came at this instant.
+    pub(crate) async fn accept(
         &self,
         served: &Served,
         mut submission: Submission,
         idempotency: Option<Idempotency>,
+        since: Timestamp,
     ) -> Result<Accepted, EngineError> {
         let shared = &self.inner.shared;
         let model = submission.model.clone();
@@ -43,7 +46,7 @@ impl Engine {
             Ok(room) => room,
             Err(refusal) => return self.recalled(model, idempotency, refusal).await,
         };
-        let task = task_of(served, submission, client.as_ref(), idempotency, Timestamp::now());
+        let task = task_of(served, submission, client.as_ref(), idempotency, since);
         let (id, created_at) = (task.id, task.created_at);
         let expires_at = task.expires_at;
         let submitted = shared
@@ -110,7 +113,7 @@ impl Engine {
     }
 
     /// The answer to a submit whose key was known.
-    fn known(&self, model: ModelName, submitted: Submitted) -> Result<Accepted, EngineError> {
+    pub(crate) fn known(&self, model: ModelName, submitted: Submitted) -> Result<Accepted, EngineError> {
         match submitted {
             Submitted::Replayed {
                 id,
@@ -157,6 +160,7 @@ pub(crate) fn task_of(
         due_at: submission.due_at,
         expires_at: earlier(submission.expires_at, submission.deadline_at),
         deadline_at: submission.deadline_at,
+        started_at: None,
         idempotency,
         client: client.map(|client| client.key().clone()),
         cache: submission.cache,

@@ -231,6 +231,7 @@ mod tests {
                 retries: 0,
                 cache: Default::default(),
                 retry: None,
+                unborn: None,
             })
         };
         let entry = |i: usize| Entry {

@@ -6,7 +6,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
-use cresset_engine::{CacheStatus, Client, PredictTerms, Prediction, Submission};
+use cresset_config::{LatePredictions, ModelLimits};
+use cresset_engine::{CacheStatus, Client, PredictTerms, Predicted, Prediction, Submission};
 use cresset_task::{Code, ModelName, Outcome, Payload};
 
 use crate::answer::{json, with_header};
@@ -30,14 +31,19 @@ const FRAME_BYTES: usize = 128;
 
 /// Run one input and answer its result.
 ///
-/// Shares batches with the tasks of the model, but is stored nowhere: over its time limit it is given up. Hanging up
+/// Shares batches with the tasks of the model, but is stored nowhere as long as it is in time. Hanging up before its limit
 /// takes the input out of the queue.
 ///
-/// With `Prefer: wait=N` or `Prefer: respond-async` (RFC 7240) the caller takes a task where the result takes too long: the input is
+/// At its limit (`timeout`, or the model's `limits.predict_timeout`) it becomes a task, and the answer is 202 and that task, as a
+/// submit gives it; `Location` names it. It goes on from where it is: nothing of it is run twice, and the task is stored before it is
+/// answered. Where it cannot be stored, the answer is 504. A model may refuse late predictions instead, or store all of them from the
+/// start (`limits.late_predictions` in its `model.toml`).
+///
+/// With `Prefer: wait=N` or `Prefer: respond-async` (RFC 7240) the input is
 /// stored as a task at once, as a submit does it, and waited for up to N seconds (or up to `timeout`, or not at all). If it ends
-/// in that time the answer is the result, or the problem, as without; if not it is 202 and the task, which goes on, so nothing is
-/// run twice. `Location` names the task either way, and an `Idempotency-Key` makes it safe to ask again. A model may do so for all
-/// of its predictions (`limits.late_predictions_go_on` in its `model.toml`).
+/// in that time the answer is the result, or the problem, as without; if not it is 202 and the task. `Location` names the task either
+/// way. An `Idempotency-Key` makes it safe to ask again; it is a promise that only the store can keep, so with one the input is stored
+/// at once too, unless the model refuses late predictions.
 ///
 /// A tensor model also takes its input as bytes, and a result of tensors is answered as
 /// bytes where `Accept` asks for that: see "Tensors as bytes". An object model with `files = true` takes files and forms: see
@@ -61,7 +67,7 @@ const FRAME_BYTES: usize = 128;
         ("Cresset-Shape" = Option<String>, Header, description = "A header, bodies of one tensor only: the input's sizes", example = "1,8,8"),
         ("Cresset-Dtype" = Option<String>, Header, description = "A header, bodies of one tensor only: refused unless it is the declared type", example = "float32"),
         ("Prefer" = Option<String>, Header, description = "A header: a task will do, at once (`respond-async`) or where the result takes longer than `wait` seconds", example = "respond-async, wait=5"),
-        ("Idempotency-Key" = Option<String>, Header, description = "A header, with `Prefer` only: the caller's name for this input, as in `submitTask`", example = "8e03978e-40d5-43dd-bc93-6894a57f9324"),
+        ("Idempotency-Key" = Option<String>, Header, description = "A header: the caller's name for this input, as in `submitTask`", example = "8e03978e-40d5-43dd-bc93-6894a57f9324"),
         ("traceparent" = Option<String>, Header, description = "A header: the trace to go on with (W3C Trace Context)", example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         ("Cache-Control" = Option<String>, Header, description = "A header: `no-cache` computes anew, `no-store` also keeps nothing", example = "no-cache")
     ),
@@ -76,11 +82,11 @@ const FRAME_BYTES: usize = 128;
     responses(
     (
         status = 202,
-        description = "With `Prefer`, or where the model says so: stored as a task, which has not ended in that time",
+        description = "Stored as a task, which has not ended within the limit",
         body = schema::Accepted,
         headers(
             ("location" = String, description = "The path of the task"),
-            ("preference-applied" = String, description = "What was preferred, and is done")
+            ("preference-applied" = Option<String>, description = "With `Prefer`: what was preferred, and is done")
         )
     ),
     (
@@ -100,7 +106,7 @@ const FRAME_BYTES: usize = 128;
             ("Cresset-Model" = String, description = "Of a result as bytes: the model"),
             ("Cresset-Version" = String, description = "Of a result as bytes: the version that made it"),
             ("Cresset-Cache" = Option<String>, description = "Of a model with a result cache: the result was kept (`hit`), computed (`miss`), computed for another request at the same time (`coalesced`), or computed because this one wanted it (`bypass`)"),
-            ("location" = Option<String>, description = "With `Prefer`: the path of the task that it was"),
+            ("location" = Option<String>, description = "Of what was stored from the start: the path of the task that it was"),
             ("preference-applied" = Option<String>, description = "With `Prefer`: what was preferred, and is done")
         )
     ))
@@ -118,53 +124,90 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
     }
     let model = config.name.clone();
     let preference = Preference::of(&parts.headers, app.options.max_wait);
-    // What the caller says, or else the model.
-    let patience = match preference.takes_a_task() {
-        true => Some(preference.wait),
-        false if config.limits.late_predictions_go_on => Some(Some(config.limits.predict_timeout)),
-        false => None,
-    }
-    .filter(|_| form.is_none());
-    let idempotency_key = match patience {
-        Some(_) => idempotency::key(&parts.headers)?,
-        None => None,
+    let has_key = parts.headers.contains_key(idempotency::IDEMPOTENCY_KEY);
+    let way = Way::of(&preference, has_key, form.is_some(), &config.limits);
+    let key = match way {
+        Way::Stored(_) => idempotency::key(&parts.headers)?,
+        Way::Task | Way::Refused => None,
     };
     let (order, _held) = order::receive(&app, &parts, upload, config, Form::Predict).await?;
-    if let Some(patience) = patience {
-        let timeout = order.options.timeout;
-        let wait = match (patience, timeout) {
-            (Some(wait), Some(timeout)) => Some(wait.min(timeout)),
-            (one, other) => one.or(other.map(|timeout| timeout.min(app.options.max_wait))),
-        };
-        let submission = promise::submission(model, order, cache, idempotency_key, &parts);
-        return or_task(&app, &accepted, submission, preference, wait).await;
+    match way {
+        Way::Stored(patience) => {
+            let wait = match (patience, order.options.timeout) {
+                (Some(wait), Some(timeout)) => Some(wait.min(timeout)),
+                (one, other) => one.or(other.map(|timeout| timeout.min(app.options.max_wait))),
+            };
+            let submission = promise::submission(model, order, cache, key, &parts);
+            or_task(&app, &accepted, submission, preference, wait).await
+        }
+        Way::Task => {
+            let limit = order.options.timeout;
+            let submission = promise::submission(model.clone(), order, cache, None, &parts);
+            match app.engine.predict_or_task(submission, limit).await? {
+                Predicted::Ended(prediction) => in_time(&app, &accepted, model, prediction).await,
+                Predicted::Task(task) => {
+                    let promise = Promise::of(task);
+                    Ok(promise.sign(promise.accepted(), preference))
+                }
+            }
+        }
+        Way::Refused => {
+            let Order { input, options } = order;
+            let terms = PredictTerms {
+                limit: options.timeout,
+                client: parts.extensions.get::<Client>().cloned(),
+                cache,
+                trace: trace::taken(&parts.extensions),
+            };
+            if let Some(form) = form {
+                let stream = app.engine.predict_stream(&model, input, terms).await?;
+                return predict_stream::answer(app, form, stream, model, &parts);
+            }
+            let prediction = app.engine.predict(&model, input, terms).await?;
+            in_time(&app, &accepted, model, prediction).await
+        }
     }
-    let Order { input, options } = order;
-    let terms = PredictTerms {
-        limit: options.timeout,
-        client: parts.extensions.get::<Client>().cloned(),
-        cache,
-        trace: trace::taken(&parts.extensions),
-    };
-    if let Some(form) = form {
-        let stream = app.engine.predict_stream(&model, input, terms).await?;
-        return predict_stream::answer(app, form, stream, model, &parts);
+}
+
+/// What becomes of a prediction at its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It has been a task from the start, and is waited for this long.
+    Stored(Option<Duration>),
+    /// It becomes a task.
+    Task,
+    /// It is given up.
+    Refused,
+}
+
+impl Way {
+    /// What the caller says, or else the model.
+    fn of(preference: &Preference, has_key: bool, is_streamed: bool, limits: &ModelLimits) -> Self {
+        let longest = Some(limits.predict_timeout);
+        match limits.late_predictions {
+            _ if is_streamed => Self::Refused,
+            _ if preference.takes_a_task() => Self::Stored(preference.wait),
+            LatePredictions::Refused => Self::Refused,
+            LatePredictions::Stored => Self::Stored(longest),
+            // Only the store can keep what a key promises.
+            LatePredictions::Task if has_key => Self::Stored(longest),
+            LatePredictions::Task => Self::Task,
+        }
     }
-    let prediction = app.engine.predict(&model, input, terms).await?;
+}
+
+/// A prediction that has ended in time.
+async fn in_time(app: &App, media: &Accepted, model: ModelName, prediction: Prediction) -> Answer {
     let Prediction {
         output,
         version,
         cache,
         ..
     } = prediction;
-    Ok(told(
-        predicted(&app, &accepted, model, version, output).await?,
-        cache,
-    ))
+    Ok(told(predicted(app, media, model, version, output).await?, cache))
 }
 
-/// A prediction that goes on as a task where it lasts too long: it is one from the start, so that it is run once
-/// whatever happens, and is answered as a prediction if it ends in time.
+/// A prediction that is a task from the start, and is answered as a prediction if it ends in time.
 async fn or_task(
     app: &App,
     media: &Accepted,

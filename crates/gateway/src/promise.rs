@@ -57,6 +57,14 @@ pub(crate) fn submission(
 }
 
 impl Promise {
+    /// Of a task that is there already.
+    pub(crate) fn of(accepted: Accepted) -> Self {
+        Self {
+            accepted,
+            ended: None,
+        }
+    }
+
     /// Submits, and waits this long for the end.
     pub(crate) async fn make(
         app: &App,

@@ -162,6 +162,7 @@ fn task(name: &str, payload: Payload) -> NewTask {
         deadline_at: None,
         metadata: None,
         created_at: Timestamp::now(),
+        started_at: None,
         idempotency: None,
         client: None,
         cache: Default::default(),

@@ -102,18 +102,26 @@ pub(crate) fn submit(
     {
         return Ok(Some(known));
     }
-    let fresh = insert(conn, task).map_err(StoreError::sqlite("cannot insert a task"))?;
-    if fresh {
-        change.add(&task.owner, 1, task.weight);
-        if task.due_at.is_some() {
-            change.delay(&task.owner.model, 1);
+    let inserted = insert(conn, task).map_err(StoreError::sqlite("cannot insert a task"))?;
+    let Some(seq) = inserted else {
+        return Ok(None);
+    };
+    match task.started_at {
+        // Born leased: it is not queued.
+        Some(at) => outbox::tell(conn, seq, (Event::Started, 1), at, change)
+            .map_err(StoreError::sqlite("cannot note that a task has started"))?,
+        None => {
+            change.add(&task.owner, 1, task.weight);
+            if task.due_at.is_some() {
+                change.delay(&task.owner.model, 1);
+            }
         }
     }
-    Ok(fresh.then_some(Submitted::New))
+    Ok(Some(Submitted::New))
 }
 
-/// False when the id is taken.
-fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
+/// Its row; `None` when the id is taken.
+fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<Option<i64>> {
     let inserted = conn.prepare_cached(queries::SUBMIT_TASK)?.execute(params![
         task.id.as_bytes(),
         task.owner.model.as_str(),
@@ -130,9 +138,10 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
         task.retry.as_deref(),
         task.tenant.as_ref().map(Tenant::as_str),
         task.trace.as_deref(),
+        task.started_at.map(Timestamp::as_micros),
     ])?;
     if inserted == 0 {
-        return Ok(false);
+        return Ok(None);
     }
     let seq = conn.last_insert_rowid();
     let mut input = conn.prepare_cached(queries::SUBMIT_INPUT)?;
@@ -155,7 +164,7 @@ fn insert(conn: &Connection, task: &Submission) -> rusqlite::Result<bool> {
             digest
         ])?;
     }
-    Ok(true)
+    Ok(Some(seq))
 }
 
 fn lease(conn: &Connection, request: &LeaseRequest, change: &mut Change) -> Result<Vec<Leased>, StoreError> {

@@ -237,6 +237,7 @@ mod tests {
             due_at: None,
             expires_at: None,
             deadline_at: None,
+            started_at: None,
             metadata: None,
             input: Kept::Row(Stored {
                 kind: 0,

@@ -63,6 +63,9 @@ pub struct NewTask {
     pub expires_at: Option<Timestamp>,
     /// It is not held after this, but revoked; `None` is never. Where it is queued, `expires_at` decides.
     pub deadline_at: Option<Timestamp>,
+    /// It is not queued: who submits it runs it already, since this instant, and holds the lease of its first attempt once it is
+    /// accepted. `None` is a task that waits for its turn. Its `due_at` says nothing then.
+    pub started_at: Option<Timestamp>,
     /// How to recognise this submit when it is sent again; `None` when the caller gave it no key.
     pub idempotency: Option<Idempotency>,
     /// Whose it is, for [`Broker::client_load`]; `None` when clients are not told apart.
@@ -191,6 +194,8 @@ pub const POSITION_MAX: u64 = 10_000;
 ///   key is free. Each model has keys of its own.
 /// - *One holder.* A task is leased by at most one holder at a time. Each lease carries an attempt number one above the
 ///   last; a `release` with another attempt than the current one changes nothing.
+/// - *Born leased.* A task that is submitted with a `started_at` is leased from the beginning, as attempt 1, by who submits it:
+///   STARTED, told as started, and not counted as queued. In all else it is a leased task like any other.
 /// - *Order.* Within a model: by turn, then first accepted first. A released task keeps its place, and so does one that was
 ///   delayed, once it is due.
 /// - *Not before, not after.* A task is leased only when its `due_at` has come and its `expires_at` has not passed, by the
@@ -207,13 +212,14 @@ pub const POSITION_MAX: u64 = 10_000;
 /// - *Each for itself.* Where the store is shared, a lease is released, retried and ended by the process that took it, and
 ///   by no other.
 /// - *Cancel safety.* Dropping a returned future never loses a task: either the operation happened whole, or not at all.
-///   A `lease` whose future was dropped is given back.
+///   A `lease` whose future was dropped is given back. Who submits a task that is born leased sees its future through: dropped,
+///   it may leave a lease that ends with the process only.
 #[async_trait]
 pub trait Broker: Send + Sync {
     /// What this backend can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// Queues a task, durably, unless its idempotency key is known. Without a key the answer is always `New`.
+    /// Queues a task (or accepts one that runs already), durably, unless its idempotency key is known. Without a key the answer is always `New`.
     async fn submit(&self, task: NewTask) -> Result<Submitted, QueueError>;
 
     /// What `submit` would answer to a known idempotency key; `None` when the key is free. Never `New`. A hint, for callers

@@ -43,6 +43,15 @@ impl Timestamp {
         )
     }
 
+    /// This instant less `by`, at the representable minimum if it overflows.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
+        )
+    }
+
     /// How long after `earlier` this instant is; zero if it is before it (clocks jump).
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

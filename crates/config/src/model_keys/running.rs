@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Draft, TIMEOUT_MAX, TIMEOUT_MIN, key, words};
 use crate::field::{Field, Key};
+use crate::model::LatePredictions;
 use crate::model_values::{CANCEL_GRACE_FORM, set_cancel_grace, set_path, show_cancel_grace};
 use crate::retry::RETRY_DELAY_MAX;
 
@@ -123,11 +124,27 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         "A synchronous prediction answers within this.",
     ),
     key(
-        "limits.late_predictions_go_on",
-        flag!(limits.late_predictions_go_on),
-        "A prediction that has not ended by then (or by its own `timeout`) goes on as a task: its caller is answered 202 with the task, \
-         not 504. For callers who cannot say `Prefer` themselves: every prediction of the model is stored as a task before it is run, \
-         as with `Prefer`. Those that are read piece by piece are not.",
+        "limits.late_predictions",
+        Field::Choice {
+            names: &["task", "stored", "refused"],
+            get: |m| match m.limits.late_predictions {
+                LatePredictions::Task => "task",
+                LatePredictions::Stored => "stored",
+                LatePredictions::Refused => "refused",
+            },
+            set: |m, name| {
+                m.limits.late_predictions = match name {
+                    "stored" => LatePredictions::Stored,
+                    "refused" => LatePredictions::Refused,
+                    _ => LatePredictions::Task,
+                }
+            },
+        },
+        "What becomes of a prediction that has not ended by then (or by its own `timeout`). `task`: it is stored at that moment and \
+         goes on as a task, which is its answer (202); nothing of it is run twice, and one that ends in time has nothing to do with \
+         the store. `stored`: the same answer, of a task that is stored before anything is run, as with `Prefer`: a crash loses \
+         nothing of a prediction under way either. `refused`: it is given up and answered 504, for callers who have no use for a \
+         task. Of those that are read piece by piece, and of any whose caller says `Prefer`, this says nothing.",
     ),
     key(
         "limits.cancel_grace",

@@ -89,6 +89,7 @@ async fn submit(store: &SqliteStore, bytes: usize) {
         due_at: None,
         expires_at: None,
         deadline_at: None,
+        started_at: None,
         idempotency: None,
         client: None,
         cache: Default::default(),

@@ -84,10 +84,12 @@ pub enum EngineError {
         retry_after: Duration,
     },
     /// The prediction was not done in time; it will not be answered any more.
-    #[error("the prediction was not done within {limit:?}")]
+    #[error("the prediction was not done within {limit:?}{}", refusal.as_ref().map(|why| format!(", and could not become a task: {why}")).unwrap_or_default())]
     PredictTimeout {
         /// The limit.
         limit: Duration,
+        /// Why it is no task now, where it would have become one.
+        refusal: Option<String>,
     },
     /// The input is not what the model declares.
     #[error("{0}")]

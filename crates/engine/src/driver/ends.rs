@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_batch::{Class, Moment};
-use cresset_queue::Release;
 use cresset_runner::Timing;
 use cresset_task::Timestamp;
 
 use super::Driver;
 use crate::api::{EngineError, Prediction};
 use crate::ends::TaskEnds;
-use crate::item::{Item, Origin};
+use crate::item::{Answer, Item, Origin};
+use crate::late::Late;
+use crate::served;
 use crate::verdict::Resolution;
-use crate::{recorder, served};
 
 /// After a look at all that waits the next one comes no sooner than this for each item: a look takes some 20 ns an item,
 /// so callers that hang up one by one cost no more than a fiftieth of the time.
@@ -24,7 +24,8 @@ impl Driver {
     pub(super) fn resolve(&mut self, resolved: Vec<(Item, Resolution)>, timing: Timing) {
         let mut ends = TaskEnds::default();
         let (now, at) = (self.shared.now(), Timestamp::now());
-        let config = &self.served.config;
+        let served = Arc::clone(&self.served);
+        let config = &served.config;
         for (mut item, resolution) in resolved {
             self.tell_followers(&mut item, &resolution, now);
             match item.origin {
@@ -47,27 +48,23 @@ impl Driver {
                         .metrics
                         .predicted(answer.is_ok(), now.saturating_sub(since));
                     // An error means that the caller has gone: nobody to answer.
-                    let _ = reply.send(answer);
+                    let _ = reply.send(Answer::Ended(answer));
                 }
                 Origin::Queue(task) => {
                     let (deliveries, history) = (item.deliveries, item.history);
                     let next = task.delivery(deliveries).next();
+                    let unborn = task.unborn().cloned();
+                    let mut alone = TaskEnds::default();
+                    let ends = if unborn.is_some() { &mut alone } else { &mut ends };
                     let is_again = ends.add(task, deliveries, history, resolution, config, at);
                     if let (true, Some(voice)) = (is_again, &item.voice) {
                         voice.feed.void(next, at);
                     }
+                    self.record(alone, unborn);
                 }
             }
         }
-        let TaskEnds { done, again } = ends;
-        if !done.is_empty() {
-            let recorded = recorder::record(Arc::clone(&self.shared), Arc::clone(&self.served), done);
-            self.records.spawn(recorded);
-        }
-        if !again.is_empty() {
-            let put_off = recorder::put_off(Arc::clone(&self.shared), Arc::clone(&self.served), again);
-            self.records.spawn(put_off);
-        }
+        self.record(ends, None);
     }
 
     /// Cancelled tasks leave before they run; where they run already, that is told.
@@ -85,11 +82,7 @@ impl Driver {
             return;
         }
         let bulk = self.batcher.take_class(Class::Bulk);
-        let leases: Vec<_> = bulk.iter().filter_map(as_release).collect();
-        if !leases.is_empty() {
-            self.records
-                .spawn(recorder::release(Arc::clone(&self.shared), leases));
-        }
+        self.release(&bulk);
         if self.abandoned {
             self.answer_callers(|| EngineError::ShuttingDown);
         }
@@ -106,25 +99,41 @@ impl Driver {
         for item in self.batcher.take_class(Class::Interactive) {
             if let Origin::Caller { reply, .. } = item.origin {
                 // An error means that the caller has gone: nobody to answer.
-                let _ = reply.send(Err(error()));
+                let _ = reply.send(Answer::Ended(Err(error())));
             }
         }
     }
 
-    /// What waits past its deadline leaves now, whatever is running: its caller is told, its place is free.
+    /// What waits past its deadline leaves now, whatever is running: its caller is told, its place is free. What runs becomes a task,
+    /// where its caller takes one.
     pub(super) fn expire(&mut self) {
         let now = self.shared.now();
+        self.hand_over(now);
         if self.batcher.next_deadline().is_none_or(|at| at > now) {
             return;
         }
+        let wall = Timestamp::now();
         for item in self.batcher.expire(now) {
             if let Origin::Caller {
-                reply, since, limit, ..
+                reply,
+                place,
+                since,
+                limit,
+                goes_on,
+                ..
             } = item.origin
             {
-                self.served.metrics.predicted(false, now.saturating_sub(since));
+                // It does not count against the task that it may become.
+                drop(place);
+                let waited = now.saturating_sub(since);
+                let answer = if goes_on {
+                    Answer::Late(Late::Waited(item.payload, wall.before(waited)))
+                } else {
+                    self.served.metrics.predicted(false, waited);
+                    Answer::Ended(Err(self.served.late(limit, None)))
+                };
                 // An error means that the caller has gone: nobody to answer.
-                let _ = reply.send(Err(self.served.late(limit)));
+                let _ = reply.send(answer);
             }
         }
     }
@@ -152,15 +161,5 @@ impl Driver {
         }
         self.sweep_not_before = now.saturating_add(SWEEP_PAUSE * looked_at);
         None
-    }
-}
-
-fn as_release(item: &Item) -> Option<Release> {
-    match &item.origin {
-        Origin::Queue(task) => Some(Release {
-            id: task.id,
-            attempt: task.attempt,
-        }),
-        Origin::Caller { .. } => None,
     }
 }

@@ -7,7 +7,7 @@ use cresset_batch::Moment;
 use cresset_task::Timestamp;
 
 use super::Driver;
-use crate::item::{Item, Origin};
+use crate::item::{Answer, Item, Origin};
 use crate::served;
 
 /// Whether the model is loaded, and since when that is for nothing.
@@ -71,7 +71,7 @@ impl Driver {
             let why = served::reason(&self.served.executor.status());
             if let Origin::Caller { reply, .. } = item.origin {
                 // An error means that the caller has gone: nobody to answer.
-                let _ = reply.send(Err(self.served.unavailable_because(why)));
+                let _ = reply.send(Answer::Ended(Err(self.served.unavailable_because(why))));
             }
             return;
         }

@@ -143,6 +143,7 @@ impl Driver {
                 retries,
                 cache,
                 retry,
+                unborn: None,
             };
             let mut item = Item::new(payload, Origin::Queue(task));
             item.trace = trace;

@@ -77,10 +77,12 @@ impl Driver {
         let limit = self.served.config.stream.replay_bytes;
         let mut has_room = true;
         for Chunk { item, text } in chunks {
-            if let Some(entry) = flight.entries.get_mut(item as usize)
-                && let Some(feed) = feed(&self.shared, &mut entry.item, limit)
-            {
-                has_room &= feed.push(text);
+            let Some(entry) = flight.entries.get_mut(item as usize) else {
+                continue;
+            };
+            match feed(&self.shared, &mut entry.item, limit) {
+                Some(feed) => has_room &= feed.push(text),
+                None => entry.item.unheard += 1,
             }
         }
         if !has_room {
@@ -114,7 +116,7 @@ fn feed<'a>(shared: &Arc<Shared>, item: &'a mut Item, limit: usize) -> Option<&'
         return None;
     }
     if let (None, Origin::Queue(task)) = (&item.voice, &item.origin) {
-        let voice = Voice::of_task(shared, task.id, item.attempt(), limit);
+        let voice = Voice::of_task(shared, task.id, item.attempt(), limit, item.unheard);
         item.voice = Some(Box::new(voice));
     }
     item.voice.as_deref().map(|voice| &*voice.feed)

@@ -48,7 +48,7 @@ impl Driver {
                 Duration::ZERO => now.saturating_sub(entry.item.sent.unwrap_or(now)),
                 compute => compute,
             };
-            let began = before(ended, took);
+            let began = ended.before(took);
             let span = |place: Trace, name: &str| Span {
                 place,
                 parent: Some(caller.span),
@@ -65,7 +65,7 @@ impl Driver {
                 waited
                     .words
                     .push(("cresset.model.name", config.name.to_string().into()));
-                waited.began = came(&entry.item, before(ended, now)).min(began);
+                waited.began = came(&entry.item, ended.before(now)).min(began);
                 waited.ended = began;
                 spans.ended(waited);
             }
@@ -127,9 +127,4 @@ fn error(end: &JobEnd, at: usize) -> Option<String> {
         JobEnd::Raised(failure) | JobEnd::GivenUp(failure) => Some(failure.type_.clone()),
         JobEnd::Lost { reason, .. } => Some(reason.label().to_owned()),
     }
-}
-
-fn before(at: Timestamp, by: Duration) -> Timestamp {
-    let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::from_micros(at.as_micros().saturating_sub(micros))
 }

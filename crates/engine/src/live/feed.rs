@@ -174,6 +174,11 @@ impl Feed {
         has_room
     }
 
+    /// So many pieces came before it was there.
+    pub(crate) fn miss(&self, pieces: u64) {
+        self.lock().pieces.miss(pieces);
+    }
+
     /// Another line; false as with a piece.
     pub(crate) fn write(&self, line: Line) -> bool {
         let has_room = self.lock().lines.put(line, LINES_KEPT, LINES_BYTES, &self.budget);

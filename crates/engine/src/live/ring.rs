@@ -54,6 +54,11 @@ impl<T> Ring<T> {
         self.next += 1;
     }
 
+    /// So many came before it was there. It must be empty.
+    pub(crate) fn miss(&mut self, count: u64) {
+        self.next += count;
+    }
+
     pub(crate) fn get(&self, number: u64) -> Found<'_, T> {
         let first = self.next - self.kept.len() as u64;
         if number < first {
@@ -86,5 +91,10 @@ mod tests {
             (ring.get(3), ring.get(4), ring.len()),
             (Found::Gone(4), Found::Here(&'e'), 1)
         );
+        let mut late = Ring::default();
+        late.miss(2);
+        assert_eq!((late.get(0), late.get(2)), (Found::Gone(2), Found::ToCome));
+        late.push('c');
+        assert_eq!((late.get(1), late.get(2)), (Found::Gone(2), Found::Here(&'c')));
     }
 }

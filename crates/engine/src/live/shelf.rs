@@ -64,6 +64,11 @@ impl<T: Keep> Shelf<T> {
         has_room
     }
 
+    /// So many came before the first, and are not kept.
+    pub(crate) fn miss(&mut self, count: u64) {
+        self.kept.miss(count);
+    }
+
     pub(crate) fn get(&self, number: u64) -> Found<'_, T> {
         self.kept.get(number)
     }

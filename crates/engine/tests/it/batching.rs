@@ -81,7 +81,7 @@ async fn a_prediction_past_its_time_leaves_while_a_batch_runs() {
         )
         .await;
     assert!(
-        matches!(late, Err(EngineError::PredictTimeout { limit: told }) if told == limit),
+        matches!(late, Err(EngineError::PredictTimeout { limit: told, .. }) if told == limit),
         "{late:?}"
     );
     // Its place is free again, though nothing has ended.

@@ -306,7 +306,7 @@ async fn followers_have_time_limits_of_their_own() {
     let leads = house.predicting("1").await;
     let held = has_job(&house).await;
     let follower = within(&house, "1", SHORT).await;
-    assert!(matches!(follower, Err(EngineError::PredictTimeout { limit }) if limit == SHORT));
+    assert!(matches!(follower, Err(EngineError::PredictTimeout { limit, .. }) if limit == SHORT));
     house.pool.finish(held.batch, echo(held.items));
     assert_eq!(status(leads.await.unwrap()), Some(CacheStatus::Miss));
     house.end().await;

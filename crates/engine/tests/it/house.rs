@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_config::{
-    Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, ResultCache, Retry,
+    Batching, Entry, Environment, HealthCheck, Instances, LatePredictions, ModelConfig, ModelLimits,
+    ResultCache, Retry,
 };
 use cresset_engine::{Accepted, Engine, EngineError, EngineOptions, PredictTerms, Prediction, Submission};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
@@ -42,7 +43,7 @@ pub(crate) fn config() -> ModelConfig {
             soft_timeout: None,
             start_timeout: LONG,
             predict_timeout: LONG,
-            late_predictions_go_on: false,
+            late_predictions: LatePredictions::Task,
             cancel_grace: Some(LONG),
             max_queue: 10_000,
             max_queue_bytes: 1 << 30,

@@ -19,6 +19,7 @@ mod house;
 mod idempotency;
 mod idle;
 mod inbox;
+mod late;
 mod letters;
 mod life;
 mod retrying;

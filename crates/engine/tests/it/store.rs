@@ -19,7 +19,7 @@ use cresset_runner::testing::FakePool;
 use cresset_task::{
     ClientKey, Code, DeadLetter, EventId, ModelName, Outcome, Ownership, Payload, State, TaskId, Timestamp,
 };
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, RwLock, mpsc, watch};
 
 use crate::house::{LONG, config, echo, store, submission, until};
 use crate::inbox::Letterbox;
@@ -31,6 +31,9 @@ pub(crate) struct Moody {
     probes: AtomicUsize,
     /// What it leases cannot be read.
     damaged: AtomicBool,
+    /// Submits wait while somebody holds it.
+    pub(crate) door: RwLock<()>,
+    knocks: AtomicUsize,
     /// What another server on it tells.
     news: Mutex<mpsc::Receiver<News>>,
     pub(crate) letterbox: Option<Letterbox>,
@@ -45,10 +48,22 @@ impl Moody {
             full: AtomicBool::new(false),
             probes: AtomicUsize::new(0),
             damaged: AtomicBool::new(false),
+            door: RwLock::default(),
+            knocks: AtomicUsize::new(0),
             news: Mutex::new(news),
             letterbox,
         };
         (Arc::new(moody), other)
+    }
+
+    /// Whether its disk is full from now on.
+    pub(crate) fn fill(&self, full: bool) {
+        self.full.store(full, Ordering::SeqCst);
+    }
+
+    /// Submits that have begun.
+    pub(crate) fn knocks(&self) -> usize {
+        self.knocks.load(Ordering::SeqCst)
     }
 
     fn write(&self, operation: &'static str) -> Result<(), QueueError> {
@@ -66,6 +81,8 @@ impl Broker for Moody {
         self.store.capabilities()
     }
     async fn submit(&self, task: NewTask) -> Result<Submitted, QueueError> {
+        self.knocks.fetch_add(1, Ordering::SeqCst);
+        let _open = self.door.read().await;
         self.write("submit")?;
         self.store.submit(task).await
     }

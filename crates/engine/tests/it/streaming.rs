@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use cresset_config::ModelConfig;
 use cresset_engine::{
-    EngineError, Event, Following, Piece, Place, PredictEvent, PredictStream, PredictTerms,
+    EngineError, Event, Following, Piece, Place, PredictEvent, PredictStream, PredictTerms, Predicted,
 };
 use cresset_runner::testing::Held;
 use cresset_runner::{Chunk, DownReason, ItemEnd, JobEnd, LogLevel, LogLine, Report};
 use cresset_task::{State, TaskId};
 
-use crate::house::{House, LONG, config, echo, failure, json, model, until};
+use crate::house::{House, LONG, config, echo, failure, json, model, submission, until};
 
 fn streaming() -> ModelConfig {
     let mut config = config();
@@ -391,5 +391,27 @@ async fn nothing_is_left_of_those_who_read_along() {
             .finish(job.batch, JobEnd::Items(vec![ItemEnd::Skipped]));
     }
     until(|| house.engine.residue().feed_bytes == 0).await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn who_follows_a_prediction_that_has_become_a_task_is_told_which_pieces_came_before() {
+    let house = House::by_hand(streaming());
+    house.pool.all_up();
+    let limit = Some(std::time::Duration::from_millis(20));
+    let engine = house.engine.clone();
+    #[expect(clippy::disallowed_methods, reason = "the test joins it")]
+    let call = tokio::spawn(async move { engine.predict_or_task(submission("1"), limit).await });
+    let job = house.pool.next_job().await;
+    house.pool.chunks(job.batch, pieces(0, &["a", "b"]));
+    let Ok(Predicted::Task(accepted)) = call.await.unwrap() else {
+        panic!("it should have become a task")
+    };
+    let mut following = house.engine.follow(accepted.id, Place::default());
+    assert_eq!(next(&mut following).await.as_deref(), Some("STARTED"));
+    house.pool.chunks(job.batch, pieces(0, &["c"]));
+    assert_eq!(up_to(&mut following, "2:\"c\"").await, ["gap 0-1", "2:\"c\""]);
+    house.pool.finish(job.batch, echo(job.items));
+    assert_eq!(up_to(&mut following, "SUCCESS").await, ["SUCCESS"]);
     house.end().await;
 }

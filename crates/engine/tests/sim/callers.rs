@@ -12,7 +12,7 @@ use cresset_task::{CacheUse, ClientKey, Code, ModelName, Payload, Timestamp};
 use tokio::time::sleep;
 
 use self::calls::{Patience, cancel, follow, look, predict, replay, submit};
-use crate::history::Order;
+use crate::history::{May, Order};
 use crate::plan::{Kind, millis};
 use crate::world::World;
 
@@ -32,11 +32,22 @@ struct Wanted {
     submission: Submission,
 }
 
+/// A prediction.
+#[derive(Debug)]
+struct Asked {
+    model: ModelName,
+    kind: Kind,
+    padding: usize,
+    limit: Option<Duration>,
+    /// It becomes a task at its limit; what may become of that, and how many may be queued.
+    goes_on: Option<(May, u64)>,
+}
+
 /// What a caller does next, with all that is drawn for it.
 #[derive(Debug)]
 enum Act {
     Submit(Vec<(Order, Wanted)>, Patience),
-    Predict(ModelName, Kind, usize, Option<Duration>, Patience),
+    Predict(Asked, Patience),
     Look(Option<Duration>, Patience),
     Follow(Patience),
     Cancel(Patience),
@@ -73,9 +84,17 @@ impl Caller {
             }
             0..48 => Act::Submit(self.orders(world), patience),
             48..62 => {
-                let (model, kind) = (self.some_model(world), Kind::draw(&mut self.dice));
-                let limit = self.dice.chance(50).then(|| millis(&mut self.dice, 10, 5_000));
-                Act::Predict(model.0, kind, self.dice.below(20), limit, patience)
+                let ((model, at), kind) = (self.some_model(world), Kind::draw(&mut self.dice));
+                let config = &world.plan.models[at].config;
+                let asked = Asked {
+                    model,
+                    limit: self.dice.chance(50).then(|| millis(&mut self.dice, 10, 5_000)),
+                    padding: self.dice.below(20),
+                    goes_on: (self.dice.chance(60))
+                        .then(|| (kind.may(&config.retry), config.limits.max_queue)),
+                    kind,
+                };
+                Act::Predict(asked, patience)
             }
             62..69 => Act::Look(None, patience),
             69..72 => Act::Follow(Patience::Time(millis(&mut self.dice, 1, 20_000))),
@@ -126,21 +145,14 @@ impl Caller {
         let (due_at, expires_at, deadline_at) =
             (some_time(20, 9_000), some_time(20, 12_000), some_time(15, 12_000));
         let keyed = self.dice.chance(45);
+        let input = input(serial, self.dice.below(20));
         let submission = Submission {
-            model,
-            input: input(serial, self.dice.below(20)),
             priority: self.dice.below(7) as i8 - 3,
-            metadata: Some(format!("{{\"serial\":{serial}}}").into()),
             due_at,
             expires_at,
             deadline_at,
             idempotency_key: keyed.then(|| format!("key-{serial}").parse().unwrap()),
-            client: None,
-            cache: CacheUse::Allowed,
-            retry: None,
-            trace: None,
-            tenant: None,
-            callback: None,
+            ..submission(model, input, serial)
         };
         let order = Order {
             serial,
@@ -152,6 +164,26 @@ impl Caller {
             queue_max: world.plan.models[at].config.limits.max_queue,
         };
         (order, Wanted { submission })
+    }
+}
+
+/// Of nobody in particular, and with no more said of it than whose it is.
+fn submission(model: ModelName, input: Payload, serial: u64) -> Submission {
+    Submission {
+        model,
+        input,
+        priority: 0,
+        metadata: Some(format!("{{\"serial\":{serial}}}").into()),
+        due_at: None,
+        expires_at: None,
+        deadline_at: None,
+        idempotency_key: None,
+        client: None,
+        cache: CacheUse::Allowed,
+        retry: None,
+        trace: None,
+        tenant: None,
+        callback: None,
     }
 }
 
@@ -173,9 +205,7 @@ pub(crate) async fn act(caller: Arc<Mutex<Caller>>, world: Arc<World>, engine: E
             Act::Submit(orders, patience) => {
                 submit_all(&caller, &world, &engine, orders, patience, client).await
             }
-            Act::Predict(model, kind, padding, limit, patience) => {
-                predict(&world, &engine, (model, kind, padding, limit), patience, client).await;
-            }
+            Act::Predict(asked, patience) => predict(&world, &engine, asked, patience, client).await,
             Act::Look(wait, patience) => look(&caller, &world, &engine, wait, patience).await,
             Act::Follow(patience) => follow(&caller, &world, &engine, patience).await,
             Act::Cancel(patience) => cancel(&caller, &world, &engine, patience).await,

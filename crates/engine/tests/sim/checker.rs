@@ -5,6 +5,7 @@
 
 mod batches;
 mod idle;
+mod late;
 mod looks;
 mod predictions;
 mod tale;
@@ -143,7 +144,7 @@ pub(crate) fn check(history: &[Entry]) -> Vec<(usize, String)> {
         idle.judge(&scene, &mut tasks, &mut found);
         tasks.see(&scene, entry, &mut found);
         looks.see(&scene, entry, &tasks, &mut found);
-        predictions.see(&scene, entry, &mut found);
+        predictions.see(&scene, entry, &tasks, &mut found);
         held.see(&scene, entry, &tasks, &mut found);
         idle.see(&scene, entry);
     }

@@ -139,6 +139,8 @@ pub(crate) enum What {
         serial: Serial,
         may: May,
         limit: Duration,
+        /// The task that it becomes at its limit, if its caller takes one.
+        goes_on: Option<Order>,
     },
     /// The serial that the answer is of, or why there is none.
     Predicted {

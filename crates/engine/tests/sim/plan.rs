@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_config::{
-    Admission, Batching, ClientBounds, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits,
-    ResultCache, Retry,
+    Admission, Batching, ClientBounds, Entry, Environment, HealthCheck, Instances, LatePredictions,
+    ModelConfig, ModelLimits, ResultCache, Retry,
 };
 use cresset_queue::conformance::Dice;
 use cresset_runner::DownReason;
@@ -169,7 +169,7 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
             soft_timeout: None,
             start_timeout: Duration::from_secs(60),
             predict_timeout: millis(dice, 1_000, 12_000),
-            late_predictions_go_on: false,
+            late_predictions: LatePredictions::Task,
             cancel_grace,
             max_queue: if dice.chance(25) { 3 } else { 1_000 },
             max_queue_bytes: if dice.chance(10) { 60 } else { 1 << 20 },

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cresset_config::{
-    Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, ResultCache, Retry,
+    Batching, Entry, Environment, HealthCheck, Instances, LatePredictions, ModelConfig, ModelLimits,
+    ResultCache, Retry,
 };
 use cresset_task::{DType, TensorSpec};
 
@@ -32,7 +33,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
             soft_timeout: None,
             start_timeout: Duration::from_secs(20),
             predict_timeout: Duration::from_secs(20),
-            late_predictions_go_on: false,
+            late_predictions: LatePredictions::Task,
             cancel_grace: Some(Duration::from_secs(20)),
             max_queue: 10_000,
             max_queue_bytes: 1 << 30,

@@ -1,5 +1,7 @@
 //! Predictions of callers who take a task where the result takes too long (`Prefer`, RFC 7240).
 
+use cresset_config::LatePredictions;
+
 use crate::fixture;
 use crate::house::{House, finish};
 
@@ -80,10 +82,53 @@ async fn a_prediction_over_its_time_goes_on_as_a_task_and_is_run_once() {
 }
 
 #[tokio::test]
+async fn a_prediction_at_its_limit_is_answered_with_its_task_though_nobody_asked_for_one() {
+    let house = House::open().await;
+    let pool = house.by_hand(fixture::object("slow"));
+    pool.all_up();
+    house.until_ready().await;
+    let mut caller = house.caller().await;
+    let late = caller
+        .ask(
+            "POST /v1/models/slow/predict",
+            &[JSON],
+            r#"{"input":1,"timeout":"20ms"}"#,
+        )
+        .await;
+    assert_eq!((late.status, late.header("preference-applied")), (202, None));
+    let (body, path) = (late.json(), late.header("location").unwrap().to_owned());
+    assert_eq!(
+        (body["status"].as_str(), body["durable"].as_bool()),
+        (Some("STARTED"), Some(true))
+    );
+    let held = pool.next_job().await;
+    finish(&pool, &held, "[7]");
+    let task = house.get(&format!("{path}?wait=20s")).await.json();
+    assert_eq!(
+        (task["result"].to_string(), task["attempts"].as_i64()),
+        ("[7]".into(), Some(1)),
+        "run once"
+    );
+    // One that ends in time is stored nowhere.
+    let ends = async {
+        let held = pool.next_job().await;
+        finish(&pool, &held, "[8]");
+    };
+    let (done, ()) = tokio::join!(
+        caller.ask("POST /v1/models/slow/predict", &[JSON], r#"{"input":1}"#),
+        ends
+    );
+    assert_eq!((done.status, done.header("location")), (200, None));
+    let tasks = house.get("/v1/tasks").await.json();
+    assert_eq!(tasks["tasks"].as_array().map(Vec::len), Some(1));
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_model_may_have_all_of_its_predictions_go_on_as_tasks() {
     let house = House::open().await;
     let mut config = fixture::object("slow");
-    config.limits.late_predictions_go_on = true;
+    config.limits.late_predictions = LatePredictions::Stored;
     let pool = house.by_hand(config);
     pool.all_up();
     house.until_ready().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cresset_config::ModelLimits;
+use cresset_config::{LatePredictions, ModelLimits};
 use cresset_runner::{DownReason, JobEnd};
 use cresset_task::{InstanceId, TaskId};
 use serde_json::json;
@@ -275,7 +275,9 @@ async fn too_many_predictions_say_when_to_come_back() {
 #[tokio::test]
 async fn a_prediction_that_takes_too_long_is_given_up() {
     let house = House::open().await;
-    let pool = house.by_hand(fixture::object("slow"));
+    let mut config = fixture::object("slow");
+    config.limits.late_predictions = LatePredictions::Refused;
+    let pool = house.by_hand(config);
     pool.all_up();
     house.until_ready().await;
     let late = house

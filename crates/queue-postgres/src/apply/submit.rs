@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use cresset_queue::Submitted;
-use cresset_task::{ClientKey, TaskId, Tenant, Timestamp};
+use cresset_task::{ClientKey, State, TaskId, Tenant, Timestamp};
 use uuid::Uuid;
 
+use super::tell::{begun, tell};
 use crate::connect::Conn;
 use crate::error::{StoreError, col};
 use crate::read::recall;
@@ -19,14 +20,15 @@ const INSERT: &str = "\
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
                          $8::bigint[], $9::bigint[], $10::smallint[], $11::text[], $12::text[], $13::text[], $14::bytea[],
-                         $15::smallint[], $16::bytea[], $17::text[])
+                         $15::smallint[], $16::bytea[], $17::text[], $18::bigint[])
     WITH ORDINALITY AS g (id, model, priority, turn, weight, created_at, due_at, expires_at, deadline_at, cache, client,
-                          tenant, retry, metadata, kind, bytes, trace, ord)
+                          tenant, retry, metadata, kind, bytes, trace, started_at, ord)
 ), made AS (
     INSERT INTO tasks (id, model, state, priority, turn, weight, created_at, due_at, expires_at, deadline_at, cache, client,
-                       tenant, retry, metadata, trace)
-    SELECT id, model, 0, priority, turn, weight, created_at, due_at, expires_at, deadline_at, cache, client, tenant, retry,
-           metadata, trace
+                       tenant, retry, metadata, trace, attempts, started_at, holder)
+    SELECT id, model, CASE WHEN started_at IS NULL THEN 0 ELSE 1 END, priority, turn, weight, created_at, due_at, expires_at,
+           deadline_at, cache, client, tenant, retry, metadata, trace, CASE WHEN started_at IS NULL THEN 0 ELSE 1 END,
+           started_at, CASE WHEN started_at IS NOT NULL THEN $19::bigint END
     FROM given AS g WHERE NOT EXISTS (SELECT 1 FROM tombstones AS b WHERE b.id = g.id)
     ORDER BY ord
     ON CONFLICT (id) DO NOTHING
@@ -156,6 +158,8 @@ async fn insert(
                 &column!(|t| i16::from(t.input.kind)),
                 &column!(|t| &t.input.bytes[..]),
                 &column!(|t| t.trace.as_deref()),
+                &column!(|t| t.started_at.map(Timestamp::as_micros)),
+                &tally.me,
             ],
         )
         .await?;
@@ -166,20 +170,28 @@ async fn insert(
             col::<i64>(row, 0)?,
         );
     }
-    let mut fresh = Vec::new();
+    let (mut fresh, mut told) = (Vec::new(), Vec::new());
     for &at in chunk {
         let task = tasks[at];
-        if let Some(seq) = made.get(&task.id) {
-            answers[at] = Some(Submitted::New);
-            fresh.push((*seq, task));
-            tally.counts.add(&task.owner, 1, task.weight);
-            if task.due_at.is_some() {
-                tally.counts.delay(&task.owner.model, 1);
-            }
+        let Some(seq) = made.get(&task.id) else {
+            continue;
+        };
+        answers[at] = Some(Submitted::New);
+        fresh.push((*seq, task));
+        if let Some(started) = task.started_at {
+            // Born leased: it is not queued.
+            tally.note(task.id, task.owner.model.as_str(), (State::Started, false))?;
+            told.extend(begun(task, started));
+            continue;
+        }
+        tally.counts.add(&task.owner, 1, task.weight);
+        if task.due_at.is_some() {
+            tally.counts.delay(&task.owner.model, 1);
         }
     }
     callbacks(conn, &fresh).await?;
-    keys(conn, &fresh).await
+    keys(conn, &fresh).await?;
+    tell(conn, &told, tally).await
 }
 
 async fn callbacks(conn: &Conn, fresh: &[(i64, &Submission)]) -> Result<(), StoreError> {

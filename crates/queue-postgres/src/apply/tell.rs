@@ -1,12 +1,13 @@
 //! What is to be told of tasks, written in the transaction that makes it true.
 
 use cresset_queue::kit::DISABLED;
-use cresset_task::{Event, Events, Timestamp};
+use cresset_task::{Callback, Event, Events, Timestamp};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::connect::Conn;
 use crate::error::{StoreError, col};
+use crate::submission::Submission;
 use crate::tally::Tally;
 
 const REPLACE: &str = "DELETE FROM outbox WHERE task = ANY ($1) AND state = 0 RETURNING host";
@@ -61,6 +62,20 @@ pub(super) fn news(
         attempt: i64::from(attempt),
         at,
     }))
+}
+
+/// What the callback of a task that is born leased wants to be told; `None` likewise.
+pub(super) fn begun(task: &Submission, at: Timestamp) -> Option<News> {
+    let Callback { url, events } = task.callback.as_ref()?;
+    events.has(Event::Started).then(|| News {
+        task: Uuid::from_bytes(*task.id.as_bytes()),
+        model: task.owner.model.to_string(),
+        url: url.as_str().to_owned(),
+        host: url.host().to_string(),
+        event: Event::Started,
+        attempt: 1,
+        at,
+    })
 }
 
 /// Leaves deliveries; each takes the place of what waits of its task.

@@ -8,8 +8,12 @@ use super::ends::uuid;
 use crate::connect::{Conn, Params};
 use crate::error::StoreError;
 
+/// Of one that was born leased the first attempt is ours, so nobody has run it: its lease may have been given back by now.
 const TASKS: &str = "\
-WITH task AS (DELETE FROM tasks WHERE id = ANY ($1) AND state = 0 AND attempts = 0 RETURNING seq),
+WITH task AS (DELETE FROM tasks WHERE id = ANY ($1) AND (state = 0 AND attempts = 0
+                                                        OR id = ANY ($2) AND state IN (0, 1) AND attempts = 1) RETURNING seq),
+     told AS (DELETE FROM outbox WHERE task = ANY ($2)),
+     past AS (DELETE FROM history WHERE seq IN (SELECT seq FROM task)),
      input AS (DELETE FROM inputs WHERE seq IN (SELECT seq FROM task)),
      key AS (DELETE FROM idempotency WHERE seq IN (SELECT seq FROM task))
 DELETE FROM callbacks WHERE seq IN (SELECT seq FROM task)";
@@ -25,6 +29,8 @@ WHERE outbox.task = g.task AND outbox.event = g.event AND outbox.attempt = g.att
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Undo {
     pub(crate) submitted: Vec<TaskId>,
+    /// Those of them that were born leased.
+    pub(crate) begun: Vec<TaskId>,
     pub(crate) sendings: Vec<(EventId, u32)>,
 }
 
@@ -34,7 +40,8 @@ impl Undo {
     pub(crate) async fn carry_out(&self, conn: &Conn, me: i64) -> Result<(), StoreError> {
         if !self.submitted.is_empty() {
             let ids: Vec<Uuid> = self.submitted.iter().copied().map(uuid).collect();
-            conn.run("cannot take tasks back", TASKS, &[&ids]).await?;
+            let begun: Vec<Uuid> = self.begun.iter().copied().map(uuid).collect();
+            conn.run("cannot take tasks back", TASKS, &[&ids, &begun]).await?;
         }
         if self.sendings.is_empty() {
             return Ok(());

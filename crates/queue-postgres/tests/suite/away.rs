@@ -43,6 +43,7 @@ fn task() -> NewTask {
         due_at: None,
         expires_at: None,
         deadline_at: None,
+        started_at: None,
         idempotency: None,
         client: None,
         cache: Default::default(),

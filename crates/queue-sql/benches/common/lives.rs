@@ -44,6 +44,7 @@ pub(crate) fn task(number: u64) -> NewTask {
         deadline_at: None,
         metadata: None,
         created_at: Timestamp::now(),
+        started_at: None,
         idempotency: None,
         client: None,
         cache: Default::default(),

@@ -55,6 +55,7 @@ pub(crate) fn task(payload: Payload) -> NewTask {
         due_at: None,
         expires_at: None,
         deadline_at: None,
+        started_at: None,
         idempotency: None,
         client: None,
         cache: Default::default(),

@@ -172,6 +172,7 @@ impl Life {
                 due_at: None,
                 expires_at: None,
                 deadline_at: None,
+                started_at: None,
                 idempotency: None,
                 client: None,
                 cache: Default::default(),

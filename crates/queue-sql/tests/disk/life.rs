@@ -52,6 +52,7 @@ pub(crate) fn task(bytes: usize) -> NewTask {
         due_at: None,
         expires_at: None,
         deadline_at: None,
+        started_at: None,
         idempotency: None,
         client: None,
         cache: Default::default(),

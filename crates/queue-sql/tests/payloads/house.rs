@@ -35,6 +35,7 @@ pub(crate) fn task(bytes: usize) -> NewTask {
         deadline_at: None,
         metadata: None,
         created_at: Timestamp::from_micros(1),
+        started_at: None,
         idempotency: None,
         client: None,
         cache: Default::default(),

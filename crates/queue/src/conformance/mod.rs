@@ -18,6 +18,7 @@
 )]
 
 mod accept;
+mod born;
 mod bulks;
 mod cancel;
 mod close;
@@ -174,6 +175,16 @@ table! { $
         leases_end_with_their_process,
         leases_end_with_a_clean_stop,
     }
+    born {
+        a_task_that_is_born_leased_is_started_and_not_leased_to_another,
+        a_task_that_is_born_leased_is_not_counted_until_it_is_queued,
+        the_end_of_a_task_that_was_born_leased_is_fenced,
+        a_task_that_was_born_leased_comes_back_when_its_holder_dies,
+        a_task_that_was_born_leased_comes_back_after_a_clean_stop,
+        a_task_that_was_born_leased_is_tried_again_and_stopped_as_any_other,
+        a_task_that_is_born_leased_has_its_key,
+        that_a_task_was_born_leased_is_told_as_a_start,
+    }
     finish {
         every_kind_of_outcome_is_kept_and_shown,
         runs_under_one_lease_count_as_attempts,
@@ -310,6 +321,7 @@ table! { $
         a_cancellation_reaches_the_holder_wherever_it_is,
         leases_of_a_server_that_died_come_back_and_those_of_one_that_lives_stay,
         who_leaves_gives_back_what_it_has_at_once,
+        a_task_that_is_born_leased_is_its_submitters_until_that_dies,
         what_a_server_serves_is_known_to_the_others_while_it_is_there,
         of_many_servers_each_task_has_one_holder,
         all_servers_come_to_the_same_counts,

@@ -108,6 +108,7 @@ impl Life {
             due_at: (delays && self.dice.chance(15)).then(|| self.soon()),
             expires_at: self.dice.chance(15).then(|| self.soon()),
             deadline_at: self.dice.chance(15).then(|| self.soon()),
+            started_at: self.dice.chance(12).then_some(self.now),
             client: self.dice.chance(60).then(|| client(CLIENTS[self.dice.below(2)])),
             ..prioritised(MODELS[0], priority, step, self.now)
         }

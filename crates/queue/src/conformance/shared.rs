@@ -4,15 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cresset_task::{Event, Events, State, TaskId};
+use cresset_task::{Attempt, Event, Events, Outcome, State, TaskId};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::dice::Dice;
 use super::outbox::{later, telling, wanted};
-use super::world::{ALL, World, at, client, giving_up, ids, model, request, retrying, success, task};
+use super::world::{ALL, World, at, client, giving_up, ids, json, model, request, retrying, success, task};
 use crate::{
-    Backend, BulkAdded, BulkLine, Cancelled, Finished, Idempotency, Lookup, NewBulk, NewTask, News, Submitted,
+    Backend, BulkAdded, BulkLine, Cancelled, Completion, Finished, Idempotency, Lookup, NewBulk, NewTask,
+    News, Submitted,
 };
 
 /// Nothing here takes longer.
@@ -126,6 +127,37 @@ pub(super) async fn leases_of_a_server_that_died_come_back_and_those_of_one_that
         assert_eq!(world.finish(success(lease, at(9))).await, Finished::Recorded);
     }
     assert!(world.record(kept.id).await.history.is_empty());
+}
+
+pub(super) async fn a_task_that_is_born_leased_is_its_submitters_until_that_dies(world: World) {
+    let Some(other) = beside(&world).await else { return };
+    let born = || NewTask {
+        started_at: Some(at(70)),
+        ..task("digits")
+    };
+    let (kept, lost) = (born(), born());
+    let (kept_id, lost_id) = (kept.id, lost.id);
+    world.submit(kept).await;
+    assert_eq!(other.submit(lost).await.unwrap(), Submitted::New);
+    let end = |id: TaskId| Completion {
+        id,
+        attempt: Attempt(1),
+        redeliveries: 0,
+        history: Vec::new(),
+        outcome: Outcome::Success(json("7")),
+        version: None,
+        finished_at: at(90),
+        evidence: None,
+        cached: false,
+    };
+    assert_eq!(world.finish(end(lost_id)).await, Finished::Stale);
+    world.harness.crash_one(other).await;
+    told(&world.store, |news| *news == News::LookAgain).await;
+    assert_eq!(world.depth("digits").tasks, 1);
+    let again = world.lease_one("digits").await;
+    assert_eq!((again.id, again.attempt), (lost_id, Attempt(2)));
+    assert_eq!(world.finish(end(kept_id)).await, Finished::Recorded);
+    assert_eq!(world.finish(success(&again, at(95))).await, Finished::Recorded);
 }
 
 pub(super) async fn who_leaves_gives_back_what_it_has_at_once(world: World) {

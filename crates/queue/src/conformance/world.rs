@@ -177,6 +177,7 @@ pub(super) fn task(name: &str) -> NewTask {
         due_at: None,
         expires_at: None,
         deadline_at: None,
+        started_at: None,
         idempotency: None,
         client: None,
         cache: Default::default(),

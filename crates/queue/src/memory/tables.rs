@@ -177,17 +177,18 @@ impl Tables {
         if let Some(Idempotency { key, digest }) = &new.idempotency {
             self.keys.insert((new.model.clone(), key.clone()), (seq, *digest));
         }
+        let born = new.started_at.is_some();
         let record = TaskRecord {
             id: new.id,
             model: new.model,
-            state: State::Pending,
+            state: if born { State::Started } else { State::Pending },
             created_at: new.created_at,
-            started_at: None,
+            started_at: new.started_at,
             finished_at: None,
-            due_at: new.due_at,
+            due_at: new.due_at.filter(|_| !born),
             expires_at: new.expires_at,
             deadline_at: new.deadline_at,
-            attempts: Attempt(0),
+            attempts: Attempt(u32::from(born)),
             retries: 0,
             history: Vec::new(),
             priority: new.priority,
@@ -213,6 +214,9 @@ impl Tables {
         self.tasks.insert(seq, task);
         self.arrange(seq, true);
         self.changed.push(seq);
+        if let Some(at) = new.started_at {
+            self.tell(seq, Event::Started, 1, at);
+        }
         Some(Submitted::New)
     }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_config::{
-    Batching, Entry, Environment, HealthCheck, Instances, ModelConfig, ModelLimits, ResultCache, Retry,
+    Batching, Entry, Environment, HealthCheck, Instances, LatePredictions, ModelConfig, ModelLimits,
+    ResultCache, Retry,
 };
 use cresset_runner::{
     DownReason, EnvManager, Executor, ItemEnd, Job, JobEnd, NotTaken, Pool, PoolEvent, PoolOptions, Timing,
@@ -48,7 +49,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
             soft_timeout: None,
             start_timeout: PATIENCE,
             predict_timeout: PATIENCE,
-            late_predictions_go_on: false,
+            late_predictions: LatePredictions::Task,
             cancel_grace: Some(PATIENCE),
             max_queue: 100,
             max_queue_bytes: 1 << 30,

@@ -118,6 +118,7 @@ impl House {
             due_at: None,
             expires_at: None,
             deadline_at: None,
+            started_at: None,
             idempotency: None,
             client: None,
             cache: Default::default(),

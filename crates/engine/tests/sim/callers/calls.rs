@@ -3,14 +3,14 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use cresset_engine::{Client, Engine, Event, LetterQuery, Place, PredictTerms, Submission};
+use cresset_engine::{Client, Engine, Event, LetterQuery, Place, PredictTerms, Predicted, Submission};
 use cresset_queue::conformance::Dice;
-use cresset_task::{ModelName, TaskId};
+use cresset_task::TaskId;
 use tokio::time::sleep;
 
-use super::{Caller, Wanted, input, with};
+use super::{Asked, Caller, Wanted, input, submission, with};
 use crate::history::{CallId, Order, What};
-use crate::plan::{Kind, millis};
+use crate::plan::millis;
 use crate::pool;
 use crate::world::World;
 
@@ -132,37 +132,72 @@ pub(super) async fn submit(
 pub(super) async fn predict(
     world: &World,
     engine: &Engine,
-    (model, kind, padding, limit): (ModelName, Kind, usize, Option<Duration>),
+    asked: Asked,
     patience: Patience,
     client: Option<Client>,
 ) {
+    let Asked {
+        model,
+        kind,
+        padding,
+        limit,
+        goes_on,
+    } = asked;
     let may = kind.may_as_prediction();
     let longest = engine.declaration(model.as_str()).unwrap().limits.predict_timeout;
     let serial = world.new_input(kind);
+    let order = goes_on.map(|(may, queue_max)| Order {
+        serial,
+        may,
+        due_at: None,
+        expires_at: None,
+        deadline_at: None,
+        keyed: false,
+        queue_max,
+    });
+    let takes_a_task = order.is_some();
     let call = Call::begin(world, |call| What::Predicting {
         call,
         serial,
         may,
         limit: limit.map_or(longest, |limit| limit.min(longest)),
+        goes_on: order,
     });
     let id = call.id;
-    let predicting = engine.predict(
-        &model,
-        input(serial, padding),
-        PredictTerms {
+    let input = input(serial, padding);
+    let predicting = async {
+        if takes_a_task {
+            let submission = submission(model, input, serial);
+            let submission = Submission { client, ..submission };
+            return engine.predict_or_task(submission, limit).await;
+        }
+        let terms = PredictTerms {
             limit,
             client,
             ..PredictTerms::default()
-        },
-    );
-    if let Some(answer) = patience.with(predicting).await {
-        let answer = answer.map(|prediction| pool::serial_of(&prediction.output));
-        call.answer(What::Predicted {
-            call: id,
-            serial,
-            answer: answer.map_err(|error| error.code()),
-        });
-    }
+        };
+        engine.predict(&model, input, terms).await.map(Predicted::Ended)
+    };
+    let answer = match patience.with(predicting).await {
+        None => return,
+        Some(Ok(Predicted::Task(accepted))) => {
+            call.answer(What::Accepted {
+                call: id,
+                serial,
+                id: accepted.id,
+                state: accepted.state,
+                replayed: accepted.replayed,
+            });
+            return world.know(accepted.id);
+        }
+        Some(Ok(Predicted::Ended(prediction))) => Ok(pool::serial_of(&prediction.output)),
+        Some(Err(error)) => Err(error.code()),
+    };
+    call.answer(What::Predicted {
+        call: id,
+        serial,
+        answer,
+    });
 }
 
 pub(super) async fn look(

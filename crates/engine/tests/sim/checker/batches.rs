@@ -24,7 +24,8 @@ struct Item {
 #[derive(Debug, Default)]
 pub(super) struct Batches {
     held: HashMap<(usize, BatchId), Vec<Item>>,
-    predictions: HashMap<CallId, Serial>,
+    /// Their inputs, and when those become tasks that do.
+    predictions: HashMap<CallId, (Serial, Option<Duration>)>,
 }
 
 impl Batches {
@@ -62,12 +63,21 @@ impl Batches {
                 let only = serial.filter(|serial| !tasks.is_replayed(*serial));
                 self.unwanted(scene, only);
             }
-            What::Predicting { call, serial, .. } => {
-                self.predictions.insert(*call, *serial);
+            What::Predicting {
+                call,
+                serial,
+                limit,
+                goes_on,
+                ..
+            } => {
+                let until = goes_on.as_ref().map(|_| scene.at + *limit);
+                self.predictions.insert(*call, (*serial, until));
             }
             What::Unanswered { call } => {
-                let serial = self.predictions.get(call).copied();
-                self.unwanted(scene, serial);
+                let hung_up = self.predictions.get(call).copied();
+                // At its limit it becomes a task, whoever hangs up.
+                let hung_up = hung_up.filter(|(_, until)| until.is_none_or(|until| scene.at + SOON < until));
+                self.unwanted(scene, hung_up.map(|(serial, _)| serial));
             }
             _ => {}
         }

@@ -75,29 +75,7 @@ impl Tale {
     /// A task that is accepted.
     pub(super) fn accepted(&mut self, order: Order) -> TaskRecord {
         let serial = order.serial;
-        let until = [order.expires_at, order.deadline_at].into_iter().flatten().min();
-        let record = TaskRecord {
-            id: TaskId::fresh(),
-            model: "a".parse().unwrap(),
-            state: State::Pending,
-            created_at: self.wall(),
-            started_at: None,
-            finished_at: None,
-            due_at: order.due_at,
-            expires_at: until,
-            deadline_at: order.deadline_at,
-            attempts: Attempt(0),
-            retries: 0,
-            history: Vec::new(),
-            priority: 0,
-            metadata: Some(format!("{{\"serial\":{serial}}}").into()),
-            version: None,
-            replay_of: None,
-            cached: false,
-            retry: None,
-            trace: None,
-            outcome: None,
-        };
+        let record = self.record(&order);
         self.tell(What::Submitting { call: serial, order });
         self.changed(&record);
         self.told_accepted(serial, record.id);
@@ -182,7 +160,46 @@ impl Tale {
             serial,
             may: good(),
             limit: Duration::from_secs(1),
+            goes_on: None,
         });
+    }
+
+    /// A prediction that becomes a task at its limit, which is a second away.
+    pub(super) fn predicts_or_goes_on(&mut self, serial: Serial) {
+        self.tell(What::Predicting {
+            call: serial,
+            serial,
+            may: good(),
+            limit: Duration::from_secs(1),
+            goes_on: Some(order(serial)),
+        });
+    }
+
+    /// The record of a task, as it is stored first.
+    pub(super) fn record(&self, order: &Order) -> TaskRecord {
+        let until = [order.expires_at, order.deadline_at].into_iter().flatten().min();
+        TaskRecord {
+            id: TaskId::fresh(),
+            model: "a".parse().unwrap(),
+            state: State::Pending,
+            created_at: self.wall(),
+            started_at: None,
+            finished_at: None,
+            due_at: order.due_at,
+            expires_at: until,
+            deadline_at: order.deadline_at,
+            attempts: Attempt(0),
+            retries: 0,
+            history: Vec::new(),
+            priority: 0,
+            metadata: Some(format!("{{\"serial\":{}}}", order.serial).into()),
+            version: None,
+            replay_of: None,
+            cached: false,
+            retry: None,
+            trace: None,
+            outcome: None,
+        }
     }
 
     pub(super) fn predicted(&mut self, serial: Serial, answer: Result<Serial, Code>) {

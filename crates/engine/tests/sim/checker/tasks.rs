@@ -28,6 +28,8 @@ pub(super) struct Task {
 #[derive(Debug)]
 struct Submit {
     order: Order,
+    /// It is a prediction, which runs before it becomes a task, and mostly becomes none.
+    is_prediction: bool,
     /// The task that callers were told of.
     accepted: Option<TaskId>,
     /// Calls that have not been refused, and how often the server had died when the last one that was began.
@@ -54,16 +56,12 @@ impl Tasks {
             task.times.see(scene);
         }
         match &entry.what {
-            What::Submitting { call, order } => {
-                self.calls.insert(*call, order.serial);
-                let submit = self.submits.entry(order.serial).or_insert_with(|| Submit {
-                    order: order.clone(),
-                    accepted: None,
-                    open: 0,
-                    refused_after: 0,
-                });
-                submit.open += 1;
-            }
+            What::Submitting { call, order } => self.begins(*call, order, false),
+            What::Predicting {
+                call,
+                goes_on: Some(order),
+                ..
+            } => self.begins(*call, order, true),
             What::Accepted {
                 serial, id, state, ..
             } => self.accepted(*serial, *id, *state, found),
@@ -71,11 +69,9 @@ impl Tasks {
                 found.unless(crate::callers::is_passing(*code), || {
                     format!("submit {serial} is refused with {code}")
                 });
-                if let Some(submit) = self.submits.get_mut(serial) {
-                    submit.open -= 1;
-                    submit.refused_after = scene.crashes;
-                }
+                self.is_none(scene, *serial);
             }
+            What::Predicted { serial, .. } => self.is_none(scene, *serial),
             What::Replaying { letter } => self.replaying.push(*letter),
             What::Changed(record) => self.changed(scene, record, found),
             What::Cancelled {
@@ -88,6 +84,31 @@ impl Tasks {
             }
             _ => {}
         }
+    }
+
+    fn begins(&mut self, call: CallId, order: &Order, is_prediction: bool) {
+        self.calls.insert(call, order.serial);
+        let submit = self.submits.entry(order.serial).or_insert_with(|| Submit {
+            order: order.clone(),
+            is_prediction,
+            accepted: None,
+            open: 0,
+            refused_after: 0,
+        });
+        submit.open += 1;
+    }
+
+    /// It was refused, or a prediction was answered: no task comes of it any more.
+    fn is_none(&mut self, scene: &Scene, serial: Serial) {
+        if let Some(submit) = self.submits.get_mut(&serial) {
+            submit.open -= 1;
+            submit.refused_after = scene.crashes;
+        }
+    }
+
+    /// Whether an input is a task's.
+    pub(super) fn has(&self, serial: Serial) -> bool {
+        self.by_serial.contains_key(&serial)
     }
 
     fn accepted(&mut self, serial: Serial, id: TaskId, state: State, found: &mut Found) {
@@ -169,7 +190,8 @@ impl Tasks {
         let Some(most) = self.submits.get(&serial).map(|submit| submit.order.queue_max) else {
             return;
         };
-        if scene.at == scene.life {
+        // One that runs already takes no room in the queue.
+        if scene.at == scene.life || record.state == State::Started {
             return;
         }
         let is_new = |task: &&Task| {
@@ -203,7 +225,8 @@ impl Tasks {
     /// An instance is given this input: a prediction's, or that of a task, which must be leased.
     fn took(&mut self, scene: &Scene, serial: Serial, found: &mut Found) {
         let Some(ids) = self.by_serial.get(&serial) else {
-            found.unless(!self.submits.contains_key(&serial), || {
+            let submit = self.submits.get(&serial);
+            found.unless(submit.is_none_or(|submit| submit.is_prediction), || {
                 format!("input {serial} runs before it is stored")
             });
             return;

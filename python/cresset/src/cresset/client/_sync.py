@@ -197,7 +197,10 @@ class Client(BatchCalls):
         cache: CacheUse | None = None,
         traceparent: str | None = None,
     ) -> Any:
-        """Run one input and wait for its result. Nothing is stored; use `submit` for what must not get lost.
+        """Run one input and wait for its result.
+
+        In time it is stored nowhere; use `submit` for what must not get lost. At its limit it becomes a task, which
+        goes on where the prediction is; nothing of it is run twice.
 
         Args:
             model: the model's name.
@@ -213,8 +216,9 @@ class Client(BatchCalls):
             What the model gave: a nested list or array (one output), a dict by output name, or any JSON value.
 
         Raises:
-            PredictTimeout: it was not done in time.
-            TaskTimeout: the same, of a model with `limits.late_predictions_go_on`: it goes on as the task `.task_id`.
+            TaskTimeout: it was not done in time, and goes on as the task `.task_id`; `task(error.task_id)` has its end.
+            PredictTimeout: it was not done in time, and is given up: it could not be stored, or the model refuses late
+                predictions (`limits.late_predictions`). Both are a `TimeoutError`.
             PredictFailed: the model failed on this input; `.error` says how.
             Overloaded: too many predictions wait already.
             InvalidInput, UnknownModel, ModelUnavailable, ConnectionFailed, TypeError, ValueError: as in `submit`.
