@@ -42,11 +42,17 @@ class Server:
     """
 
     def __init__(
-        self, models: Path, data_dir: Path, *flags: str, env: dict[str, str] | None = None, command: str = "serve"
+        self,
+        models: Path | None,
+        data_dir: Path,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        command: str = "serve",
     ) -> None:
         """Starts the program; `wait_listening` and `wait_ready` say when it can be used."""
         self.data_dir = data_dir
-        words = [str(program()), command, str(models), "--data-dir", str(data_dir)]
+        folder = [] if models is None else [str(models)]
+        words = [str(program()), command, *folder, "--data-dir", str(data_dir)]
         if "--listen" not in flags:
             words += ["--listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(

@@ -34,7 +34,7 @@ mod transport;
 mod unlock;
 mod worker;
 
-pub use node::default_node;
+pub use node::{default_node, host_name};
 pub use options::{Options, StartError};
 pub use send::{CeleryPool, Courier};
 pub use worker::{Worker, start};

@@ -5,12 +5,17 @@ use cresset_celery::Identity;
 /// `cresset@` and the machine's name.
 #[must_use]
 pub fn default_node() -> String {
+    format!("cresset@{}", host_name())
+}
+
+/// The name of this machine.
+pub fn host_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = match host.trim() {
+    match host.trim() {
         "" => "localhost",
         host => host,
-    };
-    format!("cresset@{host}")
+    }
+    .to_owned()
 }
 
 /// Who tells events.

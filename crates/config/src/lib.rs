@@ -18,6 +18,7 @@ mod model_checks;
 mod model_files;
 mod model_keys;
 mod model_send;
+mod model_settings;
 mod model_tensors;
 mod model_toml;
 mod model_values;
@@ -43,6 +44,7 @@ pub use model::{
     Batching, Cost, Entry, Environment, HealthCheck, Instances, LatePredictions, ModelConfig, ModelKind,
     ModelLimits, Priorities, ResultCache, Stream,
 };
+pub use model_settings::read_settings;
 pub use model_toml::{Folder, MODEL_TOML, parse_model};
 pub use reference::{model_reference_markdown, reference_markdown};
 pub use resolve::{Effective, GivenFlag, Origin, Row, SettingsFile};

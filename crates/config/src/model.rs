@@ -55,6 +55,8 @@ pub struct ModelConfig {
     pub copy_inputs: bool,
     /// Whether its inputs may be files (bodies of any type, and forms with files). For object models.
     pub files: Files,
+    /// What other servers are told of it: see [`read_settings`](crate::read_settings).
+    pub settings: String,
 }
 
 impl ModelConfig {

@@ -17,6 +17,7 @@ use crate::model_checks::{
 use crate::model_files::read_files;
 use crate::model_keys::{Draft, model_keys};
 use crate::model_send::call;
+use crate::model_settings::told;
 use crate::model_tensors::read_tensors;
 use crate::report::Report;
 use crate::retry::{RETRY_ON_MAX, is_exception_class};
@@ -71,6 +72,7 @@ pub fn parse_model(path: &str, text: Option<&str>, folder: &dyn Folder) -> Resul
     });
     match name {
         Some(name) if report.len() == 0 => Ok(ModelConfig {
+            settings: told(name.as_str(), text.unwrap_or("")),
             name,
             version: draft.version.unwrap_or_else(|| "1".into()),
             description: draft.description,

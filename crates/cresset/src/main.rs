@@ -44,6 +44,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<Exit, Trouble> {
     match command {
         Command::Serve(args) => commands::serve::run(&args),
+        Command::Gateway(args) => commands::gateway::run(&args),
         Command::Worker(args) => commands::worker::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
@@ -61,6 +62,7 @@ fn run(command: Command) -> Result<Exit, Trouble> {
         Command::Dead(args) => commands::dead::run(&args),
         Command::Webhooks(args) => commands::webhooks::run(&args),
         Command::Models(args) => commands::models::run(&args),
+        Command::Workers(args) => commands::workers::run(&args),
         Command::Completions(args) => commands::completions::run(&args, Cli::command()),
     }
 }

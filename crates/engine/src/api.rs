@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_config::ModelConfig;
-use cresset_queue::{Depth, IdempotencyKey};
+use cresset_queue::{Depth, IdempotencyKey, Offer};
 use cresset_runner::{PoolState, PoolStatus};
 use cresset_task::{
     CacheUse, Callback, ModelName, Payload, RetryTerms, State, TaskId, TaskRecord, Tenant, Timestamp, Trace,
@@ -63,6 +63,8 @@ pub struct PredictTerms {
     pub cache: CacheUse,
     /// The trace that its caller follows.
     pub trace: Option<Box<Trace>>,
+    /// Whose it is, where callers are told apart by keys.
+    pub tenant: Option<Tenant>,
 }
 
 /// A task that is accepted: durable, unless `durable` says otherwise.
@@ -203,8 +205,10 @@ pub struct TaskView {
 pub struct ModelView {
     /// Its declaration.
     pub config: Arc<ModelConfig>,
-    /// Its processes.
+    /// Its processes; none where other servers run it.
     pub pool: PoolStatus,
+    /// The servers that run it, where this one does not.
+    pub runners: Option<Vec<Runner>>,
     /// Its durable queue, leased tasks not counted.
     pub depth: Depth,
     /// Items in instances or about to be.
@@ -215,10 +219,23 @@ pub struct ModelView {
     pub rate: Option<f64>,
 }
 
+/// A server that runs a model, as one knows it that does not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Runner {
+    /// Its number on the store.
+    pub server: i64,
+    /// Its machine.
+    pub host: String,
+    /// Its process there.
+    pub pid: u32,
+    /// What it says of the model.
+    pub offer: Offer,
+}
+
 /// The health of the whole server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Health {
-    /// Every model ready, the store writable, and not stopping.
+    /// Every model ready, unless they are at other servers; the store writable, and not stopping.
     pub ready: bool,
     /// The whole in a word.
     pub state: ServerState,

@@ -1,11 +1,12 @@
 //! The handle the doors hold.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use cresset_config::{Admission, ModelConfig};
-use cresset_queue::{Backend, Lookup, TaskPage, TaskQuery};
+use cresset_queue::{About, Backend, Lookup, TaskPage, TaskQuery};
 use cresset_runner::{Executor, PoolEvent, PoolState};
 use cresset_task::{ModelName, Ownership, Spans, State, TaskId, Timestamp};
 use tokio::sync::mpsc;
@@ -19,6 +20,7 @@ use crate::driver::Driver;
 use crate::errand::Errand;
 use crate::expiry;
 use crate::idempotency::OFFLOAD_BYTES;
+use crate::introduce::Said;
 use crate::metrics::Metrics;
 use crate::neighbours;
 use crate::progress;
@@ -30,6 +32,8 @@ use crate::waiters::News;
 
 /// Names less like the one asked for than this are not suggested (1 is equal).
 const NEAREST_MIN: f64 = 0.7;
+/// Who cannot read what newer servers say has to be upgraded: that is not done in a moment.
+const RETRY_UPGRADED: Duration = Duration::from_secs(60);
 /// Instances are given this long to end once their work is done.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -44,6 +48,8 @@ pub struct EngineOptions {
     pub stream_bytes: usize,
     /// Who records spans. Default: nobody.
     pub spans: Option<Arc<dyn Spans>>,
+    /// What this server is; what it serves is added. Default: everything, and nobody in particular.
+    pub me: About,
 }
 
 impl Default for EngineOptions {
@@ -53,6 +59,7 @@ impl Default for EngineOptions {
             admission: Admission::default(),
             stream_bytes: 64 << 20,
             spans: None,
+            me: About::default(),
         }
     }
 }
@@ -61,6 +68,11 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Metrics,
     pub(crate) models: Arc<ArcSwap<Models>>,
+    /// Models of other servers whose description cannot be read here, and why.
+    pub(crate) unreadable: ArcSwap<BTreeMap<ModelName, String>>,
+    /// What this server is, but for its models.
+    pub(crate) me: About,
+    pub(crate) said: Said,
     pub(crate) tracker: TaskTracker,
 }
 
@@ -89,6 +101,9 @@ impl Engine {
             shared,
             metrics: Metrics::new(),
             models,
+            unreadable: ArcSwap::default(),
+            me: options.me.clone(),
+            said: Said::default(),
             tracker,
         };
         Self {
@@ -321,6 +336,13 @@ impl Engine {
 
     fn served(&self, name: &str) -> Result<Arc<Served>, EngineError> {
         let models = self.inner.models.load();
+        if let Some((model, reason)) = self.inner.unreadable.load().get_key_value(name) {
+            return Err(EngineError::ModelUnavailable {
+                model: model.clone(),
+                reason: reason.clone(),
+                retry_after: RETRY_UPGRADED,
+            });
+        }
         models
             .get(name)
             .map(Arc::clone)
@@ -329,13 +351,19 @@ impl Engine {
 
     fn view(&self, served: &Served) -> ModelView {
         let shared = &self.inner.shared;
+        let elsewhere = served.elsewhere.as_ref();
+        let runners = elsewhere.map(|elsewhere| elsewhere.runners());
         ModelView {
             config: Arc::clone(&served.config),
             pool: served.executor.status(),
             depth: shared.backend.depth(&served.config.name),
-            running: served.running(),
+            running: runners
+                .iter()
+                .flatten()
+                .fold(served.running(), |sum, runner| sum + runner.offer.load.running),
             waiting: served.waiting(),
-            rate: served.rate(shared.now()),
+            rate: elsewhere.map_or_else(|| served.rate(shared.now()), |elsewhere| elsewhere.rate()),
+            runners,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What the health report says, of each model and of the whole: made of the states of processes, of progress, and of the
 //! store. It changes nothing.
 
+use cresset_queue::Role;
 use cresset_runner::{InstanceState, PoolState, PoolStatus};
-use cresset_task::Timestamp;
+use cresset_task::{ModelName, Timestamp};
 
 use crate::api::{Health, ModelHealth, ServerState};
 use crate::engine::Engine;
@@ -13,12 +14,15 @@ impl Engine {
     #[must_use]
     pub fn health(&self) -> Health {
         let shared = &self.inner.shared;
-        let models: Vec<_> = self.inner.models.load().values().map(|s| s.health()).collect();
+        let mut models: Vec<_> = self.inner.models.load().values().map(|s| s.health()).collect();
+        models.extend(self.unreadable());
         let stopping = shared.draining.is_cancelled();
         let store = shared.store.trouble();
         let inbox = (shared.inbox.get()).and_then(|inbox| inbox.state.trouble(Timestamp::now()));
         let is_broken = store.is_some() || inbox.as_ref().is_some_and(|inbox| inbox.is_broken);
-        let ready = !stopping && !is_broken && models.iter().all(|model| model.ready);
+        // Without its models a gateway still answers for all tasks there are; every other one would say the same of them.
+        let are_elsewhere = self.inner.me.role == Role::Gateway;
+        let ready = !stopping && !is_broken && (are_elsewhere || models.iter().all(|model| model.ready));
         Health {
             ready,
             state: state_of(stopping, is_broken, &models),
@@ -27,6 +31,18 @@ impl Engine {
             inbox: inbox.map(|inbox| inbox.words),
             models,
         }
+    }
+
+    /// Models that others run and this server cannot read the description of.
+    fn unreadable(&self) -> Vec<ModelHealth> {
+        let unreadable = self.inner.unreadable.load();
+        let health = |(name, why): (&ModelName, &String)| ModelHealth {
+            name: name.clone(),
+            state: PoolState::Down,
+            ready: false,
+            reason: Some(why.clone()),
+        };
+        unreadable.iter().map(health).collect()
     }
 }
 
@@ -56,6 +72,9 @@ fn is_well(state: PoolState) -> bool {
 impl Served {
     /// How the model stands.
     pub(crate) fn health(&self) -> ModelHealth {
+        if let Some(elsewhere) = &self.elsewhere {
+            return elsewhere.health(&self.config.name);
+        }
         let status = self.executor.status();
         let (state, ready, reason) = match status.state {
             PoolState::Ready => match (

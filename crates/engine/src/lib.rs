@@ -11,6 +11,7 @@ mod bulletin;
 mod cache;
 mod canary;
 mod driver;
+mod elsewhere;
 mod ends;
 mod engine;
 mod errand;
@@ -20,6 +21,7 @@ mod health;
 mod hint;
 mod idempotency;
 mod inbox;
+mod introduce;
 mod item;
 mod late;
 mod letters;
@@ -50,10 +52,12 @@ mod webhooks;
 pub use admission::{Bound, Client, Unit};
 pub use api::{
     Accepted, CacheStatus, Cancellation, EngineError, Health, ModelHealth, ModelView, PredictTerms,
-    Predicted, Prediction, Replay, ServerState, Stopped, Submission, TaskView,
+    Predicted, Prediction, Replay, Runner, ServerState, Stopped, Submission, TaskView,
 };
 pub use bulks::{BulkStart, Line as BulkLine};
 pub use bulletin::{Change, WatchPlace, Watched, Watching};
+/// Who is on the store.
+pub use cresset_queue::{About, Member, Offer, OfferLoad, Role};
 /// How bulks are asked for.
 pub use cresset_queue::{
     BULK_LINES_MAX, BULKS_MAX, Bulk, BulkCounts, BulkCursor, BulkFound, BulkPage, BulkQuery,

@@ -51,7 +51,9 @@ fn tell(shared: &Shared, models: &ArcSwap<Models>, told: Told) {
                 served.wake.notify_one();
             }
         }
+        Told::Members => shared.members.notify_one(),
         Told::LookAgain => {
+            shared.members.notify_one();
             shared.waiters.wake_all();
             shared.followers.all_moved();
             // Whoever looked after what expires may be gone.

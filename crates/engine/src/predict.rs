@@ -79,6 +79,9 @@ impl Engine {
         let served = self.open(model.as_str())?;
         let longest = served.config.limits.predict_timeout;
         let limit = terms.limit.map_or(longest, |l| l.min(longest));
+        if served.elsewhere.is_some() {
+            return self.predict_elsewhere(&served, input, limit, terms).await;
+        }
         self.answer(&served, input, limit, terms, feed).await
     }
 
@@ -92,11 +95,15 @@ impl Engine {
         let served = self.open(submission.model.as_str())?;
         let longest = served.config.limits.predict_timeout;
         let limit = limit.map_or(longest, |l| l.min(longest));
+        if served.elsewhere.is_some() {
+            return self.predict_or_task_elsewhere(&served, submission, limit).await;
+        }
         let terms = PredictTerms {
             limit: Some(limit),
             client: submission.client.clone(),
             cache: submission.cache,
             trace: submission.trace.clone(),
+            tenant: submission.tenant.clone(),
         };
         let input = std::mem::replace(&mut submission.input, Payload::Json(Bytes::new()));
         let since = self.inner.shared.now();

@@ -16,6 +16,7 @@ use crate::admission::{Coming, Done, Drain, Pace, What};
 use crate::api::{EngineError, RETRY_SOON};
 use crate::cache::Cache;
 use crate::canary::Canary;
+use crate::elsewhere::Elsewhere;
 use crate::item::Item;
 use crate::metrics::ModelMetrics;
 use crate::progress::Progress;
@@ -29,6 +30,8 @@ pub(crate) type Models = BTreeMap<ModelName, Arc<Served>>;
 pub(crate) struct Served {
     pub(crate) config: Arc<ModelConfig>,
     pub(crate) executor: Arc<dyn Executor>,
+    /// Other servers run it: there is no driver here.
+    pub(crate) elsewhere: Option<Arc<Elsewhere>>,
     pub(crate) metrics: ModelMetrics,
     /// Rung when a task has been queued.
     pub(crate) wake: Notify,
@@ -77,6 +80,7 @@ impl Served {
         let served = Self {
             config,
             executor,
+            elsewhere: None,
             metrics,
             wake: Notify::new(),
             inbox,
@@ -94,6 +98,17 @@ impl Served {
             pulse: Mutex::default(),
         };
         (served, outbox)
+    }
+
+    /// A model that other servers run.
+    pub(crate) fn elsewhere(config: Arc<ModelConfig>, elsewhere: Elsewhere, metrics: ModelMetrics) -> Self {
+        let elsewhere = Arc::new(elsewhere);
+        let executor = Arc::clone(&elsewhere) as Arc<dyn Executor>;
+        let (served, _nobody_asks) = Self::new(config, executor, metrics, None);
+        Self {
+            elsewhere: Some(elsewhere),
+            ..served
+        }
     }
 
     fn pulse(&self) -> MutexGuard<'_, Pulse> {
@@ -114,6 +129,9 @@ impl Served {
 
     /// How fast what is there is worked off, for callers who are told to come back.
     pub(crate) fn pace(&self, what: What, now: Moment) -> Pace {
+        if let Some(elsewhere) = &self.elsewhere {
+            return elsewhere.pace(what);
+        }
         let turned = Duration::from_nanos(self.turned.load(Ordering::Relaxed));
         self.pulse().drain.pace(what, now, turned)
     }
@@ -130,8 +148,12 @@ impl Served {
         self.running.load(Ordering::Relaxed)
     }
 
-    /// A leased task has been revoked: its driver takes it out of its hands, and stops it where it runs.
+    /// A leased task has been revoked: its driver takes it out of its hands, and stops it where it runs. Other servers hear of it
+    /// by the store.
     pub(crate) fn stop(&self, id: TaskId) {
+        if self.elsewhere.is_some() {
+            return;
+        }
         self.revocations.add(id);
         self.wake.notify_one();
     }
@@ -148,6 +170,9 @@ impl Served {
     /// Refuses when the model has never come up and fails to. A model that came up once and is down for the moment
     /// takes work: its supervisor is bringing it back.
     pub(crate) fn check_available(&self) -> Result<(), EngineError> {
+        if let Some(elsewhere) = &self.elsewhere {
+            return elsewhere.check_available(&self.config.name);
+        }
         match &*self.unavailable.load() {
             None => Ok(()),
             Some(reason) => Err(self.unavailable_because(String::clone(reason))),
@@ -165,6 +190,9 @@ impl Served {
     /// A prediction ran out of time: because the model is down, or because it is slow. If it could not become a task then, that is
     /// why.
     pub(crate) fn late(&self, limit: Duration, refusal: Option<&EngineError>) -> EngineError {
+        if let Some(elsewhere) = &self.elsewhere {
+            return elsewhere.late(&self.config.name, limit, refusal);
+        }
         let status = self.executor.status();
         if status.state == PoolState::Ready {
             EngineError::PredictTimeout {

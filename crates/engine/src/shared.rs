@@ -7,6 +7,7 @@ use cresset_batch::Moment;
 use cresset_queue::Backend;
 use cresset_task::{Attempt, BatchId, ModelName, Spans, State, TaskId, Timestamp};
 use cresset_webhook::Courier;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) inbox: OnceLock<Arc<Inbox>>,
     /// Who records spans, if anybody does.
     pub(crate) spans: Option<Arc<dyn Spans>>,
+    /// Rung when a server on the store says something else of itself, comes or goes.
+    pub(crate) members: Notify,
     /// No new work; what is under way is finished or given back.
     pub(crate) draining: CancellationToken,
     /// The time for that is over.
@@ -59,6 +62,7 @@ impl Shared {
             courier: OnceLock::new(),
             inbox: OnceLock::new(),
             spans: None,
+            members: Notify::new(),
             draining: CancellationToken::new(),
             abandon: CancellationToken::new(),
             started: Instant::now(),

@@ -18,7 +18,7 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, Respons
 use crate::auth::rules::{self, Need};
 use crate::{
     bulk, cancel, dead, docs_page, events, health, listing, models, pages, predict, schema, submit, tasks,
-    watching, webhooks, ws,
+    watching, webhooks, workers, ws,
 };
 
 #[derive(OpenApi)]
@@ -51,6 +51,7 @@ use crate::{
         webhooks::list,
         webhooks::replay,
         webhooks::test,
+        workers::list,
         models::list,
         models::one,
         health::live,
@@ -175,6 +176,7 @@ fn own_problems(operation: &str) -> Vec<Code> {
         "getDead" | "purgeDead" => letter.to_vec(),
         "getDeadInput" => [&letter[..], &[NotAcceptable]].concat(),
         "listWebhooks" => letter[1..].to_vec(),
+        "listWorkers" => vec![BadQuery, ClientLimit, StoreUnavailable, Internal],
         "replayWebhook" => [&letter[1..], &[UnknownWebhook, InvalidInput]].concat(),
         "testWebhook" => [&BODY[..], &[ClientLimit, ShuttingDown, Internal]].concat(),
         "predict" => {

@@ -89,6 +89,15 @@ impl Entrance {
         }
     }
 
+    /// Only for those who look how the server stands: it takes no work from callers.
+    #[must_use]
+    pub fn for_lookers(self) -> Self {
+        Self {
+            audience: Audience::Lookers,
+            ..self
+        }
+    }
+
     /// The port that others than this machine may reach, if it is one.
     #[must_use]
     pub fn open_port(&self) -> Option<SocketAddr> {

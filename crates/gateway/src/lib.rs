@@ -70,6 +70,7 @@ mod upload;
 mod watching;
 mod webhook_json;
 mod webhooks;
+mod workers;
 mod ws;
 
 pub use api_document::openapi;

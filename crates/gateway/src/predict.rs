@@ -24,7 +24,7 @@ use crate::problem::{Answer, Problem};
 use crate::promise::{self, Promise};
 use crate::task_json::{json_weight, write_payload};
 use crate::upload::Upload;
-use crate::{binary_out, idempotency, predict_stream, schema, streaming, trace};
+use crate::{auth, binary_out, idempotency, predict_stream, schema, streaming, trace};
 
 /// What an answer weighs without its result.
 const FRAME_BYTES: usize = 128;
@@ -44,6 +44,8 @@ const FRAME_BYTES: usize = 128;
 /// in that time the answer is the result, or the problem, as without; if not it is 202 and the task. `Location` names the task either
 /// way. An `Idempotency-Key` makes it safe to ask again; it is a promise that only the store can keep, so with one the input is stored
 /// at once too, unless the model refuses late predictions.
+///
+/// At a gateway (`cresset gateway`) a prediction is a task that goes before others, and its input and result are kept as a task's are.
 ///
 /// A tensor model also takes its input as bytes, and a result of tensors is answered as
 /// bytes where `Accept` asks for that: see "Tensors as bytes". An object model with `files = true` takes files and forms: see
@@ -158,6 +160,7 @@ pub(crate) async fn predict(State(app): State<App>, ModelPath(name): ModelPath, 
                 client: parts.extensions.get::<Client>().cloned(),
                 cache,
                 trace: trace::taken(&parts.extensions),
+                tenant: auth::tenant(&parts.extensions),
             };
             if let Some(form) = form {
                 let stream = app.engine.predict_stream(&model, input, terms).await?;

@@ -11,7 +11,7 @@ use crate::problem::{Answer, ERRORS_PAGE, Problem};
 use crate::upload;
 use crate::{
     bulk, cancel, dead, docs_page, events, health, listing, models, observe, pages, predict, query, submit,
-    tasks, watching, webhooks, ws,
+    tasks, watching, webhooks, workers, ws,
 };
 
 /// Who comes by an entrance.
@@ -21,6 +21,8 @@ pub(crate) enum Audience {
     Everybody,
     /// Callers only: operators have an entrance of their own.
     Callers,
+    /// Who looks how the server stands, which takes no work from callers.
+    Lookers,
 }
 
 /// What callers ask for.
@@ -62,6 +64,18 @@ fn operators() -> Router<App> {
         .route("/v1/webhooks", get(webhooks::list))
         .route("/v1/webhooks/test", post(webhooks::test))
         .route("/v1/webhooks/{id}/replay", post(webhooks::replay))
+        .route("/v1/workers", get(workers::list))
+        .route("/metrics", get(pages::metrics))
+}
+
+/// What a server answers that takes no work from callers.
+fn looks() -> Router<App> {
+    Router::new()
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{model}", get(models::one))
+        .route("/v1/workers", get(workers::list))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
         .route("/metrics", get(pages::metrics))
 }
 
@@ -70,6 +84,7 @@ pub(crate) fn router(app: App, audience: Audience) -> Router {
     let routes = match audience {
         Audience::Everybody => callers().merge(operators()),
         Audience::Callers => callers(),
+        Audience::Lookers => looks(),
     };
     routes
         .fallback(unknown_route)

@@ -12,6 +12,7 @@ mod retry;
 mod server;
 mod task;
 mod webhook;
+mod worker;
 
 pub(crate) use bulk::{Batch, BatchLine, BatchResults, Batches, BulkLines};
 pub(crate) use letter::{Letter, Letters, Purged, ReplayedLetter};
@@ -24,3 +25,4 @@ pub(crate) use task::{
     PredictBody, PredictEvents, PredictLines, Predicted, SafetensorsFile, Status, SubmitBody, Task, Tasks,
 };
 pub(crate) use webhook::{TestBody, Tested, Webhook, WebhookState, Webhooks};
+pub(crate) use worker::{ModelWorker, Workers};

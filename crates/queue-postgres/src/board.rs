@@ -13,7 +13,7 @@ const NEWS_MAX: usize = 8_192;
 pub(crate) struct Board {
     news: Mutex<Vec<News>>,
     pinned: Notify,
-    /// As it is in the server's row.
+    /// As it is in the server's row, or is to be in that of whom it comes back as.
     about: Mutex<Option<String>>,
 }
 

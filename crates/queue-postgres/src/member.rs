@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use cresset_queue::kit::model_of;
+use cresset_queue::{About, ENDED_SHOWN_MAX, Member as Shown};
 use cresset_task::{ModelName, Timestamp};
-use serde_json::json;
 use uuid::Uuid;
 
 use crate::apply::end_leases;
@@ -34,14 +34,18 @@ const NEXT: &str = "UPDATE epochs SET newest = greatest(newest, $1) + 1 RETURNIN
 
 const APPEAR: &str = "\
 INSERT INTO servers (id, number, commits, pid, who, about, since, seen_at)
-VALUES ($1, $2, 0, pg_backend_pid(), $3, '{}', $4, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)";
+VALUES ($1, $2, 0, pg_backend_pid(), $3, $4, $5, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)";
 
-/// A server that has come back as another one has a row without it, until it is said again.
 const ABOUT: &str = "UPDATE servers SET about = $2 WHERE id = $1 AND about <> $2";
 
 const SERVED: &str = "\
 SELECT DISTINCT m.model FROM servers AS s CROSS JOIN unnest($1::text[]) AS m (model)
 WHERE s.ended_at IS NULL AND s.about::jsonb -> 'models' ? m.model";
+
+/// Those that were, the newest of them, and those that are.
+const MEMBERS: &str = "\
+SELECT * FROM (SELECT id, since, seen_at, ended_at, about FROM servers WHERE ended_at IS NOT NULL AND $1 ORDER BY id DESC LIMIT $2) AS e
+UNION ALL SELECT id, since, seen_at, ended_at, about FROM servers WHERE ended_at IS NULL ORDER BY 4 NULLS LAST, 1";
 
 const FORGET: &str = "DELETE FROM servers WHERE ended_at < $1";
 
@@ -87,21 +91,29 @@ pub(crate) struct Held {
     pub(crate) fate: Fate,
 }
 
-/// Comes onto the store, as what it was before if that is still so.
-pub(crate) async fn join(dialer: &Dialer, number: Uuid, before: Option<Member>) -> Result<Held, StoreError> {
+/// What a server is that has not said anything of itself.
+pub(crate) const UNSAID: &str = "{}";
+
+/// Comes onto the store, as what it was before if that is still so; what is said of it is there with its row.
+pub(crate) async fn join(
+    dialer: &Dialer,
+    number: Uuid,
+    before: Option<Member>,
+    about: &str,
+) -> Result<Held, StoreError> {
     let target = &dialer.target;
     let conn = Conn::open(dialer).await?;
     schema::make(&conn, target).await?;
     let upgraded = schema::enter(&conn, target).await?;
     let (fate, member) = match before {
-        None => (Fate::New, begin(&conn, number, 0).await?),
+        None => (Fate::New, begin(&conn, number, 0, about).await?),
         Some(before) => match fate_of(&conn, before).await? {
             (Fate::Same, member) => {
                 conn.run("cannot note the connection", NOTE_PROCESS, &[&member.id])
                     .await?;
                 (Fate::Same, member)
             }
-            (fate, _) => (fate, begin(&conn, number, before.id).await?),
+            (fate, _) => (fate, begin(&conn, number, before.id, about).await?),
         },
     };
     Ok(Held {
@@ -141,7 +153,7 @@ async fn fate_of(conn: &Conn, before: Member) -> Result<(Fate, Member), StoreErr
 }
 
 /// Appears as a new server, above this number.
-async fn begin(conn: &Conn, number: Uuid, above: i64) -> Result<Member, StoreError> {
+async fn begin(conn: &Conn, number: Uuid, above: i64, about: &str) -> Result<Member, StoreError> {
     let doing = "cannot come onto the store";
     let now = Timestamp::now().as_micros();
     conn.batch(doing, "BEGIN").await?;
@@ -150,7 +162,8 @@ async fn begin(conn: &Conn, number: Uuid, above: i64) -> Result<Member, StoreErr
     let id: i64 = col(&row, 0)?;
     // Before anybody can see the row.
     locks::take_own(conn, id).await?;
-    conn.run(doing, APPEAR, &[&id, &number, &who(), &now]).await?;
+    conn.run(doing, APPEAR, &[&id, &number, &who(), &about, &now])
+        .await?;
     conn.run(doing, FORGET, &[&(now - ENDED_KEPT_MICROS)]).await?;
     conn.batch(doing, "COMMIT").await?;
     conn.rows(doing, AWAIT_GROUPS, &[&id]).await?;
@@ -161,16 +174,32 @@ async fn begin(conn: &Conn, number: Uuid, above: i64) -> Result<Member, StoreErr
     })
 }
 
-/// What a server says of itself.
-pub(crate) fn about(models: &[ModelName]) -> String {
-    let names: Vec<&str> = models.iter().map(ModelName::as_str).collect();
-    json!({ "models": names }).to_string()
+/// False when it was so already.
+pub(crate) async fn introduce(conn: &Conn, me: i64, about: &str) -> Result<bool, StoreError> {
+    let changed = conn
+        .run("cannot say what is served here", ABOUT, &[&me, &about])
+        .await?;
+    Ok(changed > 0)
 }
 
-pub(crate) async fn introduce(conn: &Conn, me: i64, about: &str) -> Result<(), StoreError> {
-    conn.run("cannot say what is served here", ABOUT, &[&me, &about])
-        .await
-        .map(drop)
+/// The servers that are there, and before them those that were if that is wanted. What cannot be read says nothing.
+pub(crate) async fn members(conn: &Conn, with_ended: bool) -> Result<Vec<Shown>, StoreError> {
+    let doing = "cannot look for the other servers";
+    let mut members = Vec::new();
+    for row in conn
+        .rows(doing, MEMBERS, &[&with_ended, &ENDED_SHOWN_MAX])
+        .await?
+    {
+        let about: &str = col(&row, 4)?;
+        members.push(Shown {
+            id: col(&row, 0)?,
+            since: Timestamp::from_micros(col(&row, 1)?),
+            seen_at: Timestamp::from_micros(col(&row, 2)?),
+            ended_at: col::<Option<i64>>(&row, 3)?.map(Timestamp::from_micros),
+            about: serde_json::from_str::<About>(about).unwrap_or_default(),
+        });
+    }
+    Ok(members)
 }
 
 /// Which of these models a server serves that is there.

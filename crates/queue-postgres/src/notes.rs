@@ -22,6 +22,7 @@ const LINE_IDS_MAX: usize = 100;
 
 const COUNT_ANEW: &str = "anew";
 const LOOK_AGAIN: &str = "gone";
+const SAID: &str = "about";
 
 const SEND: &str =
     "SELECT pg_notify('cresset_' || $1::text::regnamespace::oid, note) FROM unnest($2::text[]) AS n (note)";
@@ -37,6 +38,8 @@ pub(crate) struct Note {
     pub(crate) moved: Vec<Moved>,
     /// A server has ended.
     pub(crate) is_gone: bool,
+    /// It says something else of itself.
+    pub(crate) is_said: bool,
     /// What was told is not all.
     pub(crate) is_anew: bool,
 }
@@ -49,6 +52,11 @@ pub(crate) async fn send(conn: &Conn, commit: i64, tally: &Tally) -> Result<(), 
 /// Tells that everything is to be counted anew.
 pub(crate) async fn send_anew(conn: &Conn, me: i64) -> Result<(), StoreError> {
     post(conn, vec![format!("{me} 0\n{COUNT_ANEW}")]).await
+}
+
+/// Tells that this server is to be looked at.
+pub(crate) async fn send_said(conn: &Conn, me: i64) -> Result<(), StoreError> {
+    post(conn, vec![format!("{me} 0\n{SAID}")]).await
 }
 
 async fn post(conn: &Conn, notes: Vec<String>) -> Result<(), StoreError> {
@@ -83,6 +91,9 @@ fn lines(tally: &Tally) -> Vec<String> {
     let mut lines: Vec<String> = words.collect();
     if tally.is_gone {
         lines.push(LOOK_AGAIN.to_owned());
+    }
+    if tally.is_said {
+        lines.push(SAID.to_owned());
     }
     let mut moved: Vec<&Moved> = tally.moved.iter().collect();
     let kind = |moved: &Moved| (moved.model.clone(), state_number(moved.state), moved.was_leased);
@@ -156,6 +167,10 @@ fn line_of(line: &str, note: &mut Note) -> Option<()> {
             note.is_gone = true;
             return Some(());
         }
+        SAID => {
+            note.is_said = true;
+            return Some(());
+        }
         _ => return None,
     };
     note.words.push(word);
@@ -197,7 +212,7 @@ mod tests {
         tally.counts.add(&owner, -1, -7);
         tally.counts.delay(&owner.model, -1);
         tally.counts.outbox.add("[::1]:443", 2);
-        tally.is_gone = true;
+        (tally.is_gone, tally.is_said) = (true, true);
         for at in 0..tasks {
             let state = [State::Success, State::Revoked][at % 2];
             tally

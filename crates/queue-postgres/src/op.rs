@@ -120,13 +120,12 @@ pub(crate) enum Op {
     },
     /// This server ends.
     Leave,
-    /// This server is there, and what it says of itself.
-    Beat {
-        about: Option<String>,
-    },
-    /// The same, said for the first time.
+    /// This server is there.
+    Beat,
+    /// What it says of itself; the others hear of it if `is_news`.
     Introduce {
         about: String,
+        is_news: bool,
         slot: Slot<()>,
     },
 }
@@ -165,7 +164,7 @@ impl Op {
                 | Self::Reap { .. }
                 | Self::Leave
                 | Self::Introduce { .. }
-                | Self::Beat { .. }
+                | Self::Beat
         )
     }
 

@@ -173,7 +173,7 @@ async fn end_silent(
 async fn start(options: PostgresOptions) -> Result<PostgresStore, StoreError> {
     let number = Uuid::now_v7();
     let dialer = Dialer::new(options.target);
-    let held = member::join(&dialer, number, None).await?;
+    let held = member::join(&dialer, number, None, member::UNSAID).await?;
     let Held {
         conn,
         mut member,

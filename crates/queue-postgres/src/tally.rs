@@ -26,6 +26,8 @@ pub(crate) struct Tally {
     pub(crate) moved: Vec<Moved>,
     /// A server has ended: what it looked after, others must.
     pub(crate) is_gone: bool,
+    /// This one says something else of itself.
+    pub(crate) is_said: bool,
 }
 
 impl Tally {

@@ -135,7 +135,7 @@ impl State {
             },
             () = writer.woken.notified() => {}
             () = sleep(RETURNS_RETRY), if !writer.returns.is_empty() => {}
-            () = sleep_until(self.beat) => ops.push(Op::Beat { about: writer.board.about() }),
+            () = sleep_until(self.beat) => ops.push(Op::Beat),
         }
         let mut bytes: usize = ops.iter().map(Op::weight).sum();
         while ops.len() < GROUP_OPS_MAX && bytes < GROUP_BYTES_MAX {

@@ -16,6 +16,7 @@ mod inbox;
 pub mod kit;
 mod letters;
 mod listing;
+mod members;
 mod news;
 mod outbox;
 mod results;
@@ -41,6 +42,7 @@ pub use inbox::{
 };
 pub use letters::{DeadLetters, LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery, Replayed};
 pub use listing::{TASKS_MAX, TaskCursor, TaskList, TaskPage, TaskQuery};
+pub use members::{About, ENDED_SHOWN_MAX, Member, Offer, OfferLoad, Role};
 pub use news::{Neighbours, News};
 pub use outbox::{
     DELIVERIES_MAX, Delivery, DeliveryCursor, DeliveryPage, DeliveryQuery, DeliveryState, HOSTS_LOOK_MAX,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, builder::ValueParser};
 use cresset_config::{
-    Effective, GivenFlag, Mistake, ModelConfig, SETTINGS, Setting, SettingsFile, Severity, discover,
+    Effective, GivenFlag, Mistake, ModelConfig, Origin, SETTINGS, Setting, SettingsFile, Severity, discover,
 };
 
 /// Read when no other file is named and it is there.
@@ -77,12 +77,32 @@ impl SettingsArgs {
 
     /// The models' folder, when the command line names it.
     fn models(&self) -> Option<PathBuf> {
-        let given = self.given.iter().find(|flag| flag.key == MODELS_KEY)?;
-        Some(PathBuf::from(&given.value))
+        self.given(MODELS_KEY).map(PathBuf::from)
+    }
+
+    /// What a flag sets this to, if one does.
+    pub(crate) fn given(&self, key: &str) -> Option<&str> {
+        let flag = self.given.iter().find(|flag| flag.key == key)?;
+        Some(&flag.value)
+    }
+
+    /// What was given for the one setting is meant for the other.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) {
+        let given = self.given.iter_mut().filter(|flag| flag.key == from);
+        given.for_each(|flag| to.clone_into(&mut flag.key));
     }
 
     /// The settings and the models they name; every mistake in both.
     pub(crate) fn look(&self) -> Look {
+        self.look_at(true)
+    }
+
+    /// The same where models need not be named: those in the default folder are not looked for.
+    pub(crate) fn look_without_models(&self) -> Look {
+        self.look_at(false)
+    }
+
+    fn look_at(&self, needs_models: bool) -> Look {
         let (mut mistakes, effective) = match self.resolve() {
             Ok(mut effective) => (std::mem::take(&mut effective.warnings), Some(effective)),
             Err(mistakes) => (mistakes, None),
@@ -90,6 +110,7 @@ impl SettingsArgs {
         // Which folder wrong settings mean is not known; one that the command line names is looked at all the same.
         let dir = effective
             .as_ref()
+            .filter(|effective| needs_models || effective.origins.get(MODELS_KEY) != Some(&Origin::Default))
             .map(|effective| effective.config.models.clone())
             .or_else(|| self.models());
         let models = match dir.as_deref().map(discover) {

@@ -21,6 +21,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(Box<commands::serve::ServeArgs>),
+    Gateway(Box<commands::gateway::GatewayArgs>),
     Worker(Box<commands::worker::WorkerArgs>),
     Check(Box<commands::check::CheckArgs>),
     Doctor(commands::doctor::DoctorArgs),
@@ -38,6 +39,7 @@ pub(crate) enum Command {
     Dead(commands::dead::DeadArgs),
     Webhooks(commands::webhooks::WebhooksArgs),
     Models(commands::models::ModelsArgs),
+    Workers(commands::workers::WorkersArgs),
     Completions(commands::completions::CompletionsArgs),
 }
 

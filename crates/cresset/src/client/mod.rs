@@ -16,6 +16,7 @@ mod upload;
 mod wait;
 mod webhooks;
 mod wire;
+mod workers;
 
 use std::path::Path;
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub(crate) use webhooks::{Tested, Webhook, WebhookFilter};
 pub(crate) use wire::{
     Accepted, Batching, Cancelled, Instance, Model, Models, Progress, RetryShown, Task, Tensor,
 };
+pub(crate) use workers::{Worker, WorkerModel};
 
 use crate::exit::{Exit, Trouble};
 

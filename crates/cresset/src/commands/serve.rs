@@ -1,11 +1,15 @@
 //! `cresset serve`: settings and models are read and checked before anything starts; then `crate::serve` takes over.
 
 use clap::Args;
-use cresset_config::{Mistake, render_all};
+use cresset_config::{Mistake, Origin, render_all};
+use cresset_engine::Role;
 
 use crate::args::settings::{Look, SettingsArgs};
 use crate::exit::{Exit, Trouble};
 use crate::{logging, out, serve};
+
+/// Where callers are answered.
+const LISTEN: &str = "server.listen";
 
 /// Serves the models in a folder over HTTP.
 ///
@@ -21,11 +25,11 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Trouble> {
-    look_and_run(args.settings.look())
+    look_and_run(args.settings.look(), Role::Serve)
 }
 
 /// Serves what was found, if nothing is wrong with it.
-pub(super) fn look_and_run(look: Look) -> Result<Exit, Trouble> {
+pub(super) fn look_and_run(look: Look, role: Role) -> Result<Exit, Trouble> {
     let Some(effective) = look.effective.as_ref().filter(|_| look.errors() == 0) else {
         return Err(wrong(&look.mistakes));
     };
@@ -33,7 +37,12 @@ pub(super) fn look_and_run(look: Look) -> Result<Exit, Trouble> {
         out::note(&warning.to_string());
     }
     logging::start(&effective.config)?;
-    serve::run(&effective.config, look.models)
+    let mut config = effective.config.clone();
+    // It has no door unless one is asked for; the one of the defaults is for callers.
+    if role == Role::Worker && effective.origins.get(LISTEN) == Some(&Origin::Default) {
+        config.listen.clear();
+    }
+    serve::run(&config, look.models, role)
 }
 
 /// All mistakes on stderr, and the end of the command.

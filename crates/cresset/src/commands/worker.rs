@@ -1,18 +1,23 @@
-//! `cresset worker`: `cresset serve` that insists on being a Celery worker.
+//! `cresset worker`: models without doors, for gateways on the same store; or `cresset serve` that insists on being a Celery worker.
 
 use clap::Args;
+use cresset_engine::Role;
 
-use super::serve;
+use super::{roles, serve};
 use crate::args::settings::SettingsArgs;
 use crate::exit::{Exit, Trouble};
 
-/// Answers an existing Celery application's tasks with the models in a folder.
+/// Runs the models in a folder for gateways, or for an existing Celery application.
 ///
-/// To the application this is a Celery worker: it takes tasks from the queues of --celery, answers those that a model names in
+/// With --broker postgresql://... it runs the tasks that gateways (`cresset gateway`, `cresset serve`) have stored there, and opens no
+/// door but the one of --listen, if that is given: health, figures and who else is there.
+///
+/// With --celery it is a Celery worker to the application: it takes tasks from these queues, answers those that a model names in
 /// its model.toml ([celery] tasks) or that cresset.toml maps to one ([celery.tasks]), and stores the results where the
 /// application looks for them. HTTP, with health and metrics, is served too. DIR and the flags are those of `cresset serve`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
+    cresset worker models --broker postgresql://cresset@db.internal/cresset\n  \
     cresset worker models --celery inference --broker redis://127.0.0.1:6379/0 --result-backend redis://127.0.0.1:6379/0\n  \
     cresset worker examples/digits --celery celery --broker redis://localhost --celery-tasks proj.tasks.classify=digits")]
 pub(crate) struct WorkerArgs {
@@ -21,12 +26,27 @@ pub(crate) struct WorkerArgs {
 }
 
 pub(crate) fn run(args: &WorkerArgs) -> Result<Exit, Trouble> {
-    let look = args.settings.look();
-    if let Some(effective) = &look.effective
-        && !effective.config.celery.is_on()
-    {
-        let trouble = Trouble::new(Exit::USAGE, "no queue is named, and a worker needs one");
-        return Err(trouble.hint("--celery QUEUE[,QUEUE], or queues = \"...\" in [celery] of cresset.toml"));
+    let (settings, is_store) = roles::broker_as_store(args.settings.clone(), Role::Worker)?;
+    let look = settings.look();
+    let Some(effective) = &look.effective else {
+        return serve::look_and_run(look, Role::Worker);
+    };
+    let celery = &effective.config.celery;
+    if celery.is_on() {
+        if is_store {
+            let trouble = Trouble::new(Exit::USAGE, "--broker postgresql://... is no broker of Celery");
+            return Err(trouble.hint(
+                "leave out --celery for a worker of gateways; or name Celery's broker, redis:// or amqp://, and the store with --store",
+            ));
+        }
+        return serve::look_and_run(look, Role::Serve);
     }
-    serve::look_and_run(look)
+    if celery.broker.is_some() && effective.config.database().is_some() {
+        let trouble = Trouble::new(Exit::USAGE, "no queue is named, and a worker of Celery needs one");
+        return Err(trouble.hint(
+            "--celery QUEUE[,QUEUE], or queues = \"...\" in [celery] of cresset.toml; a worker of gateways: --broker postgresql://...",
+        ));
+    }
+    roles::needs_shared_store(&effective.config, Role::Worker)?;
+    serve::look_and_run(look, Role::Worker)
 }

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use cresset_config::{Address, ClientIdentity, Listen, ServerConfig};
+use cresset_engine::Role;
 use cresset_gateway::{Auth, Entrance, GatewayOptions, Identify, SpoolOptions, Tls};
 use tokio::sync::watch;
 
@@ -11,8 +12,12 @@ use super::handed::HandedOver;
 use crate::exit::{Exit, Trouble};
 
 /// Opens every entrance that was not handed over: what was, for callers or for operators, stands for all of these that the settings
-/// name. Must be called inside a tokio runtime.
-pub(super) fn open(config: &ServerConfig, handed_over: HandedOver) -> Result<Vec<Entrance>, Trouble> {
+/// name. Those of a worker take nothing from callers. Must be called inside a tokio runtime.
+pub(super) fn open(
+    config: &ServerConfig,
+    handed_over: HandedOver,
+    role: Role,
+) -> Result<Vec<Entrance>, Trouble> {
     let tls = certificate(config)?;
     let (mut callers, mut operators) = handed_over.entrances(config, tls.as_ref())?;
     if callers.is_empty() {
@@ -20,6 +25,13 @@ pub(super) fn open(config: &ServerConfig, handed_over: HandedOver) -> Result<Vec
     }
     if operators.is_empty() {
         operators = open_all(&config.admin_listen, config.socket_mode, tls.as_ref())?;
+    }
+    if role == Role::Worker {
+        return Ok(callers
+            .into_iter()
+            .chain(operators)
+            .map(Entrance::for_lookers)
+            .collect());
     }
     if operators.is_empty() {
         return Ok(callers);

@@ -1,7 +1,7 @@
 //! A server from start to stop, in order. Here concrete types are picked: the SQLite store or the PostgreSQL one, real model processes, the
 //! HTTP door; everything else knows them by their ports only.
 //!
-//! Start: bind the door -> open the store -> start the engine -> start the models -> open the door, and take Celery's tasks and the inbox's. The models only
+//! Start: bind the door -> open the store -> start the engine -> start the models (a gateway looks for those of others) -> open the door, and take Celery's tasks and the inbox's. The models only
 //! begin to load: the door opens long before they are ready, so that probes and submits are answered meanwhile, and
 //! after the engine knows them all, so that no probe sees a server that is ready because it serves nothing yet.
 //!
@@ -25,9 +25,9 @@ mod webhooks;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cresset_celery_worker::Worker;
+use cresset_celery_worker::{Worker, host_name};
 use cresset_config::{ModelConfig, ServerConfig};
-use cresset_engine::{Engine, EngineOptions};
+use cresset_engine::{About, Engine, EngineOptions, Role};
 use cresset_gateway::RowReader;
 use cresset_task::Spans;
 use tokio_util::sync::CancellationToken;
@@ -43,27 +43,38 @@ const PURGE_LONGEST: Duration = Duration::from_secs(30);
 const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// Serves until told to stop.
-pub(crate) fn run(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, Trouble> {
+pub(crate) fn run(config: &ServerConfig, models: Vec<ModelConfig>, role: Role) -> Result<Exit, Trouble> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("cresset")
         .build()
         .map_err(|error| Trouble::new(Exit::SOFTWARE, format!("cannot start the runtime: {error}")))?;
-    let end = runtime.block_on(serve(config, models));
+    let end = runtime.block_on(serve(config, models, role));
     runtime.shutdown_timeout(LAST_GRACE);
     end
 }
 
-async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, Trouble> {
+/// What this server says of itself to those who share its store.
+fn me(role: Role) -> About {
+    About {
+        role,
+        host: host_name(),
+        pid: std::process::id(),
+        program: env!("CARGO_PKG_VERSION").into(),
+        ..About::default()
+    }
+}
+
+async fn serve(config: &ServerConfig, models: Vec<ModelConfig>, role: Role) -> Result<Exit, Trouble> {
     let began = Instant::now();
     let keys = webhooks::keys(config, &models)?;
     let otlp = telemetry::start()?;
     let mut signals = signals::Signals::install()?;
     let handed_over = handed::HandedOver::take()?;
     let is_handed_over = handed_over.has_callers();
-    let entrances = door::open(config, handed_over)?;
+    let entrances = door::open(config, handed_over, role)?;
     let auth = keys::open(config)?;
-    let store = store::open(config).await?;
+    let store = store::open(config, role).await?;
     let purge_every =
         (config.result_ttl.min(config.webhooks.retention) / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
     let options = EngineOptions {
@@ -71,6 +82,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
         admission: config.admission.clone(),
         stream_bytes: config.max_stream_bytes,
         spans: otlp.clone().map(|otlp| otlp as Arc<dyn Spans>),
+        me: me(role),
     };
     let engine = Engine::start(store, &options);
     webhooks::start(config, keys, &engine);
@@ -79,8 +91,15 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
     let urls: Vec<String> = entrances.iter().map(ToString::to_string).collect();
     let served = models.len();
     let routes = celery::routes(config, &models)?;
-    let courier = models::start(config, models, &engine)?;
-    engine.take_in(Arc::new(RowReader), config.max_body_bytes);
+    let (courier, declared) = match role {
+        Role::Gateway => (None, models),
+        Role::Serve | Role::Worker => (models::start(config, models, &engine)?, Vec::new()),
+    };
+    engine.join(declared).await;
+    // The inbox is a door: who has no other leaves it to those who have.
+    if role != Role::Worker {
+        engine.take_in(Arc::new(RowReader), config.max_body_bytes);
+    }
     let celery = celery::start(config, routes, &engine)?;
     keys::warn_if_open(&entrances, auth.as_ref());
     let told = CancellationToken::new();
@@ -91,11 +110,24 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
         }
     }
     let options = door::options(config, auth, celery.as_ref().map(Worker::broker));
-    let door = cresset_gateway::serve(entrances, engine.clone(), options, close_door.clone());
-    let door = tracker.spawn(door);
+    let door = (!entrances.is_empty()).then(|| {
+        tracker.spawn(cresset_gateway::serve(
+            entrances,
+            engine.clone(),
+            options,
+            close_door.clone(),
+        ))
+    });
     tracker.spawn(service::tell(engine.clone(), told.clone()));
     tracker.close();
     let started_ms = began.elapsed().as_millis() as u64;
+    if urls.is_empty() {
+        tracing::info!(
+            models = served,
+            started_ms,
+            "working; --listen opens a door for health and figures"
+        );
+    }
     for url in urls {
         tracing::info!(url, models = served, started_ms, "listening");
     }
@@ -131,10 +163,12 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>) -> Result<Exit, 
         }
     }
     close_door.cancel();
-    match door.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "door failed"),
-        Err(error) => tracing::error!(%error, "door panicked"),
+    if let Some(door) = door {
+        match door.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "door failed"),
+            Err(error) => tracing::error!(%error, "door panicked"),
+        }
     }
     told.cancel();
     tracker.wait().await;

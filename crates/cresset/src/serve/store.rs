@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cresset_config::{Durability, ServerConfig};
+use cresset_engine::Role;
 use cresset_queue::kit::Ttl;
 use cresset_queue::{Backend, QueueError, QueueErrorKind};
 use cresset_queue_postgres::{InboxOptions, PostgresOptions, PostgresStore, Target};
@@ -33,7 +34,7 @@ pub(crate) fn place(config: &ServerConfig) -> Result<Place, Trouble> {
 }
 
 /// Opens the store; what an earlier server left behind is queued again.
-pub(crate) async fn open(config: &ServerConfig) -> Result<Arc<dyn Backend>, Trouble> {
+pub(crate) async fn open(config: &ServerConfig, role: Role) -> Result<Arc<dyn Backend>, Trouble> {
     let dir = &config.data_dir;
     std::fs::create_dir_all(dir).map_err(|error| {
         Trouble::new(
@@ -43,7 +44,7 @@ pub(crate) async fn open(config: &ServerConfig) -> Result<Arc<dyn Backend>, Trou
     })?;
     match place(config)? {
         Place::Sqlite(path) => embedded(config, &path),
-        Place::Postgres(target) => postgres(config, *target).await,
+        Place::Postgres(target) => postgres(config, *target, role).await,
     }
 }
 
@@ -69,7 +70,7 @@ fn embedded(config: &ServerConfig, path: &Path) -> Result<Arc<dyn Backend>, Trou
     Ok(Arc::new(store))
 }
 
-async fn postgres(config: &ServerConfig, target: Target) -> Result<Arc<dyn Backend>, Trouble> {
+async fn postgres(config: &ServerConfig, target: Target, role: Role) -> Result<Arc<dyn Backend>, Trouble> {
     let shown = target.to_string();
     let defaults = PostgresOptions::at(target);
     let options = PostgresOptions {
@@ -83,7 +84,8 @@ async fn postgres(config: &ServerConfig, target: Target) -> Result<Arc<dyn Backe
             deliveries: config.webhooks.retention,
             ..defaults.ttl
         },
-        inbox: config.inbox.then(|| InboxOptions {
+        // It is a door, and a worker has none.
+        inbox: (config.inbox && role != Role::Worker).then(|| InboxOptions {
             tenant: config.inbox_tenant.clone(),
         }),
         ..defaults

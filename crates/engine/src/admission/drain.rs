@@ -171,6 +171,11 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    /// So much a second, as others have measured it; without that, a first guess of when some is done.
+    pub(crate) fn of(rate: f64, guess: Duration) -> Self {
+        Self { rate, waited: guess }
+    }
+
     /// Both side by side.
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {

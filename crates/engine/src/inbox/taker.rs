@@ -94,8 +94,7 @@ impl Taker {
     /// Takes what there is room for, up to a bounded number of rows.
     async fn round(&mut self) -> Result<Round, EngineError> {
         if !self.is_known {
-            let models = self.engine.inner.models.load().keys().cloned().collect();
-            self.engine.inner.shared.backend.introduce(models).await?;
+            self.engine.introduce().await?;
             self.is_known = true;
         }
         let now = Instant::now();

@@ -62,6 +62,7 @@ pub(crate) fn config() -> ModelConfig {
         allow_pickle: false,
         copy_inputs: false,
         files: cresset_config::Files::default(),
+        settings: String::new(),
     }
 }
 

@@ -196,6 +196,7 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
         allow_pickle: false,
         copy_inputs: false,
         files: cresset_config::Files::default(),
+        settings: String::new(),
     };
     ModelPlan {
         config: Arc::new(config),

@@ -77,6 +77,7 @@ pub(crate) const RULES: &[(Method, &str, Need, About)] = &[
     (Method::GET, "/v1/webhooks", ADMIN, About::Nothing),
     (Method::POST, "/v1/webhooks/test", ADMIN, About::Nothing),
     (Method::POST, "/v1/webhooks/{id}/replay", ADMIN, About::Nothing),
+    (Method::GET, "/v1/workers", ADMIN, About::Nothing),
     (Method::GET, "/v1/models", READ, About::Nothing),
     (Method::GET, "/v1/models/{model}", READ, About::Model),
     (Method::GET, "/health/live", Need::Nothing, About::Nothing),

@@ -7,6 +7,8 @@ use cresset_task::{TensorSpec, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::ModelWorker;
+
 /// Every model that is served.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Models {
@@ -42,8 +44,11 @@ pub(crate) struct Model {
     pub(crate) batching: Batching,
     /// Its bounds.
     pub(crate) limits: Limits,
-    /// Its processes.
+    /// Its processes here.
     pub(crate) instances: Vec<Instance>,
+    /// At a gateway: the servers that run it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) workers: Option<Vec<ModelWorker>>,
     /// Its durable queue, without tasks being run.
     pub(crate) queue: Queue,
     /// Items in instances or about to be.
@@ -183,6 +188,10 @@ impl Model {
                 max_attempts: config.limits.max_attempts,
             },
             instances: view.pool.instances.iter().map(Instance::of).collect(),
+            workers: view
+                .runners
+                .as_ref()
+                .map(|all| all.iter().map(ModelWorker::of).collect()),
             queue: Queue {
                 tasks: view.depth.tasks,
                 bytes: view.depth.bytes,

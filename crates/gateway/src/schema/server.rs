@@ -15,7 +15,8 @@ pub(crate) struct Live {
 /// Whether everything can be served.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// Every model is ready, tasks can be stored, the broker can be used, and the server is not stopping.
+    /// Every model is ready, tasks can be stored, the broker can be used, and the server is not stopping. At a gateway, whose models are
+    /// at its workers, they do not count: it takes and answers what concerns the others.
     pub(crate) ready: bool,
     /// In a word: `starting`, `ready`, `degraded` (something is served, but not everything, or not as it should be), `down`
     /// (nothing is), or `stopping`.

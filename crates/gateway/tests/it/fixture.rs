@@ -52,6 +52,7 @@ pub(crate) fn object(name: &str) -> ModelConfig {
         allow_pickle: false,
         copy_inputs: false,
         files: cresset_config::Files::default(),
+        settings: String::new(),
     }
 }
 

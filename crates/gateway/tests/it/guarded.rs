@@ -34,6 +34,7 @@ pub(crate) const ROUTES: &[(&str, &str, Option<Scope>)] = &[
     ("DELETE", "/v1/dead", Some(Scope::Submit)),
     ("GET", "/v1/events", Some(Scope::Admin)),
     ("GET", "/v1/webhooks", Some(Scope::Admin)),
+    ("GET", "/v1/workers", Some(Scope::Admin)),
     ("POST", "/v1/webhooks/test", Some(Scope::Admin)),
     ("POST", "/v1/webhooks/{id}/replay", Some(Scope::Admin)),
     ("GET", "/v1/models", Some(Scope::Read)),

@@ -152,10 +152,9 @@ async fn one(conn: &Conn, op: &mut Op, ttl: Ttl, tally: &mut Tally) -> Result<()
             slot.set(Ok(inbox::take(conn, entries, *now, tally).await?));
         }
         // The group itself writes a row.
-        Op::Beat { about: None } => {}
-        Op::Beat { about: Some(about) } => member::introduce(conn, tally.me, about).await?,
-        Op::Introduce { about, slot } => {
-            member::introduce(conn, tally.me, about).await?;
+        Op::Beat => {}
+        Op::Introduce { about, is_news, slot } => {
+            tally.is_said |= member::introduce(conn, tally.me, about).await? && *is_news;
             slot.set(Ok(()));
         }
         Op::Probe { slot } => slot.set(Ok(())),

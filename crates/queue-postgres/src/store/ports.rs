@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 use cresset_queue::kit::{Doom, IntoQueueError};
 use cresset_queue::{
-    Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
+    About, Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
-    Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, Neighbours,
-    NewBulk, NewTask, News, Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release, Replayed,
-    ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried, check_lines,
+    Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, Member,
+    Neighbours, NewBulk, NewTask, News, Outbox, OutboxLoad, OutboxRequest, QueueError, QueueErrorKind,
+    Redelivered, Release, Replayed, ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery,
+    Tried, check_lines,
 };
 use cresset_task::{
     BulkId, ClientKey, DeadLetter, EventId, ModelName, Ownership, Payload, TaskId, Timestamp,
@@ -194,10 +195,21 @@ impl Neighbours for PostgresStore {
         self.inner.board.take().await
     }
 
-    async fn introduce(&self, models: Vec<ModelName>) -> Result<(), QueueError> {
-        let about = member::about(&models);
+    async fn introduce(&self, about: About, is_news: bool) -> Result<(), QueueError> {
+        let about = serde_json::to_string(&about).map_err(|error| {
+            QueueError::new(
+                QueueErrorKind::Internal,
+                "introduce",
+                "this cannot be written down",
+            )
+            .because(error)
+        })?;
         self.inner.board.introduce(about.clone());
-        tell!(self, "introduce", |slot| Op::Introduce { about, slot })
+        tell!(self, "introduce", |slot| Op::Introduce { about, is_news, slot })
+    }
+
+    async fn members(&self, with_ended: bool) -> Result<Vec<Member>, QueueError> {
+        ask!(self, "members", |conn| member::members(conn, with_ended))
     }
 
     async fn served_elsewhere(&self, models: Vec<ModelName>) -> Result<Vec<ModelName>, QueueError> {

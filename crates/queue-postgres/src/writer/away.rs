@@ -55,7 +55,12 @@ impl State {
         let mut pause = PAUSE_FIRST;
         loop {
             let (dialer, member) = (self.writer.dialer.clone(), self.writer.member);
-            let attempt = async move { answered(member::join(&dialer, member.number, Some(member))).await };
+            // Others are not to look for it: its row is there with what it says.
+            let about = self.writer.board.about();
+            let attempt = async move {
+                let about = about.as_deref().unwrap_or(member::UNSAID);
+                answered(member::join(&dialer, member.number, Some(member), about)).await
+            };
             let Some(taken) = self.meanwhile(attempt, until, &mut is_refusing).await else {
                 return false;
             };
@@ -166,6 +171,9 @@ impl State {
             undo.carry_out(&held.conn, before.id).await?;
             if forgotten > 0 || undo != Undo::default() {
                 notes::send_anew(&held.conn, held.member.id).await?;
+            }
+            if held.fate != Fate::Same {
+                notes::send_said(&held.conn, held.member.id).await?;
             }
             count(&held.conn).await
         });

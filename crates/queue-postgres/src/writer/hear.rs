@@ -43,6 +43,9 @@ impl State {
                         state: moved.state,
                         was_leased: moved.was_leased,
                     }));
+                    if note.is_said {
+                        news.push(News::Members);
+                    }
                     if note.is_gone {
                         news.push(News::LookAgain);
                     }

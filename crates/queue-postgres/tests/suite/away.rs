@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_queue::{
-    Broker, Completion, Finished, Lease, LeaseRequest, Lookup, NewTask, QueueErrorKind, ResultStore,
-    Submitted, Turn,
+    About, Broker, Completion, Finished, Lease, LeaseRequest, Lookup, Neighbours, NewTask, QueueErrorKind,
+    ResultStore, Role, Submitted, Turn,
 };
 use cresset_queue_postgres::PostgresStore;
 use cresset_task::{ModelName, Outcome, Payload, TaskId, Timestamp};
@@ -226,6 +226,12 @@ async fn who_was_taken_for_ended_goes_on_as_a_new_server() {
     };
     let store = PostgresStore::open(schema.options()).await.unwrap();
     store.submit(task()).await.unwrap();
+    let about = About {
+        role: Role::Worker,
+        host: "gpu-1".into(),
+        ..About::default()
+    };
+    store.introduce(about.clone(), true).await.unwrap();
     let held = store.lease(all()).await.unwrap();
     let client = schema.client().await;
     let end = "UPDATE servers SET ended_at = 1; UPDATE tasks SET state = 0, holder = NULL WHERE state = 1";
@@ -236,6 +242,12 @@ async fn who_was_taken_for_ended_goes_on_as_a_new_server() {
     );
     assert_eq!(store.submit(task()).await.unwrap(), Submitted::New);
     assert_eq!(schema.number("SELECT max(id) FROM servers").await, 2);
+    let members = store.members(false).await.unwrap();
+    assert_eq!((members.len(), members[0].id), (1, 2));
+    assert_eq!(
+        members[0].about, about,
+        "what it said is so, though it has another number"
+    );
     let stale = cresset_queue::Release {
         id: held[0].id,
         attempt: held[0].attempt,

@@ -323,6 +323,7 @@ table! { $
         who_leaves_gives_back_what_it_has_at_once,
         a_task_that_is_born_leased_is_its_submitters_until_that_dies,
         what_a_server_serves_is_known_to_the_others_while_it_is_there,
+        what_servers_say_of_themselves_is_told_shown_and_remembered,
         of_many_servers_each_task_has_one_holder,
         all_servers_come_to_the_same_counts,
         one_key_makes_one_task_wherever_it_is_sent,

@@ -12,8 +12,8 @@ use super::dice::Dice;
 use super::outbox::{later, telling, wanted};
 use super::world::{ALL, World, at, client, giving_up, ids, json, model, request, retrying, success, task};
 use crate::{
-    Backend, BulkAdded, BulkLine, Cancelled, Completion, Finished, Idempotency, Lookup, NewBulk, NewTask,
-    News, Submitted,
+    About, Backend, BulkAdded, BulkLine, Cancelled, Completion, Finished, Idempotency, Lookup, Member,
+    NewBulk, NewTask, News, Offer, Role, Submitted,
 };
 
 /// Nothing here takes longer.
@@ -172,22 +172,44 @@ pub(super) async fn who_leaves_gives_back_what_it_has_at_once(world: World) {
     assert_eq!(world.lease_one("digits").await.id, id);
 }
 
+/// What a worker with these models says.
+fn running(models: &[&str]) -> About {
+    let offer = |name: &&str| {
+        let offer = Offer {
+            version: "1".into(),
+            settings: format!("name = \"{name}\"\n"),
+            state: "ready".into(),
+            ready: true,
+            ..Offer::default()
+        };
+        (model(name), offer)
+    };
+    About {
+        role: Role::Worker,
+        host: "gpu-1".into(),
+        pid: 7,
+        program: "0.1.0".into(),
+        stopping: false,
+        models: models.iter().map(offer).collect(),
+    }
+}
+
 pub(super) async fn what_a_server_serves_is_known_to_the_others_while_it_is_there(world: World) {
     let Some(beside) = beside(&world).await else {
         return;
     };
     let asked = || vec![model("here"), model("there"), model("nowhere")];
     let elsewhere = async |store: &Arc<dyn Backend>| store.served_elsewhere(asked()).await.unwrap();
-    world.store.introduce(vec![model("digits")]).await.unwrap();
+    let say = async |store: &Arc<dyn Backend>, models: &[&str]| {
+        store.introduce(running(models), true).await.unwrap();
+    };
+    say(&world.store, &["digits"]).await;
     assert_eq!(elsewhere(&world.store).await, []);
-    beside
-        .introduce(vec![model("here"), model("there")])
-        .await
-        .unwrap();
+    say(&beside, &["here", "there"]).await;
     let mut known = elsewhere(&world.store).await;
     known.sort();
     assert_eq!(known, [model("here"), model("there")]);
-    beside.introduce(vec![model("there")]).await.unwrap();
+    say(&beside, &["there"]).await;
     assert_eq!(
         elsewhere(&world.store).await,
         [model("there")],
@@ -195,6 +217,38 @@ pub(super) async fn what_a_server_serves_is_known_to_the_others_while_it_is_ther
     );
     beside.close().await.unwrap();
     assert_eq!(elsewhere(&world.store).await, []);
+}
+
+pub(super) async fn what_servers_say_of_themselves_is_told_shown_and_remembered(world: World) {
+    let Some(beside) = beside(&world).await else {
+        return;
+    };
+    let said = async |with_ended: bool| -> Vec<(About, bool)> {
+        let members = world.store.members(with_ended).await.unwrap();
+        assert!(members.is_sorted_by_key(|member| (member.ended_at.is_none(), member.id)));
+        let said = |member: Member| (member.about, member.ended_at.is_some());
+        members.into_iter().map(said).collect()
+    };
+    assert_eq!(
+        said(true).await,
+        [(About::default(), false), (About::default(), false)]
+    );
+    let (mine, theirs) = (running(&[]), running(&["digits"]));
+    world.store.introduce(mine.clone(), true).await.unwrap();
+    beside.introduce(theirs.clone(), true).await.unwrap();
+    told(&world.store, |news| *news == News::Members).await;
+    assert_eq!(
+        said(false).await,
+        [(mine.clone(), false), (theirs.clone(), false)]
+    );
+    let mut busy = theirs.clone();
+    busy.models.values_mut().for_each(|offer| offer.load.running = 5);
+    beside.introduce(busy.clone(), false).await.unwrap();
+    assert_eq!(said(false).await, [(mine.clone(), false), (busy.clone(), false)]);
+    beside.close().await.unwrap();
+    told(&world.store, |news| *news == News::LookAgain).await;
+    assert_eq!(said(false).await, [(mine.clone(), false)]);
+    assert_eq!(said(true).await, [(busy, true), (mine, false)]);
 }
 
 pub(super) async fn of_many_servers_each_task_has_one_holder(world: World) {

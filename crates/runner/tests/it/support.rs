@@ -71,6 +71,7 @@ pub(crate) fn object_model(dir: &Path) -> ModelConfig {
         allow_pickle: false,
         copy_inputs: false,
         files: cresset_config::Files::default(),
+        settings: String::new(),
     }
 }
 

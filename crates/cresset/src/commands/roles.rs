@@ -1,0 +1,62 @@
+//! What gateways and workers ask of their settings: a store that several servers may share.
+
+use cresset_config::ServerConfig;
+use cresset_engine::Role;
+
+use crate::args::settings::SettingsArgs;
+use crate::exit::{Exit, Trouble};
+
+/// What `--broker` sets, and what it sets where it names a database.
+const BROKER: &str = "celery.broker";
+const STORE: &str = "store.url";
+/// Addresses of a store that servers share.
+const SHARED: [&str; 2] = ["postgresql", "postgres"];
+const SHARED_HINT: &str =
+    "--broker postgresql://USER@HOST/DATABASE, or url = \"postgresql://...\" in [store] of cresset.toml";
+
+/// The settings with the broker that was given as a flag as what it is: PostgreSQL is broker and store at once. Says whether it
+/// was one.
+pub(super) fn broker_as_store(
+    mut settings: SettingsArgs,
+    role: Role,
+) -> Result<(SettingsArgs, bool), Trouble> {
+    let Some(broker) = settings.given(BROKER) else {
+        return Ok((settings, false));
+    };
+    // Not shown: it may have a password.
+    let scheme = broker.split_once("://").map_or("", |(scheme, _)| scheme);
+    if SHARED.contains(&scheme) {
+        if settings.given(STORE).is_some() {
+            let trouble = Trouble::new(Exit::USAGE, "--broker and --store both name the store");
+            return Err(trouble.hint("leave out one of them"));
+        }
+        settings.rename(BROKER, STORE);
+        return Ok((settings, true));
+    }
+    if role == Role::Gateway {
+        let what = match scheme {
+            "" => "--broker is no address".to_owned(),
+            scheme => format!("--broker {scheme}://...: a gateway keeps its tasks in PostgreSQL"),
+        };
+        return Err(Trouble::new(Exit::USAGE, what).hint(format!(
+            "{SHARED_HINT}; Celery's tasks are taken by `cresset worker --celery QUEUE --broker redis://...`"
+        )));
+    }
+    Ok((settings, false))
+}
+
+/// Refuses a store that belongs to one server.
+pub(super) fn needs_shared_store(config: &ServerConfig, role: Role) -> Result<(), Trouble> {
+    if config.database().is_none() {
+        return Ok(());
+    }
+    let name = role.name();
+    let words = match &config.store {
+        Some(_) => {
+            format!("store.url is an SQLite database, which belongs to one server: a {name} shares its store")
+        }
+        None => format!("a {name} shares a store with other servers, and none is named"),
+    };
+    Err(Trouble::new(Exit::USAGE, words)
+        .hint(format!("{SHARED_HINT}; `cresset serve` needs no other server")))
+}
