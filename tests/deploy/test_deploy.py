@@ -19,6 +19,7 @@ import httpx
 import pytest
 import served
 from support.models import ECHO, write_model
+from support.postgres import Database
 from support.programs import needed
 from support.server import LONG, REPOSITORY, program
 
@@ -86,7 +87,9 @@ def test_systemd_finds_nothing_wrong_with_the_units(name: str, tmp_path: Path) -
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", ["cresset.service", "site.service"])
+@pytest.mark.parametrize(
+    "name", ["cresset.service", "cresset-gateway.service", "cresset-worker@.service", "site.service"]
+)
 def test_systemd_calls_the_services_well_protected(name: str) -> None:
     analyze = needed("systemd-analyze")
     threshold = str(int(MOST_EXPOSED * 10))
@@ -122,6 +125,41 @@ def test_the_units_command_starts_and_says_so(models: Path, tmp_path: Path, envi
         while not ("READY=1" in said and "WATCHDOG=1" in said):
             said += manager.recv(4096).decode() + "\n"
     assert unit["Service"]["Type"] == "notify"
+
+
+def test_a_gateway_and_a_worker_start_as_their_units_say(
+    models: Path, tmp_path: Path, environ: dict[str, str], database: Database, processes: ExitStack
+) -> None:
+    address = served.free_address()
+    environ["CRESSET_STORE"] = database.url
+    roles = [
+        (
+            "cresset-gateway.service",
+            {"/var/lib/cresset-gateway": str(tmp_path / "gateway")},
+            {"CRESSET_LISTEN": address},
+        ),
+        (
+            "cresset-worker@.service",
+            {"/var/lib/cresset-worker": str(tmp_path), "/srv/cresset/models": str(models), "%i": "echo"},
+            {},
+        ),
+    ]
+    log = tmp_path / "log"
+    for name, changes, more in roles:
+        unit = configparser.RawConfigParser(strict=False)
+        unit.read(DEPLOY / "systemd" / name)
+        command = shlex.split(
+            changed(unit["Service"]["ExecStart"], {"/usr/local/bin/cresset": str(program()), **changes})
+        )
+        start(processes, command, log, {**environ, **more})
+
+    def answers() -> bool:
+        try:
+            return httpx.post(f"http://{address}/v1/models/echo/predict", json={"input": 7}).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    until(answers, "answered", log)
 
 
 def test_supervisor_runs_the_server_and_the_site(
