@@ -19,7 +19,7 @@ fn held(new: &NewTask) -> Lease {
     Lease {
         id: new.id,
         attempt: Attempt(1),
-        payload: new.payload.clone(),
+        payload: Ok(new.payload.clone()),
         priority: new.priority,
         turn: new.turn,
         created_at: new.created_at,
