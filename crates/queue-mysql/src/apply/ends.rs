@@ -1,0 +1,203 @@
+//! How leases end: outcomes, retries, releases; each for all of them at once.
+
+use std::collections::HashMap;
+
+use cresset_queue::kit::{Change, as_number, owner_of, state_of};
+use cresset_queue::{Finished, Release, Retry};
+use cresset_task::{Attempt, Event, HISTORY_MAX, Redelivery, TaskId};
+use mysql_async::Row;
+use serde_json::{Value, json};
+
+use super::letters;
+use super::tell::{news, tell};
+use crate::connect::Conn;
+use crate::error::{StoreError, col, id, small};
+use crate::payload::{Table, keep};
+use crate::sql::{insert, row, sql};
+use crate::submission::Ending;
+
+/// Tasks that are leased, and whom to tell of them.
+const LEASED: &str = "\
+SELECT t.id, t.attempts, t.seq, t.model, t.weight, t.client, c.url, c.host, c.events
+FROM tasks AS t LEFT JOIN callbacks AS c ON c.task = t.id WHERE t.id IN (?) AND t.state = 1";
+
+const FINISH: &str = "\
+UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
+    seq BIGINT PATH '$[0]', state TINYINT PATH '$[1]', finished_at BIGINT PATH '$[2]', version TEXT PATH '$[3]',
+    redeliveries BIGINT PATH '$[4]', cached TINYINT PATH '$[5]')) AS g
+STRAIGHT_JOIN tasks AS t FORCE INDEX (PRIMARY) ON t.seq = g.seq
+SET t.state = g.state, t.finished_at = g.finished_at, t.version = g.version, t.attempts = t.attempts + g.redeliveries,
+    t.cached = g.cached";
+
+const RETRY: &str = "\
+UPDATE JSON_TABLE(?, '$[*]' COLUMNS (seq BIGINT PATH '$[0]', due_at BIGINT PATH '$[1]', redeliveries BIGINT PATH '$[2]')) AS g
+STRAIGHT_JOIN tasks AS t FORCE INDEX (PRIMARY) ON t.seq = g.seq
+SET t.state = 2, t.due_at = g.due_at, t.retries = t.retries + 1, t.attempts = t.attempts + g.redeliveries";
+
+const RELEASE: &str = "UPDATE tasks SET state = 0 WHERE seq IN (?)";
+
+const HISTORY_ADD: &str = "INSERT INTO history (task, attempt, at, reason)";
+const HISTORY_KNOWN: &str = " ON DUPLICATE KEY UPDATE attempt = attempt";
+
+/// Only the newest are kept.
+const HISTORY_TRIM: &str = "\
+DELETE h FROM history AS h JOIN (
+    SELECT task, attempt, ROW_NUMBER() OVER (PARTITION BY task ORDER BY attempt DESC) AS place FROM history WHERE task IN (?)
+) AS n ON n.task = h.task AND n.attempt = h.attempt WHERE n.place > ?";
+
+/// The leases among these that are as their holders say, each once.
+struct Leased(HashMap<(TaskId, Attempt), Row>);
+
+impl Leased {
+    async fn among(conn: &Conn, doing: &'static str, ids: &[TaskId]) -> Result<Self, StoreError> {
+        let mut leased = HashMap::new();
+        for row in conn.rows(doing, sql!(LEASED, ids)).await? {
+            leased.insert((id(&row, 0)?, Attempt(small(&row, 1)?)), row);
+        }
+        Ok(Self(leased))
+    }
+
+    /// Of two that speak of one lease the first gets it.
+    fn take(&mut self, id: TaskId, attempt: Attempt) -> Option<Row> {
+        self.0.remove(&(id, attempt))
+    }
+}
+
+/// What became of each, in their order.
+pub(super) async fn finish(
+    conn: &Conn,
+    endings: &[&Ending],
+    change: &mut Change,
+) -> Result<Vec<Finished>, StoreError> {
+    let mut answers = vec![Finished::Stale; endings.len()];
+    if endings.is_empty() {
+        return Ok(answers);
+    }
+    let doing = "cannot record outcomes";
+    let ids: Vec<TaskId> = endings.iter().map(|ending| ending.id).collect();
+    let mut leased = Leased::among(conn, doing, &ids).await?;
+    let (mut ended, mut told, mut histories) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut outcomes, mut dead) = (Vec::new(), Vec::new());
+    for (ending, answer) in endings.iter().zip(&mut answers) {
+        let Some(row) = leased.take(ending.id, ending.attempt) else {
+            continue;
+        };
+        *answer = Finished::Recorded;
+        let seq: i64 = col(&row, 2)?;
+        ended.push(json!([
+            seq,
+            ending.state,
+            ending.finished_at.as_micros(),
+            ending.version,
+            ending.redeliveries,
+            i64::from(ending.cached),
+        ]));
+        outcomes.push((ending.id, &ending.outcome));
+        histories.push((ending.id, &ending.history[..]));
+        dead.extend(ending.evidence.as_deref().map(|evidence| (seq, evidence)));
+        if let Some(event) = Event::of(state_of(ending.state)?) {
+            let model: String = col(&row, 3)?;
+            told.extend(news(
+                (ending.id, &model),
+                (&row, 6),
+                (event, 0),
+                ending.finished_at,
+            )?);
+        }
+    }
+    if ended.is_empty() {
+        return Ok(answers);
+    }
+    let mut statements = vec![sql!(FINISH, Value::Array(ended).to_string())];
+    statements.extend(
+        dead.into_iter()
+            .map(|(seq, evidence)| letters::add(seq, evidence)),
+    );
+    add_history(&mut statements, &histories);
+    keep(conn, Table::Outcomes, &outcomes, &mut statements).await?;
+    conn.all(doing, &statements).await?;
+    tell(conn, &told, change).await?;
+    Ok(answers)
+}
+
+/// What became of each, in their order.
+pub(super) async fn retry(
+    conn: &Conn,
+    retries: &[Retry],
+    change: &mut Change,
+) -> Result<Vec<Finished>, StoreError> {
+    let mut answers = vec![Finished::Stale; retries.len()];
+    if retries.is_empty() {
+        return Ok(answers);
+    }
+    let doing = "cannot queue tasks again";
+    let ids: Vec<TaskId> = retries.iter().map(|retry| retry.id).collect();
+    let mut leased = Leased::among(conn, doing, &ids).await?;
+    let (mut queued, mut told, mut histories) = (Vec::new(), Vec::new(), Vec::new());
+    for (retry, answer) in retries.iter().zip(&mut answers) {
+        let Some(row) = leased.take(retry.id, retry.attempt) else {
+            continue;
+        };
+        *answer = Finished::Recorded;
+        let seq: i64 = col(&row, 2)?;
+        queued.push(json!([seq, retry.due_at.as_micros(), retry.redeliveries]));
+        let owner = owner_of(
+            &col::<String>(&row, 3)?,
+            col::<Option<String>>(&row, 5)?.as_deref(),
+        )?;
+        change.add(&owner, 1, col(&row, 4)?);
+        change.delay(&owner.model, 1);
+        histories.push((retry.id, &retry.history[..]));
+        let when = retry.history.last().map_or(retry.due_at, |failure| failure.at);
+        let what = (Event::Retried, retry.attempt.0);
+        told.extend(news((retry.id, owner.model.as_str()), (&row, 6), what, when)?);
+    }
+    if queued.is_empty() {
+        return Ok(answers);
+    }
+    let mut statements = vec![sql!(RETRY, Value::Array(queued).to_string())];
+    add_history(&mut statements, &histories);
+    conn.all(doing, &statements).await?;
+    tell(conn, &told, change).await?;
+    Ok(answers)
+}
+
+/// Gives leases back. Stale ones are ignored.
+pub(super) async fn release(conn: &Conn, leases: &[Release], change: &mut Change) -> Result<(), StoreError> {
+    if leases.is_empty() {
+        return Ok(());
+    }
+    let doing = "cannot release tasks";
+    let ids: Vec<TaskId> = leases.iter().map(|lease| lease.id).collect();
+    let mut leased = Leased::among(conn, doing, &ids).await?;
+    let mut released: Vec<i64> = Vec::new();
+    for lease in leases {
+        if let Some(row) = leased.take(lease.id, lease.attempt) {
+            released.push(col(&row, 2)?);
+            let owner = owner_of(
+                &col::<String>(&row, 3)?,
+                col::<Option<String>>(&row, 5)?.as_deref(),
+            )?;
+            change.add(&owner, 1, col(&row, 4)?);
+        }
+    }
+    if released.is_empty() {
+        return Ok(());
+    }
+    conn.run(doing, sql!(RELEASE, &released[..])).await.map(drop)
+}
+
+fn add_history(statements: &mut Vec<String>, histories: &[(TaskId, &[Redelivery])]) {
+    let with = histories.iter().filter(|(_, history)| !history.is_empty());
+    let tasks: Vec<TaskId> = with.clone().map(|(task, _)| *task).collect();
+    if tasks.is_empty() {
+        return;
+    }
+    let rows = with.flat_map(|(task, history)| {
+        let newest = history.len().saturating_sub(HISTORY_MAX);
+        let entries = history[newest..].iter();
+        entries.map(|entry| row![*task, entry.attempt.0, entry.at.as_micros(), &entry.reason])
+    });
+    insert(statements, HISTORY_ADD, rows, HISTORY_KNOWN);
+    statements.push(sql!(HISTORY_TRIM, &tasks[..], as_number(HISTORY_MAX)));
+}

@@ -1,0 +1,148 @@
+//! A group of operations as SQL, inside a transaction that somebody else begins and ends.
+//!
+//! All operations of a group wait for their answers, so none of them has a claim to go before another: those of a kind
+//! that come often go together, in a statement for all of them. An error returned from here means that the transaction can
+//! no longer be trusted and must be rolled back. A refusal (a taken id, a stale attempt) is an answer, not an error.
+
+mod bulk;
+mod cancel;
+mod ends;
+mod lease;
+mod letters;
+mod outbox;
+mod purge;
+mod submit;
+mod tell;
+mod undo;
+
+pub(crate) use self::undo::Undo;
+
+use std::ops::Range;
+
+use cresset_queue::Release;
+use cresset_queue::kit::{Change, Ttl};
+
+use crate::connect::Conn;
+use crate::error::StoreError;
+use crate::op::Op;
+
+/// Applies them, puts their answers into their slots, and notes what they do to the counts.
+pub(crate) async fn apply(
+    conn: &Conn,
+    ops: &mut [Op],
+    ttl: Ttl,
+    change: &mut Change,
+) -> Result<(), StoreError> {
+    releases(conn, ops, change).await?;
+    submits(conn, ops, change).await?;
+    finishes(conn, ops, change).await?;
+    retries(conn, ops, change).await?;
+    for op in ops {
+        one(conn, op, ttl, change).await?;
+    }
+    Ok(())
+}
+
+async fn releases(conn: &Conn, ops: &mut [Op], change: &mut Change) -> Result<(), StoreError> {
+    let mut all: Vec<Release> = Vec::new();
+    for op in ops {
+        match op {
+            Op::GiveBack { leases } => all.extend(leases.iter()),
+            Op::Release { leases, slot } => {
+                all.extend(leases.iter());
+                slot.set(Ok(()));
+            }
+            _ => {}
+        }
+    }
+    ends::release(conn, &all, change).await
+}
+
+async fn submits(conn: &Conn, ops: &mut [Op], change: &mut Change) -> Result<(), StoreError> {
+    let tasks = ops.iter().filter_map(|op| match op {
+        Op::Submit { task, .. } => Some(&**task),
+        _ => None,
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let mut answers = submit::submit(conn, &tasks, change).await?.into_iter();
+    for op in ops {
+        if let Op::Submit { task, slot } = op {
+            let answer = answers.next().flatten();
+            slot.set(answer.ok_or_else(|| submit::taken(task.id)));
+        }
+    }
+    Ok(())
+}
+
+async fn finishes(conn: &Conn, ops: &mut [Op], change: &mut Change) -> Result<(), StoreError> {
+    let mut all = Vec::new();
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    for op in ops.iter() {
+        if let Op::Finish { endings, .. } = op {
+            let from = all.len();
+            all.extend(endings.iter());
+            parts.push(from..all.len());
+        }
+    }
+    let answers = ends::finish(conn, &all, change).await?;
+    let mut parts = parts.into_iter();
+    for op in ops {
+        if let Op::Finish { slot, .. } = op {
+            let part = parts
+                .next()
+                .and_then(|part| answers.get(part))
+                .unwrap_or_default();
+            slot.set(Ok(part.to_vec()));
+        }
+    }
+    Ok(())
+}
+
+async fn retries(conn: &Conn, ops: &mut [Op], change: &mut Change) -> Result<(), StoreError> {
+    for op in ops {
+        if let Op::Retry { retries, slot } = op {
+            slot.set(Ok(ends::retry(conn, retries, change).await?));
+        }
+    }
+    Ok(())
+}
+
+async fn one(conn: &Conn, op: &mut Op, ttl: Ttl, change: &mut Change) -> Result<(), StoreError> {
+    match op {
+        // Above, all together.
+        Op::Submit { .. }
+        | Op::Release { .. }
+        | Op::GiveBack { .. }
+        | Op::Finish { .. }
+        | Op::Retry { .. } => {}
+        Op::Lease { request, slot } => slot.set(Ok(lease::lease(conn, request, change).await?)),
+        Op::Cancel {
+            id,
+            reason,
+            now,
+            slot,
+        } => {
+            slot.set(Ok(cancel::cancel(conn, *id, reason, *now, change).await?));
+        }
+        Op::Expire { now, slot } => slot.set(Ok(cancel::expire(conn, *now, change).await?)),
+        Op::Purge { now, slot } => slot.set(Ok(purge::purge(conn, *now, ttl).await?)),
+        Op::Replay { letter, task, slot } => slot.set(letters::replay(conn, *letter, task, change).await?),
+        Op::Discard { doom, slot } => slot.set(Ok(letters::discard(conn, doom).await?)),
+        Op::OutboxLease { request, slot } => slot.set(Ok(outbox::lease(conn, request, change).await?)),
+        Op::OutboxSettle { tried, slot } => slot.set(Ok(outbox::settle(conn, tried, change).await?)),
+        Op::Redeliver { id, now, slot } => slot.set(Ok(outbox::redeliver(conn, *id, *now, change).await?)),
+        Op::BulkMake { new, slot } => slot.set(Ok(bulk::make(conn, new).await?)),
+        Op::BulkAdd {
+            id,
+            first,
+            lines,
+            now,
+            slot,
+        } => slot.set(Ok(bulk::add(conn, (*id, *first), lines, *now, change).await?)),
+        Op::BulkSeal { id, total, slot } => slot.set(Ok(bulk::seal(conn, *id, *total).await?)),
+        Op::BulkCancel { id, now, slot } => slot.set(Ok(bulk::cancel(conn, *id, *now).await?)),
+        // The group itself writes a row.
+        Op::Probe { slot } => slot.set(Ok(())),
+    }
+    Ok(())
+}

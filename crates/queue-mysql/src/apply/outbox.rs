@@ -1,0 +1,204 @@
+//! The outbox: what the writer does with it.
+
+use cresset_queue::kit::{Change, DISABLED, as_number, event_id, model_of, url_of};
+use cresset_queue::{
+    Finished, HOSTS_LOOK_MAX, OutboxRequest, Redelivered, Sending, Sendings, Told, Tried, cut_note,
+};
+use cresset_task::{EventId, Timestamp};
+use mysql_async::Row;
+
+use super::purge::count;
+use crate::connect::Conn;
+use crate::error::{StoreError, col, id, small};
+use crate::sql::sql;
+
+/// The hosts behind one for which something waits, found along an index.
+const HOSTS: &str = "\
+SELECT host, MIN(due_at) AS due FROM outbox WHERE host > ? GROUP BY host HAVING due IS NOT NULL ORDER BY host LIMIT ?";
+
+/// What is due for a host; nothing of a task of which something is being sent, and of each task one.
+const DUE: &str = "\
+SELECT o.task, o.event, o.attempt, o.model, o.url, o.at, o.since, o.tries, o.fence, o.seq FROM outbox AS o
+WHERE o.host = ? AND o.due_at <= ?
+      AND NOT EXISTS (SELECT 1 FROM outbox AS p WHERE p.task = o.task AND p.state = 1)
+      AND NOT EXISTS (SELECT 1 FROM outbox AS e WHERE e.task = o.task AND e.due_at <= ?
+                      AND (e.due_at < o.due_at OR (e.due_at = o.due_at AND e.seq < o.seq)))
+ORDER BY o.due_at, o.seq LIMIT ?";
+
+const TAKE: &str =
+    "UPDATE outbox SET state = 1, due_at = NULL, tries = tries + 1, fence = fence + 1 WHERE seq IN (?)";
+
+/// Under the number that holds the lease; and whether something of the task came later.
+const HELD: &str = "\
+SELECT o.seq, o.host, o.url, EXISTS (SELECT 1 FROM outbox AS l WHERE l.task = o.task AND l.seq > o.seq)
+FROM outbox AS o WHERE o.task = ? AND o.event = ? AND o.attempt = ? AND o.state = 1 AND o.fence = ?";
+
+const REMOVE: &str = "DELETE FROM outbox WHERE seq = ?";
+
+const SETTLE: &str = "\
+UPDATE outbox SET state = ?, due_at = ?, settled_at = ?, status = ?, note = ? WHERE seq = ?";
+
+const GONE_ADD: &str = "INSERT INTO gone (url, at) VALUES (?, ?) ON DUPLICATE KEY UPDATE at = VALUES(at)";
+
+/// All that waits for an address.
+const DISABLE: &str = "\
+UPDATE outbox SET state = 4, due_at = NULL, settled_at = ?, note = ? WHERE host = ? AND due_at IS NOT NULL AND url = ?";
+
+const ONE: &str = "\
+SELECT seq, state, host, url, settled_at IS NULL FROM outbox WHERE task = ? AND event = ? AND attempt = ?";
+
+const GONE_REMOVE: &str = "DELETE FROM gone WHERE url = ?";
+
+const AGAIN: &str = "\
+UPDATE outbox SET state = 0, tries = 0, since = ?, due_at = ?, settled_at = NULL WHERE seq = ?";
+
+const PURGE: &str = "DELETE FROM outbox WHERE settled_at < ? ORDER BY settled_at LIMIT ?";
+
+const GONE_FORGET: &str = "DELETE FROM gone WHERE at < ? ORDER BY at LIMIT ?";
+
+const WAITING: i64 = 0;
+const SENDING: i64 = 1;
+
+/// Takes what is due, host by host.
+pub(super) async fn lease(
+    conn: &Conn,
+    request: &OutboxRequest,
+    change: &mut Change,
+) -> Result<Sendings, StoreError> {
+    let mut answer = Sendings::default();
+    let mut at = request.after.clone().unwrap_or_default();
+    // One more than are looked at tells whether there are more.
+    let look = as_number(HOSTS_LOOK_MAX + 1);
+    let hosts = conn
+        .rows("cannot read the outbox", sql!(HOSTS, &at, look))
+        .await?;
+    for (looked, row) in hosts.iter().enumerate() {
+        if looked == HOSTS_LOOK_MAX || answer.sendings.len() >= request.max {
+            answer.next = Some(at);
+            return Ok(answer);
+        }
+        let host: String = col(row, 0)?;
+        let room = request.rooms.get(&host).copied().unwrap_or(request.per_host);
+        let room = room.min(request.max - answer.sendings.len());
+        if room > 0 {
+            take(conn, (&host, room), request.now, &mut answer.sendings).await?;
+        }
+        at = host;
+    }
+    if !answer.sendings.is_empty() {
+        change.outbox.touch();
+    }
+    Ok(answer)
+}
+
+async fn take(
+    conn: &Conn,
+    (host, room): (&str, usize),
+    now: Timestamp,
+    taken: &mut Vec<Sending>,
+) -> Result<(), StoreError> {
+    let doing = "cannot lease deliveries";
+    let now = now.as_micros();
+    let due = conn
+        .rows(doing, sql!(DUE, host, now, now, as_number(room)))
+        .await?;
+    if due.is_empty() {
+        return Ok(());
+    }
+    let seqs: Vec<i64> = due.iter().map(|row| col(row, 9)).collect::<Result<_, _>>()?;
+    conn.run(doing, sql!(TAKE, &seqs[..])).await?;
+    for row in &due {
+        taken.push(sending(row)?);
+    }
+    Ok(())
+}
+
+/// As it is once it is leased.
+fn sending(row: &Row) -> Result<Sending, StoreError> {
+    Ok(Sending {
+        id: event_id(id(row, 0)?, small(row, 1)?, small(row, 2)?)?,
+        model: model_of(&col::<String>(row, 3)?)?,
+        url: url_of(&col::<String>(row, 4)?)?,
+        at: Timestamp::from_micros(col(row, 5)?),
+        since: Timestamp::from_micros(col(row, 6)?),
+        tries: small::<u32>(row, 7)?.saturating_add(1),
+        fence: small::<u32>(row, 8)?.saturating_add(1),
+    })
+}
+
+pub(super) async fn settle(conn: &Conn, tried: &Tried, change: &mut Change) -> Result<Finished, StoreError> {
+    let doing = "cannot settle a delivery";
+    let EventId { task, event, attempt } = tried.id;
+    let held = conn
+        .row(doing, sql!(HELD, task, event.code(), attempt, tried.fence))
+        .await?;
+    let Some(row) = held else {
+        return Ok(Finished::Stale);
+    };
+    let (seq, host, url): (i64, String, String) = (col(&row, 0)?, col(&row, 1)?, col(&row, 2)?);
+    let has_later: bool = col(&row, 3)?;
+    let (state, due, is_over) = match tried.told {
+        Told::Again(_) if has_later => {
+            conn.run(doing, sql!(REMOVE, seq)).await?;
+            change.outbox.add(&host, -1);
+            return Ok(Finished::Recorded);
+        }
+        Told::Again(due) => (WAITING, Some(due.as_micros()), false),
+        Told::Delivered => (2, None, true),
+        Told::Failed => (3, None, true),
+        Told::Disabled => (4, None, true),
+    };
+    let at = tried.at.as_micros();
+    let note = tried.note.clone().map(cut_note);
+    let status = tried.status.map(i64::from);
+    let over = is_over.then_some(at);
+    let mut statements = vec![sql!(SETTLE, state, due, over, status, note.as_deref(), seq)];
+    if tried.told == Told::Disabled {
+        statements.push(sql!(GONE_ADD, &url, at));
+        statements.push(sql!(DISABLE, at, DISABLED, &host, &url));
+    }
+    let answers = conn.all(doing, &statements).await?;
+    let mut open = -i64::from(is_over);
+    open -= answers.get(2).map_or(0, |disabled| disabled.found.cast_signed());
+    change.outbox.add(&host, open);
+    Ok(Finished::Recorded)
+}
+
+pub(super) async fn redeliver(
+    conn: &Conn,
+    id: EventId,
+    now: Timestamp,
+    change: &mut Change,
+) -> Result<Redelivered, StoreError> {
+    let doing = "cannot have a delivery sent again";
+    let EventId { task, event, attempt } = id;
+    let found = conn.row(doing, sql!(ONE, task, event.code(), attempt)).await?;
+    let Some(row) = found else {
+        return Ok(Redelivered::Unknown);
+    };
+    let (seq, state, host): (i64, i64, String) = (col(&row, 0)?, col(&row, 1)?, col(&row, 2)?);
+    if state == SENDING {
+        return Ok(Redelivered::UnderWay);
+    }
+    let now = now.as_micros();
+    let statements = [
+        sql!(GONE_REMOVE, col::<String>(&row, 3)?),
+        sql!(AGAIN, now, now, seq),
+    ];
+    conn.all(doing, &statements).await?;
+    change.outbox.add(&host, i64::from(!col::<bool>(&row, 4)?));
+    Ok(Redelivered::Queued)
+}
+
+/// Forgets one chunk of what was settled, and of addresses that were disabled, before this instant; how many.
+pub(super) async fn purge(conn: &Conn, before: i64, limit: usize) -> Result<usize, StoreError> {
+    let settled = conn
+        .run("cannot purge deliveries", sql!(PURGE, before, as_number(limit)))
+        .await?;
+    let settled = count(settled);
+    let left = as_number(limit.saturating_sub(settled));
+    let gone = conn
+        .run("cannot forget addresses", sql!(GONE_FORGET, before, left))
+        .await?;
+    Ok(settled + count(gone))
+}

@@ -1,0 +1,151 @@
+//! Tasks that come in, all of a group at once.
+
+use std::collections::HashSet;
+
+use cresset_queue::Submitted;
+use cresset_queue::kit::Change;
+use cresset_task::{ClientKey, ModelName, TaskId, Tenant, Timestamp};
+
+use crate::connect::Conn;
+use crate::error::{StoreError, id};
+use crate::payload::{Table, keep};
+use crate::read::{recalled, recalling};
+use crate::sql::{insert, row, sql};
+use crate::submission::Submission;
+
+const TAKEN: &str =
+    "SELECT id FROM tasks WHERE id IN (?) UNION ALL SELECT id FROM tombstones WHERE id IN (?)";
+
+const TASKS: &str = "\
+INSERT INTO tasks (id, model, state, priority, turn, weight, created_at, due_at, expires_at, deadline_at, cache, client, tenant,
+                   retry, metadata, trace, bulk, line)";
+
+const CALLBACKS: &str = "INSERT INTO callbacks (task, url, host, events)";
+
+const KEYS: &str = "INSERT INTO idempotency (model, word, task, digest)";
+
+pub(crate) fn taken(id: TaskId) -> StoreError {
+    StoreError::Misuse(format!("the id {id} is taken; every task needs a fresh one"))
+}
+
+/// The answers in the order of the tasks; `None` where the id is taken. Of two with one id, or one key of one model, the
+/// first is looked at first.
+pub(crate) async fn submit(
+    conn: &Conn,
+    tasks: &[&Submission],
+    change: &mut Change,
+) -> Result<Vec<Option<Submitted>>, StoreError> {
+    submit_into(conn, tasks, None, change).await
+}
+
+/// The same for lines of a bulk: its row, and the number of each line.
+pub(super) async fn submit_into(
+    conn: &Conn,
+    tasks: &[&Submission],
+    bulk: Option<(i64, &[i64])>,
+    change: &mut Change,
+) -> Result<Vec<Option<Submitted>>, StoreError> {
+    let mut answers = vec![None; tasks.len()];
+    let mut left: Vec<usize> = (0..tasks.len()).collect();
+    while !left.is_empty() {
+        let taken = look(conn, tasks, &mut left, &mut answers).await?;
+        let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
+        let (round, rest): (Vec<usize>, Vec<usize>) = left.iter().partition(|&&at| {
+            let task = tasks[at];
+            let key = task.idempotency.as_ref();
+            let key = key.map(|i| (&task.owner.model, i.key.as_str()));
+            ids.insert(task.id) && key.is_none_or(|key| keys.insert(key))
+        });
+        let round: Vec<usize> = round
+            .into_iter()
+            .filter(|&at| !taken.contains(&tasks[at].id))
+            .collect();
+        let fresh: Vec<(&Submission, Option<(i64, i64)>)> = round
+            .iter()
+            .map(|&at| (tasks[at], bulk.map(|(bulk, lines)| (bulk, lines[at]))))
+            .collect();
+        make(conn, &fresh).await?;
+        for at in round {
+            answers[at] = Some(Submitted::New);
+            change.add(&tasks[at].owner, 1, tasks[at].weight);
+            if tasks[at].due_at.is_some() {
+                change.delay(&tasks[at].owner.model, 1);
+            }
+        }
+        // What has the id of another one and no key is answered by that alone.
+        left = rest;
+        left.retain(|&at| tasks[at].idempotency.is_some());
+    }
+    Ok(answers)
+}
+
+/// Answers those whose keys are known, and takes them out; which ids of the others are taken.
+async fn look(
+    conn: &Conn,
+    tasks: &[&Submission],
+    left: &mut Vec<usize>,
+    answers: &mut [Option<Submitted>],
+) -> Result<HashSet<TaskId>, StoreError> {
+    let asked: Vec<(usize, &ModelName, _)> = left
+        .iter()
+        .filter_map(|&at| Some((at, &tasks[at].owner.model, tasks[at].idempotency.as_ref()?)))
+        .collect();
+    let questions: Vec<_> = asked
+        .iter()
+        .map(|(_, model, idempotency)| (*model, *idempotency))
+        .collect();
+    let ids: Vec<TaskId> = left.iter().map(|&at| tasks[at].id).collect();
+    let mut statements = vec![sql!(TAKEN, &ids[..], &ids[..])];
+    statements.extend(recalling(&questions));
+    let mut found = conn
+        .all("cannot look up ids and idempotency keys", &statements)
+        .await?;
+    let known = found.split_off(1);
+    for ((at, ..), answer) in asked.iter().zip(recalled(known, &questions)?) {
+        answers[*at] = answer;
+    }
+    left.retain(|&at| answers[at].is_none());
+    let rows = found.iter().flat_map(|answer| &answer.rows);
+    rows.map(|row| id(row, 0)).collect()
+}
+
+async fn make(conn: &Conn, fresh: &[(&Submission, Option<(i64, i64)>)]) -> Result<(), StoreError> {
+    if fresh.is_empty() {
+        return Ok(());
+    }
+    let each = || fresh.iter().map(|(task, _)| *task);
+    let mut statements = Vec::new();
+    let rows = fresh.iter().map(|(task, place)| {
+        row![
+            task.id,
+            task.owner.model.as_str(),
+            0_i64,
+            task.priority,
+            task.turn.as_micros(),
+            task.weight,
+            task.created_at.as_micros(),
+            task.due_at.map(Timestamp::as_micros),
+            task.expires_at.map(Timestamp::as_micros),
+            task.deadline_at.map(Timestamp::as_micros),
+            task.cache.code(),
+            task.owner.client.as_ref().map(ClientKey::as_str),
+            task.tenant.as_ref().map(Tenant::as_str),
+            task.retry.as_deref(),
+            task.metadata.as_deref(),
+            task.trace.as_deref(),
+            place.map(|(bulk, _)| bulk),
+            place.map(|(_, line)| line),
+        ]
+    });
+    insert(&mut statements, TASKS, rows, "");
+    let callbacks = each().filter_map(|task| Some((task.id, task.callback.as_ref()?)));
+    let callbacks =
+        callbacks.map(|(id, to)| row![id, to.url.as_str(), to.url.host().to_string(), to.events.code()]);
+    insert(&mut statements, CALLBACKS, callbacks, "");
+    let keys = each().filter_map(|task| Some((task, task.idempotency.as_ref()?)));
+    let keys = keys.map(|(task, i)| row![task.owner.model.as_str(), i.key.as_str(), task.id, &i.digest[..]]);
+    insert(&mut statements, KEYS, keys, "");
+    let inputs: Vec<_> = each().map(|task| (task.id, &task.input)).collect();
+    keep(conn, Table::Inputs, &inputs, &mut statements).await?;
+    conn.all("cannot insert tasks", &statements).await.map(drop)
+}

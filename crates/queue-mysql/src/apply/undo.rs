@@ -1,0 +1,49 @@
+//! What was answered as an error, and was committed all the same, is made to be as it was answered. It is the first thing
+//! that is done once that is known, so nothing has come of it yet; and it may be done again.
+
+use cresset_task::{EventId, TaskId};
+
+use super::purge::ids;
+use crate::connect::Conn;
+use crate::error::StoreError;
+use crate::sql::sql;
+
+const FRESH: &str = "SELECT id FROM tasks WHERE id IN (?) AND state = 0 AND attempts = 0";
+
+const TASKS: [&str; 4] = [
+    "DELETE FROM inputs WHERE id IN (?)",
+    "DELETE FROM idempotency WHERE task IN (?)",
+    "DELETE FROM callbacks WHERE task IN (?)",
+    "DELETE FROM tasks WHERE id IN (?)",
+];
+
+/// The try was none.
+const SENDING: &str = "\
+UPDATE outbox SET state = 0, due_at = since, tries = tries - 1
+WHERE task = ? AND event = ? AND attempt = ? AND fence = ? AND state = 1";
+
+/// Tasks that were submitted, and deliveries that were leased, by operations whose callers were told that they failed.
+#[derive(Debug, Default)]
+pub(crate) struct Undo {
+    pub(crate) submitted: Vec<TaskId>,
+    pub(crate) sendings: Vec<(EventId, u32)>,
+}
+
+impl Undo {
+    /// On a connection that has the store; what it changes is counted afterwards.
+    pub(crate) async fn carry_out(&self, conn: &Conn) -> Result<(), StoreError> {
+        if self.submitted.is_empty() && self.sendings.is_empty() {
+            return Ok(());
+        }
+        let doing = "cannot undo what was refused";
+        let found = conn.rows(doing, sql!(FRESH, &self.submitted[..])).await?;
+        let fresh = ids(&found, 0)?;
+        let mut statements = vec!["START TRANSACTION".to_owned()];
+        statements.extend(TASKS.iter().map(|text| sql!(text, &fresh[..])));
+        let sendings = self.sendings.iter();
+        statements
+            .extend(sendings.map(|(id, fence)| sql!(SENDING, id.task, id.event.code(), id.attempt, *fence)));
+        statements.push("COMMIT".to_owned());
+        conn.all(doing, &statements).await.map(drop)
+    }
+}

@@ -1,0 +1,115 @@
+//! One task.
+
+use cresset_queue::kit::{Stored, model_of, retry_of, state_of, tenant_of, trace_of};
+use cresset_queue::{Lookup, POSITION_MAX};
+use cresset_task::{Attempt, Ownership, Redelivery, TaskId, TaskRecord, Timestamp};
+use mysql_async::Row;
+
+use super::{at_once, instant};
+use crate::connect::Conn;
+use crate::error::{StoreError, col, id_or_none, small};
+use crate::payload::{Table, asked, parts};
+use crate::sql::sql;
+
+const FETCH: &str = "\
+SELECT model, state, priority, attempts, created_at, started_at, finished_at, version, metadata, due_at, expires_at, retries,
+       replay_of, deadline_at, cached, retry, trace FROM tasks WHERE id = ?";
+
+const HISTORY: &str = "SELECT attempt, at, reason FROM history WHERE task = ? ORDER BY attempt";
+
+const TOMBSTONE: &str = "SELECT 1 FROM tombstones WHERE id = ?";
+
+/// Whose the task is, or was before it was purged.
+const OWNER: &str = "\
+SELECT tenant FROM tasks WHERE id = ? UNION ALL SELECT tenant FROM tombstones WHERE id = ? LIMIT 1";
+
+/// How many go before a queued task, counted no further than is asked.
+const POSITION: &str = "\
+SELECT COUNT(*) FROM (
+    SELECT 1 FROM tasks AS t FORCE INDEX (tasks_queued)
+    WHERE t.model = ? AND (t.place < ? OR (t.place = ? AND t.seq < ?)) LIMIT ?
+) AS ahead";
+
+const PLACE: &str = "SELECT model, place, seq FROM tasks WHERE id = ? AND place IS NOT NULL";
+
+pub(crate) async fn fetch(conn: &Conn, id: TaskId) -> Result<Lookup, StoreError> {
+    let statements = [
+        sql!(FETCH, id),
+        asked(Table::Outcomes, &[id]),
+        sql!(HISTORY, id),
+        sql!(TOMBSTONE, id),
+    ];
+    let [task, outcome, history, purged] = at_once(conn, "cannot read a task", statements).await?;
+    let outcome = parts(outcome)?.remove(&id);
+    Ok(match task.rows.first() {
+        Some(row) => Lookup::Found(Box::new(record(row, id, outcome, &history.rows)?)),
+        None if purged.rows.is_empty() => Lookup::Unknown,
+        None => Lookup::Expired,
+    })
+}
+
+fn record(row: &Row, id: TaskId, outcome: Option<Stored>, history: &[Row]) -> Result<TaskRecord, StoreError> {
+    let state = state_of(col(row, 1)?)?;
+    let outcome = match outcome {
+        Some(stored) => stored.as_outcome(state)?,
+        None => None,
+    };
+    if state.is_terminal() != outcome.is_some() {
+        return Err(StoreError::Damaged(format!(
+            "task {id} is {state}, which does not go with its outcome"
+        )));
+    }
+    Ok(TaskRecord {
+        id,
+        model: model_of(&col::<String>(row, 0)?)?,
+        state,
+        created_at: Timestamp::from_micros(col(row, 4)?),
+        started_at: instant(row, 5)?,
+        finished_at: instant(row, 6)?,
+        due_at: instant(row, 9)?,
+        expires_at: instant(row, 10)?,
+        deadline_at: instant(row, 13)?,
+        attempts: Attempt(small(row, 3)?),
+        retries: small(row, 11)?,
+        history: history.iter().map(entry).collect::<Result<_, _>>()?,
+        priority: small(row, 2)?,
+        metadata: col::<Option<Vec<u8>>>(row, 8)?.map(Into::into),
+        version: col(row, 7)?,
+        replay_of: id_or_none(row, 12)?,
+        outcome,
+        cached: col(row, 14)?,
+        retry: retry_of(col::<Option<String>>(row, 15)?.as_deref())?,
+        trace: trace_of(id, col::<Option<String>>(row, 16)?.as_deref()),
+    })
+}
+
+fn entry(row: &Row) -> Result<Redelivery, StoreError> {
+    Ok(Redelivery {
+        attempt: Attempt(small(row, 0)?),
+        at: Timestamp::from_micros(col(row, 1)?),
+        reason: col(row, 2)?,
+    })
+}
+
+pub(crate) async fn position(conn: &Conn, id: TaskId) -> Result<Option<u64>, StoreError> {
+    let doing = "cannot count the tasks ahead";
+    let Some(row) = conn.row(doing, sql!(PLACE, id)).await? else {
+        return Ok(None);
+    };
+    let (model, place, seq): (String, i64, i64) = (col(&row, 0)?, col(&row, 1)?, col(&row, 2)?);
+    let most = i64::try_from(POSITION_MAX).unwrap_or(i64::MAX);
+    let row = conn
+        .row(doing, sql!(POSITION, &model, place, place, seq, most))
+        .await?;
+    row.map(|row| small(&row, 0)).transpose()
+}
+
+pub(crate) async fn owner(conn: &Conn, id: TaskId) -> Result<Ownership, StoreError> {
+    let row = conn
+        .row("cannot look up whose a task is", sql!(OWNER, id, id))
+        .await?;
+    Ok(match row {
+        None => Ownership::Unknown,
+        Some(row) => Ownership::Of(tenant_of(col::<Option<String>>(&row, 0)?.as_deref())?),
+    })
+}

@@ -1,0 +1,184 @@
+//! The store as its callers hold it: the ports, in front of the writer and the readers.
+
+mod ports;
+
+use std::fmt;
+use std::sync::Arc;
+
+use cresset_queue::kit::{self, Depths, Fault, IntoQueueError, Reply, Returns};
+use cresset_queue::{Capabilities, QueueError, QueueErrorKind};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::connect::Dialer;
+use crate::error::StoreError;
+use crate::group::count;
+use crate::op::Op;
+use crate::options::MysqlOptions;
+use crate::owner::{self, Held};
+use crate::readers::Readers;
+use crate::schema;
+use crate::writer::{self, GROUP_OPS_MAX, Writer};
+
+/// What was found at opening, for the caller's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// There was no store in the database; this one is new.
+    pub created: bool,
+    /// Tasks that an earlier server had leased when it ended; they are queued again.
+    pub requeued: u64,
+    /// Tasks that are queued now, those included.
+    pub queued: u64,
+    /// The version of the database, as it says itself.
+    pub version: String,
+    /// Whether the database flushes what it commits (its setting `innodb_flush_log_at_trx_commit`).
+    pub flushes: bool,
+}
+
+/// The store in MySQL or MariaDB: every port in one database. Cheap to clone; all clones are one store. It works on the tokio runtime
+/// on which it was opened.
+///
+/// [`close`](cresset_queue::Broker::close) ends it and waits for that. Without it, it ends in the background when the last
+/// clone is dropped; nothing that was answered is lost either way.
+#[derive(Clone)]
+pub struct MysqlStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ops: mpsc::Sender<Op>,
+    readers: Readers,
+    depths: Arc<Depths>,
+    closing: CancellationToken,
+    ended: watch::Receiver<()>,
+    opened: Opened,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+impl fmt::Debug for MysqlStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MysqlStore")
+            .field("opened", &self.inner.opened)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MysqlStore {
+    /// Opens the store, or makes it if the database is empty.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the database cannot be reached, does not let us in, or another server has the store; `Corrupt`
+    /// when it is one that this program cannot use: too old, with packets too small, with tables of somebody else's, with a newer schema. It is left as it is then.
+    pub async fn open(options: MysqlOptions) -> Result<Self, QueueError> {
+        let shown = options.target.to_string();
+        start(options).await.map_err(|error| {
+            let refused = QueueError::new(error.kind(), "open", format!("{shown}: {error}"));
+            match error {
+                StoreError::Mysql { source, .. } => refused.because(source),
+                _ => refused,
+            }
+        })
+    }
+
+    /// What such a store can do, without opening one, in a database that flushes each commit or does not.
+    #[must_use]
+    pub const fn capabilities_with(flushes: bool) -> Capabilities {
+        kit::capabilities("mysql", flushes)
+    }
+
+    /// What was found at opening.
+    #[must_use]
+    pub fn opened(&self) -> &Opened {
+        &self.inner.opened
+    }
+
+    async fn write<T>(&self, operation: &'static str, op: Op, reply: Reply<T>) -> Result<T, QueueError> {
+        if self.inner.closing.is_cancelled() || self.inner.ops.send(op).await.is_err() {
+            return Err(self.over(operation));
+        }
+        reply.await.map_err(|_| self.over(operation))?
+    }
+
+    /// Why nobody answers: closed by us, or the writer died.
+    fn over(&self, operation: &'static str) -> QueueError {
+        if self.inner.closing.is_cancelled() {
+            QueueError::new(QueueErrorKind::Closed, operation, "")
+        } else {
+            QueueError::new(
+                QueueErrorKind::Internal,
+                operation,
+                "the writer of the store has ended unexpectedly",
+            )
+        }
+    }
+
+    /// Encoding failed.
+    fn misused(operation: &'static str) -> impl Fn(Fault) -> QueueError {
+        move |fault| StoreError::from(fault).into_queue(operation)
+    }
+}
+
+async fn start(options: MysqlOptions) -> Result<MysqlStore, StoreError> {
+    let number = Uuid::now_v7();
+    let dialer = Dialer {
+        target: options.target,
+    };
+    let Held {
+        conn,
+        owner,
+        upgraded,
+        requeued,
+        ..
+    } = owner::take(&dialer, number, None).await?;
+    let depths = Arc::new(Depths::default());
+    depths.recount(count(&conn).await?);
+    if !conn.flushes {
+        tracing::warn!(
+            "the database does not flush each commit (innodb_flush_log_at_trx_commit): the last second of accepted tasks does not \
+             survive a power cut of its machine"
+        );
+    }
+    let opened = Opened {
+        created: upgraded == schema::NEWEST,
+        requeued,
+        queued: depths.total().tasks,
+        version: conn.version.clone(),
+        flushes: conn.flushes,
+    };
+    let woken = Arc::new(Notify::new());
+    let wake = Arc::clone(&woken);
+    let (ops, inbox) = mpsc::channel(GROUP_OPS_MAX);
+    let (running, ended) = watch::channel(());
+    let closing = CancellationToken::new();
+    let writer = Writer {
+        inbox,
+        woken,
+        closing: closing.clone(),
+        dialer: dialer.clone(),
+        ttl: options.ttl,
+        depths: Arc::clone(&depths),
+        returns: Arc::new(Returns::new(move || wake.notify_one())),
+        owner,
+        conn: Some(conn),
+        running,
+    };
+    TaskTracker::new().spawn(writer::run(writer));
+    Ok(MysqlStore {
+        inner: Arc::new(Inner {
+            ops,
+            readers: Readers::new(dialer, options.readers),
+            depths,
+            closing,
+            ended,
+            opened,
+        }),
+    })
+}

@@ -1,0 +1,301 @@
+//! Each method of the ports: an operation for the writer, or a question for a reader.
+
+use async_trait::async_trait;
+use cresset_queue::kit::{Doom, IntoQueueError};
+use cresset_queue::{
+    Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
+    Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
+    Idempotency, Inbox, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, Neighbours,
+    NewBulk, NewTask, Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release, Replayed,
+    ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried, check_lines,
+};
+use cresset_task::{
+    BulkId, ClientKey, DeadLetter, EventId, ModelName, Ownership, Payload, TaskId, Timestamp,
+};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::MysqlStore;
+use crate::connect::STATEMENT_LIMIT;
+use crate::error::StoreError;
+use crate::op::{Line, Op, Slot};
+use crate::read;
+use crate::submission::{ending, submission};
+
+/// A question changes nothing, so it is asked again when its connection goes: at most so often.
+const ASKED_MAX: usize = 4;
+
+/// Asks a reader.
+macro_rules! ask {
+    ($store:expr, $operation:literal, |$conn:ident| $question:expr) => {{
+        let store = $store;
+        if store.inner.closing.is_cancelled() {
+            return Err(store.over($operation));
+        }
+        let mut asked = 0;
+        loop {
+            asked += 1;
+            let answer = match store.inner.readers.get().await {
+                Ok(reader) => {
+                    let $conn = reader.conn();
+                    let answer = timeout(STATEMENT_LIMIT, $question)
+                        .await
+                        .unwrap_or_else(|_| Err(no_answer()));
+                    if answer.is_err() {
+                        reader.forget();
+                    }
+                    answer
+                }
+                Err(error) => Err(error),
+            };
+            match answer {
+                Err(error) if asked < ASKED_MAX && error.is_of_the_connection() => {}
+                answer => break answer.map_err(|e| e.into_queue($operation)),
+            }
+        }
+    }};
+}
+
+fn no_answer() -> StoreError {
+    StoreError::Away(format!("the database did not answer within {STATEMENT_LIMIT:?}"))
+}
+
+/// Asks the writer.
+macro_rules! tell {
+    ($store:expr, $operation:literal, |$slot:ident| $op:expr) => {{
+        let ($slot, reply) = Slot::new();
+        $store.write($operation, $op, reply).await
+    }};
+}
+
+#[async_trait]
+impl Broker for MysqlStore {
+    fn capabilities(&self) -> Capabilities {
+        Self::capabilities_with(self.inner.opened.flushes)
+    }
+
+    async fn submit(&self, task: NewTask) -> Result<Submitted, QueueError> {
+        let task = submission(task).map_err(Self::misused("submit"))?;
+        tell!(self, "submit", |slot| Op::Submit { task, slot })
+    }
+
+    async fn recall(
+        &self,
+        model: &ModelName,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Submitted>, QueueError> {
+        let asked = [(model, idempotency)];
+        let answers = ask!(self, "recall", |conn| read::recall(conn, &asked))?;
+        Ok(answers.into_iter().flatten().next())
+    }
+
+    async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, QueueError> {
+        tell!(self, "lease", |slot| Op::Lease { request, slot }).map(crate::op::Given::take)
+    }
+
+    async fn release(&self, leases: Vec<Release>) -> Result<(), QueueError> {
+        tell!(self, "release", |slot| Op::Release { leases, slot })
+    }
+
+    fn depth(&self, model: &ModelName) -> Depth {
+        self.inner.depths.get(model)
+    }
+
+    fn load(&self) -> Load {
+        self.inner.depths.total()
+    }
+
+    fn client_load(&self, client: &ClientKey) -> Load {
+        self.inner.depths.client(client)
+    }
+
+    async fn position(&self, id: TaskId) -> Result<Option<u64>, QueueError> {
+        ask!(self, "position", |conn| read::position(conn, id))
+    }
+
+    async fn probe(&self) -> Result<(), QueueError> {
+        tell!(self, "probe", |slot| Op::Probe { slot })
+    }
+
+    async fn close(&self) -> Result<(), QueueError> {
+        self.inner.closing.cancel();
+        let mut ended = self.inner.ended.clone();
+        // Nothing is ever sent: the writer drops its side when all is done.
+        while ended.changed().await.is_ok() {}
+        self.inner.readers.close().await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ResultStore for MysqlStore {
+    async fn finish(&self, completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError> {
+        let endings = completions.into_iter().map(ending).collect::<Result<_, _>>();
+        let endings = endings.map_err(Self::misused("finish"))?;
+        tell!(self, "finish", |slot| Op::Finish { endings, slot })
+    }
+
+    async fn retry(&self, retries: Vec<Retry>) -> Result<Vec<Finished>, QueueError> {
+        tell!(self, "retry", |slot| Op::Retry { retries, slot })
+    }
+
+    async fn cancel(&self, id: TaskId, reason: &str, now: Timestamp) -> Result<Cancelled, QueueError> {
+        let reason = reason.to_owned();
+        tell!(self, "cancel", |slot| Op::Cancel {
+            id,
+            reason,
+            now,
+            slot
+        })
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<Expiries, QueueError> {
+        tell!(self, "expire", |slot| Op::Expire { now, slot })
+    }
+
+    async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError> {
+        ask!(self, "fetch", |conn| read::fetch(conn, id))
+    }
+
+    async fn owner(&self, id: TaskId) -> Result<Ownership, QueueError> {
+        ask!(self, "owner", |conn| read::owner(conn, id))
+    }
+
+    async fn purge(&self, now: Timestamp) -> Result<usize, QueueError> {
+        tell!(self, "purge", |slot| Op::Purge { now, slot })
+    }
+}
+
+#[async_trait]
+impl TaskList for MysqlStore {
+    async fn tasks(&self, query: TaskQuery) -> Result<TaskPage, QueueError> {
+        ask!(self, "tasks", |conn| read::tasks(conn, &query))
+    }
+}
+
+#[async_trait]
+impl DeadLetters for MysqlStore {
+    async fn letters(&self, query: LetterQuery) -> Result<LetterPage, QueueError> {
+        ask!(self, "letters", |conn| read::letters(conn, &query))
+    }
+
+    async fn letter(&self, id: TaskId) -> Result<Option<DeadLetter>, QueueError> {
+        ask!(self, "letter", |conn| read::letter(conn, id))
+    }
+
+    async fn letter_input(&self, id: TaskId) -> Result<Option<Payload>, QueueError> {
+        ask!(self, "letter_input", |conn| read::letter_input(conn, id))
+    }
+
+    async fn replay(&self, letter: TaskId, mut task: NewTask) -> Result<Replayed, QueueError> {
+        task.idempotency = None;
+        let task = submission(task).map_err(Self::misused("replay"))?;
+        tell!(self, "replay", |slot| Op::Replay { letter, task, slot })
+    }
+
+    async fn discard(&self, id: TaskId) -> Result<bool, QueueError> {
+        let doom = Doom::One(id);
+        tell!(self, "discard", |slot| Op::Discard { doom, slot }).map(|count| count > 0)
+    }
+
+    async fn discard_all(&self, filter: LetterFilter) -> Result<usize, QueueError> {
+        let doom = Doom::Matching(filter);
+        tell!(self, "discard", |slot| Op::Discard { doom, slot })
+    }
+}
+
+#[async_trait]
+impl Outbox for MysqlStore {
+    fn outbox(&self) -> watch::Receiver<OutboxLoad> {
+        self.inner.depths.outbox.load()
+    }
+
+    fn outbox_of(&self, host: &str) -> u64 {
+        self.inner.depths.outbox.of(host)
+    }
+
+    async fn outbox_lease(&self, request: OutboxRequest) -> Result<Sendings, QueueError> {
+        tell!(self, "outbox_lease", |slot| Op::OutboxLease { request, slot })
+    }
+
+    async fn outbox_settle(&self, tried: Tried) -> Result<Finished, QueueError> {
+        tell!(self, "outbox_settle", |slot| Op::OutboxSettle { tried, slot })
+    }
+
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<DeliveryPage, QueueError> {
+        ask!(self, "deliveries", |conn| read::deliveries(conn, &query))
+    }
+
+    async fn redeliver(&self, id: EventId, now: Timestamp) -> Result<Redelivered, QueueError> {
+        tell!(self, "redeliver", |slot| Op::Redeliver { id, now, slot })
+    }
+}
+
+#[async_trait]
+impl Bulks for MysqlStore {
+    async fn bulk_make(&self, new: NewBulk) -> Result<BulkMade, QueueError> {
+        tell!(self, "bulk_make", |slot| Op::BulkMake { new, slot })
+    }
+
+    async fn bulk_add(
+        &self,
+        id: BulkId,
+        first: u64,
+        lines: Vec<BulkLine>,
+        now: Timestamp,
+    ) -> Result<BulkAdded, QueueError> {
+        check_lines(&lines)?;
+        let line = |line| match line {
+            BulkLine::Wrong(error) => Ok(Line::Wrong(error)),
+            BulkLine::Task(mut task) => {
+                task.idempotency = None;
+                submission(*task).map(Line::Task)
+            }
+        };
+        let lines = lines.into_iter().map(line).collect::<Result<_, _>>();
+        let lines = lines.map_err(Self::misused("bulk_add"))?;
+        tell!(self, "bulk_add", |slot| Op::BulkAdd {
+            id,
+            first,
+            lines,
+            now,
+            slot
+        })
+    }
+
+    async fn bulk_seal(&self, id: BulkId, total: u64) -> Result<BulkSealed, QueueError> {
+        tell!(self, "bulk_seal", |slot| Op::BulkSeal { id, total, slot })
+    }
+
+    async fn bulk_cancel(&self, id: BulkId, now: Timestamp) -> Result<bool, QueueError> {
+        tell!(self, "bulk_cancel", |slot| Op::BulkCancel { id, now, slot })
+    }
+
+    async fn bulk(&self, id: BulkId) -> Result<Option<Bulk>, QueueError> {
+        ask!(self, "bulk", |conn| read::bulk(conn, id))
+    }
+
+    async fn bulk_owner(&self, id: BulkId) -> Result<Ownership, QueueError> {
+        ask!(self, "bulk_owner", |conn| read::bulk_owner(conn, id))
+    }
+
+    async fn bulk_lines(&self, id: BulkId, from: u64, limit: usize) -> Result<Vec<BulkFound>, QueueError> {
+        ask!(self, "bulk_lines", |conn| read::bulk_lines(conn, id, from, limit))
+    }
+
+    async fn bulk_open(&self, id: BulkId, limit: usize) -> Result<Vec<TaskId>, QueueError> {
+        ask!(self, "bulk_open", |conn| read::bulk_open(conn, id, limit))
+    }
+
+    async fn bulks(&self, query: BulkQuery) -> Result<BulkPage, QueueError> {
+        ask!(self, "bulks", |conn| read::bulks(conn, &query))
+    }
+}
+
+/// There is none: only a store in PostgreSQL has one.
+#[async_trait]
+impl Inbox for MysqlStore {}
+
+/// There are none: a database belongs to one server.
+#[async_trait]
+impl Neighbours for MysqlStore {}

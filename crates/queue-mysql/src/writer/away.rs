@@ -1,0 +1,191 @@
+//! While the database is away.
+//!
+//! A group whose connection is lost is kept. After a reconnect the row `server` tells whether it was committed: it is
+//! answered then, or applied again. What cannot be settled so within [`HOLD_LIMIT`] is answered as unavailable, and so is
+//! everything that comes later, until the database is back. Should it turn out that such a group was committed, what its
+//! callers were told is made true before anything else (see `Undo`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::State;
+use crate::apply::Undo;
+use crate::error::StoreError;
+use crate::group::{answered, count};
+use crate::op::Op;
+use crate::owner::{self, Held};
+
+/// A connection that is back within this time costs nobody an error.
+const HOLD_LIMIT: Duration = Duration::from_secs(5);
+
+/// Pauses between attempts to connect: the first, and the longest.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+
+/// A group during which the connection was lost so often is not tried again: it may be what ends them.
+const TRIES_MAX: u32 = 3;
+
+/// A group that is not settled.
+pub(super) struct Kept {
+    pub(super) ops: Vec<Op>,
+    /// Its number, if it may have been committed.
+    pub(super) number: Option<i64>,
+    pub(super) tries: u32,
+    /// Its callers have been told that it failed.
+    pub(super) is_refused: bool,
+}
+
+impl State {
+    pub(super) fn lose(&mut self, error: StoreError) {
+        self.writer.conn = None;
+        tracing::warn!(error = error.whole(), "the connection to the database is lost");
+        self.why = error;
+    }
+
+    /// Takes the store again; false when it is closed meanwhile.
+    pub(super) async fn regain(&mut self) -> bool {
+        let until = Instant::now() + HOLD_LIMIT;
+        let mut is_refusing = false;
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let (dialer, owner) = (self.writer.dialer.clone(), self.writer.owner);
+            let attempt = async move { answered(owner::take(&dialer, owner.number, Some(owner))).await };
+            let Some(taken) = self.meanwhile(attempt, until, &mut is_refusing).await else {
+                return false;
+            };
+            let taken = match taken {
+                Ok(held) => self.regained(held).await,
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(()) if self.writer.conn.is_some() => return true,
+                Ok(()) => {}
+                Err(error) => self.why = StoreError::Away(format!("the database is away: {}", error.whole())),
+            }
+            let paused = self.meanwhile(sleep(pause), until, &mut is_refusing).await;
+            if paused.is_none() {
+                return false;
+            }
+            pause = (pause * 2).min(PAUSE_LONGEST);
+        }
+    }
+
+    /// Waits for something while the database is away, and refuses what there is once it has been so for too long; `None`
+    /// when the store is closed.
+    async fn meanwhile<T>(
+        &mut self,
+        what: impl Future<Output = T>,
+        until: Instant,
+        is_refusing: &mut bool,
+    ) -> Option<T> {
+        tokio::pin!(what);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.writer.closing.cancelled() => return None,
+                done = &mut what => return Some(done),
+                () = sleep_until(until), if !*is_refusing => {
+                    *is_refusing = true;
+                    self.refuse();
+                }
+                op = self.writer.inbox.recv(), if *is_refusing => {
+                    self.failing += 1;
+                    self.fail(vec![op?], &self.why);
+                }
+            }
+        }
+    }
+
+    /// Tells the callers of what is kept; what may have been committed stays to be looked after.
+    fn refuse(&mut self) {
+        tracing::error!(
+            error = self.why.whole(),
+            "the database stays away, all work is refused until it is back"
+        );
+        let error = self.why.clone();
+        for kept in std::mem::take(&mut self.kept) {
+            self.failing += 1;
+            self.set_aside(kept, &error);
+        }
+    }
+
+    fn set_aside(&mut self, mut kept: Kept, error: &StoreError) {
+        if kept.number.is_none() {
+            self.fail(kept.ops, error);
+            return;
+        }
+        kept.ops.iter_mut().for_each(|op| op.refuse(error));
+        kept.is_refused = true;
+        self.kept.push_back(kept);
+    }
+
+    /// The connection is back, and the store is ours: what is kept is settled.
+    async fn regained(&mut self, held: Held) -> Result<(), StoreError> {
+        let before = self.writer.owner;
+        let forgotten = if held.is_same {
+            before.commits - held.owner.commits
+        } else if held.owner.epoch <= before.epoch {
+            before.commits + 1
+        } else {
+            tracing::warn!("another server had the store meanwhile: leases of this one have ended");
+            0
+        };
+        if forgotten > 0 {
+            tracing::error!(
+                groups = forgotten,
+                "the database has forgotten groups of writes that it had confirmed: it does not flush, or a copy that \
+                 lacked them took its place"
+            );
+        }
+        let was_committed =
+            |kept: &Kept| held.is_same && kept.number.is_some_and(|number| number <= held.owner.commits);
+        let mut undo = Undo::default();
+        for kept in self
+            .kept
+            .iter()
+            .filter(|kept| kept.is_refused && was_committed(kept))
+        {
+            kept.ops.iter().for_each(|op| op.undo(&mut undo));
+        }
+        // Before anything else is done, so nothing has come of it yet. What is kept stays until that has succeeded.
+        let counted = answered(async {
+            if forgotten > 0 {
+                owner::skip_fences(&held.conn, forgotten).await?;
+            }
+            undo.carry_out(&held.conn).await?;
+            count(&held.conn).await
+        });
+        let counted = counted.await?;
+        self.writer.depths.recount(counted);
+        self.writer.owner = held.owner;
+        self.writer.conn = Some(Arc::clone(&held.conn));
+        tracing::info!(epoch = held.owner.epoch, "the database is back");
+        for kept in std::mem::take(&mut self.kept) {
+            if was_committed(&kept) {
+                self.settle(kept.ops);
+            } else {
+                self.look_after(kept).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// It was not committed.
+    async fn look_after(&mut self, kept: Kept) {
+        if kept.is_refused {
+            // What its callers were told is so.
+            let leases = kept
+                .ops
+                .into_iter()
+                .filter(|op| matches!(op, Op::GiveBack { .. }));
+            self.fail(leases.collect(), &self.why);
+        } else if kept.tries >= TRIES_MAX {
+            self.failing += 1;
+            self.fail(kept.ops, &self.why);
+        } else {
+            self.group(kept.ops, kept.tries).await;
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! A store in a database of its own, in the MariaDB on this machine, and what is left of it when its process dies.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cresset_queue::conformance::Harness;
+use cresset_queue::kit::{PURGE_ROWS_MAX, Ttl};
+use cresset_queue::{Backend, QueueError};
+use cresset_queue_mysql::{MysqlOptions, MysqlStore, Target};
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Error, Opts, OptsBuilder};
+use tokio::runtime::{Builder, Runtime};
+use url::Url;
+use uuid::Uuid;
+
+/// Where tests find it, unless told otherwise.
+const URL: &str = "mysql://root@127.0.0.1:3306/mysql";
+
+const TTL: Ttl = Ttl {
+    results: Duration::from_secs(100),
+    letters: Duration::from_secs(1_000),
+    deliveries: Duration::from_secs(500),
+    tombstones: Duration::from_secs(300),
+};
+
+/// A database that goes with this.
+pub(crate) struct Database {
+    pub(crate) name: String,
+    url: String,
+}
+
+impl Database {
+    /// `None`, and a word about it, where there is no MariaDB; a failure where there must be one.
+    pub(crate) async fn or_skip() -> Option<Self> {
+        let url = std::env::var("CRESSET_TEST_MYSQL").unwrap_or_else(|_| URL.to_owned());
+        let name = format!("cresset_test_{}", Uuid::now_v7().simple());
+        let made = async {
+            let mut client = connect(&url, None).await?;
+            client.query_drop(format!("CREATE DATABASE {name}")).await
+        };
+        if let Err(error) = made.await {
+            let must =
+                std::env::var("CI_HAS").is_ok_and(|has| has.split([' ', ',']).any(|one| one == "mariadb"));
+            assert!(!must, "CI_HAS says that there is a MariaDB: {error}");
+            eprintln!("skipped: no MariaDB at {url}: {error}");
+            return None;
+        }
+        Some(Self { name, url })
+    }
+
+    fn target(&self, change: impl FnOnce(&mut Url)) -> Target {
+        let mut url = Url::parse(&self.url).unwrap();
+        url.set_path(&self.name);
+        url.set_query(Some("sslmode=disable"));
+        change(&mut url);
+        Target::parse(url.as_str()).unwrap()
+    }
+
+    /// The same store, over a connection that is protected so.
+    pub(crate) fn options_with(&self, ssl_mode: &str) -> MysqlOptions {
+        let target = self.target(|url| url.set_query(Some(&format!("sslmode={ssl_mode}"))));
+        MysqlOptions {
+            target,
+            ..self.options()
+        }
+    }
+
+    /// The same store, asked for at another port of this machine.
+    pub(crate) fn options_at(&self, port: u16) -> MysqlOptions {
+        let target = self.target(|url| url.set_port(Some(port)).unwrap());
+        MysqlOptions {
+            target,
+            ..self.options()
+        }
+    }
+
+    /// Where the database itself is.
+    pub(crate) fn address(&self) -> (String, u16) {
+        let url = Url::parse(&self.url).unwrap();
+        (url.host_str().unwrap().to_owned(), url.port().unwrap_or(3306))
+    }
+
+    /// A connection of the test's own, in this database.
+    pub(crate) async fn client(&self) -> Conn {
+        connect(&self.url, Some(&self.name)).await.unwrap()
+    }
+
+    pub(crate) fn options(&self) -> MysqlOptions {
+        MysqlOptions {
+            ttl: TTL,
+            ..MysqlOptions::at(self.target(|_| ()))
+        }
+    }
+
+    /// Runs a statement of the test's own.
+    pub(crate) async fn run(&self, sql: &str) {
+        self.client().await.query_drop(sql).await.unwrap();
+    }
+
+    /// Ends the session of the server that has the store.
+    pub(crate) async fn end_session(&self) {
+        let session = self.number("SELECT session FROM server").await;
+        // It may have ended by itself.
+        let _gone = self.client().await.query_drop(format!("KILL {session}")).await;
+    }
+
+    /// A number that a query of the test's own gives.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.client().await.query_first(sql).await.unwrap().unwrap()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (url, name) = (self.url.clone(), self.name.clone());
+        // Another thread: this one may be within a runtime.
+        let gone = std::thread::spawn(move || {
+            block(async {
+                let mut client = connect(&url, None).await?;
+                client.query_drop(format!("DROP DATABASE IF EXISTS {name}")).await
+            })
+        });
+        if !matches!(gone.join(), Ok(Ok(()))) {
+            eprintln!("a database of a test is left behind");
+        }
+    }
+}
+
+async fn connect(url: &str, database: Option<&str>) -> Result<Conn, Error> {
+    let options = OptsBuilder::from_opts(Opts::from_url(url)?).prefer_socket(false);
+    let options = match database {
+        Some(name) => options.db_name(Some(name)),
+        None => options,
+    };
+    Conn::new(options).await
+}
+
+fn block<T>(what: impl Future<Output = T>) -> T {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(what)
+}
+
+/// Opens stores in one database, each on a runtime of its own, so that it can die as a process does.
+pub(crate) struct MysqlHarness {
+    database: Database,
+    runtimes: Mutex<Vec<Runtime>>,
+}
+
+impl MysqlHarness {
+    pub(crate) fn or_skip() -> Option<Self> {
+        Some(Self {
+            database: block(Database::or_skip())?,
+            runtimes: Mutex::default(),
+        })
+    }
+
+    async fn open_now(&self) -> Result<Arc<dyn Backend>, QueueError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let opened = runtime
+            .spawn(MysqlStore::open(self.database.options()))
+            .await
+            .unwrap();
+        self.runtimes.lock().unwrap().push(runtime);
+        opened.map(|store| Arc::new(store) as Arc<dyn Backend>)
+    }
+
+    fn kill(&self) {
+        for runtime in self.runtimes.lock().unwrap().drain(..) {
+            runtime.shutdown_background();
+        }
+    }
+
+    /// Until the database has seen that nobody has it.
+    async fn is_free(&self) {
+        let mut client = self.database.client().await;
+        let sql = "SELECT IS_FREE_LOCK(CONCAT('cresset.', MD5(DATABASE())))";
+        while client.query_first::<i64, _>(sql).await.unwrap() != Some(1) {
+            // Only keeps the asking civil.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Drop for MysqlHarness {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[async_trait]
+impl Harness for MysqlHarness {
+    async fn open(&self) -> Arc<dyn Backend> {
+        self.open_now().await.unwrap()
+    }
+
+    /// Everything of it stops where it is, and its connections end.
+    async fn crash(&self, store: Arc<dyn Backend>) -> Arc<dyn Backend> {
+        self.kill();
+        drop(store);
+        self.is_free().await;
+        self.open().await
+    }
+
+    fn turning_points(&self) -> Vec<usize> {
+        // What is larger goes by itself, and what is larger still in parts.
+        vec![64 * 1024, 4 * 1024 * 1024]
+    }
+
+    fn ttl(&self) -> Ttl {
+        TTL
+    }
+
+    fn purge_max(&self) -> usize {
+        PURGE_ROWS_MAX
+    }
+}

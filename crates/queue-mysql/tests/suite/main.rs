@@ -1,0 +1,6 @@
+//! The store against a real server: the promises of the ports, and what happens when the connection goes.
+
+mod away;
+mod common;
+mod conformance;
+mod proxy;
