@@ -170,7 +170,7 @@ def test_what_cannot_be_used_is_said_in_words_and_the_password_is_not(tmp_path: 
     models = write_model(tmp_path / "models", "echo", ECHO)
     with closing(LocksOut()) as locked:
         cases = {
-            "mysql://u:never-shown@db/tasks": "tasks are kept in PostgreSQL or in SQLite",
+            "oracle://u:never-shown@db/tasks": "tasks are kept in PostgreSQL, in MySQL or MariaDB, or in SQLite",
             "postgresql://u:never-shown@db": "it names no database",
             "postgresql://u:never-shown@127.0.0.1:1/tasks?sslmode=disable": "cannot connect",
             "postgresql://u:never-shown@no-such-host.invalid/tasks": "cannot connect",

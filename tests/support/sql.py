@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import uuid
 from collections.abc import Generator
@@ -12,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from support.mariadb import mariadb_or_skip
 from support.postgres import Database, postgres_or_skip
 from support.server import LONG
 
@@ -115,25 +113,12 @@ def sql(kind: str, folder: Path) -> Generator[Sql, None, None]:
             database.drop()
     else:
         name = f"cresset_test_{uuid.uuid4().hex}"
-        _mariadb_or_skip(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        mariadb_or_skip(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
         place = {"HOST": "127.0.0.1", "USER": "root", "NAME": name}
         try:
             yield Sql(f"mysql+pymysql://root@127.0.0.1/{name}", {"ENGINE": "django.db.backends.mysql", **place})
         finally:
-            _mariadb_or_skip(f"DROP DATABASE {name}")
-
-
-def _mariadb_or_skip(statement: str) -> None:
-    why = "mariadb is not installed"
-    if shutil.which("mariadb"):
-        command = ["mariadb", "-h127.0.0.1", "-uroot", "-e", statement]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LONG, check=False)
-        if done.returncode == 0:
-            return
-        why = done.stderr
-    if "mariadb" in os.environ.get("CI_HAS", "").split():
-        pytest.fail(why, pytrace=False)
-    pytest.skip(why)
+            mariadb_or_skip(f"DROP DATABASE {name}")
 
 
 class Project:

@@ -13,14 +13,15 @@ pub(super) const URL: Setting = words(
         "store.url",
         ["CRESSET_STORE", "store"],
         Field::Text {
-            form: "a URL in quotes, `postgresql://` or `sqlite://`",
+            form: "a URL in quotes, `postgresql://`, `mysql://` or `sqlite://`",
             get: |c| c.store.as_ref().map(ToString::to_string),
             set: set_url,
         },
-        "Where tasks and results are kept: `sqlite:///PATH`, a file on a local disk, or \
-         `postgresql://user:password@host:port/database`, PostgreSQL 15 or newer. Behind a `?` the latter takes `sslmode` \
-         (`disable`, `prefer`, `require`, `verify-full`), `sslrootcert` and `schema` (`cresset` unless told). Shown without its \
-         password.",
+        "Where tasks and results are kept: `sqlite:///PATH`, a file on a local disk, \
+         `postgresql://user:password@host:port/database`, PostgreSQL 15 or newer, or `mysql://user:password@host:port/database`, \
+         MySQL 8.0 or MariaDB 10.6 or newer, a database of its own for one server. Behind a `?` the latter two take `sslmode` \
+         (`disable`, `prefer`, `require`, `verify-full`) and `sslrootcert`, PostgreSQL also `schema` (`cresset` unless told). Shown \
+         without its password.",
     ),
     "the file `tasks.db` in `server.data_dir`",
     r#""postgresql://cresset:secret@db.example/tasks?sslmode=verify-full""#,
@@ -63,7 +64,7 @@ fn set_inbox_tenant(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
 fn set_url(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
     let url = ServiceUrl::new(text.trim());
     match url.scheme() {
-        "postgresql" | "postgres" => {}
+        "postgresql" | "postgres" | "mysql" | "mariadb" => {}
         "sqlite" => {
             let path = url.reveal().trim_start_matches("sqlite://");
             if !path.starts_with('/') || path.ends_with('/') {
@@ -75,12 +76,12 @@ fn set_url(c: &mut ServerConfig, text: &str) -> Result<(), Refusal> {
         // Not repeated: whatever it is, it may hold a password.
         "" => {
             return Err(Refusal::new(
-                "must be a URL, `postgresql://...` or `sqlite:///PATH`",
+                "must be a URL, `postgresql://...`, `mysql://...` or `sqlite:///PATH`",
             ));
         }
         other => {
             return Err(Refusal::new(format!(
-                "must begin with `postgresql://` or `sqlite://`, is {}: tasks are kept in PostgreSQL or in SQLite",
+                "must begin with `postgresql://`, `mysql://` or `sqlite://`, is {}: tasks are kept in PostgreSQL, in MySQL or MariaDB, or in SQLite",
                 quote(other)
             )));
         }
@@ -101,6 +102,7 @@ mod tests {
         assert_eq!(config.database().as_deref(), Some(Path::new(".cresset/tasks.db")));
         assert!(set_url(&mut config, "sqlite:///srv/tasks.db").is_ok());
         assert_eq!(config.database().as_deref(), Some(Path::new("/srv/tasks.db")));
+        assert!(set_url(&mut config, "mariadb://web:secret@db/tasks").is_ok());
         assert!(set_url(&mut config, "postgresql://web:secret@db/tasks").is_ok());
         assert_eq!(config.database(), None);
         assert_eq!(
@@ -112,7 +114,7 @@ mod tests {
     #[test]
     fn what_is_no_store_is_refused_without_its_password() {
         for bad in [
-            "mysql://web:secret@db/tasks",
+            "oracle://web:secret@db/tasks",
             "redis://:secret@db",
             "secret",
             "sqlite://tasks.db",

@@ -305,7 +305,7 @@ pub const SETTINGS: &[Setting] = &[
         // Below a page of the database a file costs more than it can save; above, the database itself has a limit.
         bytes!(max_inline_bytes, 4 << 10, 512 << 20),
         "Inputs and results that are stored in more bytes than this are files of their own beside the database, written \
-         once; smaller ones are rows in it. What is stored already stays where it is. PostgreSQL keeps all of them itself.",
+         once; smaller ones are rows in it. What is stored already stays where it is. PostgreSQL, MySQL and MariaDB keep all of them themselves.",
     ),
     words(
         setting(

@@ -1,4 +1,4 @@
-//! The store, opened where the configuration says: embedded, or in PostgreSQL.
+//! The store, opened where the configuration says: embedded, in PostgreSQL, or in MySQL or MariaDB.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use cresset_config::{Durability, ServerConfig};
 use cresset_engine::Role;
 use cresset_queue::kit::Ttl;
 use cresset_queue::{Backend, QueueError, QueueErrorKind};
+use cresset_queue_mysql::{MysqlOptions, MysqlStore, Target as MysqlTarget};
 use cresset_queue_postgres::{InboxOptions, PostgresOptions, PostgresStore, Target};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 
@@ -18,8 +19,10 @@ use crate::exit::{Exit, Trouble};
 pub(crate) enum Place {
     /// In this file.
     Sqlite(PathBuf),
-    /// In this database.
+    /// In this database of PostgreSQL.
     Postgres(Box<Target>),
+    /// In this one of MySQL or MariaDB.
+    Mysql(Box<MysqlTarget>),
 }
 
 /// Where the settings say that tasks are kept.
@@ -28,8 +31,13 @@ pub(crate) fn place(config: &ServerConfig) -> Result<Place, Trouble> {
         return Ok(Place::Sqlite(path));
     }
     let url = config.store.as_ref().map(|url| url.reveal()).unwrap_or_default();
-    let target = Target::parse(url)
-        .map_err(|error| Trouble::new(Exit::USAGE, format!("store.url cannot be used: {error}")))?;
+    let unusable =
+        |error: &dyn Error| Trouble::new(Exit::USAGE, format!("store.url cannot be used: {error}"));
+    if url.starts_with("mysql:") || url.starts_with("mariadb:") {
+        let target = MysqlTarget::parse(url).map_err(|error| unusable(&error))?;
+        return Ok(Place::Mysql(Box::new(target)));
+    }
+    let target = Target::parse(url).map_err(|error| unusable(&error))?;
     Ok(Place::Postgres(Box::new(target)))
 }
 
@@ -45,6 +53,7 @@ pub(crate) async fn open(config: &ServerConfig, role: Role) -> Result<Arc<dyn Ba
     match place(config)? {
         Place::Sqlite(path) => embedded(config, &path),
         Place::Postgres(target) => postgres(config, *target, role).await,
+        Place::Mysql(target) => mysql(config, *target).await,
     }
 }
 
@@ -90,15 +99,7 @@ async fn postgres(config: &ServerConfig, target: Target, role: Role) -> Result<A
         }),
         ..defaults
     };
-    let store = PostgresStore::open(options).await.map_err(|error| {
-        let exit = match error.kind {
-            QueueErrorKind::Unavailable => Exit::UNAVAILABLE,
-            _ => Exit::DATA,
-        };
-        Trouble::new(exit, chain(&error))
-            .detail("nothing was changed, and no task was given up")
-            .hint("`cresset doctor` looks at the database and at everything else that a server needs")
-    })?;
+    let store = PostgresStore::open(options).await.map_err(|error| away(&error))?;
     let opened = store.opened();
     tracing::info!(
         store = shown,
@@ -109,6 +110,42 @@ async fn postgres(config: &ServerConfig, target: Target, role: Role) -> Result<A
         "task store open"
     );
     Ok(Arc::new(store))
+}
+
+async fn mysql(config: &ServerConfig, target: MysqlTarget) -> Result<Arc<dyn Backend>, Trouble> {
+    let shown = target.to_string();
+    let defaults = MysqlOptions::at(target);
+    let options = MysqlOptions {
+        ttl: Ttl {
+            results: config.result_ttl,
+            letters: config.dead_ttl,
+            deliveries: config.webhooks.retention,
+            ..defaults.ttl
+        },
+        ..defaults
+    };
+    let store = MysqlStore::open(options).await.map_err(|error| away(&error))?;
+    let opened = store.opened();
+    tracing::info!(
+        store = shown,
+        version = opened.version,
+        queued = opened.queued,
+        requeued = opened.requeued,
+        flushes = opened.flushes,
+        "task store open"
+    );
+    Ok(Arc::new(store))
+}
+
+/// A store in a database that does not open is left as it is.
+fn away(error: &QueueError) -> Trouble {
+    let exit = match error.kind {
+        QueueErrorKind::Unavailable => Exit::UNAVAILABLE,
+        _ => Exit::DATA,
+    };
+    Trouble::new(exit, chain(error))
+        .detail("nothing was changed, and no task was given up")
+        .hint("`cresset doctor` looks at the database and at everything else that a server needs")
 }
 
 /// A store that does not open is left as it is, and its operator is told how to look and how to go on.

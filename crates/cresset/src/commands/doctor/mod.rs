@@ -3,6 +3,7 @@
 //! Each part of it looks at one thing and adds lines to a list; none changes anything, and none stops the others. Taking the
 //! lock of a store for the moment of the check is the one thing that others could notice.
 
+mod database;
 mod inbox;
 mod line;
 mod machine;

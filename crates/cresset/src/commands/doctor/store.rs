@@ -4,17 +4,15 @@ use std::path::Path;
 
 use cresset_config::{Durability, ServerConfig};
 use cresset_queue::Capabilities;
-use cresset_queue_postgres::{PostgresStore, Target};
 use cresset_queue_sql::SqliteStore;
 use cresset_queue_sql::care::{self, CareErrorKind, Severity, Thoroughness};
-use cresset_task::Timestamp;
 use rustix::fs::{Access, access, statfs, statvfs};
 
+use super::database;
 use super::line::Lines;
 use crate::commands::env::size;
-use crate::commands::store::check::look as look_at;
 use crate::exit::Trouble;
-use crate::serve::store::{Place, chain, place};
+use crate::serve::store::{Place, place};
 
 /// File systems by the number that statfs(2) gives, where there is something to say of them.
 const FILE_SYSTEMS: &[(i64, &str, Option<&str>)] = &[
@@ -84,7 +82,8 @@ pub(super) fn look(config: &ServerConfig, lines: &mut Lines) -> Result<Option<St
     }
     let database = match place {
         Ok(Place::Sqlite(path)) => path,
-        Ok(Place::Postgres(target)) => return Ok(postgres(config, &target, lines)),
+        Ok(Place::Postgres(target)) => return Ok(database::postgres(config, &target, lines)),
+        Ok(Place::Mysql(target)) => return Ok(database::mysql(&target, lines)),
         Err(trouble) => {
             lines.fail("store", trouble.to_string(), "mend store.url");
             return Ok(None);
@@ -116,62 +115,17 @@ fn here(path: &Path) -> &Path {
     }
 }
 
-/// A store in PostgreSQL: can it be reached, what is it, who has it.
-fn postgres(config: &ServerConfig, target: &Target, lines: &mut Lines) -> Option<String> {
-    let looked = match look_at(target, false) {
-        Ok(looked) => looked,
-        Err(error) => {
-            lines.fail(
-                "store",
-                chain(&error),
-                "see that PostgreSQL 15 or newer runs there, and that store.url has its user, password and database",
-            );
-            return None;
-        }
-    };
-    let durability = match config.durability {
-        Durability::Fsync if looked.flushes => cresset_queue_postgres::Durability::Fsync,
-        _ => cresset_queue_postgres::Durability::Os,
-    };
-    tell_capabilities(
-        &PostgresStore::capabilities_with(durability),
-        looked.flushes,
-        lines,
-    );
-    let version = (looked.server_version / 10_000, looked.server_version % 10_000);
-    let server = format!("PostgreSQL {}.{} at {target}", version.0, version.1);
-    match looked.schema {
-        None => lines.ok(
-            "store",
-            format!("{server}: there is no task store yet; the first start makes one"),
-        ),
-        Some(schema) => lines.ok(
-            "store",
-            format!(
-                "{server}: schema {schema}, {} open tasks, {} ended",
-                looked.open, looked.ended
-            ),
-        ),
-    }
-    if let Some(load) = looked.inbox.filter(|_| config.inbox) {
-        super::inbox::tell(&load, looked.in_use_by.is_some(), Timestamp::now(), lines);
-    }
-    match &looked.in_use_by {
-        Some(who) => lines.ok("lock", who.clone()),
-        None => lines.ok("lock", "no server has the store"),
-    }
-    looked.in_use_by
-}
-
 fn capabilities(config: &ServerConfig, lines: &mut Lines) {
     let durability = match config.durability {
         Durability::Fsync => cresset_queue_sql::Durability::Fsync,
         Durability::Os => cresset_queue_sql::Durability::Os,
     };
-    tell_capabilities(&SqliteStore::capabilities_with(durability), true, lines);
+    let remedy = "store.durability = \"fsync\" makes a 202 wait for the disk";
+    tell_capabilities(&SqliteStore::capabilities_with(durability), remedy, lines);
 }
 
-fn tell_capabilities(can: &Capabilities, flushes: bool, lines: &mut Lines) {
+/// What a backend can do; where it may lose what it accepted, with what to do about that.
+pub(super) fn tell_capabilities(can: &Capabilities, remedy: &str, lines: &mut Lines) {
     let yes = |name: &'static str, can: bool| format!("{name} {}", if can { "yes" } else { "no" });
     let text = [
         yes("one transaction for a task's end", can.one_transaction),
@@ -183,14 +137,8 @@ fn tell_capabilities(can: &Capabilities, flushes: bool, lines: &mut Lines) {
     let text = format!("{}: {}", can.name, text.join(", "));
     if can.durable {
         lines.ok("backend", text);
-    } else if !flushes {
-        lines.warn("backend", text, "the database runs with fsync = off: turn it on");
     } else {
-        lines.warn(
-            "backend",
-            text,
-            "store.durability = \"fsync\" makes a 202 wait for the disk",
-        );
+        lines.warn("backend", text, remedy);
     }
 }
 

@@ -39,9 +39,13 @@ struct Document<'a> {
 
 pub(super) fn run(args: &BackupArgs) -> Result<Exit, Trouble> {
     let made = care::backup(
-        &args
-            .place
-            .database("backup", "pg_dump copies it while a server runs")?,
+        &args.place.database(
+            "backup",
+            [
+                "pg_dump copies it while a server runs",
+                "mysqldump or mariadb-dump with --single-transaction copies it while a server runs",
+            ],
+        )?,
         &args.dest,
     )
     .map_err(|error| trouble(&error))?;

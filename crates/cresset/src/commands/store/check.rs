@@ -9,6 +9,7 @@ use crate::exit::{Exit, Trouble};
 use crate::out;
 use crate::serve::store::{Place, chain};
 use cresset_queue::{InboxLoad, QueueError, QueueErrorKind};
+use cresset_queue_mysql::Target as MysqlTarget;
 use cresset_queue_postgres::{Looked, Target};
 use cresset_task::Timestamp;
 
@@ -17,8 +18,8 @@ use cresset_task::Timestamp;
 /// Looks at the database's pages and indexes, at what must hold between its rows, at every row, and at every payload file.
 /// While a server runs it looks at one moment of the store, which holds up nobody, though the server's log grows meanwhile; payload
 /// files that no task names are looked for only without one. A byte that changed within a row and left it readable cannot be
-/// told. Exits 1 when there is a problem. Of a store in PostgreSQL what must hold between the rows is looked at; pg_amcheck looks at
-/// its pages and indexes.
+/// told. Exits 1 when there is a problem. Of a store in PostgreSQL, MySQL or MariaDB what must hold between the rows is looked at;
+/// pg_amcheck, or CHECK TABLE, looks at its pages and indexes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     cresset store check\n  \
@@ -43,13 +44,25 @@ struct Document<'a> {
     report: &'a Report,
 }
 
-/// What is printed of a store in PostgreSQL.
+/// What was found in a database, of whatever kind.
+struct Found<V> {
+    version: V,
+    schema: Option<usize>,
+    open: u64,
+    ended: u64,
+    letters: u64,
+    deliveries: u64,
+    in_use_by: Option<String>,
+    problems: Vec<String>,
+}
+
+/// What is printed of it.
 #[derive(Serialize)]
-struct PostgresDocument<'a> {
+struct FoundDocument<'a, V> {
     ok: bool,
     thoroughness: Thoroughness,
     store: String,
-    server_version: i32,
+    server_version: V,
     schema: usize,
     open: u64,
     ended: u64,
@@ -88,6 +101,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Trouble> {
     let database = match args.place.place()? {
         Place::Sqlite(path) => path,
         Place::Postgres(target) => return postgres(args, &target),
+        Place::Mysql(target) => return mysql(args, &target),
     };
     let thoroughness = if args.quick {
         Thoroughness::Quick
@@ -114,23 +128,55 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Trouble> {
 
 /// What there is to be said of a store in PostgreSQL, which has its own ways to check pages and indexes (pg_amcheck).
 fn postgres(args: &CheckArgs, target: &Target) -> Result<Exit, Trouble> {
-    let looked = look(target, !args.quick).map_err(|error| Trouble::new(Exit::UNAVAILABLE, chain(&error)))?;
+    let looked = waiting(cresset_queue_postgres::look(target, !args.quick));
+    let looked = looked.map_err(|error| Trouble::new(Exit::UNAVAILABLE, chain(&error)))?;
+    let found = Found {
+        version: looked.server_version,
+        schema: looked.schema,
+        open: looked.open,
+        ended: looked.ended,
+        letters: looked.letters,
+        deliveries: looked.deliveries,
+        in_use_by: looked.in_use_by,
+        problems: looked.problems,
+    };
+    say(args, target.to_string(), found)
+}
+
+/// The same of one in MySQL or MariaDB, where CHECK TABLE does that.
+fn mysql(args: &CheckArgs, target: &MysqlTarget) -> Result<Exit, Trouble> {
+    let looked = waiting(cresset_queue_mysql::look(target, !args.quick));
+    let looked = looked.map_err(|error| Trouble::new(Exit::UNAVAILABLE, chain(&error)))?;
+    let found = Found {
+        version: looked.version,
+        schema: looked.schema,
+        open: looked.open,
+        ended: looked.ended,
+        letters: looked.letters,
+        deliveries: looked.deliveries,
+        in_use_by: looked.in_use_by,
+        problems: looked.problems,
+    };
+    say(args, target.to_string(), found)
+}
+
+fn say<V: Serialize>(args: &CheckArgs, store: String, looked: Found<V>) -> Result<Exit, Trouble> {
     let Some(schema) = looked.schema else {
         return Err(Trouble::new(
             Exit::NOT_FOUND,
-            format!("there is no task store yet in {target}"),
+            format!("there is no task store yet in {store}"),
         ));
     };
     if args.json {
-        out::json(&PostgresDocument {
+        out::json(&FoundDocument {
             ok: looked.problems.is_empty(),
             thoroughness: if args.quick {
                 Thoroughness::Quick
             } else {
                 Thoroughness::Full
             },
-            store: target.to_string(),
-            server_version: looked.server_version,
+            store,
+            server_version: looked.version,
             schema,
             open: looked.open,
             ended: looked.ended,
@@ -166,15 +212,15 @@ fn postgres(args: &CheckArgs, target: &Target) -> Result<Exit, Trouble> {
     })
 }
 
-/// Looks at a store in PostgreSQL, from a thread that may wait.
-pub(crate) fn look(target: &Target, rules: bool) -> Result<Looked, QueueError> {
+/// Looks at a store in a database, from a thread that may wait.
+pub(crate) fn waiting<T>(looking: impl Future<Output = Result<T, QueueError>>) -> Result<T, QueueError> {
     let broken =
         |error: std::io::Error| QueueError::new(QueueErrorKind::Internal, "check", error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(broken)?;
-    runtime.block_on(cresset_queue_postgres::look(target, rules))
+    runtime.block_on(looking)
 }
 
 fn summary(report: &Report) -> String {

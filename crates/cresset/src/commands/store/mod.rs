@@ -62,17 +62,26 @@ impl PlaceArgs {
         place(&config)
     }
 
-    /// The database file of an embedded store; PostgreSQL has tools of its own for `doing`.
-    fn database(&self, doing: &str, instead: &str) -> Result<PathBuf, Trouble> {
+    /// The database file of an embedded store; other databases have tools of their own for `doing`: this one in PostgreSQL, and
+    /// that one in MySQL and MariaDB.
+    fn database(&self, doing: &str, instead: [&str; 2]) -> Result<PathBuf, Trouble> {
         match self.place()? {
             Place::Sqlite(path) => Ok(path),
-            Place::Postgres(target) => Err(Trouble::new(
-                Exit::USAGE,
-                format!("`cresset store {doing}` is for the embedded store, and this one is {target}"),
-            )
-            .hint(format!("{instead}, with --schema={}", target.schema()))),
+            Place::Postgres(target) => Err(elsewhere(doing, &target).hint(format!(
+                "{}, with --schema={}",
+                instead[0],
+                target.schema()
+            ))),
+            Place::Mysql(target) => Err(elsewhere(doing, &target).hint(instead[1])),
         }
     }
+}
+
+fn elsewhere(doing: &str, store: &dyn std::fmt::Display) -> Trouble {
+    Trouble::new(
+        Exit::USAGE,
+        format!("`cresset store {doing}` is for the embedded store, and this one is {store}"),
+    )
 }
 
 pub(crate) fn run(args: &StoreArgs) -> Result<Exit, Trouble> {

@@ -46,7 +46,10 @@ struct Document<'a> {
 }
 
 pub(super) fn run(args: &RestoreArgs) -> Result<Exit, Trouble> {
-    let instead = "pg_restore, or psql, puts back what pg_dump has copied";
+    let instead = [
+        "pg_restore, or psql, puts back what pg_dump has copied",
+        "mysql or mariadb, the client, puts back what mysqldump or mariadb-dump has copied, while no server has it",
+    ];
     let database = args.place.database("restore", instead)?;
     let data_dir = database.parent().map(Path::to_path_buf).unwrap_or_default();
     std::fs::create_dir_all(&data_dir)
