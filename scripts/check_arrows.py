@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "gateway": {"engine", "keys", "config", "task"},
     "celery-worker": {"celery", "engine", "runner", "config", "task"},
     "loadgen": set(),
-    "store-bench": {"queue", "queue-postgres", "queue-sql", "task"},
+    "store-bench": {"queue", "queue-mysql", "queue-postgres", "queue-sql", "task"},
     "fuzz-targets": {"gateway", "keys", "runner", "queue-sql", "config", "task"},
 }
 """Crate, without the prefix -> the crates of ours that it may use. The binary may use all of them."""

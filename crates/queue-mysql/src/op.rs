@@ -173,6 +173,7 @@ impl Op {
         match self {
             Self::Submit { task, slot } if slot.answered(|submitted| *submitted == Submitted::New) => {
                 undo.submitted.push(task.id);
+                undo.begun.extend(task.started_at.map(|_| task.id));
             }
             Self::OutboxLease { slot, .. } => {
                 slot.answered(|given| {

@@ -116,6 +116,7 @@ CREATE TABLE IF NOT EXISTS letters (
     priority    TINYINT      NOT NULL,
     replayed_as BINARY(16),                         -- the task that was made of it
     tenant      VARCHAR(512),
+    retry       MEDIUMTEXT,                         -- RetryTerms as JSON
     metadata    MEDIUMBLOB,
     evidence    LONGTEXT     NOT NULL,              -- JSON
     size        BIGINT       NOT NULL,              -- of its input

@@ -2,19 +2,16 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use cresset_queue::kit::{Change, PROMOTED_MAX, Stored, as_number, client_of, retry_of, trace_of};
-use cresset_queue::{Lease, LeaseRequest, Turn};
+use cresset_queue::{Lease, LeaseRequest, Turn, Unreadable};
 use cresset_task::{Attempt, CacheUse, Event, Payload, TaskId, Timestamp};
 use mysql_async::Row;
 
-use super::ends;
 use super::tell::{news, tell};
 use crate::connect::Conn;
 use crate::error::{StoreError, col, id, small};
 use crate::payload::{Table, asked, parts};
 use crate::sql::sql;
-use crate::submission::Ending;
 
 /// Delayed tasks that are due take their places in the queue.
 const PROMOTE: &str =
@@ -37,44 +34,36 @@ pub(super) async fn lease(
 ) -> Result<Vec<Lease>, StoreError> {
     let doing = "cannot lease tasks";
     let (model, now) = (request.model.as_str(), request.now.as_micros());
-    loop {
-        let looked = [
-            sql!(PROMOTE, model, now, PROMOTED_MAX),
-            sql!(HEAD, model, now, as_number(request.max_tasks)),
-        ];
-        let mut looked = conn.all(doing, &looked).await?.into_iter();
-        let promoted = looked.next().map_or(0, |answer| answer.found);
-        if promoted > 0 {
-            change.delay(&request.model, -promoted.cast_signed());
-        }
-        let rows = looked.next().map(|answer| answer.rows).unwrap_or_default();
-        let head = within(&rows, request.max_bytes)?;
-        if head.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut inputs = take(conn, head, now).await?;
-        let (mut leases, mut broken, mut told) = (Vec::new(), Vec::new(), Vec::new());
-        for row in head {
-            let (mut lease, weight, client) = read(row)?;
-            change.add_to_model(&request.model, -1, -weight);
-            if let Some(client) = client_of(client.as_deref())? {
-                change.add_to_client(&client, -1, -weight);
-            }
-            let what = (Event::Started, lease.attempt.0);
-            told.extend(news((lease.id, model), (row, 12), what, request.now)?);
-            let input = inputs.remove(&lease.id);
-            match decode(row, input, &mut lease) {
-                Ok(payload) => leases.push(Lease { payload, ..lease }),
-                Err(damage) => broken.push(Ending::unreadable(&lease, request.now, &damage)?),
-            }
-        }
-        tell(conn, &told, change).await?;
-        ends::finish(conn, &broken.iter().collect::<Vec<_>>(), change).await?;
-        // An empty answer says that the queue is empty, so nothing but unreadable tasks is not the answer.
-        if !leases.is_empty() {
-            return Ok(leases);
-        }
+    let looked = [
+        sql!(PROMOTE, model, now, PROMOTED_MAX),
+        sql!(HEAD, model, now, as_number(request.max_tasks)),
+    ];
+    let mut looked = conn.all(doing, &looked).await?.into_iter();
+    let promoted = looked.next().map_or(0, |answer| answer.found);
+    if promoted > 0 {
+        change.delay(&request.model, -promoted.cast_signed());
     }
+    let rows = looked.next().map(|answer| answer.rows).unwrap_or_default();
+    let head = within(&rows, request.max_bytes)?;
+    if head.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut inputs = take(conn, head, now).await?;
+    let (mut leases, mut told) = (Vec::with_capacity(head.len()), Vec::new());
+    for row in head {
+        let (mut lease, weight, client) = read(row)?;
+        change.add_to_model(&request.model, -1, -weight);
+        if let Some(client) = client_of(client.as_deref())? {
+            change.add_to_client(&client, -1, -weight);
+        }
+        let what = (Event::Started, lease.attempt.0);
+        told.extend(news((lease.id, model), (row, 12), what, request.now)?);
+        let input = inputs.remove(&lease.id);
+        lease.payload = decode(row, input, &mut lease).map_err(|damage| Unreadable(damage.to_string()));
+        leases.push(lease);
+    }
+    tell(conn, &told, change).await?;
+    Ok(leases)
 }
 
 /// The first of them that together weigh no more than this; the first one whatever it weighs.
@@ -104,7 +93,7 @@ fn read(row: &Row) -> Result<(Lease, i64, Option<String>), StoreError> {
     let lease = Lease {
         id,
         attempt: Attempt(small::<u32>(row, 1)?.saturating_add(1)),
-        payload: Payload::Json(Bytes::new()),
+        payload: Err(Unreadable(String::new())),
         priority: small(row, 2)?,
         created_at: Timestamp::from_micros(col(row, 3)?),
         turn: Turn::from_micros(col(row, 4)?),

@@ -14,8 +14,8 @@ use crate::sql::sql;
 use crate::submission::Submission;
 
 const ADD: &str = "\
-INSERT INTO letters (id, model, version, created_at, died_at, priority, metadata, evidence, tenant, size)
-SELECT t.id, t.model, t.version, t.created_at, t.finished_at, t.priority, t.metadata, ?, t.tenant,
+INSERT INTO letters (id, model, version, created_at, died_at, priority, metadata, evidence, tenant, retry, size)
+SELECT t.id, t.model, t.version, t.created_at, t.finished_at, t.priority, t.metadata, ?, t.tenant, t.retry,
        (SELECT COALESCE(SUM(i.size), 0) FROM inputs AS i WHERE i.id = t.id)
 FROM tasks AS t WHERE t.seq = ?";
 

@@ -6,6 +6,7 @@ use cresset_queue::Submitted;
 use cresset_queue::kit::Change;
 use cresset_task::{ClientKey, ModelName, TaskId, Tenant, Timestamp};
 
+use super::tell::{begun, tell};
 use crate::connect::Conn;
 use crate::error::{StoreError, id};
 use crate::payload::{Table, keep};
@@ -18,7 +19,7 @@ const TAKEN: &str =
 
 const TASKS: &str = "\
 INSERT INTO tasks (id, model, state, priority, turn, weight, created_at, due_at, expires_at, deadline_at, cache, client, tenant,
-                   retry, metadata, trace, bulk, line)";
+                   retry, metadata, trace, attempts, started_at, bulk, line)";
 
 const CALLBACKS: &str = "INSERT INTO callbacks (task, url, host, events)";
 
@@ -45,7 +46,7 @@ pub(super) async fn submit_into(
     bulk: Option<(i64, &[i64])>,
     change: &mut Change,
 ) -> Result<Vec<Option<Submitted>>, StoreError> {
-    let mut answers = vec![None; tasks.len()];
+    let (mut answers, mut told) = (vec![None; tasks.len()], Vec::new());
     let mut left: Vec<usize> = (0..tasks.len()).collect();
     while !left.is_empty() {
         let taken = look(conn, tasks, &mut left, &mut answers).await?;
@@ -66,16 +67,23 @@ pub(super) async fn submit_into(
             .collect();
         make(conn, &fresh).await?;
         for at in round {
+            let task = tasks[at];
             answers[at] = Some(Submitted::New);
-            change.add(&tasks[at].owner, 1, tasks[at].weight);
-            if tasks[at].due_at.is_some() {
-                change.delay(&tasks[at].owner.model, 1);
+            if let Some(started) = task.started_at {
+                // Born leased: it is not queued.
+                told.extend(begun(task, started));
+                continue;
+            }
+            change.add(&task.owner, 1, task.weight);
+            if task.due_at.is_some() {
+                change.delay(&task.owner.model, 1);
             }
         }
         // What has the id of another one and no key is answered by that alone.
         left = rest;
         left.retain(|&at| tasks[at].idempotency.is_some());
     }
+    tell(conn, &told, change).await?;
     Ok(answers)
 }
 
@@ -119,7 +127,7 @@ async fn make(conn: &Conn, fresh: &[(&Submission, Option<(i64, i64)>)]) -> Resul
         row![
             task.id,
             task.owner.model.as_str(),
-            0_i64,
+            i64::from(task.started_at.is_some()),
             task.priority,
             task.turn.as_micros(),
             task.weight,
@@ -133,6 +141,8 @@ async fn make(conn: &Conn, fresh: &[(&Submission, Option<(i64, i64)>)]) -> Resul
             task.retry.as_deref(),
             task.metadata.as_deref(),
             task.trace.as_deref(),
+            i64::from(task.started_at.is_some()),
+            task.started_at.map(Timestamp::as_micros),
             place.map(|(bulk, _)| bulk),
             place.map(|(_, line)| line),
         ]

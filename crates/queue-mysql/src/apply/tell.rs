@@ -9,6 +9,7 @@ use mysql_async::Row;
 use crate::connect::Conn;
 use crate::error::{StoreError, col, id};
 use crate::sql::{Lit, fill, insert, row, sql};
+use crate::submission::Submission;
 
 const KNOWN: &str = "SELECT task, event, attempt, seq, host, state FROM outbox WHERE task IN (?)";
 
@@ -60,6 +61,20 @@ pub(super) fn news(
         attempt,
         at,
     }))
+}
+
+/// What the callback of a task that is born leased wants to be told; `None` likewise.
+pub(super) fn begun(task: &Submission, at: Timestamp) -> Option<News> {
+    let to = task.callback.as_ref()?;
+    to.events.has(Event::Started).then(|| News {
+        task: task.id,
+        model: task.owner.model.to_string(),
+        url: to.url.as_str().to_owned(),
+        host: to.url.host().to_string(),
+        event: Event::Started,
+        attempt: 1,
+        at,
+    })
 }
 
 /// Leaves deliveries; each takes the place of what waits of its task.

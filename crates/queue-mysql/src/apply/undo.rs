@@ -8,9 +8,15 @@ use crate::connect::Conn;
 use crate::error::StoreError;
 use crate::sql::sql;
 
-const FRESH: &str = "SELECT id FROM tasks WHERE id IN (?) AND state = 0 AND attempts = 0";
+/// Of one that was born leased the first attempt is ours, so nobody has run it: its lease may have been given back by now.
+const FRESH: &str = "\
+SELECT id FROM tasks
+WHERE id IN (?) AND (state = 0 AND attempts = 0 OR id IN (?) AND state IN (0, 1) AND attempts = 1)";
 
-const TASKS: [&str; 4] = [
+const TOLD: &str = "DELETE FROM outbox WHERE task IN (?)";
+
+const TASKS: [&str; 5] = [
+    "DELETE FROM history WHERE task IN (?)",
     "DELETE FROM inputs WHERE id IN (?)",
     "DELETE FROM idempotency WHERE task IN (?)",
     "DELETE FROM callbacks WHERE task IN (?)",
@@ -26,6 +32,8 @@ WHERE task = ? AND event = ? AND attempt = ? AND fence = ? AND state = 1";
 #[derive(Debug, Default)]
 pub(crate) struct Undo {
     pub(crate) submitted: Vec<TaskId>,
+    /// Those of them that were born leased.
+    pub(crate) begun: Vec<TaskId>,
     pub(crate) sendings: Vec<(EventId, u32)>,
 }
 
@@ -36,10 +44,13 @@ impl Undo {
             return Ok(());
         }
         let doing = "cannot undo what was refused";
-        let found = conn.rows(doing, sql!(FRESH, &self.submitted[..])).await?;
+        let found = conn
+            .rows(doing, sql!(FRESH, &self.submitted[..], &self.begun[..]))
+            .await?;
         let fresh = ids(&found, 0)?;
         let mut statements = vec!["START TRANSACTION".to_owned()];
         statements.extend(TASKS.iter().map(|text| sql!(text, &fresh[..])));
+        statements.push(sql!(TOLD, &self.begun[..]));
         let sendings = self.sendings.iter();
         statements
             .extend(sendings.map(|(id, fence)| sql!(SENDING, id.task, id.event.code(), id.attempt, *fence)));

@@ -1,6 +1,6 @@
 //! Dead letters.
 
-use cresset_queue::kit::{as_number, model_of, place_of, tenant_of};
+use cresset_queue::kit::{as_number, model_of, place_of, retry_of, tenant_of};
 use cresset_queue::{LETTERS_MAX, LetterCursor, LetterPage, LetterQuery};
 use cresset_task::{DeadLetter, Payload, TaskId, Tenant, Timestamp};
 use mysql_async::Row;
@@ -15,7 +15,7 @@ use crate::sql::sql;
 macro_rules! columns {
     ($of:literal) => {
         concat!(
-            "SELECT seq, id, model, version, created_at, died_at, priority, replayed_as, metadata, evidence, size, tenant ",
+            "SELECT seq, id, model, version, created_at, died_at, priority, replayed_as, metadata, evidence, size, tenant, retry ",
             $of
         )
     };
@@ -87,5 +87,6 @@ fn read(row: &Row) -> Result<DeadLetter, StoreError> {
         input_bytes: col::<i64>(row, 10)?.cast_unsigned(),
         replayed_as: id_or_none(row, 7)?,
         tenant: tenant_of(col::<Option<String>>(row, 11)?.as_deref())?,
+        retry: retry_of(col::<Option<String>>(row, 12)?.as_deref())?,
     })
 }

@@ -10,7 +10,7 @@ use crate::out;
 use crate::serve::store::{Place, chain};
 use cresset_queue::{InboxLoad, QueueError, QueueErrorKind};
 use cresset_queue_mysql::Target as MysqlTarget;
-use cresset_queue_postgres::{Looked, Target};
+use cresset_queue_postgres::Target;
 use cresset_task::Timestamp;
 
 /// Checks the task store and changes nothing: one line for each thing that was found, with what to do about it.
@@ -52,6 +52,7 @@ struct Found<V> {
     ended: u64,
     letters: u64,
     deliveries: u64,
+    inbox: Option<InboxLoad>,
     in_use_by: Option<String>,
     problems: Vec<String>,
 }
@@ -68,7 +69,7 @@ struct FoundDocument<'a, V> {
     ended: u64,
     letters: u64,
     deliveries: u64,
-    /// `null` while the schema has none yet.
+    /// `null` while the schema has none, as in MySQL.
     inbox: Option<Inbox>,
     in_use_by: Option<&'a str>,
     problems: &'a [String],
@@ -137,6 +138,7 @@ fn postgres(args: &CheckArgs, target: &Target) -> Result<Exit, Trouble> {
         ended: looked.ended,
         letters: looked.letters,
         deliveries: looked.deliveries,
+        inbox: looked.inbox,
         in_use_by: looked.in_use_by,
         problems: looked.problems,
     };
@@ -154,6 +156,7 @@ fn mysql(args: &CheckArgs, target: &MysqlTarget) -> Result<Exit, Trouble> {
         ended: looked.ended,
         letters: looked.letters,
         deliveries: looked.deliveries,
+        inbox: None,
         in_use_by: looked.in_use_by,
         problems: looked.problems,
     };
