@@ -197,7 +197,9 @@ def test_every_server_tells_of_all_and_a_door_of_a_worker_takes_no_work(
         assert client.get("/v1/tasks").status_code == 404
 
 
-def test_a_late_prediction_goes_on_and_one_whose_caller_is_gone_is_stopped_where_it_runs(start: Start, tmp_path: Path) -> None:
+def test_a_late_prediction_goes_on_and_one_whose_caller_is_gone_is_stopped_where_it_runs(
+    start: Start, tmp_path: Path
+) -> None:
     models = write_model(tmp_path / "models", "who", WHO, SETTINGS.format(1))
     gateway = start("gateway")
     start("worker", models)

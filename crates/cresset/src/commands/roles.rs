@@ -38,25 +38,29 @@ pub(super) fn broker_as_store(
             "" => "--broker is no address".to_owned(),
             scheme => format!("--broker {scheme}://...: a gateway keeps its tasks in PostgreSQL"),
         };
-        return Err(Trouble::new(Exit::USAGE, what).hint(format!(
-            "{SHARED_HINT}; Celery's tasks are taken by `cresset worker --celery QUEUE --broker redis://...`"
-        )));
+        return Err(Trouble::new(Exit::USAGE, what).hint(format!("{SHARED_HINT}; {CELERY_HINT}")));
     }
     Ok((settings, false))
 }
 
+/// Where a worker takes tasks that are not in a store of ours.
+const CELERY_HINT: &str = "Celery's tasks are taken by `cresset worker --celery QUEUE --broker redis://...`";
+
 /// Refuses a store that belongs to one server.
 pub(super) fn needs_shared_store(config: &ServerConfig, role: Role) -> Result<(), Trouble> {
-    if config.database().is_none() {
-        return Ok(());
-    }
     let name = role.name();
-    let words = match &config.store {
-        Some(_) => {
+    let scheme = config.store.as_ref().map(|url| url.reveal());
+    let scheme = scheme.map(|url| url.split_once(':').map_or("", |(scheme, _)| scheme));
+    let words = match scheme {
+        Some(scheme) if SHARED.contains(&scheme) => return Ok(()),
+        Some("sqlite") => {
             format!("store.url is an SQLite database, which belongs to one server: a {name} shares its store")
         }
+        Some(_) => format!(
+            "store.url is a database of MySQL or MariaDB, which belongs to one server so far: a {name} shares its store"
+        ),
         None => format!("a {name} shares a store with other servers, and none is named"),
     };
-    Err(Trouble::new(Exit::USAGE, words)
-        .hint(format!("{SHARED_HINT}; `cresset serve` needs no other server")))
+    let hint = format!("{SHARED_HINT}; {CELERY_HINT}; `cresset serve` needs no other server");
+    Err(Trouble::new(Exit::USAGE, words).hint(hint))
 }

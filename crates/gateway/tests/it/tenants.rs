@@ -303,7 +303,8 @@ async fn who_waits_is_told_at_once_that_the_key_is_good_no_more() {
     };
     let revoke = async {
         let engine = &guarded.house.engine;
-        until(|| (engine.residue().waiters, engine.residue().followers) == (2, 1)).await;
+        // Who follows waits as well, for what comes next.
+        until(|| (engine.residue().waiters, engine.residue().followers) == (3, 1)).await;
         guarded.revoke_all();
     };
     let (task, result, events, ()) = tokio::join!(
