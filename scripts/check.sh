@@ -30,7 +30,7 @@ generated() {
   local passed
   passed="$(
     cargo test --workspace --all-features --locked --quiet --lib --bins --tests -- "${GENERATED_TESTS[@]}" |
-      tee /dev/stderr | sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' | awk '{ all += $1 } END { print all + 0 }'
+      tee -a /dev/stderr | sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' | awk '{ all += $1 } END { print all + 0 }'
   )"
   [ "$passed" -ge "$GENERATED_COUNT" ] ||
     die "$passed tests of generated pages ran, fewer than $GENERATED_COUNT: has one been renamed? See scripts/check.sh"
