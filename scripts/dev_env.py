@@ -60,7 +60,6 @@ TEST = (
     *BARE,
     *SQL_RESULTS,
     "flower>=2",
-    "pytest-xdist>=3.8",
     *TOKENS,
     "websockets>=15",
     "opentelemetry-proto>=1.30",

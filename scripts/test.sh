@@ -28,11 +28,13 @@ interpreter() {
 }
 
 package_tests() {
-  (cd python/cresset && "$1" -m pytest "${@:2}")
+  (cd python/cresset && "$1" -m pytest -n "$at_a_time" --dist loadfile "${@:2}")
 }
 
 step "python environment" python3 scripts/dev_env.py test
 python="$(python3 scripts/dev_env.py test)"
+# Tests of Python mostly wait: one more at a time than there are cores keeps these busy.
+at_a_time="$("$python" -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')"
 
 step "rust" rust_tests
 step "scripts" "$python" -m pytest scripts/tests
@@ -50,7 +52,7 @@ done
 
 # Each supported Django on a Python that it takes: the lowest one there is for the oldest, the highest for the newest.
 django_tests() {
-  (cd python/cresset/tests_django && "$1" -m pytest)
+  (cd python/cresset/tests_django && "$1" -m pytest -n "$at_a_time" --dist loadfile)
 }
 for pair in "4.2 3.10 3.11 3.12" "5.2 3.11 3.12 3.10 3.13" "6.0 3.13 3.12"; do
   read -r django versions <<<"$pair"
@@ -75,7 +77,6 @@ for pair in "4.2 3.10 3.11 3.12" "5.2 3.11 3.12 3.10 3.13" "6.0 3.13 3.12"; do
   fi
 done
 # The program that the tests of its crate were built with: a build without them would compile half of what is here again.
-# make check sees to it that it also compiles alone. The tests mostly wait: one more at a time than there are cores keeps these busy.
-at_a_time="$("$python" -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')"
+# make check sees to it that it also compiles alone.
 CRESSET_BIN="$REPO/target/debug/cresset" step "black box" "$python" -m pytest tests -n "$at_a_time" --dist loadfile
 say "all tests passed"

@@ -150,9 +150,10 @@ def test_lines_that_are_written_too_fast_are_counted(start: Start):
     said, answer = lines(one)
     assert answer.items == [(0, 1)]
     assert [line["text"] for line in said[:200]] == [str(number) for number in range(200)]
-    left_out = said[-1]
-    assert left_out["level"] == "warning"
-    assert int(left_out["text"].split()[0]) == 1000 - (len(said) - 1)
+    # A process that is slow at it may write again before its end, and says each time what it has left out.
+    left_out = [int(line["text"].split()[0]) for line in said if line["level"] == "warning"]
+    assert said[-1]["level"] == "warning"
+    assert sum(left_out) == 1000 - (len(said) - len(left_out))
 
 
 def test_a_server_that_does_not_know_of_lines_hears_none(start: Start):
