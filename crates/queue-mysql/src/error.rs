@@ -101,10 +101,24 @@ impl StoreError {
     /// What happened, with the causes below it, in one line.
     pub(crate) fn whole(&self) -> String {
         match self {
-            // The library repeats the causes in its own words.
-            Self::Mysql { source, .. } => format!("{self}: {source}"),
+            Self::Mysql { source, .. } => format!("{self}: {}", Said::by(source)),
             error => error.to_string(),
         }
+    }
+}
+
+/// What the database said, or what became of the connection. The library says each cause once more in every one above it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Said(String);
+
+impl Said {
+    fn by(error: &Error) -> Self {
+        let mut innermost: &dyn std::error::Error = error;
+        while let Some(below) = innermost.source() {
+            innermost = below;
+        }
+        Self(innermost.to_string())
     }
 }
 
@@ -121,7 +135,7 @@ impl IntoQueueError for StoreError {
     fn into_queue(self, operation: &'static str) -> QueueError {
         let error = QueueError::new(self.kind(), operation, self.to_string());
         match self {
-            Self::Mysql { source, .. } => error.because(source),
+            Self::Mysql { source, .. } => error.because(Said::by(&source)),
             _ => error,
         }
     }
@@ -218,9 +232,16 @@ mod tests {
             );
         }
         assert!(told(1205).met_another() && !told(1205).is_deadlock());
-        assert_eq!(
-            told(1114).whole(),
-            "mysql: cannot: Server error: `ERROR 1114 (HY000): no'"
-        );
+        assert_eq!(told(1114).whole(), "mysql: cannot: ERROR 1114 (HY000): no");
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let refused = || std::io::Error::other("nobody is there");
+        let error = StoreError::mysql("cannot")(refused().into());
+        assert_eq!(error.whole(), "mysql: cannot: nobody is there");
+        let told = error.into_queue("open");
+        let cause = std::error::Error::source(&told).map(ToString::to_string);
+        assert_eq!(cause.as_deref(), Some("nobody is there"));
     }
 }
