@@ -42,11 +42,21 @@ def scheduled(home: House) -> list[Any]:
 
 def test_a_worker_that_stops_gives_back_what_waits(home: House) -> None:
     first = home.worker()
-    later = [home.app.send_task("proj.echo", (i,), countdown=3) for i in range(20)]
+    later = [home.app.send_task("proj.echo", (i,), countdown=600) for i in range(20)]
     until(lambda: len(scheduled(home)) == 20, "taken")
     assert home.waiting() == 0
     assert first.stop() == 0
     assert home.waiting() == 20
+    home.worker()
+    until(lambda: len(scheduled(home)) == 20, "taken again")
+    assert {task["request"]["id"] for task in scheduled(home)} == {result.id for result in later}
+
+
+def test_what_was_given_back_is_run_by_the_next_worker(home: House) -> None:
+    first = home.worker()
+    later = [home.app.send_task("proj.echo", (i,), countdown=3) for i in range(20)]
+    until(lambda: len(scheduled(home)) == 20 or later[0].ready(), "taken")
+    assert first.stop() == 0
     home.worker()
     assert [result.get(timeout=LONG) for result in later] == list(range(20))
 
