@@ -9,7 +9,7 @@ need_python
 
 rust_tests() {
   if command -v cargo-nextest >/dev/null; then
-    cargo nextest run --workspace --all-features --locked --no-fail-fast
+    cargo nextest run --workspace --all-features --locked --no-fail-fast --test-threads "$at_a_time"
     cargo test --workspace --all-features --locked --doc --quiet
   else
     cargo test --workspace --all-features --locked
@@ -33,7 +33,7 @@ package_tests() {
 
 step "python environment" python3 scripts/dev_env.py test
 python="$(python3 scripts/dev_env.py test)"
-# Tests of Python mostly wait: one more at a time than there are cores keeps these busy.
+# Tests mostly wait, for disks, databases and processes: one more at a time than there are cores keeps these busy.
 at_a_time="$("$python" -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')"
 
 step "rust" rust_tests

@@ -20,18 +20,15 @@ from conftest import Serve
 from support.models import write_model
 from support.server import LONG
 
-#: Asked in a process of its own, so that the one that runs the tests never holds a context on the device.
-FOUND = (
-    subprocess.run(
-        [sys.executable, "-c", "import torch; print(torch.cuda.is_available())"],
-        capture_output=True,
-        text=True,
-        timeout=LONG,
-        check=False,
-    ).stdout.strip()
-    == "True"
-)
-pytestmark = pytest.mark.skipif(not FOUND, reason="torch finds no CUDA device")
+
+@pytest.fixture(scope="module", autouse=True)
+def device() -> None:
+    """Skips where there is none. Asked in a process of its own: the one that runs the tests holds no context on it."""
+    command = [sys.executable, "-c", "import torch; print(torch.cuda.is_available())"]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=LONG, check=False)
+    if asked.stdout.strip() != "True":
+        pytest.skip("torch finds no CUDA device")
+
 
 #: Weights from a seed, in double precision, so that the test can compute them again on the CPU.
 MODEL = """

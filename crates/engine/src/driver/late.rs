@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cresset_batch::{Class, Entry, Moment};
 use cresset_queue::Release;
-use cresset_task::{Attempt, TaskId, Timestamp};
+use cresset_task::{Attempt, CacheUse, TaskId, Timestamp};
 
 use super::{Driver, Flight};
 use crate::ends::TaskEnds;
@@ -132,7 +132,9 @@ fn become_task(entry: &mut Entry<Item>, now: Moment, wall: Timestamp) -> bool {
         priority: 0,
         line: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
         retries: 0,
-        cache: Default::default(),
+        // Asked when a task comes from the queue, and this one does not.
+        cache: CacheUse::default(),
+        // A prediction has no terms of its own for that.
         retry: None,
         unborn: Some(unborn),
     };
