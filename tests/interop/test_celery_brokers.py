@@ -105,7 +105,7 @@ def test_celerys_own_commands_show_it_as_a_worker(home: House, tmp_path: Path) -
     (answer,) = home.app.control.broadcast("no_such_method", destination=[node], reply=True, timeout=LONG)
     assert "no_such_method" in answer[node]["error"]
     home.app.control.shutdown()
-    assert home.workers[0].process.wait(LONG) == 0
+    assert home.workers[0].ended() == 0
 
 
 def test_figures_tell_of_the_tasks_and_the_broker(home: House) -> None:

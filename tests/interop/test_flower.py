@@ -57,6 +57,12 @@ def asked(client: httpx.Client, path: str) -> Any:
     return answer.json()
 
 
+def shown(client: httpx.Client, task: str, state: str) -> dict[str, Any] | None:
+    """What Flower knows of a task, once it knows it in this state."""
+    known = asked(client, "/api/tasks").get(task)
+    return known if known is not None and known["state"] == state else None
+
+
 def whole(worker: dict[str, Any] | None) -> dict[str, Any] | None:
     """What Flower knows of a worker, once it has every answer."""
     known = worker is not None and {"active_queues", "registered", "stats"} <= worker.keys()
@@ -78,9 +84,9 @@ def test_flower_shows_the_worker_and_its_tasks(request: pytest.FixtureRequest, t
         good = made.app.send_task("proj.echo", ({"sleep": 0.2, "give": 5},))
         bad = made.app.send_task("proj.echo", ({"raise": "value"},))
         assert good.get(timeout=LONG) == 5
-        until(lambda: asked(client, "/api/tasks").get(bad.id, {}).get("state") == "FAILURE", "failed")
-        tasks = asked(client, "/api/tasks")
-        done, failed = tasks[good.id], tasks[bad.id]
+        # Results and events come by ways of their own, in no order.
+        done = until(lambda: shown(client, good.id, "SUCCESS"), "succeeded")
+        failed = until(lambda: shown(client, bad.id, "FAILURE"), "failed")
         assert (done["name"], done["state"], done["result"], done["worker"]) == ("proj.echo", "SUCCESS", "5", made.node)
         assert 0.2 <= done["runtime"] < LONG
         assert done["received"] <= done["started"] <= done["succeeded"]

@@ -68,7 +68,7 @@ def test_the_socket_of_a_server_that_was_killed_is_taken_by_the_next(serve: Serv
     listen = ("--listen", f"http://127.0.0.1:0,unix:{socket}")
     first = serve(models, *listen).wait_ready()
     second = serve(models, *listen, data="other")
-    assert second.process.wait(30) == 69
+    assert second.ended() == 69
     second.wait_log(lambda line: "another server listens there" in line, "why it ended")
     first.process.send_signal(signal.SIGKILL)
     first.process.wait(30)

@@ -222,7 +222,7 @@ def test_a_late_prediction_goes_on_and_one_whose_caller_is_gone_is_stopped_where
             gateway.wait_log(lambda line: "stopping" in line, "that it stops")
             gate.touch()
             assert held.result(LONG).status_code == 200, "a gateway that stops answers what it has begun"
-        assert gateway.process.wait(LONG) == 0
+        assert gateway.ended() == 0
 
 
 def test_workers_with_two_versions_are_told_apart_and_the_newer_one_says_what_is_taken(

@@ -189,6 +189,6 @@ def test_a_store_of_an_older_schema_that_is_in_use_is_left_alone(
     lock = f"SELECT pg_advisory_lock({0x43525354}, 'cresset'::regnamespace::oid::bigint::int)"
     with database.session(lock):
         refused = serve(models, "--store", database.url, data="second")
-        assert refused.process.wait(LONG) == os.EX_UNAVAILABLE
+        assert refused.ended() == os.EX_UNAVAILABLE
         refused.wait_log(lambda line: "an old server is on it" in line, "who is on the store")
         assert "never-shown" not in refused.log

@@ -78,7 +78,7 @@ def test_a_corrupt_database_is_refused_with_a_way_out_that_works(serve: Serve, t
     database.write_bytes(b"x" * database.stat().st_size)
 
     refused = serve(models)
-    assert refused.process.wait(LONG) == 74
+    assert refused.ended() == 74
     for command in ("cresset store check", "cresset store restore BACKUP"):
         refused.wait_log(lambda line, command=command: command in line, command)
     assert database.read_bytes().startswith(b"xxx"), "what is damaged is left as it is"

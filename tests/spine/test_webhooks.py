@@ -159,5 +159,5 @@ def test_a_model_that_wants_webhooks_is_not_served_without_secrets(serve: Serve,
     model = write_model(tmp_path / "models", "echo", ECHO, '[webhook]\nurl = "https://example.com/"\n')
     assert program().exists()
     server = serve(model)
-    assert server.process.wait(LONG) == 65
+    assert server.ended() == 65
     server.wait_log(lambda line: "has a [webhook]" in line, "what is missing")

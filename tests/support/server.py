@@ -196,6 +196,12 @@ class Server:
         self._reader.join(LONG)
         return status
 
+    def ended(self) -> int:
+        """Waits for an end that nobody asked for, and for the last line of the log; gives the exit status."""
+        status = self.process.wait(LONG)
+        self._reader.join(LONG)
+        return status
+
     def close(self) -> None:
         """Whatever happened in the test, nothing is left running."""
         if self.process.poll() is None:
