@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cresset_queue::kit::remote::{Dial, Link};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{DriverError, Error, Params, Row};
 use tokio::sync::Mutex;
@@ -12,9 +13,6 @@ use tokio::time::timeout;
 
 use crate::error::{StoreError, col};
 use crate::target::{CONNECT_LIMIT, SslMode, Target};
-
-/// One question takes this long at most.
-pub(crate) const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
 
 /// A lock of somebody else is waited for so long.
 const LOCK_LIMIT: Duration = Duration::from_secs(15);
@@ -130,10 +128,6 @@ impl Conn {
         fit(&self.version, &said)
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire)
-    }
-
     /// What each statement gives. All of them go to the database at once, in as many packets as they need; the first that
     /// fails ends it.
     pub(crate) async fn all(
@@ -204,6 +198,24 @@ impl Conn {
         let is_fine = !done.as_ref().is_err_and(crate::error::ends_connection);
         self.is_over.store(!is_fine, Ordering::Release);
         done.map_err(StoreError::mysql(doing))
+    }
+}
+
+impl Link for Conn {
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+}
+
+/// Connections to read on.
+impl Dial for Dialer {
+    type Conn = Conn;
+    type Error = StoreError;
+
+    const ANSWERS_MANY: bool = false;
+
+    async fn open(&self) -> Result<Arc<Conn>, StoreError> {
+        Conn::open(self, Role::Reader).await
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cresset_queue::kit::remote::Trouble;
 use cresset_queue::kit::{Fault, IntoQueueError};
 use cresset_queue::{QueueError, QueueErrorKind};
 use cresset_task::TaskId;
@@ -60,24 +61,6 @@ impl StoreError {
         }
     }
 
-    pub(crate) fn kind(&self) -> QueueErrorKind {
-        match self {
-            Self::Mysql { source, .. } => mysql_kind(source),
-            Self::Away(_) | Self::Fenced(_) => QueueErrorKind::Unavailable,
-            Self::Damaged(_) | Self::Unfit(_) => QueueErrorKind::Corrupt,
-            Self::Misuse(_) => QueueErrorKind::Internal,
-        }
-    }
-
-    /// True when the connection is gone, or must be given up, because of this.
-    pub(crate) fn is_of_the_connection(&self) -> bool {
-        match self {
-            Self::Mysql { source, .. } => ends_connection(source),
-            Self::Away(_) | Self::Fenced(_) => true,
-            Self::Unfit(_) | Self::Damaged(_) | Self::Misuse(_) => false,
-        }
-    }
-
     /// True when somebody else's transaction was in the way: the same again finds what is there now.
     pub(crate) fn met_another(&self) -> bool {
         self.code().is_some_and(|code| MEETINGS.contains(&code))
@@ -97,9 +80,35 @@ impl StoreError {
             _ => None,
         }
     }
+}
 
-    /// What happened, with the causes below it, in one line.
-    pub(crate) fn whole(&self) -> String {
+impl Trouble for StoreError {
+    fn away(why: String) -> Self {
+        Self::Away(why)
+    }
+
+    fn kind(&self) -> QueueErrorKind {
+        match self {
+            Self::Mysql { source, .. } => mysql_kind(source),
+            Self::Away(_) | Self::Fenced(_) => QueueErrorKind::Unavailable,
+            Self::Damaged(_) | Self::Unfit(_) => QueueErrorKind::Corrupt,
+            Self::Misuse(_) => QueueErrorKind::Internal,
+        }
+    }
+
+    fn is_of_the_connection(&self) -> bool {
+        match self {
+            Self::Mysql { source, .. } => ends_connection(source),
+            Self::Away(_) | Self::Fenced(_) => true,
+            Self::Unfit(_) | Self::Damaged(_) | Self::Misuse(_) => false,
+        }
+    }
+
+    fn was_lost(&self) -> bool {
+        matches!(self, Self::Mysql { source, .. } if ends_connection(source))
+    }
+
+    fn whole(&self) -> String {
         match self {
             Self::Mysql { source, .. } => format!("{self}: {}", Said::by(source)),
             error => error.to_string(),

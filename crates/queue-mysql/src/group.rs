@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cresset_queue::kit::remote::Trouble as _;
 use cresset_queue::kit::{Change, Ttl, client_of, model_of};
 use cresset_task::Timestamp;
 use tokio::time::timeout;

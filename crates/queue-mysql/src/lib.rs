@@ -37,7 +37,6 @@ mod options;
 mod owner;
 mod payload;
 mod read;
-mod readers;
 mod schema;
 mod sql;
 mod store;

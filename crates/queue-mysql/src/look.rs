@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use cresset_queue::QueueError;
 use cresset_queue::kit::IntoQueueError;
+use cresset_queue::kit::remote::{STATEMENT_LIMIT, Trouble as _};
 use tokio::time::timeout;
 
-use crate::connect::{Conn, Dialer, Role, STATEMENT_LIMIT};
+use crate::connect::{Conn, Dialer, Role};
 use crate::error::{StoreError, col, small};
 use crate::owner;
 use crate::schema;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_queue::kit::SERVER_ENDED;
+use cresset_queue::kit::remote::Trouble as _;
 use cresset_task::Timestamp;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;

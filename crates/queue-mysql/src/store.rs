@@ -5,6 +5,7 @@ mod ports;
 use std::fmt;
 use std::sync::Arc;
 
+use cresset_queue::kit::remote::{Asking, Readers, Trouble as _};
 use cresset_queue::kit::{self, Depths, Fault, IntoQueueError, Reply, Returns};
 use cresset_queue::{Capabilities, QueueError, QueueErrorKind};
 use tokio::sync::{Notify, mpsc, watch};
@@ -18,7 +19,6 @@ use crate::group::count;
 use crate::op::Op;
 use crate::options::MysqlOptions;
 use crate::owner::{self, Held};
-use crate::readers::Readers;
 use crate::schema;
 use crate::writer::{self, GROUP_OPS_MAX, Writer};
 
@@ -49,7 +49,7 @@ pub struct MysqlStore {
 
 struct Inner {
     ops: mpsc::Sender<Op>,
-    readers: Readers,
+    readers: Readers<Dialer>,
     depths: Arc<Depths>,
     closing: CancellationToken,
     ended: watch::Receiver<()>,
@@ -105,6 +105,13 @@ impl MysqlStore {
             return Err(self.over(operation));
         }
         reply.await.map_err(|_| self.over(operation))?
+    }
+
+    fn asking(&self, operation: &'static str) -> Result<Asking<'_, Dialer>, QueueError> {
+        if self.inner.closing.is_cancelled() {
+            return Err(self.over(operation));
+        }
+        Ok(Asking::new(&self.inner.readers, operation))
     }
 
     /// Why nobody answers: closed by us, or the writer died.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_queue::QueueErrorKind;
+use cresset_queue::kit::remote::Trouble as _;
 use cresset_queue::kit::{Depths, Returns, Ttl};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};

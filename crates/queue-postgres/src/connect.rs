@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
+use cresset_queue::kit::remote::{Dial, Link, STATEMENT_LIMIT};
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Row, Statement};
@@ -17,9 +17,6 @@ use crate::tls;
 
 /// The oldest PostgreSQL that is tested.
 const VERSION_OLDEST: i32 = 150_000;
-
-/// One statement takes this long at most; a purge of a thousand rows takes a hundredth of it.
-pub(crate) const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Values that go with a statement.
 pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -38,9 +35,20 @@ impl Dialer {
             tasks: TaskTracker::new(),
         }
     }
+}
 
-    /// Waits until every connection has ended that is no longer used.
-    pub(crate) async fn end(&self) {
+/// Connections to read on.
+impl Dial for Dialer {
+    type Conn = Conn;
+    type Error = StoreError;
+
+    const ANSWERS_MANY: bool = true;
+
+    async fn open(&self) -> Result<Arc<Conn>, StoreError> {
+        Conn::open(self).await
+    }
+
+    async fn end(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -149,10 +157,6 @@ impl Conn {
         &self.schema
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.client.is_closed()
-    }
-
     /// Waits until the connection is gone.
     pub(crate) async fn over(&self) {
         self.over.cancelled().await;
@@ -220,6 +224,12 @@ impl Conn {
             .batch_execute(sql)
             .await
             .map_err(StoreError::postgres(doing))
+    }
+}
+
+impl Link for Conn {
+    fn is_over(&self) -> bool {
+        self.client.is_closed()
     }
 }
 

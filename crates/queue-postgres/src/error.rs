@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cresset_queue::kit::remote::Trouble;
 use cresset_queue::kit::{Fault, IntoQueueError};
 use cresset_queue::{QueueError, QueueErrorKind};
 use tokio_postgres::Row;
@@ -42,24 +43,6 @@ impl StoreError {
         }
     }
 
-    pub(crate) fn kind(&self) -> QueueErrorKind {
-        match self {
-            Self::Postgres { source, .. } => postgres_kind(source),
-            Self::Away(_) | Self::Fenced(_) => QueueErrorKind::Unavailable,
-            Self::Damaged(_) | Self::Unfit(_) => QueueErrorKind::Corrupt,
-            Self::Misuse(_) => QueueErrorKind::Internal,
-        }
-    }
-
-    /// True when the connection is gone, or must be given up, because of this.
-    pub(crate) fn is_of_the_connection(&self) -> bool {
-        match self {
-            Self::Postgres { source, .. } => ends_connection(source),
-            Self::Away(_) | Self::Fenced(_) => true,
-            Self::Unfit(_) | Self::Damaged(_) | Self::Misuse(_) => false,
-        }
-    }
-
     /// True when another server's transaction was in the way: of two that wait for each other one is given up, and of two who
     /// bring one key the second. The same again finds what is there now.
     pub(crate) fn met_another(&self) -> bool {
@@ -75,9 +58,35 @@ impl StoreError {
             .contains(code)
         })
     }
+}
 
-    /// What happened, with the causes below it, in one line.
-    pub(crate) fn whole(&self) -> String {
+impl Trouble for StoreError {
+    fn away(why: String) -> Self {
+        Self::Away(why)
+    }
+
+    fn kind(&self) -> QueueErrorKind {
+        match self {
+            Self::Postgres { source, .. } => postgres_kind(source),
+            Self::Away(_) | Self::Fenced(_) => QueueErrorKind::Unavailable,
+            Self::Damaged(_) | Self::Unfit(_) => QueueErrorKind::Corrupt,
+            Self::Misuse(_) => QueueErrorKind::Internal,
+        }
+    }
+
+    fn is_of_the_connection(&self) -> bool {
+        match self {
+            Self::Postgres { source, .. } => ends_connection(source),
+            Self::Away(_) | Self::Fenced(_) => true,
+            Self::Unfit(_) | Self::Damaged(_) | Self::Misuse(_) => false,
+        }
+    }
+
+    fn was_lost(&self) -> bool {
+        matches!(self, Self::Postgres { source, .. } if ends_connection(source))
+    }
+
+    fn whole(&self) -> String {
         let mut text = self.to_string();
         let mut below = std::error::Error::source(self);
         while let Some(error) = below {

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use cresset_queue::kit::remote::Trouble as _;
 use cresset_queue::kit::{Change, Ttl};
 use cresset_task::Timestamp;
 use futures_util::future::join3;

@@ -41,7 +41,6 @@ mod notes;
 mod op;
 mod options;
 mod read;
-mod readers;
 mod schema;
 mod store;
 mod submission;

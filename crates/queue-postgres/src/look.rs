@@ -1,6 +1,7 @@
 //! A look at a store, for people: changes nothing, and works beside its server.
 
 use cresset_queue::kit::IntoQueueError;
+use cresset_queue::kit::remote::{Dial as _, Trouble as _};
 use cresset_queue::{InboxLoad, QueueError};
 
 use crate::connect::{Conn, Dialer};

@@ -6,6 +6,7 @@ mod ports;
 use std::fmt;
 use std::sync::Arc;
 
+use cresset_queue::kit::remote::{Asking, Readers, Trouble as _};
 use cresset_queue::kit::{self, Depths, Fault, IntoQueueError, Reply, Returns, Ttl};
 use cresset_queue::{Capabilities, QueueError, QueueErrorKind};
 use cresset_task::Tenant;
@@ -21,7 +22,6 @@ use crate::listen::{self, Ear};
 use crate::member::{self, Held, Member};
 use crate::op::Op;
 use crate::options::{Durability, InboxOptions, PostgresOptions};
-use crate::readers::Readers;
 use crate::schema;
 use crate::writer::{self, GROUP_OPS_MAX, Writer};
 
@@ -52,7 +52,7 @@ pub struct PostgresStore {
 
 struct Inner {
     ops: mpsc::Sender<Op>,
-    readers: Readers,
+    readers: Readers<Dialer>,
     depths: Arc<Depths>,
     board: Arc<Board>,
     closing: CancellationToken,
@@ -125,6 +125,13 @@ impl PostgresStore {
             return Err(self.over(operation));
         }
         reply.await.map_err(|_| self.over(operation))?
+    }
+
+    fn asking(&self, operation: &'static str) -> Result<Asking<'_, Dialer>, QueueError> {
+        if self.inner.closing.is_cancelled() {
+            return Err(self.over(operation));
+        }
+        Ok(Asking::new(&self.inner.readers, operation))
     }
 
     /// Why nobody answers: closed by us, or the writer died.

@@ -1,7 +1,8 @@
 //! Each method of the ports: an operation for the writer, or a question for a reader.
 
 use async_trait::async_trait;
-use cresset_queue::kit::{Doom, IntoQueueError};
+use cresset_queue::ask_reader as ask;
+use cresset_queue::kit::Doom;
 use cresset_queue::{
     Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
@@ -13,52 +14,11 @@ use cresset_task::{
     BulkId, ClientKey, DeadLetter, EventId, ModelName, Ownership, Payload, TaskId, Timestamp,
 };
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::MysqlStore;
-use crate::connect::STATEMENT_LIMIT;
-use crate::error::StoreError;
 use crate::op::{Line, Op, Slot};
 use crate::read;
 use crate::submission::{ending, submission};
-
-/// A question changes nothing, so it is asked again when its connection goes: at most so often.
-const ASKED_MAX: usize = 4;
-
-/// Asks a reader.
-macro_rules! ask {
-    ($store:expr, $operation:literal, |$conn:ident| $question:expr) => {{
-        let store = $store;
-        if store.inner.closing.is_cancelled() {
-            return Err(store.over($operation));
-        }
-        let mut asked = 0;
-        loop {
-            asked += 1;
-            let answer = match store.inner.readers.get().await {
-                Ok(reader) => {
-                    let $conn = reader.conn();
-                    let answer = timeout(STATEMENT_LIMIT, $question)
-                        .await
-                        .unwrap_or_else(|_| Err(no_answer()));
-                    if answer.is_err() {
-                        reader.forget();
-                    }
-                    answer
-                }
-                Err(error) => Err(error),
-            };
-            match answer {
-                Err(error) if asked < ASKED_MAX && error.is_of_the_connection() => {}
-                answer => break answer.map_err(|e| e.into_queue($operation)),
-            }
-        }
-    }};
-}
-
-fn no_answer() -> StoreError {
-    StoreError::Away(format!("the database did not answer within {STATEMENT_LIMIT:?}"))
-}
 
 /// Asks the writer.
 macro_rules! tell {

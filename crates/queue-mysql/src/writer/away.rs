@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cresset_queue::kit::remote::Trouble as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::State;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_queue::kit::IntoQueueError;
+use cresset_queue::kit::remote::Trouble as _;
 use cresset_queue::{Inbox, InboxEntry, InboxLoad, InboxQuery, InboxRow, InboxTaken, QueueError};
 use cresset_task::{TaskId, Timestamp};
 use tokio::sync::watch;

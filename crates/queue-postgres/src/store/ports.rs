@@ -1,7 +1,7 @@
 //! Each method of the ports: an operation for the writer, or a question for a reader.
 
 use async_trait::async_trait;
-use cresset_queue::kit::{Doom, IntoQueueError};
+use cresset_queue::kit::Doom;
 use cresset_queue::{
     About, Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
@@ -16,52 +16,12 @@ use cresset_task::{
 use tokio::sync::watch;
 
 use super::PostgresStore;
-use crate::connect::STATEMENT_LIMIT;
-use crate::error::StoreError;
 use crate::member;
 use crate::op::{Line, Op, Slot};
 use crate::read;
 use crate::submission::{ending, submission};
 
-/// A question changes nothing, so it is asked again when its connection goes: at most so often.
-pub(super) const ASKED_MAX: usize = 4;
-
-/// Asks a reader.
-macro_rules! ask {
-    ($store:expr, $operation:literal, |$conn:ident| $question:expr) => {{
-        let store = $store;
-        if store.inner.closing.is_cancelled() {
-            return Err(store.over($operation));
-        }
-        let mut asked = 0;
-        loop {
-            asked += 1;
-            let answer = match store.inner.readers.get().await {
-                Ok(connection) => {
-                    let $conn = &*connection;
-                    let answer = tokio::time::timeout($crate::connect::STATEMENT_LIMIT, $question)
-                        .await
-                        .unwrap_or_else(|_| Err($crate::store::ports::no_answer()));
-                    if answer.as_ref().is_err_and(StoreError::is_of_the_connection) {
-                        store.inner.readers.forget(&connection).await;
-                    }
-                    answer
-                }
-                Err(error) => Err(error),
-            };
-            match answer {
-                Err(error) if asked < $crate::store::ports::ASKED_MAX && error.is_of_the_connection() => {}
-                answer => break answer.map_err(|e| e.into_queue($operation)),
-            }
-        }
-    }};
-}
-
-pub(super) use ask;
-
-pub(super) fn no_answer() -> StoreError {
-    StoreError::Away(format!("the database did not answer within {STATEMENT_LIMIT:?}"))
-}
+pub(super) use cresset_queue::ask_reader as ask;
 
 /// Asks the writer.
 macro_rules! tell {

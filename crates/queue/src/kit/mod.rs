@@ -1,7 +1,8 @@
 //! What the stores that keep tasks in SQL tables have in common, whatever their SQL: numbers and texts that are in the
 //! tables, counts that are kept in memory, bounds.
 //!
-//! What must not happen here: a query, a connection, a file. A backend that needs one of its own has it in its own crate.
+//! What must not happen here: a query, a connection, a file. A backend that needs one of its own has it in its own crate;
+//! [`remote`] knows connections by a trait alone.
 
 mod bulk;
 mod codec;
@@ -10,6 +11,7 @@ mod fault;
 mod names;
 mod outbox;
 mod pages;
+pub mod remote;
 mod returns;
 mod told;
 mod ttl;
