@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_queue::conformance::Harness;
+use cresset_queue::conformance::{Harness, RemoteHarness};
 use cresset_queue::kit::{PURGE_ROWS_MAX, Ttl};
 use cresset_queue::{Backend, QueueError};
 use cresset_queue_mysql::{MysqlOptions, MysqlStore, Target};
@@ -76,12 +76,6 @@ impl Database {
         }
     }
 
-    /// Where the database itself is.
-    pub(crate) fn address(&self) -> (String, u16) {
-        let url = Url::parse(&self.url).unwrap();
-        (url.host_str().unwrap().to_owned(), url.port().unwrap_or(3306))
-    }
-
     /// A connection of the test's own, in this database.
     pub(crate) async fn client(&self) -> Conn {
         connect(&self.url, Some(&self.name)).await.unwrap()
@@ -97,13 +91,6 @@ impl Database {
     /// Runs a statement of the test's own.
     pub(crate) async fn run(&self, sql: &str) {
         self.client().await.query_drop(sql).await.unwrap();
-    }
-
-    /// Ends the session of the server that has the store.
-    pub(crate) async fn end_session(&self) {
-        let session = self.number("SELECT session FROM server").await;
-        // It may have ended by itself.
-        let _gone = self.client().await.query_drop(format!("KILL {session}")).await;
     }
 
     /// A number that a query of the test's own gives.
@@ -137,12 +124,50 @@ async fn connect(url: &str, database: Option<&str>) -> Result<Conn, Error> {
     Conn::new(options).await
 }
 
-fn block<T>(what: impl Future<Output = T>) -> T {
+pub(crate) fn block<T>(what: impl Future<Output = T>) -> T {
     Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap()
         .block_on(what)
+}
+
+#[async_trait]
+impl RemoteHarness for Database {
+    fn address(&self) -> (String, u16) {
+        let url = Url::parse(&self.url).unwrap();
+        (url.host_str().unwrap().to_owned(), url.port().unwrap_or(3306))
+    }
+
+    fn commit(&self) -> &'static [u8] {
+        b"\x07\0\0\0\x03COMMIT"
+    }
+
+    fn set_up(&self) -> &'static [u8] {
+        b"ISOLATION LEVEL REPEATABLE READ"
+    }
+
+    async fn open(&self, port: Option<u16>) -> Arc<dyn Backend> {
+        let options = port.map_or_else(|| self.options(), |port| self.options_at(port));
+        Arc::new(MysqlStore::open(options).await.unwrap())
+    }
+
+    async fn end_session(&self) {
+        let session = self.number("SELECT session FROM server").await;
+        // It may have ended by itself.
+        let _gone = self.client().await.query_drop(format!("KILL {session}")).await;
+    }
+
+    async fn tasks(&self) -> i64 {
+        self.number("SELECT COUNT(*) FROM tasks").await
+    }
+
+    async fn forget(&self, and_leases: bool) {
+        self.run("UPDATE server SET commits = commits - 1").await;
+        if and_leases {
+            self.run("UPDATE tasks SET state = 0, attempts = 0").await;
+        }
+    }
 }
 
 /// Opens stores in one database, each on a runtime of its own, so that it can die as a process does.

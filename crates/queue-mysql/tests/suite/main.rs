@@ -3,4 +3,3 @@
 mod away;
 mod common;
 mod conformance;
-mod proxy;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_queue::conformance::Harness;
+use cresset_queue::conformance::{Harness, RemoteHarness};
 use cresset_queue::kit::{PURGE_ROWS_MAX, Ttl};
 use cresset_queue::{Backend, QueueError};
 use cresset_queue_postgres::{Durability, PostgresOptions, PostgresStore, Target};
@@ -71,12 +71,6 @@ impl Schema {
         }
     }
 
-    /// Where the database itself is.
-    pub(crate) fn address(&self) -> (String, u16) {
-        let url = Url::parse(&self.url).unwrap();
-        (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432))
-    }
-
     /// A connection of the test's own, in this schema.
     pub(crate) async fn client(&self) -> Client {
         let client = connect(&self.url).await.unwrap();
@@ -125,12 +119,51 @@ async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
     Ok(client)
 }
 
-fn block<T>(what: impl Future<Output = T>) -> T {
+pub(crate) fn block<T>(what: impl Future<Output = T>) -> T {
     Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap()
         .block_on(what)
+}
+
+#[async_trait]
+impl RemoteHarness for Schema {
+    fn address(&self) -> (String, u16) {
+        let url = Url::parse(&self.url).unwrap();
+        (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432))
+    }
+
+    fn commit(&self) -> &'static [u8] {
+        b"COMMIT\0"
+    }
+
+    fn set_up(&self) -> &'static [u8] {
+        b"SET search_path TO"
+    }
+
+    async fn open(&self, port: Option<u16>) -> Arc<dyn Backend> {
+        let options = port.map_or_else(|| self.options(), |port| self.options_at(port));
+        Arc::new(PostgresStore::open(options).await.unwrap())
+    }
+
+    async fn end_session(&self) {
+        let end = "SELECT pg_terminate_backend(pid) FROM servers WHERE ended_at IS NULL";
+        self.client().await.execute(end, &[]).await.unwrap();
+    }
+
+    async fn tasks(&self) -> i64 {
+        self.number("SELECT count(*) FROM tasks").await
+    }
+
+    async fn forget(&self, and_leases: bool) {
+        let leases = match and_leases {
+            true => "; UPDATE tasks SET state = 0, attempts = 0, holder = NULL",
+            false => "",
+        };
+        let forget = format!("BEGIN; UPDATE servers SET commits = commits - 1{leases}; COMMIT");
+        self.client().await.batch_execute(&forget).await.unwrap();
+    }
 }
 
 /// Opens stores in one schema, each on a runtime of its own, so that it can die as a process does.

@@ -13,3 +13,10 @@ mod os {
         cresset_queue_postgres::Durability::Os
     ));
 }
+
+/// When the connection goes.
+mod remote {
+    use crate::common::{Schema, block};
+
+    cresset_queue::remote_suite!(or_skip block(Schema::or_skip()));
+}

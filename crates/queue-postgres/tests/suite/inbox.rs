@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cresset_queue::conformance::{Proxy, RemoteHarness as _};
 use cresset_queue::{
     Broker, Cancelled, Inbox, InboxEntry, InboxInput, InboxLoad, InboxQuery, InboxRow, InboxTaken,
     LeaseRequest, Lookup, NewTask, ResultStore, Turn,
@@ -366,7 +367,7 @@ async fn what_was_taken_stays_taken_though_its_taker_was_told_otherwise() {
     let Some(schema) = Schema::or_skip().await else {
         return;
     };
-    let proxy = crate::proxy::Proxy::to(schema.address()).await;
+    let proxy = Proxy::to(schema.address(), schema.commit()).await;
     let store = PostgresStore::open(schema.options_at(proxy.port)).await.unwrap();
     let client = schema.client().await;
     let id = enqueue(&client, "digits", "1").await;

@@ -4,5 +4,4 @@ mod away;
 mod common;
 mod conformance;
 mod inbox;
-mod proxy;
 mod upgrade;

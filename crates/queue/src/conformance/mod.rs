@@ -10,7 +10,8 @@
 //! }
 //! ```
 //!
-//! A case is skipped only because of a declared capability, and says so.
+//! A case is skipped only because of a declared capability, and says so. [`remote_suite!`](crate::remote_suite) has the
+//! cases of stores whose database is on another machine.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -36,7 +37,9 @@ mod listing;
 mod model;
 mod order;
 mod outbox;
+mod proxy;
 mod random;
+mod remote;
 mod revoke;
 mod shared;
 mod sizes;
@@ -49,7 +52,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::dice::Dice;
+pub use self::proxy::Proxy;
+pub use self::remote::{RemoteCase, RemoteHarness, check_remote};
 use self::world::World;
+pub use self::world::{ALL, at, giving_up, model, request, success, task};
 use crate::Backend;
 use crate::kit::Ttl;
 
@@ -341,14 +347,19 @@ table! { $
 
 /// Plays one case against a fresh harness; panics when the promise is broken.
 pub fn check(case: Case, harness: impl Harness + 'static) {
+    limited(format!("{case:?}"), async {
+        let world = World::open(Box::new(harness)).await;
+        play(case, world).await;
+    });
+}
+
+/// Plays it to its end, which comes in time.
+fn limited(case: String, play: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
-    let played = runtime.block_on(async {
-        let world = World::open(Box::new(harness)).await;
-        tokio::time::timeout(CASE_LIMIT, play(case, world)).await
-    });
-    assert!(played.is_ok(), "{case:?} did not end within {CASE_LIMIT:?}");
+    let played = runtime.block_on(async { tokio::time::timeout(CASE_LIMIT, play).await });
+    assert!(played.is_ok(), "{case} did not end within {CASE_LIMIT:?}");
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// More than any case queues.
-pub(super) const ALL: usize = 100_000;
+pub const ALL: usize = 100_000;
 
 /// A store under test.
 pub(super) struct World {
@@ -150,12 +150,15 @@ impl World {
     }
 }
 
-pub(super) fn model(name: &str) -> ModelName {
+/// A model that is called so.
+#[must_use]
+pub fn model(name: &str) -> ModelName {
     name.parse().unwrap()
 }
 
 /// So many microseconds after some instant that all cases share.
-pub(super) fn at(micros: i64) -> Timestamp {
+#[must_use]
+pub fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000 + micros)
 }
 
@@ -165,7 +168,8 @@ pub(super) const TICK: Duration = Duration::from_micros(1);
 pub(super) const STEP: Duration = Duration::from_secs(3600);
 
 /// A fresh task that weighs seven bytes.
-pub(super) fn task(name: &str) -> NewTask {
+#[must_use]
+pub fn task(name: &str) -> NewTask {
     NewTask {
         id: TaskId::fresh(),
         model: model(name),
@@ -236,7 +240,9 @@ pub(super) fn json(text: &str) -> Payload {
     Payload::Json(Bytes::copy_from_slice(text.as_bytes()))
 }
 
-pub(super) fn request(name: &str, max_tasks: usize) -> LeaseRequest {
+/// Asks for so many tasks of a model.
+#[must_use]
+pub fn request(name: &str, max_tasks: usize) -> LeaseRequest {
     LeaseRequest {
         model: model(name),
         max_tasks,
@@ -245,7 +251,9 @@ pub(super) fn request(name: &str, max_tasks: usize) -> LeaseRequest {
     }
 }
 
-pub(super) fn giving_up(lease: &Lease) -> Release {
+/// The holder gives the task back.
+#[must_use]
+pub fn giving_up(lease: &Lease) -> Release {
     Release {
         id: lease.id,
         attempt: lease.attempt,
@@ -266,7 +274,9 @@ pub(super) fn ended(lease: &Lease, outcome: Outcome, finished_at: Timestamp) -> 
     }
 }
 
-pub(super) fn success(lease: &Lease, finished_at: Timestamp) -> Completion {
+/// The holder has a result.
+#[must_use]
+pub fn success(lease: &Lease, finished_at: Timestamp) -> Completion {
     ended(lease, Outcome::Success(json("{\"label\":7}")), finished_at)
 }
 

@@ -1,5 +1,4 @@
-//! A wire between the store and its database that can be cut at the worst moment.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+//! A wire between a store and its database that can be cut at the worst moment.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,11 +7,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-/// How a commit looks on the wire.
-const COMMIT: &[u8] = b"\x07\0\0\0\x03COMMIT";
+/// What is read at a time.
+const READ_BYTES: usize = 1 << 16;
 
-#[derive(Default)]
 struct State {
+    /// How a commit looks on the wire.
+    commit: &'static [u8],
     cut_after_commit: AtomicBool,
     is_closed: AtomicBool,
     /// Wires on which this is said are cut before it is heard: so many.
@@ -34,16 +34,24 @@ impl State {
 }
 
 /// Passes on everything, until it is told otherwise.
-pub(crate) struct Proxy {
-    pub(crate) port: u16,
+pub struct Proxy {
+    /// Where it listens, on this machine.
+    pub port: u16,
     state: Arc<State>,
 }
 
 impl Proxy {
-    pub(crate) async fn to(address: (String, u16)) -> Self {
+    /// One to this database, in whose protocol a commit looks so.
+    pub async fn to(address: (String, u16), commit: &'static [u8]) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            commit,
+            cut_after_commit: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            cut_at: Mutex::default(),
+            unnoticed: Mutex::default(),
+        });
         let shared = Arc::clone(&state);
         let tasks = TaskTracker::new();
         let wires = tasks.clone();
@@ -61,29 +69,30 @@ impl Proxy {
     }
 
     /// The next commit is carried out, and nobody hears of it: its wire is cut. `and_close` refuses connections from then on.
-    pub(crate) fn cut_after_commit(&self, and_close: bool) {
+    pub fn cut_after_commit(&self, and_close: bool) {
         self.state.is_closed.store(and_close, Ordering::SeqCst);
         self.state.cut_after_commit.store(true, Ordering::SeqCst);
     }
 
     /// The next wires on which this is said are cut before the database hears it; it does not notice.
-    pub(crate) fn cut_at(&self, words: &'static [u8], times: usize) {
+    pub fn cut_at(&self, words: &'static [u8], times: usize) {
         *self.state.cut_at.lock().unwrap() = Some((words, times));
     }
 
     /// How many of them are still to be cut.
-    pub(crate) fn cuts_left(&self) -> usize {
+    #[must_use]
+    pub fn cuts_left(&self) -> usize {
         self.state.cut_at.lock().unwrap().map_or(0, |(_, left)| left)
     }
 
     /// Connections are taken again.
-    pub(crate) fn open(&self) {
+    pub fn open(&self) {
         self.state.is_closed.store(false, Ordering::SeqCst);
     }
 }
 
 async fn pass(mut client: TcpStream, mut server: TcpStream, state: Arc<State>) {
-    let (mut from_client, mut from_server) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let (mut from_client, mut from_server) = (vec![0; READ_BYTES], vec![0; READ_BYTES]);
     loop {
         tokio::select! {
             read = client.read(&mut from_client) => {
@@ -96,7 +105,7 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, state: Arc<State>) {
                     return;
                 }
                 server.write_all(bytes).await.unwrap();
-                let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
+                let commits = bytes.windows(state.commit.len()).any(|window| window == state.commit);
                 if commits && state.cut_after_commit.swap(false, Ordering::SeqCst) {
                     // The answer says that it is done.
                     assert!(server.read(&mut from_server).await.unwrap() > 0);
