@@ -202,8 +202,14 @@ impl Conn {
 }
 
 impl Link for Conn {
+    type Error = StoreError;
+
     fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
+    }
+
+    async fn batch(&self, doing: &'static str, sql: &str) -> Result<(), StoreError> {
+        Self::batch(self, doing, sql).await
     }
 }
 

@@ -61,16 +61,6 @@ impl StoreError {
         }
     }
 
-    /// True when somebody else's transaction was in the way: the same again finds what is there now.
-    pub(crate) fn met_another(&self) -> bool {
-        self.code().is_some_and(|code| MEETINGS.contains(&code))
-    }
-
-    /// True when the database has undone the transaction because of this, whatever it was about to do.
-    pub(crate) fn is_deadlock(&self) -> bool {
-        self.code() == Some(DEADLOCK)
-    }
-
     fn code(&self) -> Option<u16> {
         let Self::Mysql { source, .. } = self else {
             return None;
@@ -106,6 +96,15 @@ impl Trouble for StoreError {
 
     fn was_lost(&self) -> bool {
         matches!(self, Self::Mysql { source, .. } if ends_connection(source))
+    }
+
+    fn met_another(&self) -> bool {
+        self.code().is_some_and(|code| MEETINGS.contains(&code))
+    }
+
+    /// A cluster says so of what it will not take.
+    fn is_no_commit(&self) -> bool {
+        self.code() == Some(DEADLOCK)
     }
 
     fn whole(&self) -> String {
@@ -240,7 +239,7 @@ mod tests {
                 "{code}"
             );
         }
-        assert!(told(1205).met_another() && !told(1205).is_deadlock());
+        assert!(told(1205).met_another() && !told(1205).is_no_commit());
         assert_eq!(told(1114).whole(), "mysql: cannot: ERROR 1114 (HY000): no");
     }
 

@@ -1,11 +1,7 @@
-//! Many operations, one transaction, one commit, then all answers. Every answer is sent after the commit, a lease's too.
+//! Many operations in one transaction, and what is counted.
 
-use std::time::Duration;
-
-use cresset_queue::kit::remote::Trouble as _;
 use cresset_queue::kit::{Change, Ttl, client_of, model_of};
 use cresset_task::Timestamp;
-use tokio::time::timeout;
 
 use crate::apply::apply;
 use crate::connect::Conn;
@@ -13,9 +9,6 @@ use crate::error::{StoreError, col};
 use crate::op::Op;
 use crate::owner::Owner;
 use crate::sql::sql;
-
-/// What takes longer is given up, with its connection.
-const GROUP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Every group counts itself, under the epoch that it may be written in.
 const FENCE: &str = "UPDATE server SET commits = ? WHERE epoch = ? AND owner = ?";
@@ -35,47 +28,8 @@ WHERE finished_at IS NULL AND state IN (0, 2) AND client IS NOT NULL GROUP BY cl
 
 const COUNT_OUTBOX: &str = "SELECT host, COUNT(*) FROM outbox WHERE settled_at IS NULL GROUP BY host";
 
-/// Why a group was not committed.
-pub(crate) enum Failed {
-    /// It was rolled back, and the connection is as good as before.
-    RolledBack(StoreError),
-    /// The connection is gone; it may have been committed if `maybe`.
-    Lost { error: StoreError, maybe: bool },
-}
-
-/// All of it or nothing of it; what it does to the counts if all.
-pub(crate) async fn commit(
-    conn: &Conn,
-    owner: &mut Owner,
-    ttl: Ttl,
-    ops: &mut [Op],
-) -> Result<Change, Failed> {
-    let number = owner.commits + 1;
-    let change = match answered(work(conn, (*owner, number), ttl, ops)).await {
-        Ok(change) => change,
-        Err(error) if !error.is_of_the_connection() => return Err(roll_back(conn, error).await),
-        Err(error) => return Err(Failed::Lost { error, maybe: false }),
-    };
-    match answered(conn.batch("cannot commit", "COMMIT")).await {
-        Ok(()) => {
-            owner.commits = number;
-            Ok(change)
-        }
-        // A cluster says so of what it will not take.
-        Err(error) if error.is_deadlock() => Err(roll_back(conn, error).await),
-        // Whatever else is said of a commit: what became of it is looked up on another connection.
-        Err(error) => Err(Failed::Lost { error, maybe: true }),
-    }
-}
-
-/// The answer of the database, unless it takes too long.
-pub(crate) async fn answered<T>(what: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let late = || format!("the database did not answer within {GROUP_LIMIT:?}");
-    let answer = timeout(GROUP_LIMIT, what).await;
-    answer.unwrap_or_else(|_| Err(StoreError::Away(late())))
-}
-
-async fn work(
+/// Everything but the commit; what it does to the counts.
+pub(crate) async fn work(
     conn: &Conn,
     (owner, number): (Owner, i64),
     ttl: Ttl,
@@ -95,14 +49,6 @@ async fn work(
     apply(conn, ops, ttl, &mut change).await?;
     look_up(conn, &mut change).await?;
     Ok(change)
-}
-
-async fn roll_back(conn: &Conn, error: StoreError) -> Failed {
-    match answered(conn.batch("cannot roll back", "ROLLBACK")).await {
-        Ok(()) => Failed::RolledBack(error),
-        // The first error is the one to report; the connection is given up.
-        _ => Failed::Lost { error, maybe: false },
-    }
 }
 
 /// What may have changed and is no sum of the operations: first due times.

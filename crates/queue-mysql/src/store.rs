@@ -5,11 +5,9 @@ mod ports;
 use std::fmt;
 use std::sync::Arc;
 
-use cresset_queue::kit::remote::{Asking, Readers, Trouble as _};
-use cresset_queue::kit::{self, Depths, Fault, IntoQueueError, Reply, Returns};
-use cresset_queue::{Capabilities, QueueError, QueueErrorKind};
-use tokio::sync::{Notify, mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use cresset_queue::kit::remote::{Front, Readers, Trouble as _};
+use cresset_queue::kit::{self, Depths, Fault, IntoQueueError};
+use cresset_queue::{Capabilities, QueueError};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -20,7 +18,7 @@ use crate::op::Op;
 use crate::options::MysqlOptions;
 use crate::owner::{self, Held};
 use crate::schema;
-use crate::writer::{self, GROUP_OPS_MAX, Writer};
+use crate::writer::Mysql;
 
 /// What was found at opening, for the caller's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,18 +46,8 @@ pub struct MysqlStore {
 }
 
 struct Inner {
-    ops: mpsc::Sender<Op>,
-    readers: Readers<Dialer>,
-    depths: Arc<Depths>,
-    closing: CancellationToken,
-    ended: watch::Receiver<()>,
+    front: Front<Op, Dialer>,
     opened: Opened,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.closing.cancel();
-    }
 }
 
 impl fmt::Debug for MysqlStore {
@@ -100,31 +88,8 @@ impl MysqlStore {
         &self.inner.opened
     }
 
-    async fn write<T>(&self, operation: &'static str, op: Op, reply: Reply<T>) -> Result<T, QueueError> {
-        if self.inner.closing.is_cancelled() || self.inner.ops.send(op).await.is_err() {
-            return Err(self.over(operation));
-        }
-        reply.await.map_err(|_| self.over(operation))?
-    }
-
-    fn asking(&self, operation: &'static str) -> Result<Asking<'_, Dialer>, QueueError> {
-        if self.inner.closing.is_cancelled() {
-            return Err(self.over(operation));
-        }
-        Ok(Asking::new(&self.inner.readers, operation))
-    }
-
-    /// Why nobody answers: closed by us, or the writer died.
-    fn over(&self, operation: &'static str) -> QueueError {
-        if self.inner.closing.is_cancelled() {
-            QueueError::new(QueueErrorKind::Closed, operation, "")
-        } else {
-            QueueError::new(
-                QueueErrorKind::Internal,
-                operation,
-                "the writer of the store has ended unexpectedly",
-            )
-        }
+    fn front(&self) -> &Front<Op, Dialer> {
+        &self.inner.front
     }
 
     /// Encoding failed.
@@ -160,32 +125,15 @@ async fn start(options: MysqlOptions) -> Result<MysqlStore, StoreError> {
         version: conn.version.clone(),
         flushes: conn.flushes,
     };
-    let woken = Arc::new(Notify::new());
-    let wake = Arc::clone(&woken);
-    let (ops, inbox) = mpsc::channel(GROUP_OPS_MAX);
-    let (running, ended) = watch::channel(());
-    let closing = CancellationToken::new();
-    let writer = Writer {
-        inbox,
-        woken,
-        closing: closing.clone(),
+    let database = Mysql {
         dialer: dialer.clone(),
         ttl: options.ttl,
-        depths: Arc::clone(&depths),
-        returns: Arc::new(Returns::new(move || wake.notify_one())),
         owner,
-        conn: Some(conn),
-        running,
     };
-    TaskTracker::new().spawn(writer::run(writer));
+    let readers = Readers::new(dialer, options.readers);
+    let (front, writer) = Front::new(database, conn, depths, readers);
+    TaskTracker::new().spawn(writer.run());
     Ok(MysqlStore {
-        inner: Arc::new(Inner {
-            ops,
-            readers: Readers::new(dialer, options.readers),
-            depths,
-            closing,
-            ended,
-            opened,
-        }),
+        inner: Arc::new(Inner { front, opened }),
     })
 }

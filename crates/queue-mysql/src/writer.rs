@@ -1,232 +1,104 @@
-//! The one task that writes. `away` has what happens when the connection is lost.
+//! What the one task that writes must know of MySQL, and of who owns the store.
 
-mod away;
-
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cresset_queue::QueueErrorKind;
-use cresset_queue::kit::remote::Trouble as _;
-use cresset_queue::kit::{Depths, Returns, Ttl};
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
+use cresset_queue::kit::remote::{Database, Fate, Trouble as _, Undo, Writer, answered};
+use cresset_queue::kit::{Change, Ttl};
 
-use self::away::Kept;
+use crate::apply;
 use crate::connect::{Conn, Dialer};
 use crate::error::StoreError;
-use crate::group::{Failed, answered, commit};
+use crate::group;
 use crate::op::Op;
-use crate::owner::{Owner, UNLOCK};
+use crate::owner::{self, Held, Owner, UNLOCK};
 
-/// Places in the inbox, and the most operations in a group. Callers beyond it wait for a place.
-pub(crate) const GROUP_OPS_MAX: usize = 512;
-
-/// A group takes no more once it weighs this.
-const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// Leases that could not be given back are tried again this often.
-const RETURNS_RETRY: Duration = Duration::from_secs(1);
-
-/// A server that has nothing to write says this often that it is there, and so notices that it is not.
-const BEAT_EVERY: Duration = Duration::from_secs(5);
-
-/// A group that meets others' transactions so often is told as failed.
-const MEETINGS_MAX: u32 = 10;
-
-/// The writer's belongings.
-pub(crate) struct Writer {
-    pub(crate) inbox: mpsc::Receiver<Op>,
-    pub(crate) woken: Arc<Notify>,
-    pub(crate) closing: CancellationToken,
+/// A store that this server owns.
+pub(crate) struct Mysql {
     pub(crate) dialer: Dialer,
     pub(crate) ttl: Ttl,
-    pub(crate) depths: Arc<Depths>,
-    pub(crate) returns: Arc<Returns>,
     pub(crate) owner: Owner,
-    pub(crate) conn: Option<Arc<Conn>>,
-    /// Dropped when everything has ended.
-    pub(crate) running: watch::Sender<()>,
 }
 
-/// What there is to do.
-enum Gathered {
-    Ops(Vec<Op>),
-    Nothing,
-    End,
-}
+/// Nothing is heard: nobody else writes.
+#[derive(Debug)]
+pub(crate) enum Heard {}
 
-pub(crate) async fn run(writer: Writer) {
-    let mut state = State {
-        writer,
-        kept: VecDeque::new(),
-        why: StoreError::Away("the connection to the database was lost".into()),
-        failing: 0,
-        beat: Instant::now() + BEAT_EVERY,
-    };
-    loop {
-        if state.writer.conn.is_none() && !state.regain().await {
-            break;
-        }
-        match state.gather().await {
-            Gathered::Ops(ops) if ops.is_empty() => {}
-            Gathered::Ops(ops) => state.group(ops, 0).await,
-            Gathered::Nothing => state.say().await,
-            Gathered::End => break,
-        }
-    }
-    state.end().await;
-}
+impl Database for Mysql {
+    type Conn = Conn;
+    type Op = Op;
+    type Error = StoreError;
+    type Held = Held;
+    type Heard = Heard;
 
-struct State {
-    writer: Writer,
-    kept: VecDeque<Kept>,
-    /// What callers are told while the database is away.
-    why: StoreError,
-    // Groups that failed since the last one that did not.
-    failing: u64,
-    /// When to say that we are there, unless a group does.
-    beat: Instant,
-}
+    const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 
-impl State {
-    async fn gather(&mut self) -> Gathered {
-        let mut ops = Vec::new();
-        let writer = &mut self.writer;
-        let is_closing = writer.closing.is_cancelled();
-        if is_closing {
-            writer.inbox.close();
-        }
-        tokio::select! {
-            biased;
-            () = writer.closing.cancelled(), if !is_closing => return Gathered::Ops(ops),
-            op = writer.inbox.recv() => match op {
-                Some(op) => ops.push(op),
-                None => return Gathered::End,
-            },
-            () = writer.woken.notified() => {}
-            () = sleep(RETURNS_RETRY), if !writer.returns.is_empty() => {}
-            () = sleep_until(self.beat) => return Gathered::Nothing,
-        }
-        let mut bytes: usize = ops.iter().map(Op::weight).sum();
-        while ops.len() < GROUP_OPS_MAX && bytes < GROUP_BYTES_MAX {
-            let Ok(op) = writer.inbox.try_recv() else { break };
-            bytes += op.weight();
-            ops.push(op);
-        }
-        let leases = writer.returns.take();
-        if !leases.is_empty() {
-            ops.insert(0, Op::GiveBack { leases });
-        }
-        Gathered::Ops(ops)
+    fn commits(&self) -> i64 {
+        self.owner.commits
     }
 
-    /// Says that we are there. The database ends the session of who does not.
-    async fn say(&mut self) {
-        self.beat = Instant::now() + BEAT_EVERY;
-        let Some(conn) = self.writer.conn.clone() else {
-            return;
-        };
-        if let Err(error) = answered(conn.batch("cannot say that this server is there", "DO 0")).await {
-            self.lose(error);
+    fn committed(&mut self, number: i64) {
+        self.owner.commits = number;
+    }
+
+    async fn work(&self, conn: &Conn, number: i64, ops: &mut [Op]) -> Result<Change, StoreError> {
+        group::work(conn, (self.owner, number), self.ttl, ops).await
+    }
+
+    async fn take_in(_writer: &mut Writer<Self>, heard: Heard) {
+        match heard {}
+    }
+
+    /// The database ends the session of who does not.
+    async fn beat(&self, conn: &Conn) -> Result<Option<Op>, StoreError> {
+        answered(conn.batch("cannot say that this server is there", "DO 0")).await?;
+        Ok(None)
+    }
+
+    fn come_back(&self) -> impl Future<Output = Result<Held, StoreError>> + Send + use<> {
+        let (dialer, owner) = (self.dialer.clone(), self.owner);
+        async move { owner::take(&dialer, owner.number, Some(owner)).await }
+    }
+
+    fn fate(&self, held: &Held) -> Fate {
+        let before = self.owner;
+        if held.is_same {
+            let commits = held.owner.commits;
+            return Fate {
+                committed: Some(commits),
+                forgotten: before.commits - commits,
+            };
+        }
+        let is_forgotten = held.owner.epoch <= before.epoch;
+        if !is_forgotten {
+            tracing::warn!("another server had the store meanwhile: leases of this one have ended");
+        }
+        Fate {
+            committed: None,
+            forgotten: if is_forgotten { before.commits + 1 } else { 0 },
         }
     }
 
-    async fn group(&mut self, mut ops: Vec<Op>, tries: u32) {
-        let Some(conn) = self.writer.conn.clone() else {
-            self.keep(ops, None, tries);
-            return;
-        };
-        let writer = &mut self.writer;
-        let number = writer.owner.commits + 1;
-        let mut meetings = 0;
-        let committed = loop {
-            match commit(&conn, &mut writer.owner, writer.ttl, &mut ops).await {
-                Err(Failed::RolledBack(error)) if error.met_another() && meetings < MEETINGS_MAX => {
-                    tracing::debug!(
-                        error = error.whole(),
-                        "a group met another's transaction and begins again"
-                    );
-                    meetings += 1;
-                }
-                committed => break committed,
-            }
-        };
-        match committed {
-            Ok(change) => {
-                writer.depths.apply(change);
-                self.beat = Instant::now() + BEAT_EVERY;
-                self.recovered();
-                self.settle(ops);
-            }
-            Err(Failed::RolledBack(error))
-                if ops.len() == 1 || error.kind() == QueueErrorKind::Unavailable =>
-            {
-                self.failed(&error, ops.len());
-                self.fail(ops, &error);
-            }
-            // One of them must not take the others down.
-            Err(Failed::RolledBack(_)) => {
-                for op in ops {
-                    Box::pin(self.group(vec![op], tries)).await;
-                }
-            }
-            Err(Failed::Lost { error, maybe }) => {
-                self.lose(error);
-                self.keep(ops, maybe.then_some(number), tries + 1);
-            }
+    async fn go_on(
+        &mut self,
+        held: Held,
+        forgotten: i64,
+        undo: &Undo,
+    ) -> Result<(Change, Arc<Conn>), StoreError> {
+        if forgotten > 0 {
+            owner::skip_fences(&held.conn, forgotten).await?;
         }
+        apply::undo(&held.conn, undo).await?;
+        let counted = group::count(&held.conn).await?;
+        self.owner = held.owner;
+        tracing::info!(epoch = held.owner.epoch, "the database is back");
+        Ok((counted, held.conn))
     }
 
-    fn keep(&mut self, ops: Vec<Op>, number: Option<i64>, tries: u32) {
-        self.kept.push_back(Kept {
-            ops,
-            number,
-            tries,
-            is_refused: false,
-        });
-    }
-
-    fn settle(&self, ops: Vec<Op>) {
-        ops.into_iter().for_each(|op| op.settle(&self.writer.returns));
-    }
-
-    fn fail(&self, ops: Vec<Op>, error: &StoreError) {
-        ops.into_iter()
-            .for_each(|op| op.fail(error, &self.writer.returns));
-    }
-
-    /// One line when trouble begins, not one a group: a full disk fails thousands of them.
-    fn failed(&mut self, error: &StoreError, operations: usize) {
-        if self.failing == 0 {
-            tracing::error!(error = error.whole(), operations, "store operations failed");
+    /// The next server need not wait until the database has seen the end of this connection.
+    async fn leave(&mut self, conn: &Conn) {
+        if let Err(error) = conn.batch("cannot let go of the store", UNLOCK).await {
+            tracing::debug!(error = error.whole(), "the lock goes with its connection");
         }
-        self.failing += 1;
-    }
-
-    fn recovered(&mut self) {
-        if self.failing > 0 {
-            tracing::info!(groups_failed = self.failing, "store operations succeed again");
-            self.failing = 0;
-        }
-    }
-
-    async fn end(mut self) {
-        self.writer.inbox.close();
-        for kept in std::mem::take(&mut self.kept) {
-            self.fail(kept.ops, &self.why);
-        }
-        while let Some(op) = self.writer.inbox.recv().await {
-            self.fail(vec![op], &self.why);
-        }
-        if let Some(conn) = self.writer.conn.take() {
-            // So that the next server need not wait until the database has seen the end of this connection.
-            let unlocked = conn.batch("cannot let go of the store", UNLOCK).await;
-            if let Err(error) = unlocked {
-                tracing::debug!(error = error.whole(), "the lock goes with its connection");
-            }
-        }
-        drop(self.writer.running);
     }
 }

@@ -228,8 +228,14 @@ impl Conn {
 }
 
 impl Link for Conn {
+    type Error = StoreError;
+
     fn is_over(&self) -> bool {
         self.client.is_closed()
+    }
+
+    async fn batch(&self, doing: &'static str, sql: &str) -> Result<(), StoreError> {
+        Self::batch(self, doing, sql).await
     }
 }
 

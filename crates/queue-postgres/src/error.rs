@@ -42,22 +42,6 @@ impl StoreError {
             source: Arc::new(source),
         }
     }
-
-    /// True when another server's transaction was in the way: of two that wait for each other one is given up, and of two who
-    /// bring one key the second. The same again finds what is there now.
-    pub(crate) fn met_another(&self) -> bool {
-        let Self::Postgres { source, .. } = self else {
-            return false;
-        };
-        source.code().is_some_and(|code| {
-            [
-                SqlState::T_R_DEADLOCK_DETECTED,
-                SqlState::T_R_SERIALIZATION_FAILURE,
-                SqlState::UNIQUE_VIOLATION,
-            ]
-            .contains(code)
-        })
-    }
 }
 
 impl Trouble for StoreError {
@@ -84,6 +68,25 @@ impl Trouble for StoreError {
 
     fn was_lost(&self) -> bool {
         matches!(self, Self::Postgres { source, .. } if ends_connection(source))
+    }
+
+    /// Of two that wait for each other one is given up, and of two who bring one key the second.
+    fn met_another(&self) -> bool {
+        let Self::Postgres { source, .. } = self else {
+            return false;
+        };
+        source.code().is_some_and(|code| {
+            [
+                SqlState::T_R_DEADLOCK_DETECTED,
+                SqlState::T_R_SERIALIZATION_FAILURE,
+                SqlState::UNIQUE_VIOLATION,
+            ]
+            .contains(code)
+        })
+    }
+
+    fn is_no_commit(&self) -> bool {
+        !self.is_of_the_connection()
     }
 
     fn whole(&self) -> String {

@@ -1,19 +1,16 @@
-//! Many operations, one transaction, one commit, then all answers.
+//! Many operations in one transaction, and what is counted.
 //!
-//! Every answer is sent after the commit, a lease's too. What a lease can do without is the flush: a group in which no
-//! answer promises stable storage is committed without waiting for one.
+//! What a lease can do without is the flush: a group in which no answer promises stable storage is committed without waiting
+//! for one.
 //!
 //! Where other servers are on the store, the transaction tells them what it comes to. A server that has just come waits for
 //! the groups under way before it counts (see `member`), and every later one sees it: so none falls between.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use cresset_queue::kit::remote::Trouble as _;
 use cresset_queue::kit::{Change, Ttl};
 use cresset_task::Timestamp;
 use futures_util::future::join3;
-use tokio::time::timeout;
 
 use crate::apply::apply;
 use crate::connect::{Conn, Params};
@@ -23,9 +20,6 @@ use crate::notes;
 use crate::op::Op;
 use crate::options::Durability;
 use crate::tally::Tally;
-
-/// What takes longer is given up, with its connection.
-const GROUP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Every group counts itself, in the row of its server as long as that has not ended.
 const FENCE: &str = "\
@@ -52,51 +46,14 @@ SELECT client, count(*), sum(weight)::bigint FROM tasks WHERE client IS NOT NULL
 
 const COUNT_OUTBOX: &str = "SELECT host, count(*) FROM outbox WHERE settled_at IS NULL GROUP BY host";
 
-/// Why a group was not committed.
-pub(crate) enum Failed {
-    /// It was rolled back, and the connection is as good as before.
-    RolledBack(StoreError),
-    /// The connection is gone; it may have been committed if `maybe`.
-    Lost { error: StoreError, maybe: bool },
-}
-
-/// All of it or nothing of it; what it does to the counts if all.
-pub(crate) async fn commit(
+/// Everything but the commit; what it does to the counts.
+pub(crate) async fn work(
     conn: &Conn,
-    member: &mut Member,
+    (member, number): (Member, i64),
     (durability, ttl): (Durability, Ttl),
     ops: &mut [Op],
-) -> Result<Change, Failed> {
-    let flushed = durability == Durability::Fsync && ops.iter().any(Op::promises_durability);
-    let number = member.commits + 1;
-    let change = match answered(work(conn, (*member, number, flushed), ttl, ops)).await {
-        Ok(change) => change,
-        Err(error) if !error.is_of_the_connection() => return Err(roll_back(conn, error).await),
-        Err(error) => return Err(Failed::Lost { error, maybe: false }),
-    };
-    match answered(conn.batch("cannot commit", "COMMIT")).await {
-        Ok(()) => {
-            member.commits = number;
-            Ok(change)
-        }
-        Err(error) if !error.is_of_the_connection() => Err(roll_back(conn, error).await),
-        Err(error) => Err(Failed::Lost { error, maybe: true }),
-    }
-}
-
-/// The answer of the database, unless it takes too long.
-pub(crate) async fn answered<T>(what: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let late = || format!("the database did not answer within {GROUP_LIMIT:?}");
-    let answer = timeout(GROUP_LIMIT, what).await;
-    answer.unwrap_or_else(|_| Err(StoreError::Away(late())))
-}
-
-async fn work(
-    conn: &Conn,
-    (member, number, flushed): (Member, i64, bool),
-    ttl: Ttl,
-    ops: &mut [Op],
 ) -> Result<Change, StoreError> {
+    let flushed = durability == Durability::Fsync && ops.iter().any(Op::promises_durability);
     let begin = if flushed {
         "BEGIN"
     } else {
@@ -125,14 +82,6 @@ async fn work(
     }
     look_up(conn, &mut tally.counts).await?;
     Ok(tally.counts)
-}
-
-async fn roll_back(conn: &Conn, error: StoreError) -> Failed {
-    match answered(conn.batch("cannot roll back", "ROLLBACK")).await {
-        Ok(()) => Failed::RolledBack(error),
-        // The first error is the one to report; the connection is given up.
-        _ => Failed::Lost { error, maybe: false },
-    }
 }
 
 /// What may have changed and is no sum of the operations: first due times.

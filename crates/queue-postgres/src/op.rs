@@ -1,15 +1,13 @@
 //! What the writer is asked to do, with room for the answer.
 
-use std::sync::Arc;
-
-use cresset_queue::kit::{self, Doom, Returns, Stored};
+use cresset_queue::kit::remote::{Operation, Undo, Waiting};
+use cresset_queue::kit::{self, Doom, Stored};
 use cresset_queue::{
     BulkAdded, BulkMade, BulkSealed, Cancelled, Expiries, Finished, InboxTaken, Lease, LeaseRequest, NewBulk,
     OutboxRequest, Redelivered, Release, Replayed, Retry, Sendings, Submitted, Tried,
 };
 use cresset_task::{BulkId, EventId, TaskId, Timestamp};
 
-use crate::apply::Undo;
 use crate::error::StoreError;
 use crate::submission::{Ending, Entry, Submission};
 
@@ -130,27 +128,6 @@ pub(crate) enum Op {
     },
 }
 
-/// An arm for each operation that somebody waits for.
-macro_rules! each_slot {
-    ($op:expr, |$slot:ident, $name:ident| $does:expr, $none:pat => $otherwise:expr) => {
-        each_slot!(@ $op, $slot, $name, $does, $none => $otherwise;
-            Submit "submit", Release "release", Finish "finish", Retry "retry", Cancel "cancel", Expire "expire",
-            Purge "purge", Replay "replay", Discard "discard", OutboxLease "outbox_lease",
-            OutboxSettle "outbox_settle", Redeliver "redeliver", BulkMake "bulk_make", BulkAdd "bulk_add",
-            BulkSeal "bulk_seal", BulkCancel "bulk_cancel", InboxTake "inbox_take",
-            Introduce "introduce", Probe "probe")
-    };
-    (@ $op:expr, $slot:ident, $name:ident, $does:expr, $none:pat => $otherwise:expr; $($variant:ident $called:literal),*) => {
-        match $op {
-            $(Op::$variant { slot: $slot, .. } => {
-                let $name = $called;
-                $does
-            })*
-            $none => $otherwise,
-        }
-    };
-}
-
 impl Op {
     /// True when the answer promises stable storage. Losing a lease or a release with the database's machine costs nothing:
     /// numbers that it forgot are not given again (see `member`).
@@ -167,68 +144,69 @@ impl Op {
                 | Self::Beat
         )
     }
+}
 
-    /// Bytes it brings into the transaction.
-    pub(crate) fn weight(&self) -> usize {
+impl Operation for Op {
+    type Error = StoreError;
+
+    fn give_back(leases: Vec<Release>) -> Self {
+        Self::GiveBack { leases }
+    }
+
+    fn given_back(self) -> Option<Vec<Release>> {
+        match self {
+            Self::GiveBack { leases } => Some(leases),
+            _ => None,
+        }
+    }
+
+    fn slot(&mut self) -> Option<(&'static str, &mut dyn Waiting<StoreError>)> {
+        Some(match self {
+            Self::Submit { slot, .. } => ("submit", slot),
+            Self::Lease { slot, .. } => ("lease", slot),
+            Self::Release { slot, .. } => ("release", slot),
+            Self::Finish { slot, .. } => ("finish", slot),
+            Self::Retry { slot, .. } => ("retry", slot),
+            Self::Cancel { slot, .. } => ("cancel", slot),
+            Self::Expire { slot, .. } => ("expire", slot),
+            Self::Purge { slot, .. } => ("purge", slot),
+            Self::Replay { slot, .. } => ("replay", slot),
+            Self::Discard { slot, .. } => ("discard", slot),
+            Self::OutboxLease { slot, .. } => ("outbox_lease", slot),
+            Self::OutboxSettle { slot, .. } => ("outbox_settle", slot),
+            Self::Redeliver { slot, .. } => ("redeliver", slot),
+            Self::BulkMake { slot, .. } => ("bulk_make", slot),
+            Self::BulkAdd { slot, .. } => ("bulk_add", slot),
+            Self::BulkSeal { slot, .. } => ("bulk_seal", slot),
+            Self::BulkCancel { slot, .. } => ("bulk_cancel", slot),
+            Self::InboxTake { slot, .. } => ("inbox_take", slot),
+            Self::Introduce { slot, .. } => ("introduce", slot),
+            Self::Probe { slot, .. } => ("probe", slot),
+            Self::GiveBack { .. } | Self::Reap { .. } | Self::Leave | Self::Beat => return None,
+        })
+    }
+
+    fn weight(&self) -> usize {
         match self {
             Self::Submit { task, .. } | Self::Replay { task, .. } => task.input.bytes.len(),
             Self::Finish { endings, .. } => endings.iter().map(|e| e.outcome.bytes.len()).sum(),
-            Self::BulkAdd { lines, .. } => lines.iter().map(line_weight).sum(),
+            Self::BulkAdd { lines, .. } => lines.iter().map(Line::weight).sum(),
             Self::InboxTake { entries, .. } => entries.iter().map(|entry| entry.task.input.bytes.len()).sum(),
             _ => 0,
         }
     }
 
-    /// Its group is committed: the answer goes out.
-    pub(crate) fn settle(self, returns: &Arc<Returns>) {
-        if let Self::Lease { slot, .. } = self {
-            slot.settle("lease", |leases| Given::new(leases, returns));
-            return;
-        }
-        each_slot!(self, |slot, name| slot.settle(name, |answer| answer), _ => {});
+    fn goes_first(&self) -> bool {
+        !self.promises_durability()
     }
 
-    /// It did not happen, or nobody knows.
-    pub(crate) fn fail(mut self, error: &StoreError, returns: &Returns) {
-        self.refuse(error);
-        if let Self::GiveBack { leases } = self {
-            returns.put_back(leases);
-        }
-    }
-
-    /// Its caller is told that it failed; whether it did is not known yet.
-    pub(crate) fn refuse(&mut self, error: &StoreError) {
-        if let Self::Lease { slot, .. } = self {
-            slot.refuse("lease", error.clone());
-            return;
-        }
-        each_slot!(self, |slot, name| slot.refuse(name, error.clone()), _ => {});
-    }
-
-    /// What is to be undone of it when its caller was told that it failed and it was committed all the same. A lease gives
-    /// itself back. Everything else may be asked for again and changes nothing then; and a task that was taken out of the inbox
-    /// must be there, whatever was answered.
-    pub(crate) fn undo(&self, undo: &mut Undo) {
+    /// A lease gives itself back. Everything else may be asked for again and changes nothing then; and a task that was taken
+    /// out of the inbox must be there, whatever was answered.
+    fn undo(&self, undo: &mut Undo) {
         match self {
-            Self::Submit { task, slot } if slot.answered(|submitted| *submitted == Submitted::New) => {
-                undo.submitted.push(task.id);
-                undo.begun.extend(task.started_at.map(|_| task.id));
-            }
-            Self::OutboxLease { slot, .. } => {
-                slot.answered(|given| {
-                    undo.sendings
-                        .extend(given.sendings.iter().map(|sending| (sending.id, sending.fence)));
-                    true
-                });
-            }
+            Self::Submit { task, slot } => undo.submit(task, slot),
+            Self::OutboxLease { slot, .. } => undo.outbox_lease(slot),
             _ => {}
         }
-    }
-}
-
-fn line_weight(line: &Line) -> usize {
-    match line {
-        Line::Task(task) => task.input.bytes.len(),
-        Line::Wrong(error) => error.len(),
     }
 }

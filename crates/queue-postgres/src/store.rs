@@ -3,27 +3,27 @@
 mod inbox;
 mod ports;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use cresset_queue::kit::remote::{Asking, Readers, Trouble as _};
-use cresset_queue::kit::{self, Depths, Fault, IntoQueueError, Reply, Returns, Ttl};
-use cresset_queue::{Capabilities, QueueError, QueueErrorKind};
+use cresset_queue::kit::remote::{Failed, Front, Readers, Trouble as _, commit};
+use cresset_queue::kit::{self, Depths, Fault, IntoQueueError};
+use cresset_queue::{Capabilities, QueueError};
 use cresset_task::Tenant;
-use tokio::sync::{Notify, mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use crate::board::Board;
 use crate::connect::{Conn, Dialer};
 use crate::error::StoreError;
-use crate::group::{Failed, commit, count};
+use crate::group::count;
 use crate::listen::{self, Ear};
-use crate::member::{self, Held, Member};
+use crate::member::{self, Held};
 use crate::op::Op;
 use crate::options::{Durability, InboxOptions, PostgresOptions};
 use crate::schema;
-use crate::writer::{self, GROUP_OPS_MAX, Writer};
+use crate::writer::Postgres;
 
 /// What was found at opening, for the caller's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +51,8 @@ pub struct PostgresStore {
 }
 
 struct Inner {
-    ops: mpsc::Sender<Op>,
-    readers: Readers<Dialer>,
-    depths: Arc<Depths>,
+    front: Front<Op, Dialer>,
     board: Arc<Board>,
-    closing: CancellationToken,
-    ended: watch::Receiver<()>,
     opened: Opened,
     durability: Durability,
     inbox: Option<Hearing>,
@@ -66,12 +62,6 @@ struct Inner {
 struct Hearing {
     bell: watch::Receiver<u64>,
     options: InboxOptions,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.closing.cancel();
-    }
 }
 
 impl fmt::Debug for PostgresStore {
@@ -120,31 +110,8 @@ impl PostgresStore {
         self.inner.inbox.as_ref()?.options.tenant.as_ref()
     }
 
-    async fn write<T>(&self, operation: &'static str, op: Op, reply: Reply<T>) -> Result<T, QueueError> {
-        if self.inner.closing.is_cancelled() || self.inner.ops.send(op).await.is_err() {
-            return Err(self.over(operation));
-        }
-        reply.await.map_err(|_| self.over(operation))?
-    }
-
-    fn asking(&self, operation: &'static str) -> Result<Asking<'_, Dialer>, QueueError> {
-        if self.inner.closing.is_cancelled() {
-            return Err(self.over(operation));
-        }
-        Ok(Asking::new(&self.inner.readers, operation))
-    }
-
-    /// Why nobody answers: closed by us, or the writer died.
-    fn over(&self, operation: &'static str) -> QueueError {
-        if self.inner.closing.is_cancelled() {
-            QueueError::new(QueueErrorKind::Closed, operation, "")
-        } else {
-            QueueError::new(
-                QueueErrorKind::Internal,
-                operation,
-                "the writer of the store has ended unexpectedly",
-            )
-        }
+    fn front(&self) -> &Front<Op, Dialer> {
+        &self.inner.front
     }
 
     /// Encoding failed.
@@ -158,19 +125,11 @@ const HEARD_MAX: usize = 256;
 
 /// Servers without a session at this moment have ended; says how many tasks of theirs are queued again. One that only lost its
 /// connection comes back as a new one.
-async fn end_silent(
-    conn: &Conn,
-    ear: &Ear,
-    member: &mut Member,
-    how: (Durability, Ttl),
-) -> Result<u64, StoreError> {
+async fn end_silent(database: &mut Postgres, conn: &Conn, ear: &Ear) -> Result<u64, StoreError> {
     let mut ids = ear.silent().await?;
-    ids.retain(|id| *id != member.id);
+    ids.retain(|id| *id != database.member.id);
     let mut reap = [Op::Reap { ids, requeued: 0 }];
-    match commit(conn, member, how, &mut reap).await {
-        Ok(_counted_next) => {}
-        Err(Failed::RolledBack(error) | Failed::Lost { error, .. }) => return Err(error),
-    }
+    let _counted_next = commit(database, conn, &mut reap).await.map_err(Failed::error)?;
     match reap {
         [Op::Reap { requeued, .. }] => Ok(requeued),
         _ => Ok(0),
@@ -183,17 +142,28 @@ async fn start(options: PostgresOptions) -> Result<PostgresStore, StoreError> {
     let held = member::join(&dialer, number, None, member::UNSAID).await?;
     let Held {
         conn,
-        mut member,
+        member,
         upgraded,
         ..
     } = held;
     // Before it is counted, so that nothing falls between.
     let ear = Ear::open(&dialer).await?;
-    let how = (options.durability, options.ttl);
-    let requeued = end_silent(&conn, &ear, &mut member, how).await?;
+    let (told, heard) = mpsc::channel(HEARD_MAX);
+    let board = Arc::new(Board::default());
+    let mut database = Postgres {
+        dialer: dialer.clone(),
+        durability: options.durability,
+        ttl: options.ttl,
+        member,
+        heard,
+        counted: HashMap::new(),
+        board: Arc::clone(&board),
+    };
+    let requeued = end_silent(&mut database, &conn, &ear).await?;
     let depths = Arc::new(Depths::default());
     let (counts, counted) = count(&conn).await?;
     depths.recount(counts);
+    database.counted = counted;
     if !conn.flushes {
         tracing::warn!(
             "the database runs with fsync = off: accepted tasks do not survive a power cut of its machine"
@@ -206,33 +176,13 @@ async fn start(options: PostgresOptions) -> Result<PostgresStore, StoreError> {
         version: conn.version,
         flushes: conn.flushes,
     };
-    let woken = Arc::new(Notify::new());
-    let wake = Arc::clone(&woken);
-    let (ops, asked) = mpsc::channel(GROUP_OPS_MAX);
-    let (told, heard) = mpsc::channel(HEARD_MAX);
-    let board = Arc::new(Board::default());
-    let (running, ended) = watch::channel(());
-    let closing = CancellationToken::new();
-    let writer = Writer {
-        inbox: asked,
-        woken,
-        closing: closing.clone(),
-        dialer: dialer.clone(),
-        durability: options.durability,
-        ttl: options.ttl,
-        depths: Arc::clone(&depths),
-        returns: Arc::new(Returns::new(move || wake.notify_one())),
-        member,
-        conn: Some(conn),
-        heard,
-        counted,
-        board: Arc::clone(&board),
-        running,
-    };
+    let readers = Readers::new(dialer.clone(), options.readers);
+    let (front, writer) = Front::new(database, conn, depths, readers);
+    let closing = front.closing();
     dialer
         .tasks
         .spawn(listen::run(ear, dialer.clone(), told, closing.clone()));
-    dialer.tasks.spawn(writer::run(writer));
+    dialer.tasks.spawn(writer.run());
     let inbox = options.inbox.map(|options| {
         let (ring, bell) = watch::channel(0);
         dialer
@@ -242,12 +192,8 @@ async fn start(options: PostgresOptions) -> Result<PostgresStore, StoreError> {
     });
     Ok(PostgresStore {
         inner: Arc::new(Inner {
-            ops,
-            readers: Readers::new(dialer, options.readers),
-            depths,
+            front,
             board,
-            closing,
-            ended,
             opened,
             durability: options.durability,
             inbox,

@@ -1,9 +1,8 @@
 //! Tasks and ends as this store has them: every payload in its row, which is a row of its own table.
 
-use bytes::Bytes;
+use cresset_queue::InboxEntry;
 use cresset_queue::kit::{self, Content, Fault, Stored, state_after};
-use cresset_queue::{Completion, InboxEntry, NewTask};
-use cresset_task::{Payload, State};
+use cresset_task::State;
 
 /// A task.
 pub(crate) type Submission = kit::Submission<Stored>;
@@ -40,19 +39,7 @@ pub(crate) fn entry(entry: InboxEntry) -> Result<Entry, Fault> {
     // The id is all that a row is recognised by.
     task.idempotency = None;
     Ok(Entry {
-        task: submission(*task)?,
+        task: Submission::in_row(*task)?,
         end,
     })
-}
-
-pub(crate) fn submission(mut task: NewTask) -> Result<Box<Submission>, Fault> {
-    let payload = std::mem::replace(&mut task.payload, Payload::Json(Bytes::new()));
-    let weight = payload.weight();
-    let input = Content::Payload(payload).encode()?;
-    Ok(Box::new(Submission::new(task, weight, input)?))
-}
-
-pub(crate) fn ending(completion: Completion) -> Result<Ending, Fault> {
-    let (outcome, end) = Ending::of(completion)?;
-    Ok(end(Content::Outcome(outcome).encode()?))
 }

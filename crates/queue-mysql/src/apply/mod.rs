@@ -15,7 +15,7 @@ mod submit;
 mod tell;
 mod undo;
 
-pub(crate) use self::undo::Undo;
+pub(crate) use self::undo::undo;
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! What was answered as an error, and was committed all the same, is made to be as it was answered. It is the first thing
 //! that is done once that is known, so nothing has come of it yet; and it may be done again.
 
-use cresset_task::{EventId, TaskId};
+use cresset_queue::kit::remote::Undo;
 
 use super::purge::ids;
 use crate::connect::Conn;
@@ -28,33 +28,22 @@ const SENDING: &str = "\
 UPDATE outbox SET state = 0, due_at = since, tries = tries - 1
 WHERE task = ? AND event = ? AND attempt = ? AND fence = ? AND state = 1";
 
-/// Tasks that were submitted, and deliveries that were leased, by operations whose callers were told that they failed.
-#[derive(Debug, Default)]
-pub(crate) struct Undo {
-    pub(crate) submitted: Vec<TaskId>,
-    /// Those of them that were born leased.
-    pub(crate) begun: Vec<TaskId>,
-    pub(crate) sendings: Vec<(EventId, u32)>,
-}
-
-impl Undo {
-    /// On a connection that has the store; what it changes is counted afterwards.
-    pub(crate) async fn carry_out(&self, conn: &Conn) -> Result<(), StoreError> {
-        if self.submitted.is_empty() && self.sendings.is_empty() {
-            return Ok(());
-        }
-        let doing = "cannot undo what was refused";
-        let found = conn
-            .rows(doing, sql!(FRESH, &self.submitted[..], &self.begun[..]))
-            .await?;
-        let fresh = ids(&found, 0)?;
-        let mut statements = vec!["START TRANSACTION".to_owned()];
-        statements.extend(TASKS.iter().map(|text| sql!(text, &fresh[..])));
-        statements.push(sql!(TOLD, &self.begun[..]));
-        let sendings = self.sendings.iter();
-        statements
-            .extend(sendings.map(|(id, fence)| sql!(SENDING, id.task, id.event.code(), id.attempt, *fence)));
-        statements.push("COMMIT".to_owned());
-        conn.all(doing, &statements).await.map(drop)
+/// On a connection that has the store; what it changes is counted afterwards.
+pub(crate) async fn undo(conn: &Conn, undo: &Undo) -> Result<(), StoreError> {
+    if undo.is_empty() {
+        return Ok(());
     }
+    let doing = "cannot undo what was refused";
+    let found = conn
+        .rows(doing, sql!(FRESH, &undo.submitted[..], &undo.begun[..]))
+        .await?;
+    let fresh = ids(&found, 0)?;
+    let mut statements = vec!["START TRANSACTION".to_owned()];
+    statements.extend(TASKS.iter().map(|text| sql!(text, &fresh[..])));
+    statements.push(sql!(TOLD, &undo.begun[..]));
+    let sendings = undo.sendings.iter();
+    statements
+        .extend(sendings.map(|(id, fence)| sql!(SENDING, id.task, id.event.code(), id.attempt, *fence)));
+    statements.push("COMMIT".to_owned());
+    conn.all(doing, &statements).await.map(drop)
 }

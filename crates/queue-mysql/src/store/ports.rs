@@ -1,8 +1,8 @@
 //! Each method of the ports: an operation for the writer, or a question for a reader.
 
 use async_trait::async_trait;
-use cresset_queue::ask_reader as ask;
 use cresset_queue::kit::Doom;
+use cresset_queue::kit::remote::{ask, tell};
 use cresset_queue::{
     Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
@@ -16,17 +16,9 @@ use cresset_task::{
 use tokio::sync::watch;
 
 use super::MysqlStore;
-use crate::op::{Line, Op, Slot};
+use crate::op::{Line, Op};
 use crate::read;
-use crate::submission::{ending, submission};
-
-/// Asks the writer.
-macro_rules! tell {
-    ($store:expr, $operation:literal, |$slot:ident| $op:expr) => {{
-        let ($slot, reply) = Slot::new();
-        $store.write($operation, $op, reply).await
-    }};
-}
+use crate::submission::{Ending, Submission};
 
 #[async_trait]
 impl Broker for MysqlStore {
@@ -35,7 +27,7 @@ impl Broker for MysqlStore {
     }
 
     async fn submit(&self, task: NewTask) -> Result<Submitted, QueueError> {
-        let task = submission(task).map_err(Self::misused("submit"))?;
+        let task = Submission::in_row(task).map_err(Self::misused("submit"))?;
         tell!(self, "submit", |slot| Op::Submit { task, slot })
     }
 
@@ -58,15 +50,15 @@ impl Broker for MysqlStore {
     }
 
     fn depth(&self, model: &ModelName) -> Depth {
-        self.inner.depths.get(model)
+        self.front().depths.get(model)
     }
 
     fn load(&self) -> Load {
-        self.inner.depths.total()
+        self.front().depths.total()
     }
 
     fn client_load(&self, client: &ClientKey) -> Load {
-        self.inner.depths.client(client)
+        self.front().depths.client(client)
     }
 
     async fn position(&self, id: TaskId) -> Result<Option<u64>, QueueError> {
@@ -78,11 +70,7 @@ impl Broker for MysqlStore {
     }
 
     async fn close(&self) -> Result<(), QueueError> {
-        self.inner.closing.cancel();
-        let mut ended = self.inner.ended.clone();
-        // Nothing is ever sent: the writer drops its side when all is done.
-        while ended.changed().await.is_ok() {}
-        self.inner.readers.close().await;
+        self.front().close().await;
         Ok(())
     }
 }
@@ -90,7 +78,10 @@ impl Broker for MysqlStore {
 #[async_trait]
 impl ResultStore for MysqlStore {
     async fn finish(&self, completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError> {
-        let endings = completions.into_iter().map(ending).collect::<Result<_, _>>();
+        let endings = completions
+            .into_iter()
+            .map(Ending::in_row)
+            .collect::<Result<_, _>>();
         let endings = endings.map_err(Self::misused("finish"))?;
         tell!(self, "finish", |slot| Op::Finish { endings, slot })
     }
@@ -149,7 +140,7 @@ impl DeadLetters for MysqlStore {
 
     async fn replay(&self, letter: TaskId, mut task: NewTask) -> Result<Replayed, QueueError> {
         task.idempotency = None;
-        let task = submission(task).map_err(Self::misused("replay"))?;
+        let task = Submission::in_row(task).map_err(Self::misused("replay"))?;
         tell!(self, "replay", |slot| Op::Replay { letter, task, slot })
     }
 
@@ -167,11 +158,11 @@ impl DeadLetters for MysqlStore {
 #[async_trait]
 impl Outbox for MysqlStore {
     fn outbox(&self) -> watch::Receiver<OutboxLoad> {
-        self.inner.depths.outbox.load()
+        self.front().depths.outbox.load()
     }
 
     fn outbox_of(&self, host: &str) -> u64 {
-        self.inner.depths.outbox.of(host)
+        self.front().depths.outbox.of(host)
     }
 
     async fn outbox_lease(&self, request: OutboxRequest) -> Result<Sendings, QueueError> {
@@ -209,7 +200,7 @@ impl Bulks for MysqlStore {
             BulkLine::Wrong(error) => Ok(Line::Wrong(error)),
             BulkLine::Task(mut task) => {
                 task.idempotency = None;
-                submission(*task).map(Line::Task)
+                Submission::in_row(*task).map(Line::Task)
             }
         };
         let lines = lines.into_iter().map(line).collect::<Result<_, _>>();

@@ -18,7 +18,7 @@ mod tell;
 mod undo;
 
 pub(crate) use self::gone::end_leases;
-pub(crate) use self::undo::Undo;
+pub(crate) use self::undo::undo;
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! What was answered as an error, and was committed all the same, is made to be as it was answered. It is the first thing
 //! that is done once that is known, so nothing has come of it yet; and it may be done again.
 
-use cresset_task::{EventId, TaskId};
+use cresset_queue::kit::remote::Undo;
 use uuid::Uuid;
 
 use super::ends::uuid;
@@ -25,35 +25,24 @@ FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::bigint[]) AS g (task, 
 WHERE outbox.task = g.task AND outbox.event = g.event AND outbox.attempt = g.attempt AND outbox.fence = g.fence
       AND outbox.state = 1 AND outbox.holder = $5";
 
-/// Tasks that were submitted, and deliveries that were leased, by operations whose callers were told that they failed.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Undo {
-    pub(crate) submitted: Vec<TaskId>,
-    /// Those of them that were born leased.
-    pub(crate) begun: Vec<TaskId>,
-    pub(crate) sendings: Vec<(EventId, u32)>,
-}
-
-impl Undo {
-    /// On a connection that has the store; what it changes is counted afterwards.
-    /// `me` is who leased them.
-    pub(crate) async fn carry_out(&self, conn: &Conn, me: i64) -> Result<(), StoreError> {
-        if !self.submitted.is_empty() {
-            let ids: Vec<Uuid> = self.submitted.iter().copied().map(uuid).collect();
-            let begun: Vec<Uuid> = self.begun.iter().copied().map(uuid).collect();
-            conn.run("cannot take tasks back", TASKS, &[&ids, &begun]).await?;
-        }
-        if self.sendings.is_empty() {
-            return Ok(());
-        }
-        let each = || self.sendings.iter();
-        let tasks: Vec<Uuid> = each().map(|(id, _)| uuid(id.task)).collect();
-        let events: Vec<i16> = each().map(|(id, _)| i16::from(id.event.code())).collect();
-        let attempts: Vec<i64> = each().map(|(id, _)| i64::from(id.attempt)).collect();
-        let fences: Vec<i64> = each().map(|(_, fence)| i64::from(*fence)).collect();
-        let values: Params<'_> = &[&tasks, &events, &attempts, &fences, &me];
-        conn.run("cannot take deliveries back", SENDINGS, values)
-            .await
-            .map(drop)
+/// On a connection that has the store; what it changes is counted afterwards.
+/// `me` is who leased them.
+pub(crate) async fn undo(conn: &Conn, undo: &Undo, me: i64) -> Result<(), StoreError> {
+    if !undo.submitted.is_empty() {
+        let ids: Vec<Uuid> = undo.submitted.iter().copied().map(uuid).collect();
+        let begun: Vec<Uuid> = undo.begun.iter().copied().map(uuid).collect();
+        conn.run("cannot take tasks back", TASKS, &[&ids, &begun]).await?;
     }
+    if undo.sendings.is_empty() {
+        return Ok(());
+    }
+    let each = || undo.sendings.iter();
+    let tasks: Vec<Uuid> = each().map(|(id, _)| uuid(id.task)).collect();
+    let events: Vec<i16> = each().map(|(id, _)| i16::from(id.event.code())).collect();
+    let attempts: Vec<i64> = each().map(|(id, _)| i64::from(id.attempt)).collect();
+    let fences: Vec<i64> = each().map(|(_, fence)| i64::from(*fence)).collect();
+    let values: Params<'_> = &[&tasks, &events, &attempts, &fences, &me];
+    conn.run("cannot take deliveries back", SENDINGS, values)
+        .await
+        .map(drop)
 }

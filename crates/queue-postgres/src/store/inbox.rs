@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_queue::kit::remote::Trouble as _;
+use cresset_queue::kit::remote::{Trouble as _, ask, tell};
 use cresset_queue::{Inbox, InboxEntry, InboxLoad, InboxQuery, InboxRow, InboxTaken, QueueError};
 use cresset_task::{TaskId, Timestamp};
 use tokio::sync::watch;
@@ -12,10 +12,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::PostgresStore;
-use super::ports::{ask, tell};
 use crate::connect::{Conn, Dialer};
 use crate::error::StoreError;
-use crate::op::{Op, Slot};
+use crate::op::Op;
 use crate::read;
 use crate::submission::entry;
 

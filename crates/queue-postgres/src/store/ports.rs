@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use cresset_queue::kit::Doom;
+use cresset_queue::kit::remote::{ask, tell};
 use cresset_queue::{
     About, Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
@@ -17,21 +18,9 @@ use tokio::sync::watch;
 
 use super::PostgresStore;
 use crate::member;
-use crate::op::{Line, Op, Slot};
+use crate::op::{Line, Op};
 use crate::read;
-use crate::submission::{ending, submission};
-
-pub(super) use cresset_queue::ask_reader as ask;
-
-/// Asks the writer.
-macro_rules! tell {
-    ($store:expr, $operation:literal, |$slot:ident| $op:expr) => {{
-        let ($slot, reply) = Slot::new();
-        $store.write($operation, $op, reply).await
-    }};
-}
-
-pub(super) use tell;
+use crate::submission::{Ending, Submission};
 
 #[async_trait]
 impl Broker for PostgresStore {
@@ -43,7 +32,7 @@ impl Broker for PostgresStore {
     }
 
     async fn submit(&self, task: NewTask) -> Result<Submitted, QueueError> {
-        let task = submission(task).map_err(Self::misused("submit"))?;
+        let task = Submission::in_row(task).map_err(Self::misused("submit"))?;
         tell!(self, "submit", |slot| Op::Submit { task, slot })
     }
 
@@ -66,15 +55,15 @@ impl Broker for PostgresStore {
     }
 
     fn depth(&self, model: &ModelName) -> Depth {
-        self.inner.depths.get(model)
+        self.front().depths.get(model)
     }
 
     fn load(&self) -> Load {
-        self.inner.depths.total()
+        self.front().depths.total()
     }
 
     fn client_load(&self, client: &ClientKey) -> Load {
-        self.inner.depths.client(client)
+        self.front().depths.client(client)
     }
 
     async fn position(&self, id: TaskId) -> Result<Option<u64>, QueueError> {
@@ -86,11 +75,7 @@ impl Broker for PostgresStore {
     }
 
     async fn close(&self) -> Result<(), QueueError> {
-        self.inner.closing.cancel();
-        let mut ended = self.inner.ended.clone();
-        // Nothing is ever sent: the writer drops its side when all is done.
-        while ended.changed().await.is_ok() {}
-        self.inner.readers.close().await;
+        self.front().close().await;
         Ok(())
     }
 }
@@ -98,7 +83,10 @@ impl Broker for PostgresStore {
 #[async_trait]
 impl ResultStore for PostgresStore {
     async fn finish(&self, completions: Vec<Completion>) -> Result<Vec<Finished>, QueueError> {
-        let endings = completions.into_iter().map(ending).collect::<Result<_, _>>();
+        let endings = completions
+            .into_iter()
+            .map(Ending::in_row)
+            .collect::<Result<_, _>>();
         let endings = endings.map_err(Self::misused("finish"))?;
         tell!(self, "finish", |slot| Op::Finish { endings, slot })
     }
@@ -200,7 +188,7 @@ impl DeadLetters for PostgresStore {
 
     async fn replay(&self, letter: TaskId, mut task: NewTask) -> Result<Replayed, QueueError> {
         task.idempotency = None;
-        let task = submission(task).map_err(Self::misused("replay"))?;
+        let task = Submission::in_row(task).map_err(Self::misused("replay"))?;
         tell!(self, "replay", |slot| Op::Replay { letter, task, slot })
     }
 
@@ -218,11 +206,11 @@ impl DeadLetters for PostgresStore {
 #[async_trait]
 impl Outbox for PostgresStore {
     fn outbox(&self) -> watch::Receiver<OutboxLoad> {
-        self.inner.depths.outbox.load()
+        self.front().depths.outbox.load()
     }
 
     fn outbox_of(&self, host: &str) -> u64 {
-        self.inner.depths.outbox.of(host)
+        self.front().depths.outbox.of(host)
     }
 
     async fn outbox_lease(&self, request: OutboxRequest) -> Result<Sendings, QueueError> {
@@ -260,7 +248,7 @@ impl Bulks for PostgresStore {
             BulkLine::Wrong(error) => Ok(Line::Wrong(error)),
             BulkLine::Task(mut task) => {
                 task.idempotency = None;
-                submission(*task).map(Line::Task)
+                Submission::in_row(*task).map(Line::Task)
             }
         };
         let lines = lines.into_iter().map(line).collect::<Result<_, _>>();

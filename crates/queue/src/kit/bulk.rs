@@ -1,6 +1,6 @@
 //! Bulks as a writer meets them: what a line is, and what becomes of those that are sent.
 
-use super::Submission;
+use super::{Stored, Submission};
 use crate::BulkAdded;
 
 /// A line of a bulk, its task's input already in stored form.
@@ -10,6 +10,17 @@ pub enum Line<I> {
     Task(Box<Submission<I>>),
     /// None, and why.
     Wrong(String),
+}
+
+impl Line<Stored> {
+    /// Bytes that it brings into a transaction.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Task(task) => task.input.bytes.len(),
+            Self::Wrong(error) => error.len(),
+        }
+    }
 }
 
 /// A bulk, as far as a writer asks.

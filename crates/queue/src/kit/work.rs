@@ -4,11 +4,11 @@
 //! because a group may have to be applied twice; its answer waits in a slot and is sent after the commit, never before.
 
 use bytes::Bytes;
-use cresset_task::{Attempt, CacheUse, Callback, Outcome, Redelivery, TaskId, Tenant, Timestamp};
+use cresset_task::{Attempt, CacheUse, Callback, Outcome, Payload, Redelivery, TaskId, Tenant, Timestamp};
 use tokio::sync::oneshot;
 
 use super::codec::{evidence_text, state_after};
-use super::{Fault, Owner, retry_text, state_number};
+use super::{Content, Fault, Owner, Stored, retry_text, state_number};
 use crate::{Completion, Idempotency, NewTask, QueueError, QueueErrorKind, Turn};
 
 /// A task with its input in stored form `I`: encoding is the caller's work, not the writer's.
@@ -67,6 +67,16 @@ impl<I> Submission<I> {
     }
 }
 
+impl Submission<Stored> {
+    /// A task whose payload goes into a row whatever it weighs.
+    pub fn in_row(mut task: NewTask) -> Result<Box<Self>, Fault> {
+        let payload = std::mem::replace(&mut task.payload, Payload::Json(Bytes::new()));
+        let weight = payload.weight();
+        let input = Content::Payload(payload).encode()?;
+        Ok(Box::new(Self::new(task, weight, input)?))
+    }
+}
+
 /// The end of a task, its outcome in stored form `O`.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the fields are those of `Completion`")]
@@ -116,6 +126,14 @@ impl<O> Ending<O> {
     }
 }
 
+impl Ending<Stored> {
+    /// What a completion tells of, its outcome in a row whatever it weighs.
+    pub fn in_row(completion: Completion) -> Result<Self, Fault> {
+        let (outcome, end) = Self::of(completion)?;
+        Ok(end(Content::Outcome(outcome).encode()?))
+    }
+}
+
 /// What a store fails with inside.
 pub trait IntoQueueError {
     /// The port's error: this layer's words as context, what lies below as source.
@@ -143,6 +161,14 @@ impl<T, E: IntoQueueError, R> Slot<T, E, R> {
             reply: Some(reply),
         };
         (slot, receiver)
+    }
+
+    /// The same, with what it has; this one is empty then, and nobody waits for it.
+    pub(super) fn take(&mut self) -> Self {
+        Self {
+            answer: self.answer.take(),
+            reply: self.reply.take(),
+        }
     }
 
     /// The answer, if the commit succeeds; replaces that of an earlier try.

@@ -216,21 +216,3 @@ impl<'a, D: Dial> Asking<'a, D> {
         Some(Err(error.into_queue(self.operation)))
     }
 }
-
-/// Asks a reader: `ask!(store, "fetch", |conn| read::fetch(conn, id))`. The store has a method `asking`, which gives an
-/// [`Asking`](crate::kit::remote::Asking) unless it is closed.
-#[macro_export]
-#[doc(hidden)]
-macro_rules! ask_reader {
-    ($store:expr, $operation:literal, |$conn:ident| $question:expr) => {{
-        let mut asking = $store.asking($operation)?;
-        loop {
-            let reader = asking.reader().await?;
-            let conn = reader.conn();
-            let $conn = &*conn;
-            if let Some(answer) = asking.answered(reader, $question).await {
-                break answer;
-            }
-        }
-    }};
-}

@@ -1,36 +1,28 @@
 //! While the database is away.
 //!
-//! A group whose connection is lost is kept. After a reconnect the row `server` tells whether it was committed: it is
+//! A group whose connection is lost is kept. After a reconnect the server's row tells whether it was committed: it is
 //! answered then, or applied again. What cannot be settled so within [`HOLD_LIMIT`] is answered as unavailable, and so is
 //! everything that comes later, until the database is back. Should it turn out that such a group was committed, what its
 //! callers were told is made true before anything else (see `Undo`).
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use cresset_queue::kit::remote::Trouble as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::State;
-use crate::apply::Undo;
-use crate::error::StoreError;
-use crate::group::{answered, count};
-use crate::op::Op;
-use crate::owner::{self, Held};
+use super::{Database, Fate, Operation, Trouble as _, Undo, Writer, answered};
 
 /// A connection that is back within this time costs nobody an error.
 const HOLD_LIMIT: Duration = Duration::from_secs(5);
 
-/// Pauses between attempts to connect: the first, and the longest.
+/// The first pause between attempts to connect; each next one is twice as long, up to a bound.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 
 /// A group during which the connection was lost so often is not tried again: it may be what ends them.
 const TRIES_MAX: u32 = 3;
 
 /// A group that is not settled.
-pub(super) struct Kept {
-    pub(super) ops: Vec<Op>,
+pub(super) struct Kept<O> {
+    pub(super) ops: Vec<O>,
     /// Its number, if it may have been committed.
     pub(super) number: Option<i64>,
     pub(super) tries: u32,
@@ -38,38 +30,45 @@ pub(super) struct Kept {
     pub(super) is_refused: bool,
 }
 
-impl State {
-    pub(super) fn lose(&mut self, error: StoreError) {
-        self.writer.conn = None;
+impl<O> Kept<O> {
+    fn was_committed(&self, fate: Fate) -> bool {
+        fate.committed
+            .is_some_and(|last| self.number.is_some_and(|number| number <= last))
+    }
+}
+
+impl<D: Database> Writer<D> {
+    /// The connection is gone.
+    pub fn lose(&mut self, error: D::Error) {
+        self.conn = None;
         tracing::warn!(error = error.whole(), "the connection to the database is lost");
         self.why = error;
     }
 
-    /// Takes the store again; false when it is closed meanwhile.
+    /// Comes onto the store again; false when it is closed meanwhile.
     pub(super) async fn regain(&mut self) -> bool {
         let until = Instant::now() + HOLD_LIMIT;
         let mut is_refusing = false;
         let mut pause = PAUSE_FIRST;
         loop {
-            let (dialer, owner) = (self.writer.dialer.clone(), self.writer.owner);
-            let attempt = async move { answered(owner::take(&dialer, owner.number, Some(owner))).await };
-            let Some(taken) = self.meanwhile(attempt, until, &mut is_refusing).await else {
+            let attempt = answered(self.database.come_back());
+            let Some(held) = self.meanwhile(attempt, until, &mut is_refusing).await else {
                 return false;
             };
-            let taken = match taken {
+            let regained = match held {
                 Ok(held) => self.regained(held).await,
                 Err(error) => Err(error),
             };
-            match taken {
-                Ok(()) if self.writer.conn.is_some() => return true,
+            match regained {
+                Ok(()) if self.conn.is_some() => return true,
                 Ok(()) => {}
-                Err(error) => self.why = StoreError::Away(format!("the database is away: {}", error.whole())),
+                Err(error) => self.why = D::Error::away(format!("the database is away: {}", error.whole())),
             }
             let paused = self.meanwhile(sleep(pause), until, &mut is_refusing).await;
             if paused.is_none() {
                 return false;
             }
-            pause = (pause * 2).min(PAUSE_LONGEST);
+            pause = (pause * 2).min(D::PAUSE_LONGEST);
         }
     }
 
@@ -85,13 +84,13 @@ impl State {
         loop {
             tokio::select! {
                 biased;
-                () = self.writer.closing.cancelled() => return None,
+                () = self.closing.cancelled() => return None,
                 done = &mut what => return Some(done),
                 () = sleep_until(until), if !*is_refusing => {
                     *is_refusing = true;
                     self.refuse();
                 }
-                op = self.writer.inbox.recv(), if *is_refusing => {
+                op = self.inbox.recv(), if *is_refusing => {
                     self.failing += 1;
                     self.fail(vec![op?], &self.why);
                 }
@@ -112,7 +111,7 @@ impl State {
         }
     }
 
-    fn set_aside(&mut self, mut kept: Kept, error: &StoreError) {
+    fn set_aside(&mut self, mut kept: Kept<D::Op>, error: &D::Error) {
         if kept.number.is_none() {
             self.fail(kept.ops, error);
             return;
@@ -122,49 +121,28 @@ impl State {
         self.kept.push_back(kept);
     }
 
-    /// The connection is back, and the store is ours: what is kept is settled.
-    async fn regained(&mut self, held: Held) -> Result<(), StoreError> {
-        let before = self.writer.owner;
-        let forgotten = if held.is_same {
-            before.commits - held.owner.commits
-        } else if held.owner.epoch <= before.epoch {
-            before.commits + 1
-        } else {
-            tracing::warn!("another server had the store meanwhile: leases of this one have ended");
-            0
-        };
-        if forgotten > 0 {
+    /// The connection is back: what is kept is settled.
+    async fn regained(&mut self, held: D::Held) -> Result<(), D::Error> {
+        let fate = self.database.fate(&held);
+        if fate.forgotten > 0 {
             tracing::error!(
-                groups = forgotten,
+                groups = fate.forgotten,
                 "the database has forgotten groups of writes that it had confirmed: it does not flush, or a copy that \
                  lacked them took its place"
             );
         }
-        let was_committed =
-            |kept: &Kept| held.is_same && kept.number.is_some_and(|number| number <= held.owner.commits);
         let mut undo = Undo::default();
-        for kept in self
-            .kept
-            .iter()
-            .filter(|kept| kept.is_refused && was_committed(kept))
-        {
-            kept.ops.iter().for_each(|op| op.undo(&mut undo));
-        }
-        // Before anything else is done, so nothing has come of it yet. What is kept stays until that has succeeded.
-        let counted = answered(async {
-            if forgotten > 0 {
-                owner::skip_fences(&held.conn, forgotten).await?;
+        for kept in &self.kept {
+            if kept.is_refused && kept.was_committed(fate) {
+                kept.ops.iter().for_each(|op| op.undo(&mut undo));
             }
-            undo.carry_out(&held.conn).await?;
-            count(&held.conn).await
-        });
-        let counted = counted.await?;
-        self.writer.depths.recount(counted);
-        self.writer.owner = held.owner;
-        self.writer.conn = Some(Arc::clone(&held.conn));
-        tracing::info!(epoch = held.owner.epoch, "the database is back");
+        }
+        // Before anything else is done. What is kept stays until that has succeeded.
+        let (counted, conn) = answered(self.database.go_on(held, fate.forgotten, &undo)).await?;
+        self.depths.recount(counted);
+        self.conn = Some(conn);
         for kept in std::mem::take(&mut self.kept) {
-            if was_committed(&kept) {
+            if kept.was_committed(fate) {
                 self.settle(kept.ops);
             } else {
                 self.look_after(kept).await;
@@ -174,14 +152,11 @@ impl State {
     }
 
     /// It was not committed.
-    async fn look_after(&mut self, kept: Kept) {
+    async fn look_after(&mut self, kept: Kept<D::Op>) {
         if kept.is_refused {
             // What its callers were told is so.
-            let leases = kept
-                .ops
-                .into_iter()
-                .filter(|op| matches!(op, Op::GiveBack { .. }));
-            self.fail(leases.collect(), &self.why);
+            let leases = kept.ops.into_iter().filter_map(Operation::given_back);
+            leases.for_each(|leases| self.returns.put_back(leases));
         } else if kept.tries >= TRIES_MAX {
             self.failing += 1;
             self.fail(kept.ops, &self.why);
