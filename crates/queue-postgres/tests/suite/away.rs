@@ -1,5 +1,4 @@
 //! The connection goes.
-#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use cresset_queue::conformance::{ALL, at, giving_up, model, request, success, task};
 use cresset_queue::{About, Broker, Finished, Neighbours, ResultStore, Role, Submitted};

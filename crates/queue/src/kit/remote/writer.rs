@@ -178,7 +178,7 @@ impl<D: Database> Writer<D> {
         }
     }
 
-    /// Carries them out together, `tries` times after the connection was lost meanwhile.
+    /// Carries them out together. `tries` is how often the connection was lost while that was done.
     pub(super) async fn group(&mut self, mut ops: Vec<D::Op>, tries: u32) {
         let Some(conn) = self.conn.clone() else {
             self.keep(ops, None, tries);
