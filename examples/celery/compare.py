@@ -1,10 +1,15 @@
 """Serves one Celery application first by a real Celery worker, then by Cresset, and prints both.
 
-    make celery
+    make celery                                                 on a Redis of its own
+    make celery BROKER=rabbitmq                                 on the RabbitMQ of this machine
+    make celery BROKER=amqp://guest:guest@127.0.0.1:5672//      on that one
 
 The application is tasks.py beside this file, as it is: it sends by `.delay()` and waits by `.get()`. The queue is
-filled once, before a worker is there, with the same messages for both; each then drains it. After that one task after
-the other is sent and waited for. Needs `redis-server`, and starts one of its own.
+filled once, before a worker is there, with the same messages for both; each then drains it. After that callers, each a
+process of its own, send one task after the other and wait for it. The rounds take turns in who is first.
+
+The exit status is 0 when Cresset is as much better as it has to be in every round, 1 when it is not, and 69 when
+something that this needs is not there.
 """
 
 from __future__ import annotations
@@ -12,9 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,40 +27,77 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import redis
+from brokers import LOOK_EVERY, USUAL, Broker, MissingError, Results, places
+from callers import Answered, Callers, Place, waiting
 from tasks import app, perform_inference
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parent.parent
-QUEUE = "celery"
-SAVED = "saved"
-STARTED_WITHIN = 120.0
-"""Import of torch from a cold disk; for Cresset the model's environment may have to be built first."""
 DRAINED_WITHIN = 600.0
-LOOK_EVERY = 0.005
 SKIPPED = 0.1
 """The share of the queue that is not timed: what a worker does while it starts."""
 BAR = 8.0
 """Cresset must drain the queue so many times as fast."""
+SAME = 1e-4
+"""Two answers to one image that differ by less are the same: a batch is added up in another order."""
+UNAVAILABLE = 69
+"""EX_UNAVAILABLE of sysexits.h."""
+NAMES = {"celery": "Celery, prefork, 2", "cresset": "Cresset"}
 
 
 @dataclass
 class Measured:
-    """What one worker did."""
+    """What one worker did in one round."""
 
-    name: str
     rate: float
-    p50_ms: float
-    p99_ms: float
-    answers: list[list[float]]
+    loads: dict[int, list[Answered]]
+    """Callers at once -> their calls."""
+
+    def ms(self, load: int, share: float) -> float:
+        """The latency that this share of the calls kept, in milliseconds."""
+        took = sorted(one.ms for one in self.loads[load])
+        return took[min(int(len(took) * share), len(took) - 1)]
+
+    def told(self) -> dict[str, Any]:
+        """The figures."""
+        loads = {str(load): {"p50_ms": self.ms(load, 0.5), "p99_ms": self.ms(load, 0.99)} for load in self.loads}
+        return {"drained_a_second": self.rate, "callers": loads}
+
+
+@dataclass
+class Round:
+    """Both workers."""
+
+    celery: Measured
+    cresset: Measured
+
+    def ratio(self) -> float:
+        """How many times as fast Cresset drained."""
+        return self.cresset.rate / self.celery.rate
+
+    def difference(self) -> float:
+        """The largest between two answers to the same image."""
+        answers = {one.image: one.answer for calls in self.celery.loads.values() for one in calls}
+        calls = [one for calls in self.cresset.loads.values() for one in calls if one.image in answers]
+        return max(abs(a - b) for one in calls for a, b in zip(one.answer, answers[one.image], strict=True))
+
+    def missed(self) -> list[str]:
+        """What Cresset had to reach and did not."""
+        found = [f"drained {self.ratio():.1f} times as fast, and not {BAR:.0f}"] if self.ratio() < BAR else []
+        slower = [load for load in self.celery.loads if self.cresset.ms(load, 0.5) >= self.celery.ms(load, 0.5)]
+        found += [f"p50 with {load} at once is not lower" for load in slower]
+        if self.difference() >= SAME:
+            found.append(f"answers to one image differ by {self.difference():.1e}")
+        return found
 
 
 @contextmanager
-def running(words: list[str], log: Path, url: str) -> Generator[subprocess.Popen[bytes]]:
-    """A program, ended afterwards."""
+def running(words: list[str], log: Path, place: Place) -> Generator[subprocess.Popen[bytes]]:
+    """A worker, ended afterwards."""
+    told = {"BROKER_URL": place.broker, "RESULT_BACKEND": place.results}
     with log.open("wb") as out:
         process = subprocess.Popen(
-            words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=HERE, env={**os.environ, "REDIS_URL": url}
+            words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=HERE, env={**os.environ, **told}
         )
         try:
             yield process
@@ -71,124 +110,131 @@ def running(words: list[str], log: Path, url: str) -> Generator[subprocess.Popen
                 process.wait(10)
 
 
-@dataclass
-class Services:
-    """The broker, and where results go: nothing else is there."""
-
-    broker: Any
-    results: Any
-    folder: Path
-    url: str
-
-    def done(self) -> int:
-        """How many results are stored."""
-        return int(self.results.dbsize())
-
-
-def drain(services: Services, worker: subprocess.Popen[bytes], count: int, log: Path) -> float:
+def drain(results: Results, worker: subprocess.Popen[bytes], count: int, log: Path) -> float:
     """Tasks a second, once the worker is at it."""
-    first_at, first, last = 0.0, 0, time.monotonic()
-    while (left := int(services.broker.llen(QUEUE))) or not first:
+    ends = time.monotonic() + DRAINED_WITHIN
+    began, first = 0.0, 0
+    while (done := results.done()) < count:
         now = time.monotonic()
-        if worker.poll() is not None or now - last > DRAINED_WITHIN:
-            raise SystemExit(f"the worker did not drain the queue:\n{log.read_text()[-3000:]}")
-        if not first and count - left >= count * SKIPPED:
-            first_at, first = now, services.done()
+        if worker.poll() is not None or now > ends:
+            raise SystemExit(f"error: the worker did {done} of {count} tasks:\n{log.read_text()[-3000:]}")
+        if not first and done >= count * SKIPPED:
+            began, first = now, done
         time.sleep(LOOK_EVERY)
-    while (ended := services.done()) < count:
-        if worker.poll() is not None or time.monotonic() - last > DRAINED_WITHIN:
-            raise SystemExit(f"the worker did {ended} of {count} tasks:\n{log.read_text()[-3000:]}")
-        time.sleep(LOOK_EVERY)
-    return (count - first) / (time.monotonic() - first_at)
+    if not first:
+        raise SystemExit(f"error: {count} tasks were done between two looks: too few to measure")
+    return (count - first) / (time.monotonic() - began)
 
 
-def measure(name: str, words: list[str], images: list[Any], count: int, services: Services) -> Measured:
-    """Lets one worker drain the queue, then asks it one thing after the other."""
-    services.results.flushdb()
-    services.broker.copy(SAVED, QUEUE)
-    log = services.folder / f"{name}.log"
-    with running(words, log, services.url) as worker:
-        rate = drain(services, worker, count, log)
-        answers: list[list[float]] = []
-        took: list[float] = []
-        for image in images:
-            began = time.perf_counter()
-            answers.append(perform_inference.delay(image).get(timeout=STARTED_WITHIN))
-            took.append((time.perf_counter() - began) * 1e3)
-    took.sort()
-    return Measured(name, rate, statistics.median(took), took[int(len(took) * 0.99)], answers)
+@dataclass
+class Comparison:
+    """The two workers on one broker."""
+
+    broker: Broker
+    results: Results
+    place: Place
+    callers: Callers
+    folder: Path
+    words: dict[str, list[str]]
+    wanted: argparse.Namespace
+
+    def measure(self, name: str) -> Measured:
+        """Lets one worker drain the queue, then asks it at each load."""
+        self.results.clear()
+        self.broker.refill()
+        log = self.folder / f"{name}.log"
+        with running(self.words[name], log, self.place) as worker:
+            rate = drain(self.results, worker, self.wanted.tasks, log)
+            return Measured(rate, {load: self.callers.ask(load, self.wanted.calls) for load in self.wanted.callers})
+
+    def round(self, number: int) -> Round:
+        """Both, in turns."""
+        order = ("celery", "cresset") if number % 2 == 0 else ("cresset", "celery")
+        return Round(**{name: self.measure(name) for name in order})
 
 
-def report(celery: Measured, cresset: Measured) -> bool:
-    """Prints both; whether Cresset is as much better as it has to be."""
-    print(f"{'':<22}{'drained':>14}{'delay -> get p50':>20}{'p99':>12}")
-    for one in (celery, cresset):
-        print(f"{one.name:<22}{one.rate:>10.0f} /s  {one.p50_ms:>16.2f} ms{one.p99_ms:>9.2f} ms")
-    ratio = cresset.rate / celery.rate
-    print(f"Cresset drains the queue {ratio:.1f} times as fast")
-    furthest = max(
-        abs(a - b) for x, y in zip(celery.answers, cresset.answers, strict=True) for a, b in zip(x, y, strict=True)
-    )
-    print(f"the largest difference between two answers to the same image is {furthest:.1e}")
-    return ratio >= BAR and cresset.p50_ms < celery.p50_ms and furthest < 1e-4
+def workers(place: Place, wanted: argparse.Namespace, folder: str) -> dict[str, list[str]]:
+    """What starts each: the real one at its best on two cores, Cresset as it is."""
+    real = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", place.queue, "--concurrency", "2"]
+    real += ["--loglevel", "warning", "--prefetch-multiplier", str(wanted.prefetch)]
+    real += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    ours = [str(wanted.cresset.resolve()), "worker", str(HERE.parent / "digits"), "--celery", place.queue]
+    ours += ["--broker", place.broker, "--result-backend", place.results]
+    ours += ["--celery-tasks", "tasks.perform_inference=digits", "--listen", "127.0.0.1:0", "--data-dir", folder]
+    return {"celery": real, "cresset": ours}
+
+
+def report(one: Round) -> None:
+    """Prints both."""
+    loads = list(one.celery.loads)
+    print(f"{'delay -> get, p50 / p99':<24}{'drained':>12}" + "".join(f"{f'{load} at once':>20}" for load in loads))
+    for name, measured in ((NAMES["celery"], one.celery), (NAMES["cresset"], one.cresset)):
+        took = (f"{measured.ms(load, 0.5):.2f} / {measured.ms(load, 0.99):.2f} ms" for load in loads)
+        print(f"{name:<24}{f'{measured.rate:,.0f} /s':>12}" + "".join(f"{text:>20}" for text in took))
+    faster = (f"{one.celery.ms(load, 0.5) / one.cresset.ms(load, 0.5):.1f}" for load in loads)
+    print(f"{'times as fast':<24}{one.ratio():>12.1f}" + "".join(f"{text:>20}" for text in faster))
+    print(f"the largest difference between two answers to the same image is {one.difference():.1e}", flush=True)
+
+
+def compare(wanted: argparse.Namespace) -> int:
+    """Runs both in each round."""
+    images = [json.loads(line) for line in (HERE.parent / "digits" / "heldout" / "images.jsonl").open()]
+    url = USUAL if wanted.broker == "rabbitmq" else wanted.broker
+    stored = wanted.results or ("redis" if url == "redis" else "rpc")
+    # The queue that results by RPC come to has this name in every application.
+    with tempfile.TemporaryDirectory() as folder, places(url, stored, app.thread_oid, Path(folder)) as (broker, results):
+        place = Place(broker.url, results.url, broker.queue)
+        place.take()
+        load = " ".join(f"{one:.1f}" for one in os.getloadavg())
+        print(f"{broker.said}; {results.said}; load average of the machine before: {load}", flush=True)
+        for at in range(wanted.tasks):
+            perform_inference.delay(images[at % len(images)])
+        broker.keep(wanted.tasks)
+        with waiting(max(wanted.callers), place, images) as callers:
+            words = workers(place, wanted, folder)
+            both = Comparison(broker, results, place, callers, Path(folder), words, wanted)
+            rounds: list[Round] = []
+            for number in range(wanted.rounds):
+                rounds.append(both.round(number))
+                report(rounds[-1])
+        app.close()
+    missed = sorted({text for one in rounds for text in one.missed()})
+    if wanted.json:
+        told = [{"celery": one.celery.told(), "cresset": one.cresset.told(), "ratio": one.ratio()} for one in rounds]
+        kinds = {"broker": broker.said, "results": results.said}
+        difference = max(one.difference() for one in rounds)
+        wanted.json.write_text(json.dumps({**kinds, "rounds": told, "difference": difference, "missed": missed}))
+    for text in missed:
+        print(f"not reached: {text}")
+    return 1 if missed else 0
 
 
 def main() -> int:
-    """Runs both; the exit status says whether the bar was reached."""
+    """Reads the command line; the exit status."""
     parser = argparse.ArgumentParser(description="Compare a real Celery worker with Cresset.")
+    parser.add_argument("--broker", default="redis", help="redis (one of its own), rabbitmq, or amqp://... (%(default)s)")
+    parser.add_argument("--results", choices=["redis", "rpc"], help="with RabbitMQ: where results go (default: rpc)")
+    parser.add_argument("--rounds", type=int, default=2, help="how often both are measured (default: %(default)s)")
     parser.add_argument("--tasks", type=int, default=8000, help="tasks in the queue (default: %(default)s)")
-    parser.add_argument("--calls", type=int, default=300, help="tasks sent one by one (default: %(default)s)")
+    parser.add_argument("--calls", type=int, default=600, help="tasks that are waited for at each load (%(default)s)")
+    parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 16], help="how many ask at once (%(default)s)")
     parser.add_argument("--prefetch", type=int, default=32, help="the real worker's prefetch multiplier (%(default)s)")
     parser.add_argument("--cresset", type=Path, default=REPO / "target" / "release" / "cresset")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
     wanted = parser.parse_args()
-    if shutil.which("redis-server") is None:
-        raise SystemExit("error: redis-server is not installed (Debian: apt install redis-server)")
-    images = [json.loads(line) for line in (HERE.parent / "digits" / "heldout" / "images.jsonl").open()]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"redis://127.0.0.1:{port}"
-    app.conf.update(broker_url=f"{url}/0", result_backend=f"{url}/1")
-    server = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    real = [sys.executable, "-m", "celery", "-A", "tasks", "--result-backend", f"{url}/1", "worker"]
-    real += ["--concurrency", "2", "--loglevel", "warning", "--prefetch-multiplier", str(wanted.prefetch)]
-    real += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    with tempfile.TemporaryDirectory() as folder:
-        ours = [
-            str(wanted.cresset.resolve()),
-            "worker",
-            str(HERE.parent / "digits"),
-            "--celery",
-            QUEUE,
-            "--broker",
-            f"{url}/0",
-        ]
-        ours += ["--result-backend", f"{url}/1", "--celery-tasks", "tasks.perform_inference=digits"]
-        ours += ["--listen", "127.0.0.1:0", "--data-dir", folder]
-        broker, results = (redis.Redis(port=port, db=db) for db in (0, 1))
-        services = Services(broker, results, Path(folder), f"{url}/0")
-        with running(server, Path(folder) / "redis.log", url):
-            fill(broker, images, wanted.tasks)
-            some = images[: wanted.calls]
-            celery = measure("Celery, prefork, 2", real, some, wanted.tasks, services)
-            cresset = measure("Cresset", ours, some, wanted.tasks, services)
-    return 0 if report(celery, cresset) else 1
-
-
-def fill(client: Any, images: list[Any], count: int) -> None:
-    """Sends the tasks, and keeps the messages for the second worker."""
-    began = time.monotonic()
-    while True:
-        try:
-            client.ping()
-            break
-        except redis.ConnectionError:
-            if time.monotonic() - began > STARTED_WITHIN:
-                raise
-            time.sleep(LOOK_EVERY)
-    for at in range(count):
-        perform_inference.apply_async((images[at % len(images)],))
-    client.rename(QUEUE, SAVED)
+    if wanted.broker.partition("://")[0] not in ("redis", "rabbitmq", "amqp", "pyamqp", "amqps") or (
+        wanted.broker.startswith("redis://")
+    ):
+        parser.error("--broker is redis (one that is started for the run), rabbitmq, or the address of a RabbitMQ")
+    if wanted.broker == "redis" and wanted.results == "rpc":
+        parser.error("results by RPC are measured with RabbitMQ")
+    try:
+        if not wanted.cresset.exists():
+            raise MissingError(f"there is no {wanted.cresset} (make celery builds it)")
+        return compare(wanted)
+    except MissingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNAVAILABLE
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     celery -A tasks worker --concurrency 2
     python -c "from tasks import perform_inference; print(perform_inference.delay([[[0.0] * 8] * 8]).get())"
 
-`REDIS_URL` is where the broker and the results are.
+`BROKER_URL` is where the broker is (a Redis on its usual port), `RESULT_BACKEND` where the results are: in the same
+Redis, or with RabbitMQ by its own messages (`rpc://`).
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 
 from celery import Celery, shared_task
 
-URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+BROKER = os.environ.get("BROKER_URL", "redis://127.0.0.1:6379/0")
+RESULTS = os.environ.get("RESULT_BACKEND") or (BROKER if BROKER.startswith("redis") else "rpc://")
 DIGITS = Path(__file__).resolve().parent.parent / "digits"
 
-app: Any = Celery("tasks", broker=URL, backend=URL)
+app: Any = Celery("tasks", broker=BROKER, backend=RESULTS)
 """Celery says nothing of its types."""
 
 
