@@ -13,8 +13,9 @@ django: ## serve examples/django: a Django site under uWSGI behind nginx, on 127
 
 django-compare: ## what a slow model does to that site: inline in the view, behind Celery, and at Cresset
 	@scripts/django.sh compare
-celery: ## one Celery application served by a real Celery worker, then by Cresset: drain rate and latency of both
-	@scripts/celery.sh
+
+celery: ## a Celery application served by a real worker, then by Cresset: rates, latencies; on Redis, or BROKER=rabbitmq or amqp://...
+	@BROKER="$(BROKER)" scripts/celery.sh
 
 test: ## every test: Rust, the Python package, the program from outside
 	@scripts/test.sh

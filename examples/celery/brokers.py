@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-import kombu
 import redis
+from kombu.connection import Connection
 
 USUAL = "amqp://guest:guest@127.0.0.1:5672//"
 """A RabbitMQ as it is after its installation."""
-CONNECT_WITHIN = 5.0
+CONNECT_WITHIN = 5
 STARTED_WITHIN = 120.0
 LOOK_EVERY = 0.005
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
@@ -142,7 +142,7 @@ class RedisResults:
 
 def connected(url: str) -> Any:
     """A connection to RabbitMQ."""
-    connection: Any = kombu.Connection(url, connect_timeout=CONNECT_WITHIN)
+    connection: Any = Connection(url, connect_timeout=CONNECT_WITHIN)
     try:
         connection.connect()
     except (*connection.connection_errors, *connection.channel_errors, OSError) as error:

@@ -178,11 +178,16 @@ def report(one: Round) -> None:
 
 def compare(wanted: argparse.Namespace) -> int:
     """Runs both in each round."""
+    if not wanted.cresset.exists():
+        raise MissingError(f"there is no {wanted.cresset} (make celery builds it)")
     images = [json.loads(line) for line in (HERE.parent / "digits" / "heldout" / "images.jsonl").open()]
     url = USUAL if wanted.broker == "rabbitmq" else wanted.broker
     stored = wanted.results or ("redis" if url == "redis" else "rpc")
     # The queue that results by RPC come to has this name in every application.
-    with tempfile.TemporaryDirectory() as folder, places(url, stored, app.thread_oid, Path(folder)) as (broker, results):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        places(url, stored, app.thread_oid, Path(folder)) as (broker, results),
+    ):
         place = Place(broker.url, results.url, broker.queue)
         place.take()
         load = " ".join(f"{one:.1f}" for one in os.getloadavg())
@@ -212,7 +217,9 @@ def compare(wanted: argparse.Namespace) -> int:
 def main() -> int:
     """Reads the command line; the exit status."""
     parser = argparse.ArgumentParser(description="Compare a real Celery worker with Cresset.")
-    parser.add_argument("--broker", default="redis", help="redis (one of its own), rabbitmq, or amqp://... (%(default)s)")
+    parser.add_argument(
+        "--broker", default="redis", help="redis (one of its own), rabbitmq, or amqp://... (%(default)s)"
+    )
     parser.add_argument("--results", choices=["redis", "rpc"], help="with RabbitMQ: where results go (default: rpc)")
     parser.add_argument("--rounds", type=int, default=2, help="how often both are measured (default: %(default)s)")
     parser.add_argument("--tasks", type=int, default=8000, help="tasks in the queue (default: %(default)s)")
@@ -229,8 +236,6 @@ def main() -> int:
     if wanted.broker == "redis" and wanted.results == "rpc":
         parser.error("results by RPC are measured with RabbitMQ")
     try:
-        if not wanted.cresset.exists():
-            raise MissingError(f"there is no {wanted.cresset} (make celery builds it)")
         return compare(wanted)
     except MissingError as error:
         print(f"error: {error}", file=sys.stderr)
