@@ -151,6 +151,13 @@ def connected(url: str) -> Any:
     return connection
 
 
+def or_none(url: str) -> Any:
+    """The same, or None."""
+    with suppress(MissingError):
+        return connected(url)
+    return None
+
+
 class RabbitBroker:
     """A queue, declared by whoever sends to it first."""
 
@@ -217,19 +224,19 @@ def rabbitmqctl(*words: str) -> bool:
 def rabbit_broker(url: str, reply_to: str) -> Generator[RabbitBroker]:
     """RabbitMQ at `url`. `reply_to` is the queue of this process's results."""
     name = f"cresset-compare-{uuid.uuid4().hex[:12]}"
-    connected(url).release()
     with ExitStack() as stack:
+        shared = stack.enter_context(connected(url))
         if rabbitmqctl("add_vhost", name):
             stack.callback(rabbitmqctl, "delete_vhost", name)
             rabbitmqctl("set_permissions", "-p", name, unquote(urlsplit(url).username or "guest"), ".*", ".*", ".*")
             own = urlsplit(url)._replace(path=f"/{name}").geturl()
             # What rabbitmqctl speaks to need not be the broker at that address.
-            with suppress(MissingError):
-                broker = RabbitBroker(own, "celery", stack.enter_context(connected(own)))
+            if (connection := or_none(own)) is not None:
+                broker = RabbitBroker(own, "celery", stack.enter_context(connection))
                 broker.said += ", a virtual host of its own"
                 yield broker
                 return
-        broker = RabbitBroker(url, name, stack.enter_context(connected(url)))
+        broker = RabbitBroker(url, name, shared)
         broker.said += f", the queue {name}"
         stack.callback(broker.remove, reply_to)
         yield broker

@@ -42,6 +42,7 @@ SAME = 1e-4
 """Two answers to one image that differ by less are the same: a batch is added up in another order."""
 UNAVAILABLE = 69
 """EX_UNAVAILABLE of sysexits.h."""
+AMQP = ("amqp://", "pyamqp://", "amqps://")
 NAMES = {"celery": "Celery, prefork, 2", "cresset": "Cresset"}
 
 
@@ -229,9 +230,7 @@ def main() -> int:
     parser.add_argument("--cresset", type=Path, default=REPO / "target" / "release" / "cresset")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     wanted = parser.parse_args()
-    if wanted.broker.partition("://")[0] not in ("redis", "rabbitmq", "amqp", "pyamqp", "amqps") or (
-        wanted.broker.startswith("redis://")
-    ):
+    if wanted.broker not in ("redis", "rabbitmq") and not wanted.broker.startswith(AMQP):
         parser.error("--broker is redis (one that is started for the run), rabbitmq, or the address of a RabbitMQ")
     if wanted.broker == "redis" and wanted.results == "rpc":
         parser.error("results by RPC are measured with RabbitMQ")
