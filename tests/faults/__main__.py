@@ -18,8 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from faults.families import FAMILIES
-from faults.run import FAULT_SECONDS, How, replay, run_seed
+from faults.families import FAMILIES, FLEET
+from faults.how import FAULT_SECONDS, FLEET_SECONDS, How
+from faults.run import run_seed
 
 HERE = Path(__file__).resolve().parent
 #: A run takes some ten seconds; one whose server is stuck waits a minute in several places.
@@ -33,7 +34,9 @@ STUCK = ("accepted_ends", "settles", "stops_in_time", "starts_again")
 def one(seed: int, how: How) -> dict[str, Any]:
     """One seed in its own process."""
     command = [sys.executable, "-m", "faults", "--seed", str(seed), "--json", "--cache", str(how.cache)]
-    command += ["--keep", str(how.keep), "--durability", how.durability, "--seconds", str(how.seconds)]
+    command += ["--keep", str(how.keep), "--durability", how.durability, "--seconds", str(how.fault_seconds)]
+    if how.is_fleet:
+        command += ["--fleet"]
     if how.families:
         command += ["--families", ",".join(how.families)]
     try:
@@ -66,10 +69,12 @@ def many(seeds: range, jobs: int, how: How) -> int:
         if "broken" in verdict:
             bad += 1
             rules["harness"] += 1
-            print(f"seed {verdict['seed']}: {verdict['broken']}; again with: {replay(verdict['seed'])}", flush=True)
+            print(f"seed {verdict['seed']}: {verdict['broken']}; again with: {how.replay(verdict['seed'])}", flush=True)
             continue
         totals.update(tasks=verdict["tasks"], faults=verdict["faults"])
-        totals.update({f"disk and clock: {name}": hits for name, hits in verdict["hits"].items()})
+        totals.update(
+            {f"{'fleet' if how.is_fleet else 'disk and clock'}: {name}": hits for name, hits in verdict["hits"].items()}
+        )
         families = ",".join(verdict["families"])
         found = f"{len(verdict['offences'])} OFFENCES" if verdict["offences"] else "ok"
         line = f"seed {verdict['seed']}: {found}, {verdict['tasks']} tasks, {verdict['faults']} events of faults"
@@ -96,8 +101,9 @@ def absolute(text: str) -> Path:
 def named(text: str) -> list[str]:
     """Families of faults, with commas between them."""
     names = text.split(",")
-    if unknown := sorted(set(names) - set(FAMILIES)):
-        raise argparse.ArgumentTypeError(f"there is no family {unknown}; there are {', '.join(FAMILIES)}")
+    if unknown := sorted(set(names) - {*FAMILIES, *FLEET}):
+        known = f"{', '.join(FAMILIES)}; of a fleet {', '.join(FLEET)}"
+        raise argparse.ArgumentTypeError(f"there is no family {unknown}; there are {known}")
     return names
 
 
@@ -113,10 +119,19 @@ def main() -> int:
     parser.add_argument("--keep", type=absolute, default=home / "kept", help="where the folders of bad runs are kept")
     parser.add_argument("--families", type=named, help="break these instead of what the seed draws, with commas")
     parser.add_argument("--durability", default="fsync", help="`os` to see that power cuts are noticed")
-    parser.add_argument("--seconds", type=float, default=FAULT_SECONDS, help="break things for so long")
+    parser.add_argument("--fleet", action="store_true", help="gateways and workers on one store in PostgreSQL")
+    default = f"(default: {FAULT_SECONDS:.0f}, of a fleet {FLEET_SECONDS:.0f})"
+    parser.add_argument("--seconds", type=float, help=f"break things for so long {default}")
     parser.add_argument("--json", action="store_true", help="with --seed: print the verdict as JSON")
     arguments = parser.parse_args()
-    how = How(arguments.cache, arguments.keep, arguments.families, arguments.durability, arguments.seconds)
+    how = How(
+        arguments.cache,
+        arguments.keep,
+        arguments.families,
+        arguments.durability,
+        arguments.seconds,
+        is_fleet=arguments.fleet,
+    )
     if arguments.seed is None:
         seeds = range(arguments.first, arguments.first + arguments.seeds)
         print(f"seeds {seeds[0]} to {seeds[-1]}, {arguments.jobs} at a time", flush=True)

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
@@ -27,8 +28,10 @@ FILES_AT_REST = {"tasks.db", "tasks.db.lock"}
 class Aftermath:
     """Looks at one server and its data folder, and tells the history what it finds."""
 
-    def __init__(self, process: Process, history: History) -> None:
+    def __init__(self, process: Process, history: History, files_at_rest: Collection[str] = FILES_AT_REST) -> None:
+        """`files_at_rest`: all files that may lie in the data folder of the stopped server."""
         self._process = process
+        self._files_at_rest = set(files_at_rest)
         self._history = history
         self._pause = threading.Event()
 
@@ -56,26 +59,36 @@ class Aftermath:
             if not more:
                 return
             if time.monotonic() > limit:
-                self._wrong(8, "nothing_left_over", f"a server at rest holds more than a fresh one: {dict(more)}")
+                self._wrong(
+                    8,
+                    "nothing_left_over",
+                    f"the {self._process.name} at rest holds more than a fresh one: {dict(more)}",
+                )
                 return
             self._pause.wait(0.05)
 
     def stop(self) -> None:
         """A clean stop, and what must be true after it."""
-        self._history.tell(Fault(time.monotonic(), "last SIGTERM"))
+        self._history.tell(Fault(time.monotonic(), f"last SIGTERM to the {self._process.name}"))
         self._process.signal(15)
         status = self._process.wait(STOP_SECONDS)
         if status is None:
-            self._wrong(8, "stops_in_time", f"at rest, it still ran {STOP_SECONDS:.0f} s after SIGTERM")
+            self._wrong(
+                8, "stops_in_time", f"at rest, the {self._process.name} still ran {STOP_SECONDS:.0f} s after SIGTERM"
+            )
             self._process.kill()
         elif status != 0:
-            self._wrong(8, "stops_cleanly", f"at rest, it ended with {status} after SIGTERM")
+            self._wrong(8, "stops_cleanly", f"at rest, the {self._process.name} ended with {status} after SIGTERM")
         if left := self._process.marked():
             names = [_command(pid) for pid in left]
-            self._wrong(8, "nothing_left_over", f"processes outlived the server: {names}")
+            self._wrong(8, "nothing_left_over", f"processes outlived the {self._process.name}: {names}")
         files = {path.name for path in self._process.data.iterdir() if path.is_file()}
-        if unknown := files - FILES_AT_REST:
-            self._wrong(8, "nothing_left_over", f"files beside the database of a stopped server: {sorted(unknown)}")
+        if unknown := files - self._files_at_rest:
+            self._wrong(
+                8,
+                "nothing_left_over",
+                f"files in the data folder of the stopped {self._process.name}: {sorted(unknown)}",
+            )
 
     def look_at_store(self, *, final: bool) -> None:
         """All rows of the store of a stopped server; it must be sound and without a lease."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from faults.history import (
     TERMINAL,
     Answered,
+    Apart,
     Asked,
     Cancelled,
     Event,
@@ -29,6 +30,8 @@ from faults.history import (
 
 #: A model's clock reading and ours are of the same clock; this is for the time between reading it and writing it down.
 CLOCK_SLACK = 0.005
+#: A server that was taken for dead learns it from the store's answer to its next write, and stops what it runs then.
+APART_SLACK = 5.0
 #: Events before and after an offence that are shown with it, besides those of its task.
 FAULTS_SHOWN = 12
 
@@ -59,6 +62,7 @@ class Case:
         self.ran: dict[int, list[Ran]] = defaultdict(list)
         self.stored: list[Stored] = []
         self.wrongs: list[Wrong] = []
+        self.aparts: list[Apart] = []
         self.clock_moved = False
         self.power_cuts: list[float] = []
         #: From a task's id to the submit that made it, as its 202 said.
@@ -87,6 +91,8 @@ class Case:
                 self.stored.append(event)
             case Wrong():
                 self.wrongs.append(event)
+            case Apart():
+                self.aparts.append(event)
             case Fault():
                 self.clock_moved |= "clock" in event.what
                 if event.what.startswith("power cut"):
@@ -103,6 +109,12 @@ class Case:
         """The states in the last store that was looked at after all had been waited for."""
         finals = [stored for stored in self.stored if stored.final]
         return {row.task: row.state for row in finals[-1].rows} if finals else {}
+
+    def was_apart(self, run: Ran, cancel: Cancelled) -> bool:
+        return any(
+            run.server in apart.servers and apart.at <= cancel.at and run.at <= apart.until + APART_SLACK
+            for apart in self.aparts
+        )
 
     def may_be_revoked(self, op: int, task: str) -> bool:
         asked = [cancel for cancel in self.cancels.get(task, []) if cancel.outcome not in ("too_late", "missing")]
@@ -238,13 +250,17 @@ def cancel_tells_the_truth(case: Case) -> Iterator[Offence]:
 
 
 def cancelled_never_runs(case: Case) -> Iterator[Offence]:
-    """Promise 4: a task that was stopped before it ran does not run afterwards."""
+    """Promise 4: a task that was stopped before it ran does not run afterwards.
+
+    But for a run of a server that was apart when it was stopped: it may have been leased to that one before.
+    """
     for task, cancels in case.cancels.items():
         op = case.op_of.get(task)
         for cancel in cancels:
             if cancel.outcome != "before" or op is None:
                 continue
-            if ran := [run for run in case.ran[op] if run.at > cancel.at + CLOCK_SLACK]:
+            late = [run for run in case.ran[op] if run.at > cancel.at + CLOCK_SLACK]
+            if ran := [run for run in late if not case.was_apart(run, cancel)]:
                 what = f"stopped before it ran at {cancel.at:.3f}, ran at {ran[0].at:.3f}"
                 yield Offence(4, "cancelled_never_runs", what, task, op, ran[0].at)
 

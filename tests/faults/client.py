@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from faults.history import Answered, Cancelled, History, Missing, Plan, Seen, seen_of
@@ -17,12 +18,17 @@ TIMEOUT = 10.0
 UNCERTAIN = ("store_unavailable", "internal")
 
 
-class Client:
-    """One connection to one door (the server's, or the proxy's before it)."""
+Address = tuple[str, int]
 
-    def __init__(self, address: tuple[str, int], history: History) -> None:
-        self._address = address
+
+class Client:
+    """One connection to one door (a server's, or the proxy's before it); to the next when it is away or refuses."""
+
+    def __init__(self, doors: Sequence[Address], history: History, timeout: float = TIMEOUT) -> None:
+        """`timeout`: seconds for each answer."""
+        self._doors = list(doors)
         self._history = history
+        self._timeout = timeout
         self._connection: http.client.HTTPConnection | None = None
 
     def request(
@@ -31,17 +37,23 @@ class Client:
         """Status and body; none when there was no whole answer."""
         sent = {"content-type": "application/json", **(headers or {})}
         if self._connection is None:
-            self._connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT)
+            self._connection = http.client.HTTPConnection(*self._doors[0], timeout=self._timeout)
         try:
             self._connection.request(method, path, None if body is None else json.dumps(body), sent)
             answer = self._connection.getresponse()
             text = answer.read()
-            if answer.will_close:
+            if answer.status == http.client.SERVICE_UNAVAILABLE and len(self._doors) > 1:
+                self._next_door()
+            elif answer.will_close:
                 self.close()
             return answer.status, json.loads(text)
         except (OSError, http.client.HTTPException, ValueError):
-            self.close()
+            self._next_door()
             return None
+
+    def _next_door(self) -> None:
+        self.close()
+        self._doors = [*self._doors[1:], self._doors[0]]
 
     def submit(self, plan: Plan, times: int, seconds: float) -> Answered:
         body: dict[str, Any] = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 
+from faults.fleet.cluster import can_have_one
+
 #: Family, to how likely a run is to draw it.
 FAMILIES = {
     "server": 0.75,
@@ -16,18 +18,33 @@ FAMILIES = {
     "power": 0.4,
     "small_disk": 0.25,
 }
+#: The same for gateways and workers on one store.
+FLEET = {
+    "server": 0.6,
+    "instance": 0.4,
+    "pause": 0.25,
+    "zombie": 0.6,
+    "drain": 0.5,
+    "sessions": 0.5,
+    "partition": 0.6,
+    "store": 0.5,
+    "silent": 0.06,
+}
 
 
-def drawn(seed: int) -> list[str]:
+def drawn(seed: int, table: dict[str, float] = FAMILIES) -> list[str]:
     """The families of a seed, at least one. A disk that is really full has no room for the journal of power cuts."""
     rng = random.Random(f"{seed} families")
-    names = [name for name, chance in FAMILIES.items() if rng.random() < chance]
+    names = [name for name, chance in table.items() if rng.random() < chance]
     if "power" in names and "small_disk" in names:
         names.remove(rng.choice(["power", "small_disk"]))
     return names or ["server"]
 
 
 def possible(names: list[str]) -> list[str]:
-    """Those that can be had here: a mount takes root."""
-    can_mount = os.geteuid() == 0
-    return [name for name in names if can_mount or name != "small_disk"] or ["server"]
+    """Those that can be had here: a mount takes root, and a store that is restarted must be nobody else's."""
+    cannot = {
+        *(() if os.geteuid() == 0 else ("small_disk",)),
+        *(() if can_have_one() else ("store",)),
+    }
+    return [name for name in names if name not in cannot] or ["server"]

@@ -109,6 +109,8 @@ class Ran:
     at: float
     op: int
     pid: int
+    #: The server whose process that is.
+    server: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,15 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """Servers (their process ids) that may have been taken for dead from `at` on, and did not know until `until`."""
+
+    at: float
+    until: float
+    servers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Wrong:
     """A fact that is an offence by itself: something left over, a stop that failed, a store that is damaged."""
 
@@ -148,7 +159,7 @@ class Wrong:
     what: str
 
 
-Event = Asked | Answered | Seen | Missing | Cancelled | Ran | Stored | Fault | Wrong
+Event = Asked | Answered | Seen | Missing | Cancelled | Ran | Stored | Fault | Apart | Wrong
 
 
 class History:
@@ -205,7 +216,7 @@ def line(event: Event, zero: float) -> str:
         value = getattr(event, field.name)
         if field.name == "at" or value in (None, (), False):
             continue
-        if field.name == "sent":
+        if field.name in ("sent", "until"):
             value = f"{value - zero:.3f}"
         if field.name == "rows":
             value = f"{len(value)} rows"

@@ -46,12 +46,17 @@ def tries(op):
         os.close(fd)
 
 
+def note(op):
+    """This input is begun, here and now."""
+    os.write(NOTES, f"{time.monotonic():.6f} {op} {os.getpid()} {os.getppid()}\\n".encode())
+
+
 class Faulty(cresset.Model):
     def predict(self, batch):
         answers = []
         for item in batch:
             kind, op = item["kind"], item["op"]
-            os.write(NOTES, f"{time.monotonic():.6f} {op} {os.getpid()}\\n".encode())
+            note(op)
             if kind == "die":
                 os._exit(3)
             if kind == "sleep":
@@ -71,7 +76,7 @@ class Faulty(cresset.Model):
 
     def preprocess(self, item):
         if item["kind"] == "retry":
-            os.write(NOTES, f"{time.monotonic():.6f} {item['op']} {os.getpid()}\\n".encode())
+            note(item["op"])
             if tries(item["op"]) <= item["times"]:
                 raise cresset.Retry(f"not yet, {item['op']}", after=0.05)
         return item
@@ -138,6 +143,6 @@ def runs_in(notes: Path) -> list[Ran]:
         return []
     runs: list[Ran] = []
     for text in notes.read_text().splitlines():
-        at, op, pid = text.split()
-        runs.append(Ran(float(at), int(op), int(pid)))
+        at, op, pid, server = text.split()
+        runs.append(Ran(float(at), int(op), int(pid), int(server)))
     return runs

@@ -1,4 +1,4 @@
-"""The server under fault: started, killed, stopped and looked at from outside, by the kernel's means."""
+"""A server under fault: started, killed, stopped and looked at from outside, by the kernel's means."""
 
 from __future__ import annotations
 
@@ -29,16 +29,28 @@ def own_address() -> str:
 
 
 class Process:
-    """`cresset serve` at one address and on one data folder, one life after the other."""
+    """A server at one address and on one data folder, one life after the other."""
 
-    def __init__(self, models: Path, data: Path, log: Path, environment: dict[str, str], cache: Path) -> None:
-        self.models = models
+    def __init__(
+        self,
+        words: list[str],
+        data: Path,
+        log: Path,
+        environment: dict[str, str],
+        cache: Path,
+        *,
+        name: str = "server",
+        port: int = 8700,
+    ) -> None:
+        """`words`: the command, such as `serve` and its folder. `name` is what a history calls it."""
+        self.name = name
         self.data = data
         self.log = log
-        self.address = (own_address(), 8700)
+        self.address = (own_address(), port)
         self.mark = environment[MARK]
         self.lives = 0
         self.journal: Journal | None = None
+        self._words = words
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("CRESSET_")} | environment
         self._cache = cache
         self._child: subprocess.Popen[bytes] | None = None
@@ -50,7 +62,7 @@ class Process:
             self.journal.trim()
             environment = environment | self.journal.environment
         host, port = self.address
-        command = [str(program()), "serve", str(self.models), "--listen", f"{host}:{port}"]
+        command = [str(program()), *self._words, "--listen", f"{host}:{port}"]
         command += ["--data-dir", str(self.data), "--cache-dir", str(self._cache)]
         command += ["--drain-timeout", f"{DRAIN_SECONDS}s"]
         with self.log.open("ab") as log:
@@ -70,7 +82,7 @@ class Process:
             if self._answers():
                 return True
             time.sleep(0.01)
-        raise TimeoutError("the server neither listened nor ended")
+        raise TimeoutError(f"the {self.name} neither listened nor ended")
 
     def _answers(self) -> bool:
         with suppress(OSError), socket.create_connection(self.address, timeout=1) as connection:

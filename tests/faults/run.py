@@ -16,17 +16,18 @@ from faults.aftermath import Aftermath
 from faults.checker import Offence, check, report
 from faults.client import Client
 from faults.disk import SmallDisk
-from faults.families import drawn, possible
+from faults.families import FAMILIES, FLEET, drawn, possible
+from faults.fleet.run import FleetRun
 from faults.history import Event, History, Wrong, render
+from faults.how import How
 from faults.injector import Injector
 from faults.models import NOTES, TRIES, runs_in, write_models
 from faults.powercut import Journal
 from faults.process import LONG, MARK, Process
 from faults.proxy import Proxy
+from faults.ready import wait_instances
 from faults.workload import Workload
 
-#: How long things are broken, unless told otherwise.
-FAULT_SECONDS = 4.0
 #: Reports in full; of more of one kind, the number is enough.
 REPORTS_MAX = 6
 
@@ -45,32 +46,13 @@ class Verdict:
     text: str = ""
 
 
-def replay(seed: int) -> str:
-    """The command that runs a seed again."""
-    return f"make faults FAULT_SEED={seed}"
-
-
-@dataclass(frozen=True)
-class How:
-    """What a run is told beside its seed."""
-
-    #: Where the fault library and the server's own cache lie.
-    cache: Path
-    #: Where the folders of runs that found something are kept.
-    keep: Path
-    #: Instead of what the seed draws.
-    families: list[str] | None = None
-    durability: str = "fsync"
-    seconds: float = FAULT_SECONDS
-
-
 def run_seed(seed: int, how: How) -> Verdict:
     """Runs one seed in a folder of its own, which is kept when something was found."""
-    families = possible(how.families or drawn(seed))
+    families = possible(how.families or drawn(seed, FLEET if how.is_fleet else FAMILIES))
     began = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix=f"faults-{seed}-"))
     history = History()
-    run = _Run(seed, home, history, families, how)
+    run = (FleetRun if how.is_fleet else _Run)(seed, home, history, families, how)
     try:
         run.go()
     except Exception as error:
@@ -92,20 +74,20 @@ def run_seed(seed: int, how: How) -> Verdict:
         offences=offences,
     )
     if offences:
-        verdict.text = _text(verdict, events)
-        kept = how.keep / f"seed-{seed}"
+        verdict.text = _text(verdict, events, how)
+        kept = how.keep / f"{'fleet' if how.is_fleet else 'seed'}-{seed}"
         shutil.rmtree(kept, ignore_errors=True)
         how.keep.mkdir(parents=True, exist_ok=True)
         (home / "verdict.txt").write_text(verdict.text)
         (home / "history.txt").write_text(render(events, min(event.at for event in events)))
         shutil.move(home, kept)
-        verdict.text += f"\nthe run's folder (server.log, data, history.txt) is kept: {kept}"
+        verdict.text += f"\nthe run's folder (logs, data, history.txt) is kept: {kept}"
     shutil.rmtree(home, ignore_errors=True)
     return verdict
 
 
-def _text(verdict: Verdict, events: list[Event]) -> str:
-    lines = [f"seed {verdict.seed}: {len(verdict.offences)} offences; again with: {replay(verdict.seed)}"]
+def _text(verdict: Verdict, events: list[Event], how: How) -> str:
+    lines = [f"seed {verdict.seed}: {len(verdict.offences)} offences; again with: {how.replay(verdict.seed)}"]
     lines += [report(offence, events) for offence in verdict.offences[:REPORTS_MAX]]
     counts = Counter(f"promise {offence.promise}, {offence.rule}" for offence in verdict.offences)
     lines += [f"{count} x {name}" for name, count in counts.items()]
@@ -133,12 +115,12 @@ class _Run:
             **({} if how.durability == "fsync" else {"CRESSET_DURABILITY": how.durability}),
         }
         models = write_models(home / "models")
-        self._process = Process(models, data, home / "server.log", environment, how.cache / "cache")
+        self._process = Process(["serve", str(models)], data, home / "server.log", environment, how.cache / "cache")
         if "power" in families:
             self._process.journal = Journal(home / "undo", data)
         self._proxy = Proxy(self._process.address, seed)
         rng = random.Random(f"{seed} doors")
-        doors = [self._process.address if rng.random() < 0.6 else self._proxy.address for _ in range(4)]
+        doors = [[self._process.address if rng.random() < 0.6 else self._proxy.address] for _ in range(4)]
         self.workload = Workload(history, doors, seed)
         self.injector = Injector(self._process, self._shim, history, seed, families, self._small_disk)
         self._aftermath = Aftermath(self._process, history)
@@ -146,12 +128,12 @@ class _Run:
     def go(self) -> None:
         self._process.start()
         assert self._process.wait_open(), "the server did not start"
-        client = Client(self._process.address, self._history)
-        self._wait_ready(client)
+        client = Client([self._process.address], self._history)
+        wait_instances(client)
         baseline = self._process.descriptors()
         self.workload.start()
         try:
-            self.injector.run(self._how.seconds)
+            self.injector.run(self._how.fault_seconds)
         finally:
             self.workload.stop()
         if not self.workload.settle(client, time.monotonic() + LONG):
@@ -159,7 +141,7 @@ class _Run:
                 Wrong(time.monotonic(), 8, "settles", "a submit is not accepted after all faults are over")
             )
         self._aftermath.wait_all_ended(client, self.workload.tasks)
-        self._wait_ready(client)
+        wait_instances(client)
         client.close()
         self._aftermath.wait_resting(baseline)
         self._aftermath.stop()
@@ -174,18 +156,6 @@ class _Run:
         self._aftermath.look_at_store(final=True)
         if left := sorted(path.name for path in (self._home / "tmp").iterdir()):
             self._history.tell(Wrong(time.monotonic(), 8, "nothing_left_over", f"temporary files: {left}"))
-
-    def _wait_ready(self, client: Client) -> None:
-        """Waits until every process of every model is there."""
-        limit = time.monotonic() + LONG
-        while time.monotonic() < limit:
-            answer = client.request("GET", "/v1/models")
-            if answer is not None and answer[0] == 200:
-                instances = [i for model in answer[1]["models"] for i in model["instances"]]
-                if instances and all(i["state"] == "ready" for i in instances):
-                    return
-            time.sleep(0.02)
-        raise TimeoutError("the models did not get ready")
 
     def close(self) -> None:
         self.hits = self._shim.hits

@@ -10,6 +10,7 @@ import pytest
 from faults.checker import check, report
 from faults.history import (
     Answered,
+    Apart,
     Asked,
     Cancelled,
     Event,
@@ -116,6 +117,8 @@ def bad_histories() -> Iterator[tuple[str, str, list[Event]]]:  # noqa: PLR0915 
     yield "too late, and not ended", "cancel_tells_the_truth", [*GOOD, open_]
     runs: list[Event] = [ASKED, ACCEPTED, CANCELLED, Ran(1.7, 1, 100), REVOKED, STORED_REVOKED]
     yield "it ran after it was stopped", "cancelled_never_runs", runs
+    apart = Apart(1.7, 9.0, (7,))
+    yield "its server was apart only later", "cancelled_never_runs", [*runs, Ran(1.8, 1, 100, 7), apart]
     delayed = Asked(1.0, replace(PLAN, countdown=0.5))
     yield "it started early", "starts_when_due", [*without(ASKED), delayed]
     yield "a success that nobody computed", "success_has_run", without(RAN)
@@ -137,6 +140,12 @@ def bad_histories() -> Iterator[tuple[str, str, list[Event]]]:  # noqa: PLR0915 
 )
 def test_a_bad_history_is_caught(rule: str, events: list[Event]) -> None:
     assert rule in rules(*events)
+
+
+def test_a_server_that_was_apart_may_run_what_was_cancelled_meanwhile() -> None:
+    events = [ASKED, ACCEPTED, CANCELLED, Ran(1.7, 1, 100, 7), REVOKED, STORED_REVOKED]
+    assert "cancelled_never_runs" not in rules(*events, Apart(1.4, 1.65, (7,)))
+    assert "cancelled_never_runs" in rules(*events, Apart(1.4, 1.65, (8,)))
 
 
 def test_a_moved_clock_excuses_an_early_start() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from faults.__main__ import all_of
 from faults.families import FAMILIES, possible
-from faults.run import How
+from faults.how import How
 
 #: Together they draw every family: test_the_seeds_break_every_kind_of_thing says so when one is changed.
 SEEDS = (3, 5, 10, 18)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from faults.client import Client
+from faults.client import TIMEOUT, Address, Client
 from faults.history import Asked, History, Plan
 from faults.models import MODELS, expected_of
 
@@ -40,10 +40,15 @@ class Sent:
 class Workload:
     """Several callers at once, for a time."""
 
-    def __init__(self, history: History, doors: list[tuple[str, int]], seed: int) -> None:
+    def __init__(
+        self, history: History, doors: list[list[Address]], seed: int, *, pace: float = PACE, timeout: float = TIMEOUT
+    ) -> None:
+        """`doors`: those that each caller uses, the first one first. `timeout`: seconds for each answer."""
         self._history = history
         self._doors = doors
         self._seed = seed
+        self._pace = pace
+        self._timeout = timeout
         self._ops = itertools.count()
         self._lock = threading.Lock()
         self._tasks: list[str] = []
@@ -53,8 +58,8 @@ class Workload:
         self._stop = threading.Event()
         self._trouble: list[BaseException] = []
         self._threads = [
-            threading.Thread(target=self._guarded, args=(self._call, number, door), daemon=True)
-            for number, door in enumerate(doors)
+            threading.Thread(target=self._guarded, args=(self._call, number, own), daemon=True)
+            for number, own in enumerate(doors)
         ]
 
     def start(self) -> None:
@@ -76,11 +81,11 @@ class Workload:
         except BaseException as error:
             self._trouble.append(error)
 
-    def _call(self, number: int, door: tuple[str, int]) -> None:
+    def _call(self, number: int, doors: list[Address]) -> None:
         rng = random.Random(f"{self._seed} caller {number}")
-        client = Client(door, self._history)
+        client = Client(doors, self._history, self._timeout)
         for _ in range(REQUESTS_MAX):
-            if self._stop.wait(rng.uniform(0, PACE)):
+            if self._stop.wait(rng.uniform(0, self._pace)):
                 break
             self._one(rng, client)
         client.close()

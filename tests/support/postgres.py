@@ -16,12 +16,17 @@ import pytest
 
 HOST = "127.0.0.1"
 PORT = 5432
-_PSQL = ["psql", "-h", HOST, "-p", str(PORT), "-U", "postgres", "-w", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
+Address = tuple[str, int]
 
 
-def psql(sql: str, database: str = "postgres") -> str:
+def _psql(at: Address, database: str) -> list[str]:
+    where = ["psql", "-h", at[0], "-p", str(at[1]), "-U", "postgres", "-d", database]
+    return [*where, "-w", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
+
+
+def psql(sql: str, database: str = "postgres", at: Address = (HOST, PORT)) -> str:
     """Runs SQL as the superuser, and gives what it prints."""
-    done = subprocess.run([*_PSQL, "-d", database, "-c", sql], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*_psql(at, database), "-c", sql], capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{sql}: {done.stderr}")
     return done.stdout.strip()
@@ -44,25 +49,33 @@ def postgres_or_skip() -> Database:
 class Database:
     """It is dropped at the end, whoever is still connected."""
 
-    def __init__(self) -> None:
-        """Makes it."""
+    def __init__(self, at: Address = (HOST, PORT)) -> None:
+        """Makes it, in the PostgreSQL at that address."""
+        self.at = at
         self.name = f"cresset_test_{uuid.uuid4().hex}"
-        psql(f"CREATE DATABASE {self.name} ENCODING 'UTF8' TEMPLATE template0")
+        self._psql(f"CREATE DATABASE {self.name} ENCODING 'UTF8' TEMPLATE template0")
+
+    def _psql(self, text: str) -> str:
+        return psql(text, at=self.at)
 
     @property
     def url(self) -> str:
         """Its address, with a password that is not asked for."""
-        return f"postgresql://postgres:never-shown@{HOST}:{PORT}/{self.name}"
+        return self.url_by(self.at)
+
+    def url_by(self, way: Address) -> str:
+        """The same where something else listens on the way to it."""
+        return f"postgresql://postgres:never-shown@{way[0]}:{way[1]}/{self.name}"
 
     def sql(self, text: str) -> str:
         """Runs SQL in the store's schema."""
-        return psql(f"SET search_path TO cresset; {text}", self.name)
+        return psql(f"SET search_path TO cresset; {text}", self.name, self.at)
 
     @contextmanager
     def session(self, text: str) -> Generator[None, None, None]:
         """Runs SQL in the store's schema, in a session that lasts as long as this."""
         with subprocess.Popen(
-            [*_PSQL, "-d", self.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            _psql(self.at, self.name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as run:
             assert run.stdin and run.stdout
             run.stdin.write(f"SET search_path TO cresset;\n{text};\nSELECT 'it has run';\n")
@@ -72,22 +85,25 @@ class Database:
             yield
             run.stdin.close()
 
-    def end_connections(self) -> None:
-        """Ends every connection to it."""
-        psql(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{self.name}'")
+    def end_connections(self, application: str | None = None) -> None:
+        """Ends every connection to it, or those of one application name."""
+        whose = "" if application is None else f" AND application_name = '{application}'"
+        self._psql(
+            f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{self.name}'{whose}"
+        )
 
     def close(self) -> None:
         """Takes no connections any more, and ends those that there are."""
-        psql(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
+        self._psql(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
         self.end_connections()
 
     def open(self) -> None:
         """Takes connections again."""
-        psql(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
+        self._psql(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
 
     def drop(self) -> None:
         """Drops it."""
-        psql(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+        self._psql(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
 
 
 class LocksOut:

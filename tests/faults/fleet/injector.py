@@ -1,0 +1,171 @@
+"""Breaks a fleet, several things at a time, as the seed says; and mends all of it at the end.
+
+Several hands draw faults and whom they befall. The main one alone touches what all share, the store.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from faults.fleet.cluster import Store
+from faults.fleet.member import Member
+from faults.history import Apart, Fault, History
+
+#: Hands beside the main one.
+SIDE_HANDS = 2
+#: A store that is restarted is away for up to so long.
+AWAY_MAX = 4.0
+#: What befalls one member, by family.
+MEMBER_FAULTS: dict[str, tuple[Callable[[Member], None], ...]] = {
+    "server": (Member.kill_server, Member.kill_server, Member.kill_server_twice),
+    "instance": (Member.kill_instance, Member.kill_instance, Member.stop_instance, Member.hang_instance),
+    "pause": (Member.stop_server,),
+    "zombie": (Member.become_zombie,),
+    "drain": (Member.drain, Member.drain_and_kill, Member.stop_twice),
+    "sessions": (Member.lose_sessions,),
+    "partition": (
+        Member.cut_off,
+        Member.hold_up,
+        Member.part,
+        Member.part,
+        Member.lose_answers,
+        Member.lose_answers,
+        Member.kill_apart,
+        Member.start_apart,
+    ),
+}
+
+
+class FleetInjector:
+    """The faults of one run."""
+
+    def __init__(self, members: list[Member], store: Store, history: History, seed: int, families: list[str]) -> None:
+        self._members = members
+        self._store = store
+        self._history = history
+        self._seed = seed
+        self._families = families
+        self._pause = threading.Event()
+        #: How often each thing was done.
+        self.done: Counter[str] = Counter()
+        self._trouble: list[BaseException] = []
+        shared: dict[str, tuple[Callable[[random.Random], None], ...]] = {
+            "drain": (self._roll,),
+            "sessions": (self._end_all_sessions,),
+            "store": (self._stop_store, self._stop_store, self._kill_session),
+        }
+        self._shared = [fault for name in families for fault in shared.get(name, ())]
+        self._of_one = [fault for name in families for fault in MEMBER_FAULTS.get(name, ())]
+
+    def run(self, seconds: float) -> None:
+        """Breaks things for so long, then mends all."""
+        end = time.monotonic() + seconds
+        hands = [threading.Thread(target=self._side_hand, args=(n, end), daemon=True) for n in range(SIDE_HANDS)]
+        if "silent" in self._families:
+            hands.append(threading.Thread(target=self._hang_one, daemon=True))
+        for hand in hands:
+            hand.start()
+        rng = random.Random(f"{self._seed} main hand")
+        while time.monotonic() < end:
+            self._pause.wait(rng.uniform(0.3, 2.0))
+            if self._shared and (not self._of_one or rng.random() < 0.5):
+                fault = rng.choice(self._shared)
+                self._count(fault)
+                fault(rng)
+            elif self._of_one:
+                self._befall(rng)
+        for hand in hands:
+            hand.join()
+        self.heal()
+        if self._trouble:
+            raise self._trouble[0]
+
+    def heal(self) -> None:
+        for member in self._members:
+            member.heal()
+        self._tell("healed")
+
+    def _count(self, fault: Callable[..., None]) -> None:
+        self.done[fault.__name__.strip("_")] += 1
+
+    def _tell(self, what: str) -> None:
+        self._history.tell(Fault(time.monotonic(), what))
+
+    def _side_hand(self, number: int, end: float) -> None:
+        rng = random.Random(f"{self._seed} hand {number}")
+        try:
+            while self._of_one and time.monotonic() < end:
+                self._pause.wait(rng.uniform(0.1, 1.5))
+                self._befall(rng)
+        except BaseException as error:
+            self._trouble.append(error)
+
+    def _befall(self, rng: random.Random) -> None:
+        """Something happens to somebody to whom nothing happens just now."""
+        fault, member = rng.choice(self._of_one), rng.choice(self._members)
+        if fault in MEMBER_FAULTS["instance"]:
+            member = rng.choice([one for one in self._members if one.name.startswith("worker")])
+        if member.busy.acquire(blocking=False):
+            self._count(fault)
+            try:
+                fault(member)
+            finally:
+                member.busy.release()
+
+    def _hang_one(self) -> None:
+        rng = random.Random(f"{self._seed} who hangs")
+        try:
+            member = rng.choice(self._members)
+            with member.busy:
+                self._count(Member.hang)
+                member.hang()
+        except BaseException as error:
+            self._trouble.append(error)
+
+    def _roll(self, rng: random.Random) -> None:
+        """A rolling restart: one after the other ends in order and comes again."""
+        self._tell("a rolling restart")
+        for member in rng.sample(self._members, len(self._members)):
+            if member.busy.acquire(timeout=1.0):
+                try:
+                    member.drain()
+                finally:
+                    member.busy.release()
+
+    def _end_all_sessions(self, rng: random.Random) -> None:
+        self._store.end_sessions()
+        self._tell("all sessions at the store are terminated")
+
+    def _stop_store(self, rng: random.Random) -> None:
+        """It ends and comes again; at once, or in order, and some time later."""
+        assert self._store.cluster is not None
+        began = time.monotonic()
+        number = rng.choice((signal.SIGQUIT, signal.SIGQUIT, signal.SIGINT))
+        self._store.cluster.stop(number)
+        # A lease is not flushed before it is worked on.
+        lost = "power cut: the store is stopped at once, " if number == signal.SIGQUIT else "the store is stopped, "
+        seconds = rng.choice((0.0, rng.uniform(0, AWAY_MAX)))
+        self._tell(f"{lost}and starts {seconds:.1f} s later")
+        self._pause.wait(seconds)
+        self._store.cluster.start()
+        self._tell("the store is open")
+        self._forgot(began)
+
+    def _kill_session(self, rng: random.Random) -> None:
+        assert self._store.cluster is not None
+        began = time.monotonic()
+        self._store.cluster.kill_session(rng.randrange(1000))
+        self._tell("power cut: kill -9 of a process of the store, which recovers")
+        self._store.cluster.wait_open()
+        self._tell("the store is open")
+        self._forgot(began)
+
+    def _forgot(self, began: float) -> None:
+        """What was leased and not flushed is leased no more, and those who have it do not know."""
+        servers = tuple(member.process.pid for member in self._members)
+        self._history.tell(Apart(began, time.monotonic(), servers))

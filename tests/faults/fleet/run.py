@@ -1,0 +1,165 @@
+"""A run of a fleet: two gateways and three workers, each a process of its own, on one store."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+from faults.aftermath import Aftermath
+from faults.client import Client
+from faults.fleet.aftermath import StoreAftermath, stop
+from faults.fleet.cluster import Store
+from faults.fleet.injector import FleetInjector
+from faults.fleet.link import Link
+from faults.fleet.member import Member
+from faults.history import Fault, History, Wrong
+from faults.how import How
+from faults.models import NOTES, TRIES, write_models
+from faults.process import LONG, MARK, Process, own_address
+from faults.proxy import Proxy
+from faults.ready import wait_instances
+from faults.workload import Workload
+
+GATEWAYS = 2
+WORKERS = 3
+CALLERS = 5
+#: Each server has a port, the one above it for a bad network before it, and one for its way to the store.
+PORTS = range(8700, 8750, 10)
+STORE_PORT = 8790
+#: It is broken for longer than one server is: its callers take their time, and wait less for one that is stopped.
+PACE = 0.12
+TIMEOUT = 4.0
+#: Of a gateway and of a worker nothing stays in the data folder: all is at the store.
+FILES_AT_REST: frozenset[str] = frozenset()
+
+
+class FleetRun:
+    """Everything that one seed needs; `close` ends all of it, whatever happened."""
+
+    def __init__(self, seed: int, home: Path, history: History, families: list[str], how: How) -> None:
+        self._how = how
+        self._history = history
+        self._home = home
+        self._open = ExitStack()
+        tries, temporary, models = home / "tries", home / "tmp", write_models(home / "models")
+        for folder in (tries, temporary):
+            folder.mkdir()
+        self._environment = {NOTES: str(home / "notes"), TRIES: str(tries), "TMPDIR": str(temporary)}
+        self._store = Store((own_address(), STORE_PORT), home / "store.log")
+        self._open.callback(self._store.close)
+        names = [f"gateway {n}" for n in range(GATEWAYS)] + [f"worker {n}" for n in range(WORKERS)]
+        self._members = [self._member(name, port, models, seed) for name, port in zip(names, PORTS, strict=True)]
+        self._gateways, self._workers = self._members[:GATEWAYS], self._members[GATEWAYS:]
+        self.workload = Workload(history, self._doors(seed), seed, pace=PACE, timeout=TIMEOUT)
+        self.injector = FleetInjector(self._members, self._store, history, seed, families)
+
+    def _member(self, name: str, port: int, models: Path, seed: int) -> Member:
+        role = name.split(maxsplit=1)[0]
+        data = self._home / name.replace(" ", "-")
+        data.mkdir()
+        mark = f"{os.getpid()}-{seed}-{data.name}"
+        link = Link((own_address(), port + 2), self._store.database.at)
+        self._open.callback(link.close)
+        broker = f"{self._store.database.url_by(link.address)}?application_name={mark}"
+        words = [role, *([str(models)] if role == "worker" else []), "--broker", broker]
+        environment = {MARK: mark, **self._environment}
+        log = self._home / f"{data.name}.log"
+        process = Process(words, data, log, environment, self._how.cache / "cache", name=name, port=port)
+        self._open.callback(process.close)
+        return Member(process, link, self._store, self._history, random.Random(f"{seed} {name}"))
+
+    def _doors(self, seed: int) -> list[list[tuple[str, int]]]:
+        """Each caller begins at one gateway and knows the other; before some of them is a bad network."""
+        rng = random.Random(f"{seed} doors")
+        proxies = [Proxy(member.process.address, seed + n) for n, member in enumerate(self._gateways)]
+        for proxy in proxies:
+            self._open.callback(proxy.close)
+        doors: list[list[tuple[str, int]]] = []
+        for caller in range(CALLERS):
+            well = rng.random() < 0.7
+            own = [
+                member.process.address if well else proxy.address
+                for member, proxy in zip(self._gateways, proxies, strict=True)
+            ]
+            doors.append(own if caller % 2 else own[::-1])
+        return doors
+
+    def go(self) -> None:
+        baselines = self._start()
+        self.workload.start()
+        try:
+            self.injector.run(self._how.fault_seconds)
+        finally:
+            self.workload.stop()
+        clients = [Client([member.process.address], self._history) for member in self._gateways]
+        if not self.workload.settle(clients[0], time.monotonic() + LONG):
+            wrong = "a submit is not accepted after all faults are over"
+            self._history.tell(Wrong(time.monotonic(), 8, "settles", wrong))
+        aftermaths = [Aftermath(member.process, self._history, FILES_AT_REST) for member in self._members]
+        self._wait_all_ended(aftermaths, clients)
+        self._wait_ready()
+        for aftermath, baseline in zip(aftermaths, baselines, strict=True):
+            aftermath.wait_resting(baseline)
+        stop(aftermaths)
+        store = StoreAftermath(self._store.database, self._history)
+        store.look(final=False)
+        # Once more, to see that what had ended stays as it is.
+        self._start()
+        self._wait_all_ended(aftermaths, clients)
+        stop(aftermaths)
+        store.look(final=True)
+        if left := sorted(path.name for path in (self._home / "tmp").iterdir()):
+            self._history.tell(Wrong(time.monotonic(), 8, "nothing_left_over", f"temporary files: {left}"))
+
+    def _start(self) -> list[Counter[str]]:
+        """Starts all, and waits until all know all; what each of them holds then."""
+        for member in self._members:
+            member.process.start()
+        for member in self._members:
+            assert member.process.wait_open(), f"the {member.name} did not start"
+        self._wait_ready()
+        pids = ", ".join(f"{member.name} is {member.process.pid}" for member in self._members)
+        self._history.tell(Fault(time.monotonic(), f"all are ready: {pids}"))
+        return [member.process.descriptors() for member in self._members]
+
+    def _wait_all_ended(self, aftermaths: list[Aftermath], clients: list[Client]) -> None:
+        """As each gateway tells it."""
+        for client in clients:
+            aftermaths[0].wait_all_ended(client, self.workload.tasks)
+            client.close()
+
+    def _wait_ready(self) -> None:
+        """Waits until every worker has all its processes, and every gateway knows of every worker."""
+        for member in self._workers:
+            wait_instances(Client([member.process.address], self._history))
+        limit = time.monotonic() + LONG
+        for member in self._gateways:
+            client = Client([member.process.address], self._history)
+            while not self._knows_all(client.request("GET", "/v1/models")):
+                if time.monotonic() > limit:
+                    raise TimeoutError(f"the {member.name} does not know of every worker")
+                time.sleep(0.02)
+            client.close()
+
+    def _knows_all(self, answer: tuple[int, object] | None) -> bool:
+        if answer is None or answer[0] != 200:
+            return False
+        body = answer[1]
+        assert isinstance(body, dict)
+        wanted = {member.process.pid for member in self._workers}
+        runners = [model["workers"] for model in body["models"]]
+        return bool(runners) and all(
+            {one["pid"] for one in workers if one["state"] == "ready"} == wanted for workers in runners
+        )
+
+    @property
+    def hits(self) -> dict[str, int]:
+        """How often each thing was done."""
+        return dict(self.injector.done)
+
+    def close(self) -> None:
+        self._open.close()
