@@ -87,7 +87,7 @@ TIMEOUT_SECONDS = 2.0
 
 SETTINGS = f"""
 [batching]
-max_batch_size = 8
+max_batch_size = {{batch}}
 
 [instances]
 count = {{count}}
@@ -104,10 +104,10 @@ max_retries = 3
 MODELS = {"pair": 2, "lone": 1}
 
 
-def write_models(parent: Path) -> Path:
-    """Writes the folders of all models, and gives the one above them."""
+def write_models(parent: Path, batch: int = 8) -> Path:
+    """Writes the folders of all models, and gives the one above them. `batch`: inputs that they take at a time."""
     for name, count in MODELS.items():
-        write_model(parent, name, CODE, SETTINGS.format(count=count))
+        write_model(parent, name, CODE, SETTINGS.format(count=count, batch=batch))
     return parent
 
 

@@ -6,8 +6,8 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from faults.client import TIMEOUT, Address, Client
 from faults.history import Asked, History, Plan
@@ -37,18 +37,28 @@ class Sent:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How callers go about it."""
+
+    #: Seconds between two requests of one caller, at most.
+    pace: float = PACE
+    #: Seconds that one waits for an answer.
+    timeout: float = TIMEOUT
+    kinds: Mapping[str, int] = field(default_factory=lambda: KINDS)
+    #: The longest that a `sleep` takes, in seconds: a batch of nothing else is done in its time.
+    sleep_max: float = 0.15
+
+
 class Workload:
     """Several callers at once, for a time."""
 
-    def __init__(
-        self, history: History, doors: list[list[Address]], seed: int, *, pace: float = PACE, timeout: float = TIMEOUT
-    ) -> None:
-        """`doors`: those that each caller uses, the first one first. `timeout`: seconds for each answer."""
+    def __init__(self, history: History, doors: list[list[Address]], seed: int, manner: Manner | None = None) -> None:
+        """`doors`: those that each caller uses, the first one first."""
         self._history = history
         self._doors = doors
         self._seed = seed
-        self._pace = pace
-        self._timeout = timeout
+        self._manner = manner or Manner()
         self._ops = itertools.count()
         self._lock = threading.Lock()
         self._tasks: list[str] = []
@@ -83,9 +93,9 @@ class Workload:
 
     def _call(self, number: int, doors: list[Address]) -> None:
         rng = random.Random(f"{self._seed} caller {number}")
-        client = Client(doors, self._history, self._timeout)
+        client = Client(doors, self._history, self._manner.timeout)
         for _ in range(REQUESTS_MAX):
-            if self._stop.wait(rng.uniform(0, self._pace)):
+            if self._stop.wait(rng.uniform(0, self._manner.pace)):
                 break
             self._one(rng, client)
         client.close()
@@ -132,7 +142,7 @@ class Workload:
     def _plan(self, rng: random.Random) -> Sent:
         with self._lock:
             op = next(self._ops)
-            kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+            kind = rng.choices(list(self._manner.kinds), list(self._manner.kinds.values()))[0]
             if kind == "die":
                 self._deaths -= 1
                 kind = "echo" if self._deaths < 0 else kind
@@ -160,7 +170,7 @@ class Workload:
             retries=times if kind == "retry" else 0,
         )
         self._history.tell(Asked(time.monotonic(), plan))
-        return Sent(plan, times, round(rng.uniform(0.005, 0.15), 3))
+        return Sent(plan, times, round(rng.uniform(0.005, self._manner.sleep_max), 3))
 
     def settle(self, client: Client, limit: float) -> bool:
         """Sends again what was not answered, under its key, until it is; false when the time is over."""

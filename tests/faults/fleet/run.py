@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -22,17 +23,18 @@ from faults.models import NOTES, TRIES, write_models
 from faults.process import LONG, MARK, Process, own_address
 from faults.proxy import Proxy
 from faults.ready import wait_instances
-from faults.workload import Workload
+from faults.workload import KINDS, Manner, Workload
 
 GATEWAYS = 2
 WORKERS = 3
-CALLERS = 5
+CALLERS = 7
 #: Each server has a port, the one above it for a bad network before it, and one for its way to the store.
 PORTS = range(8700, 8750, 10)
 STORE_PORT = 8790
-#: It is broken for longer than one server is: its callers take their time, and wait less for one that is stopped.
-PACE = 0.12
-TIMEOUT = 4.0
+#: It is broken for longer than one server is: callers take their time, and wait less for one that is stopped. More of
+#: what they ask for takes a while, in small batches, so that a worker mostly has leases when something happens to it.
+MANNER = Manner(pace=0.12, timeout=4.0, kinds=KINDS | {"sleep": 60}, sleep_max=0.6)
+BATCH = 2
 #: Of a gateway and of a worker nothing stays in the data folder: all is at the store.
 FILES_AT_REST: frozenset[str] = frozenset()
 
@@ -45,16 +47,21 @@ class FleetRun:
         self._history = history
         self._home = home
         self._open = ExitStack()
-        tries, temporary, models = home / "tries", home / "tmp", write_models(home / "models")
+        tries, temporary, models = home / "tries", home / "tmp", write_models(home / "models", BATCH)
         for folder in (tries, temporary):
             folder.mkdir()
-        self._environment = {NOTES: str(home / "notes"), TRIES: str(tries), "TMPDIR": str(temporary)}
+        self._environment = {
+            NOTES: str(home / "notes"),
+            TRIES: str(tries),
+            "TMPDIR": str(temporary),
+            **({} if how.durability == "fsync" else {"CRESSET_DURABILITY": how.durability}),
+        }
         self._store = Store((own_address(), STORE_PORT), home / "store.log")
         self._open.callback(self._store.close)
         names = [f"gateway {n}" for n in range(GATEWAYS)] + [f"worker {n}" for n in range(WORKERS)]
         self._members = [self._member(name, port, models, seed) for name, port in zip(names, PORTS, strict=True)]
         self._gateways, self._workers = self._members[:GATEWAYS], self._members[GATEWAYS:]
-        self.workload = Workload(history, self._doors(seed), seed, pace=PACE, timeout=TIMEOUT)
+        self.workload = Workload(history, self._doors(seed), seed, MANNER)
         self.injector = FleetInjector(self._members, self._store, history, seed, families)
 
     def _member(self, name: str, port: int, models: Path, seed: int) -> Member:
@@ -158,8 +165,15 @@ class FleetRun:
 
     @property
     def hits(self) -> dict[str, int]:
-        """How often each thing was done."""
-        return dict(self.injector.done)
+        """How often each thing was done, and what came of it by the servers' own logs."""
+        log = "".join(path.read_text() for path in self._home.glob("*.log"))
+        requeued = re.findall(r"servers have ended without a word .*?requeued=(\d+)", log)
+        return {
+            **self.injector.done,
+            "taken for dead by others": len(requeued),
+            "leases given back by others": sum(map(int, requeued)),
+            "back after being taken for dead": log.count("took this one for ended meanwhile"),
+        }
 
     def close(self) -> None:
         self._open.close()

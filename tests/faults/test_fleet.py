@@ -1,0 +1,47 @@
+"""The short form for gateways and workers on one store: two fixed seeds, and what they say of each promise.
+
+`make faults FAULT_FLEET=1` runs more. Without PostgreSQL it is skipped in print, and fails where CI says it has it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.postgres import postgres_or_skip
+
+from faults.__main__ import all_of
+from faults.families import FLEET, possible
+from faults.fleet.cluster import can_have_one
+from faults.how import How
+
+#: Together they draw every family but the one that takes a minute and a half.
+SEEDS = (11, 13)
+LONG_FAMILY = "silent"
+#: Shorter than the runs of `make faults`.
+SECONDS = 8.0
+
+Verdicts = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
+    if not can_have_one():
+        postgres_or_skip().drop()
+    home = tmp_path_factory.mktemp("fleet")
+    how = How(cache=home, keep=home / "kept", seconds=SECONDS, is_fleet=True)
+    return list(all_of(SEEDS, len(SEEDS), how))
+
+
+def test_a_fleet_under_faults_keeps_every_promise(verdicts: Verdicts) -> None:
+    for verdict in verdicts:
+        assert "broken" not in verdict, verdict
+        if verdict["offences"]:
+            pytest.fail(verdict["text"], pytrace=False)
+
+
+def test_the_seeds_break_every_kind_of_thing(verdicts: Verdicts) -> None:
+    """A run in which nothing broke would say nothing."""
+    drawn = {family for verdict in verdicts for family in verdict["families"]}
+    assert drawn == set(possible([name for name in FLEET if name != LONG_FAMILY]))
+    assert all(verdict["tasks"] > 10 and verdict["faults"] > 3 for verdict in verdicts), verdicts
