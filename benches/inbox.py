@@ -2,7 +2,8 @@
 
     python benches/inbox.py [--program target/release/cresset] [--database URL] [--rounds 1000]
 
-It makes a schema of its own in that database and drops it again. Runs in an environment with Django and psycopg
+It makes a schema of its own in that database and drops it again; in a MySQL or MariaDB (`mysql://...`) two databases,
+one for the server and one for the site. Runs in an environment with Django, psycopg and PyMySQL
 (`python3 scripts/dev_env.py django5.2` says which python). Each round saves a row of the site's three times: alone,
 with a submit in the transaction (`INBOX`), and with a submit by HTTP when it has committed; what the last two take
 beyond the first is the cost. The tasks run meanwhile. The last line says how soon after its commit one has ended.
@@ -24,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 import cresset
 import django
+import pymysql
 from cresset.django import client, submit
 from django.conf import settings
 from django.db import connection, transaction
@@ -47,13 +49,18 @@ def parsed() -> argparse.Namespace:
 def configure(database: str, schema: str, port: int) -> None:
     """Makes this process a site."""
     url = urlsplit(database)
+    is_mysql = url.scheme == "mysql"
+    if is_mysql:
+        # Django's backend wants a module of another client, which this one stands in for.
+        pymysql.version_info = (2, 2, 7, "final", 0)
+        pymysql.install_as_MySQLdb()
     one = {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": f"django.db.backends.{'mysql' if is_mysql else 'postgresql'}",
         "NAME": url.path.lstrip("/"),
         "USER": unquote(url.username or ""),
         "PASSWORD": unquote(url.password or ""),
         "HOST": url.hostname,
-        "PORT": url.port or 5432,
+        "PORT": url.port or (3306 if is_mysql else 5432),
     }
     settings.configure(
         DATABASES={"default": one},
@@ -84,10 +91,15 @@ def told(name: str, seconds: list[float]) -> None:
     print(f"{name:34} p50 {statistics.median(seconds) * 1e3:6.2f} ms   p99 {cuts[98] * 1e3:6.2f} ms", flush=True)
 
 
+def orders(schema: str) -> str:
+    """The site's table."""
+    return f"`{schema}_site`.bench_orders" if connection.vendor == "mysql" else f'"{schema}".bench_orders'
+
+
 def save(schema: str) -> None:
     """A row of the site's own."""
     with connection.cursor() as cursor:
-        cursor.execute(f'INSERT INTO "{schema}".bench_orders (what) VALUES (%s)', ["something"])  # noqa: S608  # ours
+        cursor.execute(f"INSERT INTO {orders(schema)} (what) VALUES (%s)", ["something"])  # noqa: S608  # ours
 
 
 def alone(schema: str) -> None:
@@ -122,7 +134,7 @@ def took(what: Callable[[], object]) -> float:
 def measure(schema: str, rounds: int) -> None:
     """All of it, against a server that is there."""
     with connection.cursor() as cursor:
-        cursor.execute(f'CREATE TABLE "{schema}".bench_orders (what text)')
+        cursor.execute(f"CREATE TABLE {orders(schema)} (what text)")
     times: dict[str, list[float]] = {name: [] for name in KINDS}
     for number in range(rounds + WARM_UP):
         for name, what in KINDS.items():
@@ -135,6 +147,26 @@ def measure(schema: str, rounds: int) -> None:
     told("from a commit to the result", tasks)
 
 
+def store_of(database: str, schema: str) -> str:
+    """Where the server is to have its store."""
+    if connection.vendor != "mysql":
+        return f"{database}?schema={schema}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE `{schema}`")
+        cursor.execute(f"CREATE DATABASE `{schema}_site`")
+    return urlsplit(database)._replace(path=f"/{schema}").geturl()
+
+
+def drop(schema: str) -> None:
+    """Takes away what was made."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "mysql":
+            cursor.execute(f"DROP DATABASE `{schema}`")
+            cursor.execute(f"DROP DATABASE `{schema}_site`")
+        else:
+            cursor.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+
+
 def main() -> None:
     """Starts a server, measures, and takes away what it made."""
     options = parsed()
@@ -145,18 +177,17 @@ def main() -> None:
         (model / "model.toml").write_text(f'name = "echo"\n[environment]\npython = "{sys.executable}"\n')
         (model / "model.py").write_text("def predict(batch):\n    return batch\n")
         port = 18700
-        store = f"{options.database}?schema={schema}"
+        configure(options.database, schema, port)
+        store = store_of(options.database, schema)
         command = [str(options.program), "serve", str(model.parent), "--data-dir", f"{folder}/data", "--store", store]
         server = subprocess.Popen([*command, "--listen", f"127.0.0.1:{port}", "--log-level", "warn"])
-        configure(options.database, schema, port)
         try:
             until_ready()
             measure(schema, options.rounds)
         finally:
             server.terminate()
             server.wait(LONG)
-            with connection.cursor() as cursor:
-                cursor.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+            drop(schema)
 
 
 if __name__ == "__main__":

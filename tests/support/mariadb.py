@@ -11,12 +11,12 @@ import pytest
 
 HOST = "127.0.0.1"
 PORT = 3306
-_CLIENT = ["mariadb", "-h", HOST, "-P", str(PORT), "-u", "root", "--batch", "--skip-column-names"]
+_CLIENT = ["mariadb", "-h", HOST, "-P", str(PORT), "--batch", "--skip-column-names"]
 
 
-def mariadb(sql: str, database: str = "mysql") -> str:
-    """Runs SQL as the superuser, and gives what it prints."""
-    command = [*_CLIENT, "-D", database, "-e", sql]
+def mariadb(sql: str, database: str = "mysql", *, user: str = "root", password: str = "") -> str:
+    """Runs SQL, as the superuser unless told otherwise, and gives what it prints."""
+    command = [*_CLIENT, "-u", user, f"--password={password}", "-D", database, "-e", sql]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{sql}: {done.stderr}")

@@ -233,6 +233,10 @@ fn together(config: &ServerConfig, origins: &Origins) -> Vec<Mistake> {
             ));
         }
     }
+    if config.inbox && config.inbox_tenant.is_some() && config.database().is_some() {
+        let needs = "the embedded store has no inbox; set `store.url` to one in PostgreSQL, MySQL or MariaDB, or leave this out";
+        found.push(mistake("store.inbox_tenant", needs.into()));
+    }
     let jwt = &config.auth.jwt;
     let words = [
         ("auth.jwt_keys", jwt.keys.is_some()),

@@ -37,7 +37,7 @@ pub struct ServerConfig {
     pub models: PathBuf,
     /// Where tasks and results are kept. Default: in the data folder, see [`ServerConfig::database`].
     pub store: Option<ServiceUrl>,
-    /// What applications write into the store's table `inbox` becomes tasks; in PostgreSQL only.
+    /// What applications write into the store's table `inbox` becomes tasks; not in SQLite, which has none.
     pub inbox: bool,
     /// Whose those tasks are. Default: nobody's.
     pub inbox_tenant: Option<Tenant>,

@@ -308,6 +308,18 @@ fn tokens_need_their_issuer_and_their_audience_and_keys_that_nobody_can_change()
 }
 
 #[test]
+fn whose_the_tasks_of_an_inbox_are_is_said_where_there_is_one() {
+    let file = "[store]\ninbox_tenant = \"shop\"\n";
+    insta::assert_snapshot!(render_all(&resolve(Some(file), &[], &[]).unwrap_err()), @"/etc/cresset/cresset.toml:2:1: store.inbox_tenant: the embedded store has no inbox; set `store.url` to one in PostgreSQL, MySQL or MariaDB, or leave this out");
+    for url in ["postgresql://web@db/tasks", "mysql://web@db/tasks"] {
+        assert!(
+            resolve(Some(file), &[("CRESSET_STORE", url)], &[]).is_ok(),
+            "{url}"
+        );
+    }
+}
+
+#[test]
 fn an_unknown_variable_is_a_warning_only() {
     let effective = resolve(None, &[("CRESSET_LISTN", "x")], &[]).unwrap();
     insta::assert_snapshot!(effective.warnings[0], @"warning: environment variable CRESSET_LISTN: no such setting, so it does nothing; did you mean `CRESSET_LISTEN`?");

@@ -16,6 +16,9 @@
 //! The connection may go at any time. The row `server` counts the groups that were committed, so that after a reconnect it
 //! is known of the one group that was under way whether it was: it is answered then, or applied again.
 //!
+//! Applications write tasks of their own into the table `inbox`, in their transactions; such a row is made a task in the
+//! group that removes it. A connection of its own looks for new ones.
+//!
 //! Statements of a group are sent together, with their values in them (`sql`); payloads are in parts that fit into a packet
 //! (`payload`).
 //!

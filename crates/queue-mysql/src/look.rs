@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use cresset_queue::QueueError;
 use cresset_queue::kit::IntoQueueError;
 use cresset_queue::kit::remote::{STATEMENT_LIMIT, Trouble as _};
+use cresset_queue::{InboxLoad, QueueError};
 use tokio::time::timeout;
 
 use crate::connect::{Conn, Dialer, Role};
 use crate::error::{StoreError, col, small};
 use crate::owner;
+use crate::read::inbox_load;
 use crate::schema;
 use crate::target::Target;
 
@@ -68,6 +69,10 @@ pub struct Looked {
     pub letters: u64,
     /// Deliveries that wait or are being sent.
     pub deliveries: u64,
+    /// What lies in the inbox; `None` while there is no store.
+    pub inbox: Option<InboxLoad>,
+    /// Why nothing can be taken out of it, and what to do about it.
+    pub inbox_refused: Option<&'static str>,
     /// The server that has it now.
     pub in_use_by: Option<String>,
     /// What is not as it must be, one line each.
@@ -109,6 +114,8 @@ async fn look_inside(dialer: &Dialer, rules: bool) -> Result<Looked, StoreError>
         ended: 0,
         letters: 0,
         deliveries: 0,
+        inbox: None,
+        inbox_refused: None,
         in_use_by: None,
         problems: Vec::new(),
     };
@@ -126,6 +133,8 @@ async fn look_inside(dialer: &Dialer, rules: bool) -> Result<Looked, StoreError>
         looked.letters = small(&row, 2)?;
         looked.deliveries = small(&row, 3)?;
     }
+    looked.inbox = Some(inbox_load(&conn).await?);
+    looked.inbox_refused = (!schema::is_inbox_guarded(&conn).await?).then_some(schema::TRIGGERS_NEED);
     if let Some(row) = conn
         .row("cannot read who has the store", owner::WHO.into())
         .await?

@@ -1,9 +1,9 @@
 //! What the writer is asked to do, with room for the answer.
 
 use cresset_queue::kit::remote::{Operation, Undo, Waiting};
-use cresset_queue::kit::{self, Doom, Stored};
+use cresset_queue::kit::{self, Doom, Entry, Stored};
 use cresset_queue::{
-    BulkAdded, BulkMade, BulkSealed, Cancelled, Expiries, Finished, Lease, LeaseRequest, NewBulk,
+    BulkAdded, BulkMade, BulkSealed, Cancelled, Expiries, Finished, InboxTaken, Lease, LeaseRequest, NewBulk,
     OutboxRequest, Redelivered, Release, Replayed, Retry, Sendings, Submitted, Tried,
 };
 use cresset_task::{BulkId, EventId, TaskId, Timestamp};
@@ -103,6 +103,11 @@ pub(crate) enum Op {
         now: Timestamp,
         slot: Slot<bool>,
     },
+    InboxTake {
+        entries: Vec<Entry>,
+        now: Timestamp,
+        slot: Slot<Vec<InboxTaken>>,
+    },
     Probe {
         slot: Slot<()>,
     },
@@ -141,6 +146,7 @@ impl Operation for Op {
             Self::BulkAdd { slot, .. } => ("bulk_add", slot),
             Self::BulkSeal { slot, .. } => ("bulk_seal", slot),
             Self::BulkCancel { slot, .. } => ("bulk_cancel", slot),
+            Self::InboxTake { slot, .. } => ("inbox_take", slot),
             Self::Probe { slot, .. } => ("probe", slot),
             Self::GiveBack { .. } => return None,
         })
@@ -151,11 +157,13 @@ impl Operation for Op {
             Self::Submit { task, .. } | Self::Replay { task, .. } => task.input.bytes.len(),
             Self::Finish { endings, .. } => endings.iter().map(|e| e.outcome.bytes.len()).sum(),
             Self::BulkAdd { lines, .. } => lines.iter().map(Line::weight).sum(),
+            Self::InboxTake { entries, .. } => entries.iter().map(Entry::weight).sum(),
             _ => 0,
         }
     }
 
-    /// A lease gives itself back. Everything else may be asked for again and changes nothing then.
+    /// A lease gives itself back. Everything else may be asked for again and changes nothing then; and a task that was taken out
+    /// of the inbox must be there, whatever was answered.
     fn undo(&self, undo: &mut Undo) {
         match self {
             Self::Submit { task, slot } => undo.submit(task, slot),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cresset_queue::kit::Ttl;
+use cresset_queue::kit::{InboxOptions, Ttl};
 
 use crate::target::Target;
 
@@ -20,6 +20,8 @@ pub struct MysqlOptions {
     pub ttl: Ttl,
     /// Connections for reading, at least one.
     pub readers: usize,
+    /// How tasks are taken out of the inbox; `None` when they are not.
+    pub inbox: Option<InboxOptions>,
 }
 
 impl MysqlOptions {
@@ -35,6 +37,7 @@ impl MysqlOptions {
                 deliveries: 3 * DAY,
             },
             readers: READERS_DEFAULT,
+            inbox: Some(InboxOptions::default()),
         }
     }
 }

@@ -4,12 +4,26 @@
 //! Neither MySQL nor MariaDB undoes a change of a table: a script must be such that what was applied of it does no harm when
 //! all of it is applied again.
 
+use cresset_queue::kit::remote::Trouble as _;
+
 use crate::connect::Conn;
 use crate::error::{StoreError, col};
 use crate::sql::sql;
 
 /// Script n leads from version n to n + 1.
 const MIGRATIONS: &[(&str, &str)] = &[("0001_tasks", include_str!("../sql/migrations/0001_tasks.sql"))];
+
+/// What refuses rows of the inbox that make no sense. A script that changes one drops it: the next start makes it anew.
+const GUARDS: &[(&str, &str)] = &[
+    ("inbox_insert", include_str!("../sql/inbox/inbox_insert.sql")),
+    ("inbox_update", include_str!("../sql/inbox/inbox_update.sql")),
+];
+
+/// Where it is missing and rows come nevertheless, their transactions are waited for so many seconds.
+const GUARD_WAIT_S: u32 = 15;
+
+const GUARDED: &str = "\
+SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND event_object_table = 'inbox'";
 
 /// The version that this program writes.
 pub(crate) const NEWEST: usize = MIGRATIONS.len();
@@ -77,3 +91,48 @@ pub(crate) async fn upgrade(conn: &Conn) -> Result<usize, StoreError> {
     }
     Ok(lacking.len())
 }
+
+/// Which triggers of the inbox are there.
+async fn guards(conn: &Conn) -> Result<Vec<String>, StoreError> {
+    let found = conn
+        .rows("cannot look for the inbox's triggers", GUARDED.into())
+        .await?;
+    found.iter().map(|row| col(row, 0)).collect()
+}
+
+/// Whether what applications write into the inbox is looked at when they do.
+pub(crate) async fn is_inbox_guarded(conn: &Conn) -> Result<bool, StoreError> {
+    let found = guards(conn).await?;
+    Ok(GUARDS
+        .iter()
+        .all(|(name, _)| found.iter().any(|found| found == name)))
+}
+
+/// Makes the triggers that the inbox lacks; says whether all are there. A database may refuse them to a user who may do all
+/// else that a store needs: it has no inbox then. Its caller has the store's lock.
+pub(crate) async fn guard_inbox(conn: &Conn) -> Result<bool, StoreError> {
+    let found = guards(conn).await?;
+    for (name, script) in GUARDS
+        .iter()
+        .filter(|(name, _)| !found.iter().any(|found| found == name))
+    {
+        let made = format!("SET SESSION lock_wait_timeout = {GUARD_WAIT_S}; {script}");
+        match conn.batch("cannot make a trigger", &made).await {
+            Err(error) if !error.is_of_the_connection() => {
+                tracing::warn!(
+                    trigger = name,
+                    error = error.whole(),
+                    remedy = TRIGGERS_NEED,
+                    "nothing is taken out of the inbox, as the database refuses the triggers that it needs"
+                );
+                return Ok(false);
+            }
+            made => made?,
+        }
+    }
+    Ok(true)
+}
+
+/// What to do about it.
+pub(crate) const TRIGGERS_NEED: &str = "give the store's user the right TRIGGER on its database and, where there is a binary \
+log, SET GLOBAL log_bin_trust_function_creators = 1 for one start of the server; or set store.inbox = false";

@@ -1,5 +1,6 @@
 //! The store as its callers hold it: the ports, in front of the writer and the readers.
 
+mod inbox;
 mod ports;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use cresset_queue::kit::remote::{Front, Readers, Trouble as _};
 use cresset_queue::kit::{self, Depths, Fault, IntoQueueError};
 use cresset_queue::{Capabilities, QueueError};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -48,6 +50,7 @@ pub struct MysqlStore {
 struct Inner {
     front: Front<Op, Dialer>,
     opened: Opened,
+    inbox: Option<inbox::Watched>,
 }
 
 impl fmt::Debug for MysqlStore {
@@ -79,7 +82,10 @@ impl MysqlStore {
     /// What such a store can do, without opening one, in a database that flushes each commit or does not.
     #[must_use]
     pub const fn capabilities_with(flushes: bool) -> Capabilities {
-        kit::capabilities("mysql", flushes)
+        Capabilities {
+            inbox: true,
+            ..kit::capabilities("mysql", flushes)
+        }
     }
 
     /// What was found at opening.
@@ -110,6 +116,10 @@ async fn start(options: MysqlOptions) -> Result<MysqlStore, StoreError> {
         requeued,
         ..
     } = owner::take(&dialer, number, None).await?;
+    let served = match options.inbox {
+        Some(inbox) => schema::guard_inbox(&conn).await?.then_some(inbox),
+        None => None,
+    };
     let depths = Arc::new(Depths::default());
     depths.recount(count(&conn).await?);
     if !conn.flushes {
@@ -130,10 +140,17 @@ async fn start(options: MysqlOptions) -> Result<MysqlStore, StoreError> {
         ttl: options.ttl,
         owner,
     };
-    let readers = Readers::new(dialer, options.readers);
+    let readers = Readers::new(dialer.clone(), options.readers);
     let (front, writer) = Front::new(database, conn, depths, readers);
-    TaskTracker::new().spawn(writer.run());
+    let closing = front.closing().clone();
+    let tasks = TaskTracker::new();
+    tasks.spawn(writer.run());
+    let inbox = served.map(|options| {
+        let (ring, bell) = watch::channel(0);
+        tasks.spawn(inbox::watch_inbox(dialer, ring, closing));
+        inbox::Watched { bell, options }
+    });
     Ok(MysqlStore {
-        inner: Arc::new(Inner { front, opened }),
+        inner: Arc::new(Inner { front, opened, inbox }),
     })
 }

@@ -50,6 +50,6 @@ mod tls;
 mod writer;
 
 pub use look::{Looked, look};
-pub use options::{Durability, InboxOptions, PostgresOptions};
+pub use options::{Durability, PostgresOptions};
 pub use store::{Opened, PostgresStore};
 pub use target::{BadTarget, SslMode, Target};

@@ -1,7 +1,7 @@
 //! What the writer is asked to do, with room for the answer.
 
 use cresset_queue::kit::remote::{Operation, Undo, Waiting};
-use cresset_queue::kit::{self, Doom, Stored};
+use cresset_queue::kit::{self, Doom, Entry, Stored};
 use cresset_queue::{
     BulkAdded, BulkMade, BulkSealed, Cancelled, Expiries, Finished, InboxTaken, Lease, LeaseRequest, NewBulk,
     OutboxRequest, Redelivered, Release, Replayed, Retry, Sendings, Submitted, Tried,
@@ -9,7 +9,7 @@ use cresset_queue::{
 use cresset_task::{BulkId, EventId, TaskId, Timestamp};
 
 use crate::error::StoreError;
-use crate::submission::{Ending, Entry, Submission};
+use crate::submission::{Ending, Submission};
 
 /// Where an answer waits for the commit.
 pub(crate) type Slot<T, R = T> = kit::Slot<T, StoreError, R>;
@@ -191,7 +191,7 @@ impl Operation for Op {
             Self::Submit { task, .. } | Self::Replay { task, .. } => task.input.bytes.len(),
             Self::Finish { endings, .. } => endings.iter().map(|e| e.outcome.bytes.len()).sum(),
             Self::BulkAdd { lines, .. } => lines.iter().map(Line::weight).sum(),
-            Self::InboxTake { entries, .. } => entries.iter().map(|entry| entry.task.input.bytes.len()).sum(),
+            Self::InboxTake { entries, .. } => entries.iter().map(Entry::weight).sum(),
             _ => 0,
         }
     }

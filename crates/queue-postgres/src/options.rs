@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use cresset_queue::kit::Ttl;
-use cresset_task::Tenant;
+use cresset_queue::kit::{InboxOptions, Ttl};
 
 use crate::target::Target;
 
@@ -21,13 +20,6 @@ pub enum Durability {
     /// Handed to the database before they answer (`synchronous_commit = off`): survives the death of this process, not of the
     /// database's machine.
     Os,
-}
-
-/// What becomes of rows in the table `inbox`.
-#[derive(Clone, Debug, Default)]
-pub struct InboxOptions {
-    /// Whose they are, where callers are told apart by keys. An application cannot say it: whoever may insert rows may insert any.
-    pub tenant: Option<Tenant>,
 }
 
 /// Where the store is, and how it behaves.

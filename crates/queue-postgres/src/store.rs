@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use cresset_queue::kit::remote::{Failed, Front, Readers, Trouble as _, commit};
-use cresset_queue::kit::{self, Depths, Fault, IntoQueueError};
+use cresset_queue::kit::{self, Depths, Fault, InboxOptions, IntoQueueError};
 use cresset_queue::{Capabilities, QueueError};
 use cresset_task::Tenant;
 use tokio::sync::{mpsc, watch};
@@ -21,7 +21,7 @@ use crate::group::count;
 use crate::listen::{self, Ear};
 use crate::member::{self, Held};
 use crate::op::Op;
-use crate::options::{Durability, InboxOptions, PostgresOptions};
+use crate::options::{Durability, PostgresOptions};
 use crate::schema;
 use crate::writer::Postgres;
 
@@ -95,6 +95,7 @@ impl PostgresStore {
     pub const fn capabilities_with(durability: Durability) -> Capabilities {
         Capabilities {
             shared: true,
+            inbox: true,
             ..kit::capabilities("postgresql", matches!(durability, Durability::Fsync))
         }
     }

@@ -38,6 +38,8 @@ pub struct Capabilities {
     pub durable: bool,
     /// It keeps bulks: see [`Bulks`](crate::Bulks).
     pub bulks: bool,
+    /// Applications may write tasks down in it, within transactions of their own: see [`Inbox`](crate::Inbox).
+    pub inbox: bool,
 }
 
 /// A task to be queued.

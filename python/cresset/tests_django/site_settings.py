@@ -16,6 +16,14 @@ if os.environ.get("TEST_POSTGRES_HOST"):
     DATABASES = {
         "default": {**_POSTGRES, "HOST": os.environ["TEST_POSTGRES_HOST"], "TEST": {"NAME": "test_cresset_django"}}
     }
+if os.environ.get("TEST_MYSQL_HOST"):
+    # Django's backend wants a module of another client, which this one stands in for.
+    import pymysql
+
+    pymysql.version_info = (2, 2, 7, "final", 0)
+    pymysql.install_as_MySQLdb()
+    _MYSQL = {"ENGINE": "django.db.backends.mysql", "NAME": "mysql", "USER": "root"}
+    DATABASES = {"default": {**_MYSQL, "HOST": os.environ["TEST_MYSQL_HOST"], "TEST": {"NAME": "test_cresset_django"}}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STATIC_URL = "/static/"

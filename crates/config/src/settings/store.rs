@@ -34,7 +34,8 @@ pub(super) const INBOX: Setting = setting(
         get: |c| c.inbox,
         set: |c, on| c.inbox = on,
     },
-    "With a store in PostgreSQL: what applications insert into its table `inbox` becomes tasks when their transaction commits.",
+    "With a store in PostgreSQL, MySQL or MariaDB: what applications insert into its table `inbox` becomes tasks when their \
+     transaction commits. The embedded SQLite has no inbox.",
 );
 
 pub(super) const INBOX_TENANT: Setting = words(

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use cresset_config::{Durability, ServerConfig};
 use cresset_engine::Role;
-use cresset_queue::kit::Ttl;
+use cresset_queue::kit::{InboxOptions, Ttl};
 use cresset_queue::{Backend, QueueError, QueueErrorKind};
 use cresset_queue_mysql::{MysqlOptions, MysqlStore, Target as MysqlTarget};
-use cresset_queue_postgres::{InboxOptions, PostgresOptions, PostgresStore, Target};
+use cresset_queue_postgres::{PostgresOptions, PostgresStore, Target};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 
 use crate::exit::{Exit, Trouble};
@@ -122,6 +122,9 @@ async fn mysql(config: &ServerConfig, target: MysqlTarget) -> Result<Arc<dyn Bac
             deliveries: config.webhooks.retention,
             ..defaults.ttl
         },
+        inbox: config.inbox.then(|| InboxOptions {
+            tenant: config.inbox_tenant.clone(),
+        }),
         ..defaults
     };
     let store = MysqlStore::open(options).await.map_err(|error| away(&error))?;

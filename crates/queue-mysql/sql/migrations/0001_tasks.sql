@@ -190,3 +190,34 @@ CREATE TABLE IF NOT EXISTS bulk_wrong (
     error MEDIUMTEXT NOT NULL,
     PRIMARY KEY (bulk, line)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+-- The inbox: tasks that applications write down within transactions of their own. The server takes them out.
+--
+-- What is here is for applications, unlike the other tables: ids are text, and instants TIMESTAMPs, which mean the same in every
+-- time zone of a session. Columns are wider than what they take, so that a session that cuts what is too long cannot make
+-- something valid of it: the triggers in sql/inbox refuse it. An application needs INSERT on the table, and nothing else.
+CREATE TABLE IF NOT EXISTS inbox (
+    seq             BIGINT       NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    id              VARCHAR(64),                    -- the task's; a fresh one unless given
+    model           VARCHAR(255),
+    input           LONGTEXT,                       -- JSON, kept as it is written
+    body            LONGBLOB,                       -- instead of it: an input as bytes
+    content_type    VARCHAR(300),                   -- of the body
+    priority        INT          NOT NULL DEFAULT 0,
+    eta             TIMESTAMP(6) NULL DEFAULT NULL, -- it does not start before
+    expires         TIMESTAMP(6) NULL DEFAULT NULL, -- it does not start after
+    deadline        TIMESTAMP(6) NULL DEFAULT NULL, -- it is revoked if it has not ended by then
+    metadata        MEDIUMTEXT,                     -- JSON
+    retry           MEDIUMTEXT,                     -- JSON
+    callback_url    VARCHAR(2100),
+    callback_events TEXT,                           -- JSON
+    inserted_at     DATETIME(6),                    -- UTC; this and what follows is not the application's to say
+    inserted_by     VARCHAR(512),
+    size            BIGINT,                         -- of the input: known without reading it
+    error           MEDIUMTEXT,                     -- why it cannot be a task: it is not taken then
+    is_wrong        TINYINT      AS (error IS NOT NULL) STORED,
+    waiting         VARCHAR(255) AS (CASE WHEN error IS NULL THEN model END) STORED,
+    UNIQUE KEY inbox_by_id (id),
+    KEY inbox_by_model (waiting, seq, size),        -- what is taken, in order: of each model
+    KEY inbox_by_age (is_wrong, seq)                -- and of all
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

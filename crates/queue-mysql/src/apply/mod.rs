@@ -7,6 +7,7 @@
 mod bulk;
 mod cancel;
 mod ends;
+mod inbox;
 mod lease;
 mod letters;
 mod outbox;
@@ -141,6 +142,9 @@ async fn one(conn: &Conn, op: &mut Op, ttl: Ttl, change: &mut Change) -> Result<
         } => slot.set(Ok(bulk::add(conn, (*id, *first), lines, *now, change).await?)),
         Op::BulkSeal { id, total, slot } => slot.set(Ok(bulk::seal(conn, *id, *total).await?)),
         Op::BulkCancel { id, now, slot } => slot.set(Ok(bulk::cancel(conn, *id, *now).await?)),
+        Op::InboxTake { entries, now, slot } => {
+            slot.set(Ok(inbox::take(conn, entries, *now, change).await?));
+        }
         // The group itself writes a row.
         Op::Probe { slot } => slot.set(Ok(())),
     }

@@ -3,6 +3,7 @@
 
 mod bulks;
 mod deliveries;
+mod inbox;
 mod known;
 mod letters;
 mod listing;
@@ -10,6 +11,9 @@ mod task;
 
 pub(crate) use self::bulks::{bulk, bulk_lines, bulk_open, bulk_owner, bulks};
 pub(crate) use self::deliveries::deliveries;
+pub(crate) use self::inbox::{
+    Glance, inbox_glance, inbox_has, inbox_id, inbox_load, inbox_record, inbox_row, inbox_rows,
+};
 pub(crate) use self::known::{recall, recalled, recalling};
 pub(crate) use self::letters::{letter, letter_input, letters};
 pub(crate) use self::listing::tasks;

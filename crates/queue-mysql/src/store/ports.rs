@@ -6,7 +6,7 @@ use cresset_queue::kit::remote::{ask, tell};
 use cresset_queue::{
     Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
-    Idempotency, Inbox, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, Neighbours,
+    Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, Neighbours,
     NewBulk, NewTask, Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release, Replayed,
     ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried, check_lines,
 };
@@ -105,10 +105,25 @@ impl ResultStore for MysqlStore {
     }
 
     async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError> {
+        let found = ask!(self, "fetch", |conn| read::fetch(conn, id))?;
+        if found != Lookup::Unknown || self.inner.inbox.is_none() {
+            return Ok(found);
+        }
+        if let Some(record) = ask!(self, "fetch", |conn| read::inbox_record(conn, id))? {
+            return Ok(Lookup::Found(Box::new(record)));
+        }
+        // It may have been taken in between.
         ask!(self, "fetch", |conn| read::fetch(conn, id))
     }
 
     async fn owner(&self, id: TaskId) -> Result<Ownership, QueueError> {
+        let found = ask!(self, "owner", |conn| read::owner(conn, id))?;
+        if found != Ownership::Unknown || self.inner.inbox.is_none() {
+            return Ok(found);
+        }
+        if ask!(self, "owner", |conn| read::inbox_has(conn, id))? {
+            return Ok(Ownership::Of(self.inbox_tenant().cloned()));
+        }
         ask!(self, "owner", |conn| read::owner(conn, id))
     }
 
@@ -242,10 +257,6 @@ impl Bulks for MysqlStore {
         ask!(self, "bulks", |conn| read::bulks(conn, &query))
     }
 }
-
-/// There is none: only a store in PostgreSQL has one.
-#[async_trait]
-impl Inbox for MysqlStore {}
 
 /// There are none: a database belongs to one server.
 #[async_trait]

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_queue::conformance::{Harness, RemoteHarness};
-use cresset_queue::kit::{PURGE_ROWS_MAX, Ttl};
+use cresset_queue::conformance::{Applications, Harness, INBOX_TENANT, RemoteHarness, Transaction};
+use cresset_queue::kit::{InboxOptions, PURGE_ROWS_MAX, Ttl};
 use cresset_queue::{Backend, QueueError};
 use cresset_queue_mysql::{MysqlOptions, MysqlStore, Target};
+use cresset_task::TaskId;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Opts, OptsBuilder};
 use tokio::runtime::{Builder, Runtime};
@@ -76,6 +77,18 @@ impl Database {
         }
     }
 
+    /// The same store, for another user of the database.
+    pub(crate) fn options_as(&self, user: &str, password: &str) -> MysqlOptions {
+        let target = self.target(|url| {
+            url.set_username(user).unwrap();
+            url.set_password(Some(password)).unwrap();
+        });
+        MysqlOptions {
+            target,
+            ..self.options()
+        }
+    }
+
     /// A connection of the test's own, in this database.
     pub(crate) async fn client(&self) -> Conn {
         connect(&self.url, Some(&self.name)).await.unwrap()
@@ -84,6 +97,9 @@ impl Database {
     pub(crate) fn options(&self) -> MysqlOptions {
         MysqlOptions {
             ttl: TTL,
+            inbox: Some(InboxOptions {
+                tenant: Some(INBOX_TENANT.parse().unwrap()),
+            }),
             ..MysqlOptions::at(self.target(|_| ()))
         }
     }
@@ -170,6 +186,64 @@ impl RemoteHarness for Database {
     }
 }
 
+/// A transaction of an application's, on a connection of its own.
+struct Open(Conn);
+
+#[async_trait]
+impl Transaction for Open {
+    async fn end(mut self: Box<Self>, commits: bool) {
+        let sql = if commits { "COMMIT" } else { "ROLLBACK" };
+        self.0.query_drop(sql).await.unwrap();
+    }
+}
+
+const WRITE: &str = "INSERT INTO inbox (id, model, input) VALUES (?, ?, ?)";
+
+impl Database {
+    async fn begin(&self) -> Box<Open> {
+        let mut client = self.client().await;
+        client.query_drop("START TRANSACTION").await.unwrap();
+        Box::new(Open(client))
+    }
+}
+
+#[async_trait]
+impl Applications for Database {
+    async fn begin(&self, rows: &[(&str, String)]) -> (Vec<TaskId>, Box<dyn Transaction>) {
+        let mut open = Self::begin(self).await;
+        let ids: Vec<TaskId> = rows.iter().map(|_| TaskId::fresh()).collect();
+        let values = rows
+            .iter()
+            .zip(&ids)
+            .map(|((model, input), id)| (id.to_string(), *model, input));
+        open.0.exec_batch(WRITE, values).await.unwrap();
+        (ids, open)
+    }
+
+    async fn write_as(&self, id: TaskId, model: &str, input: &str) {
+        let values = (id.to_string(), model, input);
+        self.client().await.exec_drop(WRITE, values).await.unwrap();
+    }
+
+    async fn hold(&self, id: TaskId) -> Box<dyn Transaction> {
+        let mut open = Self::begin(self).await;
+        let sql = "SELECT seq FROM inbox WHERE id = ? FOR UPDATE";
+        let held: Option<i64> = open.0.exec_first(sql, (id.to_string(),)).await.unwrap();
+        assert!(held.is_some());
+        open
+    }
+
+    async fn left(&self) -> (usize, Vec<String>) {
+        let errors: Vec<Option<String>> = self
+            .client()
+            .await
+            .query("SELECT error FROM inbox")
+            .await
+            .unwrap();
+        (errors.len(), errors.into_iter().flatten().collect())
+    }
+}
+
 /// Opens stores in one database, each on a runtime of its own, so that it can die as a process does.
 pub(crate) struct MysqlHarness {
     database: Database,
@@ -233,6 +307,10 @@ impl Harness for MysqlHarness {
         drop(store);
         self.is_free().await;
         self.open().await
+    }
+
+    fn applications(&self) -> Option<&dyn Applications> {
+        Some(&self.database)
     }
 
     fn turning_points(&self) -> Vec<usize> {

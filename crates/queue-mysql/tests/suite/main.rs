@@ -3,3 +3,4 @@
 mod away;
 mod common;
 mod conformance;
+mod inbox;

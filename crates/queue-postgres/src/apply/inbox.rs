@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 
 use cresset_queue::InboxTaken;
-use cresset_queue::kit::{Stored, state_number, state_of};
-use cresset_task::{Event, State, TaskId, Timestamp};
+use cresset_queue::kit::{EndedUnrun, Entry, Taking, state_number, state_of};
+use cresset_task::{Event, TaskId, Timestamp};
 use uuid::Uuid;
 
 use super::ends::{short, uuid};
@@ -14,7 +14,6 @@ use super::submit::{submit, taken};
 use super::tell::{news, tell};
 use crate::connect::{Conn, Params, text};
 use crate::error::{StoreError, col};
-use crate::submission::{End, Entry, Submission};
 use crate::tally::Tally;
 
 const CLAIM: &str = "SELECT id FROM inbox WHERE id = ANY ($1) AND error IS NULL FOR UPDATE SKIP LOCKED";
@@ -42,59 +41,35 @@ pub(super) async fn take(
     now: Timestamp,
     tally: &mut Tally,
 ) -> Result<Vec<InboxTaken>, StoreError> {
-    let ids: Vec<Uuid> = entries.iter().map(|entry| uuid(entry.task.id)).collect();
-    let mut claimed = HashSet::new();
+    let ids: Vec<Uuid> = entries.iter().map(|entry| uuid(entry.id())).collect();
+    let mut locked = HashSet::new();
     for row in conn.rows("cannot lock rows of the inbox", CLAIM, &[&ids]).await? {
-        claimed.insert(TaskId::from_bytes(*col::<Uuid>(&row, 0)?.as_bytes()));
+        locked.insert(TaskId::from_bytes(*col::<Uuid>(&row, 0)?.as_bytes()));
     }
-    let mut answers = vec![InboxTaken::Gone; entries.len()];
-    // Of two entries of one row the first.
-    let held = (0..entries.len()).filter(|&at| claimed.remove(&entries[at].task.id));
-    let (mut refused, mut errors) = (Vec::new(), Vec::new());
-    let mut refuse = |at: usize, why: String| {
-        refused.push(uuid(entries[at].task.id));
-        errors.push(text(&why).into_owned());
-        InboxTaken::Refused
-    };
-    let mut fit = Vec::new();
-    for at in held {
-        match &entries[at].end {
-            End::Unfit(why) => answers[at] = refuse(at, why.clone()),
-            End::Queued | End::Ended(..) => fit.push(at),
-        }
-    }
-    let tasks: Vec<_> = fit.iter().map(|&at| &*entries[at].task).collect();
-    let submitted = submit(conn, &tasks, tally).await?;
-    let (mut made, mut ended) = (Vec::new(), Vec::new());
-    for (at, submitted) in fit.into_iter().zip(submitted) {
-        let Entry { task, end } = &entries[at];
-        if submitted.is_none() {
-            answers[at] = refuse(at, taken(task.id).to_string());
-            continue;
-        }
-        answers[at] = InboxTaken::Taken;
-        made.push(uuid(task.id));
-        if let End::Ended(state, outcome) = end {
-            ended.push((&**task, *state, outcome));
-        }
-    }
+    let mut taking = Taking::of(entries, locked);
+    let submitted = submit(conn, &taking.tasks(), tally).await?;
+    taking.submitted(&submitted, |id| taken(id).to_string());
+    let made: Vec<Uuid> = taking.made().iter().copied().map(uuid).collect();
     conn.run("cannot take rows out of the inbox", REMOVE, &[&made])
         .await?;
+    let refused: Vec<Uuid> = taking.refused().iter().map(|(id, _)| uuid(*id)).collect();
     if !refused.is_empty() {
-        let values: Params<'_> = &[&refused, &errors];
+        let errors = taking.refused().iter().map(|(_, why)| text(why).into_owned());
+        let values: Params<'_> = &[&refused, &errors.collect::<Vec<_>>()];
         conn.run("cannot note what is wrong in the inbox", REFUSE, values)
             .await?;
     }
-    if !ended.is_empty() {
-        finish(conn, &ended, now, tally).await?;
+    if !taking.ended().is_empty() {
+        finish(conn, taking.ended(), now, tally).await?;
+        taking.uncount_ended(&mut tally.counts);
     }
-    Ok(answers)
+    Ok(taking.answers())
 }
 
 /// Ends tasks that were just made.
 async fn finish(
     conn: &Conn,
-    ended: &[(&Submission, State, &Stored)],
+    ended: &[EndedUnrun<'_>],
     now: Timestamp,
     tally: &mut Tally,
 ) -> Result<(), StoreError> {
@@ -117,12 +92,6 @@ async fn finish(
         }
         let id = TaskId::from_bytes(*col::<Uuid>(&row, 0)?.as_bytes());
         tally.note(id, col(&row, 1)?, (state, false))?;
-    }
-    for (task, ..) in ended {
-        tally.counts.add(&task.owner, -1, -task.weight);
-        if task.due_at.is_some() {
-            tally.counts.delay(&task.owner.model, -1);
-        }
     }
     tell(conn, &told, tally).await
 }

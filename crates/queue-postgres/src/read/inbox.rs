@@ -1,9 +1,9 @@
 //! What lies in the inbox.
 
 use bytes::Bytes;
-use cresset_queue::kit::{as_number, model_of};
-use cresset_queue::{INBOX_COUNT_MAX, InboxInput, InboxLoad, InboxQuery, InboxRow};
-use cresset_task::{Attempt, State, TaskId, TaskRecord, Tenant, Timestamp};
+use cresset_queue::kit::{self, as_number, inbox_input, model_of};
+use cresset_queue::{INBOX_COUNT_MAX, InboxLoad, InboxQuery, InboxRow};
+use cresset_task::{TaskId, TaskRecord, Tenant, Timestamp};
 use tokio_postgres::Row;
 
 use super::{id, uuid};
@@ -109,7 +109,7 @@ pub(crate) async fn inbox_row(
 
 /// The task that a row will be, as long as it is one.
 pub(crate) async fn inbox_record(conn: &Conn, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
-    Ok(inbox_row(conn, id, 0, None).await?.map(record))
+    Ok(inbox_row(conn, id, 0, None).await?.map(kit::inbox_record))
 }
 
 pub(crate) async fn inbox_has(conn: &Conn, id: TaskId) -> Result<bool, StoreError> {
@@ -135,18 +135,16 @@ fn instant(row: &Row, at: usize) -> Result<Option<Timestamp>, StoreError> {
 }
 
 fn row(row: &Row, tenant: Option<&Tenant>) -> Result<InboxRow, StoreError> {
-    let input = match (col::<Option<&[u8]>>(row, 14)?, col::<Option<&str>>(row, 13)?) {
-        (Some(body), _) => InboxInput::Body {
-            content_type: col(row, 11)?,
-            bytes: Bytes::copy_from_slice(body),
-        },
-        (None, Some(json)) => InboxInput::Json(Bytes::copy_from_slice(json.as_bytes())),
-        (None, None) => InboxInput::TooLarge(small(row, 12)?),
+    let bytes = Bytes::copy_from_slice;
+    let body = match col::<Option<&[u8]>>(row, 14)? {
+        Some(body) => Some((bytes(body), col(row, 11)?)),
+        None => None,
     };
+    let json = col::<Option<&str>>(row, 13)?.map(|json| bytes(json.as_bytes()));
     Ok(InboxRow {
         id: id(row, 0)?,
         model: model_of(col(row, 1)?)?,
-        input,
+        input: inbox_input(json, body, small(row, 12)?),
         priority: small(row, 2)?,
         due_at: instant(row, 3)?,
         expires_at: instant(row, 4)?,
@@ -158,30 +156,4 @@ fn row(row: &Row, tenant: Option<&Tenant>) -> Result<InboxRow, StoreError> {
         inserted_at: Timestamp::from_micros(col(row, 6)?),
         tenant: tenant.cloned(),
     })
-}
-
-fn record(row: InboxRow) -> TaskRecord {
-    TaskRecord {
-        id: row.id,
-        model: row.model,
-        state: State::Pending,
-        created_at: row.inserted_at,
-        started_at: None,
-        finished_at: None,
-        due_at: row.due_at,
-        expires_at: [row.expires_at, row.deadline_at].into_iter().flatten().min(),
-        deadline_at: row.deadline_at,
-        attempts: Attempt(0),
-        retries: 0,
-        history: Vec::new(),
-        priority: row.priority,
-        metadata: row.metadata.map(Into::into),
-        version: None,
-        // As the application wrote it, which its model's server has not read yet.
-        retry: None,
-        trace: None,
-        cached: false,
-        replay_of: None,
-        outcome: None,
-    }
 }

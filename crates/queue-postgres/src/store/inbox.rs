@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cresset_queue::kit::Entry;
 use cresset_queue::kit::remote::{Trouble as _, ask, tell};
 use cresset_queue::{Inbox, InboxEntry, InboxLoad, InboxQuery, InboxRow, InboxTaken, QueueError};
 use cresset_task::{TaskId, Timestamp};
@@ -16,7 +17,6 @@ use crate::connect::{Conn, Dialer};
 use crate::error::StoreError;
 use crate::op::Op;
 use crate::read;
-use crate::submission::entry;
 
 /// Pauses between attempts to listen again: the first, and the longest. Meanwhile the engine looks by itself.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -93,7 +93,7 @@ impl Inbox for PostgresStore {
         entries: Vec<InboxEntry>,
         now: Timestamp,
     ) -> Result<Vec<InboxTaken>, QueueError> {
-        let entries = entries.into_iter().map(entry).collect::<Result<_, _>>();
+        let entries = entries.into_iter().map(Entry::of).collect::<Result<_, _>>();
         let entries = entries.map_err(Self::misused("inbox_take"))?;
         tell!(self, "inbox_take", |slot| Op::InboxTake { entries, now, slot })
     }

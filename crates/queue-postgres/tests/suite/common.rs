@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_queue::conformance::{Harness, RemoteHarness};
-use cresset_queue::kit::{PURGE_ROWS_MAX, Ttl};
+use cresset_queue::conformance::{Applications, Harness, INBOX_TENANT, RemoteHarness, Transaction};
+use cresset_queue::kit::{InboxOptions, PURGE_ROWS_MAX, Ttl};
 use cresset_queue::{Backend, QueueError};
 use cresset_queue_postgres::{Durability, PostgresOptions, PostgresStore, Target};
+use cresset_task::TaskId;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_util::task::TaskTracker;
@@ -84,6 +85,9 @@ impl Schema {
     pub(crate) fn options(&self) -> PostgresOptions {
         PostgresOptions {
             ttl: TTL,
+            inbox: Some(InboxOptions {
+                tenant: Some(INBOX_TENANT.parse().unwrap()),
+            }),
             ..PostgresOptions::at(self.target())
         }
     }
@@ -163,6 +167,68 @@ impl RemoteHarness for Schema {
         };
         let forget = format!("BEGIN; UPDATE servers SET commits = commits - 1{leases}; COMMIT");
         self.client().await.batch_execute(&forget).await.unwrap();
+    }
+}
+
+/// A transaction of an application's, on a connection of its own.
+struct Open(Client);
+
+#[async_trait]
+impl Transaction for Open {
+    async fn end(self: Box<Self>, commits: bool) {
+        let sql = if commits { "COMMIT" } else { "ROLLBACK" };
+        self.0.batch_execute(sql).await.unwrap();
+    }
+}
+
+impl Schema {
+    async fn begin(&self) -> Box<Open> {
+        let client = self.client().await;
+        client.batch_execute("BEGIN").await.unwrap();
+        Box::new(Open(client))
+    }
+}
+
+#[async_trait]
+impl Applications for Schema {
+    async fn begin(&self, rows: &[(&str, String)]) -> (Vec<TaskId>, Box<dyn Transaction>) {
+        let open = Self::begin(self).await;
+        let mut ids = Vec::new();
+        for (model, input) in rows {
+            let sql = "SELECT enqueue($1, $2::text::jsonb)";
+            let row = open.0.query_one(sql, &[model, input]).await.unwrap();
+            ids.push(TaskId::from_bytes(*row.get::<_, Uuid>(0).as_bytes()));
+        }
+        (ids, open)
+    }
+
+    async fn write_as(&self, id: TaskId, model: &str, input: &str) {
+        let sql = "INSERT INTO inbox (id, model, input) VALUES ($1, $2, $3::text::json)";
+        let id = Uuid::from_bytes(*id.as_bytes());
+        self.client()
+            .await
+            .execute(sql, &[&id, &model, &input])
+            .await
+            .unwrap();
+    }
+
+    async fn hold(&self, id: TaskId) -> Box<dyn Transaction> {
+        let open = Self::begin(self).await;
+        let id = Uuid::from_bytes(*id.as_bytes());
+        let sql = "SELECT 1 FROM inbox WHERE id = $1 FOR UPDATE";
+        assert_eq!(open.0.execute(sql, &[&id]).await.unwrap(), 1);
+        open
+    }
+
+    async fn left(&self) -> (usize, Vec<String>) {
+        let rows = self
+            .client()
+            .await
+            .query("SELECT error FROM inbox", &[])
+            .await
+            .unwrap();
+        let errors = rows.iter().filter_map(|row| row.get(0)).collect();
+        (rows.len(), errors)
     }
 }
 
@@ -256,6 +322,10 @@ impl Harness for PostgresHarness {
         drop(store);
         self.are_left(0).await;
         self.open().await
+    }
+
+    fn applications(&self) -> Option<&dyn Applications> {
+        Some(&self.schema)
     }
 
     fn turning_points(&self) -> Vec<usize> {

@@ -1,18 +1,16 @@
-//! Rows that applications write, and what is made of them.
+//! Rows that applications write: what is PostgreSQL's own about them.
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_queue::conformance::{Proxy, RemoteHarness as _};
 use cresset_queue::{
-    Broker, Cancelled, Inbox, InboxEntry, InboxInput, InboxLoad, InboxQuery, InboxRow, InboxTaken,
-    LeaseRequest, Lookup, NewTask, ResultStore, Turn,
+    Broker, Inbox, InboxEntry, InboxInput, InboxQuery, InboxRow, InboxTaken, Lookup, NewTask, ResultStore,
+    Turn,
 };
-use cresset_queue_postgres::{InboxOptions, PostgresOptions, PostgresStore};
-use cresset_task::{Code, Failure, ModelName, Outcome, Ownership, Payload, State, TaskId, Timestamp};
-use tokio::task::JoinSet;
+use cresset_queue_postgres::PostgresStore;
+use cresset_task::{Payload, TaskId, Timestamp};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -78,71 +76,8 @@ async fn take_all(store: &PostgresStore) -> Vec<(TaskId, InboxTaken)> {
     rows.iter().map(|row| row.id).zip(taken).collect()
 }
 
-fn lease(model: &str) -> LeaseRequest {
-    LeaseRequest {
-        model: model.parse().unwrap(),
-        max_tasks: 10_000,
-        max_bytes: usize::MAX,
-        now: Timestamp::now(),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_committed_is_a_task_before_and_after_it_is_taken_and_what_is_rolled_back_never_was() {
-    let Some(schema) = Schema::or_skip().await else {
-        return;
-    };
-    let options = PostgresOptions {
-        inbox: Some(InboxOptions {
-            tenant: Some("shop".parse().unwrap()),
-        }),
-        ..schema.options()
-    };
-    let store = PostgresStore::open(options).await.unwrap();
-    let mut client = schema.client().await;
-
-    let transaction = client.transaction().await.unwrap();
-    let row = transaction
-        .query_one("SELECT enqueue('digits', '[1]')", &[])
-        .await
-        .unwrap();
-    let lost = TaskId::from_bytes(*row.get::<_, Uuid>(0).as_bytes());
-    assert_eq!(
-        store.inbox_rows(query(9)).await.unwrap(),
-        [],
-        "it is not committed"
-    );
-    assert_eq!(store.fetch(lost).await.unwrap(), Lookup::Unknown);
-    transaction.rollback().await.unwrap();
-    assert_eq!(store.fetch(lost).await.unwrap(), Lookup::Unknown);
-
-    let kept = enqueue(&client, "digits", "[1, 2]").await;
-    let Lookup::Found(before) = store.fetch(kept).await.unwrap() else {
-        panic!("a row that is committed is a task");
-    };
-    assert_eq!((before.state, before.attempts.0), (State::Pending, 0));
-    let owner = Ownership::Of(Some("shop".parse().unwrap()));
-    assert_eq!(store.owner(kept).await.unwrap(), owner);
-    assert_eq!(store.depth(&"digits".parse().unwrap()).tasks, 0);
-
-    assert_eq!(take_all(&store).await, [(kept, InboxTaken::Taken)]);
-    let Lookup::Found(after) = store.fetch(kept).await.unwrap() else {
-        panic!("it is a task");
-    };
-    assert_eq!(before, after, "taking it changes nothing of it");
-    assert_eq!(store.owner(kept).await.unwrap(), owner);
-    assert_eq!(store.depth(&"digits".parse().unwrap()).tasks, 1);
-    assert_eq!(schema.number("SELECT count(*) FROM inbox").await, 0);
-    let leases = store.lease(lease("digits")).await.unwrap();
-    assert_eq!(
-        leases[0].payload,
-        Ok(Payload::Json(Bytes::from_static(b"[1, 2]")))
-    );
-    store.close().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_bell_rings_for_commits_and_after_its_connection_was_lost() {
+async fn the_bell_rings_for_commits_also_after_its_connection_was_lost() {
     let Some(schema) = Schema::or_skip().await else {
         return;
     };
@@ -163,202 +98,6 @@ async fn the_bell_rings_for_commits_and_after_its_connection_was_lost() {
     enqueue(&client, "digits", "2").await;
     timeout(LONG, bell.changed()).await.unwrap().unwrap();
     store.close().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_come_in_order_within_bounds_and_a_model_that_is_skipped_hides_no_other() {
-    let Some(schema) = Schema::or_skip().await else {
-        return;
-    };
-    let store = PostgresStore::open(schema.options()).await.unwrap();
-    let client = schema.client().await;
-    let many =
-        "INSERT INTO inbox (model, input) SELECT 'full', to_json(g) FROM generate_series(1, 2000) AS g";
-    client.execute(many, &[]).await.unwrap();
-    let small = enqueue(&client, "small", "1").await;
-    let full: ModelName = "full".parse().unwrap();
-
-    let rows = store.inbox_rows(query(50)).await.unwrap();
-    let inputs: Vec<_> = rows.iter().map(|row| row.input.clone()).collect();
-    let first: Vec<_> = (1..=50)
-        .map(|number| InboxInput::Json(number.to_string().into()))
-        .collect();
-    assert_eq!(inputs, first);
-    let others = InboxQuery {
-        skip: vec![full],
-        ..query(50)
-    };
-    let rows = store.inbox_rows(others).await.unwrap();
-    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [small]);
-
-    let large = format!("\"{}\"", "x".repeat(3_000));
-    for _ in 0..5 {
-        enqueue(&client, "large", &large).await;
-    }
-    let some = InboxQuery {
-        skip: vec!["full".parse().unwrap(), "small".parse().unwrap()],
-        max_bytes: 7_000,
-        ..query(50)
-    };
-    assert_eq!(store.inbox_rows(some.clone()).await.unwrap().len(), 3);
-    let unread = InboxQuery {
-        max_row_bytes: 1_000,
-        ..some
-    };
-    let rows = store.inbox_rows(unread).await.unwrap();
-    assert!(
-        rows.iter()
-            .all(|row| matches!(row.input, InboxInput::TooLarge(bytes) if bytes > 3_000)),
-        "{rows:?}"
-    );
-    let InboxLoad {
-        rows,
-        oldest,
-        refused,
-    } = store.inbox_load().await.unwrap();
-    assert_eq!((rows, oldest.is_some(), refused), (2_006, true, 0));
-    store.close().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn however_many_take_at_once_each_row_is_one_task() {
-    let Some(schema) = Schema::or_skip().await else {
-        return;
-    };
-    let store = PostgresStore::open(schema.options()).await.unwrap();
-    let client = schema.client().await;
-    let many =
-        "INSERT INTO inbox (model, input) SELECT 'digits', to_json(g) FROM generate_series(1, 300) AS g";
-    client.execute(many, &[]).await.unwrap();
-    let mut takers = JoinSet::new();
-    for _ in 0..4 {
-        let store = store.clone();
-        takers.spawn(async move {
-            let mut mine = Vec::new();
-            loop {
-                let rows = store.inbox_rows(query(20)).await.unwrap();
-                if rows.is_empty() {
-                    return mine;
-                }
-                let entries = rows.iter().map(entry).collect();
-                let taken = store.inbox_take(entries, Timestamp::now()).await.unwrap();
-                let got = rows
-                    .iter()
-                    .zip(taken)
-                    .filter(|(_, taken)| *taken == InboxTaken::Taken);
-                mine.extend(got.map(|(row, _)| row.id));
-            }
-        });
-    }
-    let taken: Vec<TaskId> = takers.join_all().await.into_iter().flatten().collect();
-    assert_eq!(taken.len(), 300);
-    assert_eq!(taken.iter().collect::<HashSet<_>>().len(), 300);
-    assert_eq!(store.lease(lease("digits")).await.unwrap().len(), 300);
-    store.close().await.unwrap();
-}
-
-/// A transaction that holds a row, as another server's would, makes nobody wait.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_that_somebody_holds_is_passed_over() {
-    let Some(schema) = Schema::or_skip().await else {
-        return;
-    };
-    let store = PostgresStore::open(schema.options()).await.unwrap();
-    let mut holder = schema.client().await;
-    let held = enqueue(&holder, "digits", "1").await;
-    let free = enqueue(&holder, "digits", "2").await;
-    let transaction = holder.transaction().await.unwrap();
-    let lock = "SELECT 1 FROM inbox ORDER BY seq LIMIT 1 FOR UPDATE";
-    transaction.execute(lock, &[]).await.unwrap();
-    let taken = timeout(LONG, take_all(&store)).await.unwrap();
-    assert_eq!(taken, [(held, InboxTaken::Gone), (free, InboxTaken::Taken)]);
-    transaction.rollback().await.unwrap();
-    assert_eq!(take_all(&store).await, [(held, InboxTaken::Taken)]);
-    store.close().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_id_that_is_taken_changes_nothing_and_its_row_is_kept_with_the_reason() {
-    let Some(schema) = Schema::or_skip().await else {
-        return;
-    };
-    let store = PostgresStore::open(schema.options()).await.unwrap();
-    let client = schema.client().await;
-    let id = enqueue(&client, "digits", "1").await;
-    assert_eq!(take_all(&store).await, [(id, InboxTaken::Taken)]);
-    let uuid = Uuid::from_bytes(*id.as_bytes());
-    let again = "INSERT INTO inbox (id, model, input) VALUES ($1, 'other', '2')";
-    client.execute(again, &[&uuid]).await.unwrap();
-    let odd = enqueue(&client, "digits", "3").await;
-    let rows = store.inbox_rows(query(9)).await.unwrap();
-    let unfit = InboxEntry::Unfit(Box::new(task(&rows[0], Bytes::new())), "no\0 way".into());
-    let (first, second) = match rows[0].id == odd {
-        true => (unfit, entry(&rows[1])),
-        false => (
-            entry(&rows[0]),
-            InboxEntry::Unfit(Box::new(task(&rows[1], Bytes::new())), "no\0 way".into()),
-        ),
-    };
-    let taken = store
-        .inbox_take(vec![first, second], Timestamp::now())
-        .await
-        .unwrap();
-    assert_eq!(taken, [InboxTaken::Refused, InboxTaken::Refused]);
-    assert_eq!(
-        store.inbox_rows(query(9)).await.unwrap(),
-        [],
-        "they are not given again"
-    );
-    assert_eq!(store.inbox_load().await.unwrap().refused, 2);
-    let told = "SELECT count(*) FROM inbox WHERE error LIKE '%is taken%' OR error = 'no\u{2400} way'";
-    assert_eq!(schema.number(told).await, 2);
-    let Lookup::Found(found) = store.fetch(id).await.unwrap() else {
-        panic!("it is there");
-    };
-    assert_eq!(found.model.as_str(), "digits");
-    store.close().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_that_does_not_run_is_a_task_that_has_ended_and_counts_nowhere() {
-    let Some(schema) = Schema::or_skip().await else {
-        return;
-    };
-    let store = PostgresStore::open(schema.options()).await.unwrap();
-    let client = schema.client().await;
-    let failure = Failure {
-        code: Code::UnknownModel,
-        type_: "UnknownModel".into(),
-        message: "no model is called `nobodys`".into(),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    };
-    let revoked = Outcome::Revoked { reason: "no".into() };
-    for (model, state, outcome) in [
-        ("nobodys", State::Failure, Outcome::Failure(failure)),
-        ("elsewhere", State::Revoked, revoked),
-    ] {
-        let id = enqueue(&client, model, "1").await;
-        let row = store.inbox_row(id, 0).await.unwrap().unwrap();
-        let ended = InboxEntry::Ended(Box::new(task(&row, Bytes::new())), outcome.clone());
-        assert_eq!(
-            store.inbox_take(vec![ended], Timestamp::now()).await.unwrap(),
-            [InboxTaken::Taken]
-        );
-        let Lookup::Found(found) = store.fetch(id).await.unwrap() else {
-            panic!("it is a task");
-        };
-        assert_eq!((found.state, found.outcome), (state, Some(outcome)));
-        assert_eq!((store.load().tasks, store.load().bytes), (0, 0));
-        assert_eq!(store.lease(lease(model)).await.unwrap(), []);
-        let cancelled = store.cancel(id, "late", Timestamp::now()).await.unwrap();
-        assert_eq!(cancelled, Cancelled::Ended(state));
-    }
-    store.close().await.unwrap();
-    let again = PostgresStore::open(schema.options()).await.unwrap();
-    assert_eq!(again.load().tasks, 0, "counted by the tables");
-    again.close().await.unwrap();
 }
 
 /// The commit that takes a row is not heard of, and its caller is told that it failed: the task must be there all the same.

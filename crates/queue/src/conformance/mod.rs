@@ -30,6 +30,7 @@ mod dice;
 mod expire;
 mod finish;
 mod idempotency;
+mod inbox;
 mod later;
 mod lease;
 mod letters;
@@ -50,6 +51,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cresset_task::TaskId;
 
 pub use self::dice::Dice;
 pub use self::proxy::Proxy;
@@ -86,12 +88,43 @@ pub trait Harness: Send + Sync {
         Vec::new()
     }
 
+    /// Applications beside the store; `None` where it has no inbox for them.
+    fn applications(&self) -> Option<&dyn Applications> {
+        None
+    }
+
     /// How long the store keeps things: dead letters and settled deliveries for longer than finished tasks.
     fn ttl(&self) -> Ttl;
 
     /// The most records one `purge` may remove.
     fn purge_max(&self) -> usize;
 }
+
+/// Applications that write into the store's inbox by SQL. The store is opened so that their tasks are [`INBOX_TENANT`]'s.
+#[async_trait]
+pub trait Applications: Send + Sync {
+    /// Begins a transaction, and writes a row for each model and input (JSON) in their order; gives the rows' ids.
+    async fn begin(&self, rows: &[(&str, String)]) -> (Vec<TaskId>, Box<dyn Transaction>);
+
+    /// Writes a row that has the id of another task.
+    async fn write_as(&self, id: TaskId, model: &str, input: &str);
+
+    /// Begins a transaction, and locks a row that is there.
+    async fn hold(&self, id: TaskId) -> Box<dyn Transaction>;
+
+    /// Rows that are there, and the errors of those that have one.
+    async fn left(&self) -> (usize, Vec<String>);
+}
+
+/// A transaction of an application.
+#[async_trait]
+pub trait Transaction: Send {
+    /// Commits it, or rolls it back.
+    async fn end(self: Box<Self>, commits: bool);
+}
+
+/// Whose the tasks of the inbox are in all cases.
+pub const INBOX_TENANT: &str = "shop";
 
 /// No case takes a tenth of this; it turns a hang into a failure.
 const CASE_LIMIT: Duration = Duration::from_secs(120);
@@ -308,6 +341,17 @@ table! { $
         a_bulk_is_counted_as_its_tasks_are,
         a_bulk_is_kept_as_long_as_its_tasks,
         bulks_are_listed_newest_first_page_by_page,
+    }
+    inbox {
+        what_is_committed_is_a_task_before_and_after_it_is_taken_and_what_is_rolled_back_never_was,
+        the_bell_rings_for_what_is_committed,
+        rows_come_in_order_within_bounds,
+        a_model_that_is_skipped_hides_no_other,
+        however_many_take_at_once_each_row_is_one_task,
+        a_row_that_somebody_holds_is_passed_over,
+        an_id_that_is_taken_changes_nothing_and_its_row_is_kept_with_the_reason,
+        a_row_that_does_not_run_is_a_task_that_has_ended_and_counts_nowhere,
+        what_was_taken_is_a_task_after_a_crash_and_what_was_not_waits,
     }
     close {
         a_closed_store_answers_closed,

@@ -8,6 +8,7 @@ mod bulk;
 mod codec;
 mod depth;
 mod fault;
+mod inbox;
 mod names;
 mod outbox;
 mod pages;
@@ -24,6 +25,7 @@ pub use self::codec::{
 };
 pub use self::depth::{Change, Depths, Owner};
 pub use self::fault::Fault;
+pub use self::inbox::{EndedUnrun, Entry, InboxOptions, Taking, inbox_input, inbox_record};
 pub use self::names::{client_of, event_id, model_of, owner_of, tenant_of, url_of};
 pub use self::outbox::{OutboxChange, OutboxCounts};
 pub use self::pages::{LOOK_MAX, Place, next_place, place_of};
@@ -47,6 +49,7 @@ pub const fn capabilities(name: &'static str, durable: bool) -> Capabilities {
         shared: false,
         durable,
         bulks: true,
+        inbox: false,
     }
 }
 

@@ -49,6 +49,7 @@ impl Broker for MemoryStore {
             shared: false,
             durable: true,
             bulks: true,
+            inbox: false,
         }
     }
 

@@ -42,7 +42,7 @@ pub(super) fn postgres(config: &ServerConfig, target: &Target, lines: &mut Lines
 }
 
 /// A store in MySQL or MariaDB: the same.
-pub(super) fn mysql(target: &MysqlTarget, lines: &mut Lines) -> Option<String> {
+pub(super) fn mysql(config: &ServerConfig, target: &MysqlTarget, lines: &mut Lines) -> Option<String> {
     let looked = match waiting(cresset_queue_mysql::look(target, false)) {
         Ok(looked) => looked,
         Err(error) => {
@@ -63,6 +63,16 @@ pub(super) fn mysql(target: &MysqlTarget, lines: &mut Lines) -> Option<String> {
     };
     let server = format!("{name} {} at {target}", looked.version);
     tell_store(&server, looked.schema, (looked.open, looked.ended), lines);
+    if let Some(load) = looked.inbox.filter(|_| config.inbox) {
+        if let Some(remedy) = looked.inbox_refused {
+            lines.warn(
+                "inbox",
+                "it lacks the triggers that look at what comes in: nothing is taken out of it",
+                remedy,
+            );
+        }
+        super::inbox::tell(&load, looked.in_use_by.is_some(), Timestamp::now(), lines);
+    }
     tell_lock(looked.in_use_by, lines)
 }
 

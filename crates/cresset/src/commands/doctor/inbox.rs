@@ -1,4 +1,4 @@
-//! What lies in the inbox of a store in PostgreSQL.
+//! What lies in the inbox of a store in a database.
 
 use std::time::Duration;
 

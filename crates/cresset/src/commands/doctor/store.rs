@@ -83,7 +83,7 @@ pub(super) fn look(config: &ServerConfig, lines: &mut Lines) -> Result<Option<St
     let database = match place {
         Ok(Place::Sqlite(path)) => path,
         Ok(Place::Postgres(target)) => return Ok(database::postgres(config, &target, lines)),
-        Ok(Place::Mysql(target)) => return Ok(database::mysql(&target, lines)),
+        Ok(Place::Mysql(target)) => return Ok(database::mysql(config, &target, lines)),
         Err(trouble) => {
             lines.fail("store", trouble.to_string(), "mend store.url");
             return Ok(None);
@@ -132,6 +132,7 @@ pub(super) fn tell_capabilities(can: &Capabilities, remedy: &str, lines: &mut Li
         yes("priorities", can.priorities),
         yes("delays", can.delays),
         yes("several servers", can.shared),
+        yes("an inbox", can.inbox),
         yes("survives power loss", can.durable),
     ];
     let text = format!("{}: {}", can.name, text.join(", "));

@@ -69,7 +69,7 @@ struct FoundDocument<'a, V> {
     ended: u64,
     letters: u64,
     deliveries: u64,
-    /// `null` while the schema has none, as in MySQL.
+    /// `null` while the schema has none.
     inbox: Option<Inbox>,
     in_use_by: Option<&'a str>,
     problems: &'a [String],
@@ -156,7 +156,7 @@ fn mysql(args: &CheckArgs, target: &MysqlTarget) -> Result<Exit, Trouble> {
         ended: looked.ended,
         letters: looked.letters,
         deliveries: looked.deliveries,
-        inbox: None,
+        inbox: looked.inbox,
         in_use_by: looked.in_use_by,
         problems: looked.problems,
     };

@@ -1,4 +1,4 @@
-"""Tasks written into the inbox of a server whose store is in the site's PostgreSQL: in the transaction that is open.
+"""Tasks written into the inbox of a server whose store the site can write into: in the transaction that is open.
 
 So there is a task if and only if that transaction commits, and its id is known at once. The server does the rest when
 it sees the row: what it would refuse a submit for is then a task that has failed.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -22,13 +24,15 @@ from cresset.django import _clients, conf
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VENDOR: Final = "postgresql"
+VENDORS: Final = ("postgresql", "mysql")
 _HTTP_ONLY: Final = {
     "idempotency_key": "a row is written once, with its transaction",
     "cache": "rows say nothing of the result cache",
     "traceparent": "rows carry no trace",
 }
 """Options of a submit that a row has no place for, and why it needs none."""
+_LAST_TIMESTAMP: Final = datetime(2038, 1, 19, 3, 14, 7, tzinfo=timezone.utc)
+"""What MySQL's TIMESTAMP goes up to; of what is beyond it would make NULL."""
 _COLUMNS: Final = "id, model, input, priority, eta, expires, deadline, metadata, retry, callback_url, callback_events"
 
 
@@ -40,9 +44,10 @@ def database() -> str | None:
     return None if _clients.is_stand_in() else conf.get().inbox
 
 
-def table() -> str:
-    """Give the table's name, as SQL has it."""
-    return f'"{conf.get().inbox_schema}".inbox'
+def table(alias: str) -> str:
+    """Give the table's name, as this database has it."""
+    schema = conf.get().inbox_schema
+    return f"`{schema}`.inbox" if connections[alias].vendor == "mysql" else f'"{schema}".inbox'
 
 
 def write(
@@ -87,11 +92,43 @@ def write(
         said.get("callback_url"),
         said.get("callback_events"),
     )
-    kinds = ("uuid", "text", "json", "int", *["timestamptz"] * 3, "json", "json", "text", "text[]")
-    values = ", ".join(f"%s::{kind}" for kind in kinds)
+    values, row = _MADE[connections[alias].vendor](row)
     with connections[alias].cursor() as cursor:
-        cursor.execute(f"INSERT INTO {table()} ({_COLUMNS}) VALUES ({values})", row)  # noqa: S608  # a checked name
+        cursor.execute(f"INSERT INTO {table(alias)} ({_COLUMNS}) VALUES ({values})", row)  # noqa: S608  # a checked name
     return str(task)
+
+
+def _for_postgresql(row: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    kinds = ("uuid", "text", "json", "int", *["timestamptz"] * 3, "json", "json", "text", "text[]")
+    return ", ".join(f"%s::{kind}" for kind in kinds), row
+
+
+def _for_mysql(row: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    task, model, text, priority, eta, expires, deadline, metadata, retry, url, events = row
+    # The time zone of the session is whatever the site has; the number of a second is the same in each.
+    values = ", ".join(["%s"] * 4 + ["FROM_UNIXTIME(%s)"] * 3 + ["%s"] * 4)
+    times = (_seconds(name, at) for name, at in (("eta", eta), ("expires", expires), ("deadline", deadline)))
+    said = (_ascii(metadata), _ascii(retry), url, _json(events))
+    return values, (str(task), model, _ascii(text), priority, *times, *said)
+
+
+_MADE: Final = {"postgresql": _for_postgresql, "mysql": _for_mysql}
+"""How a row's values are written, for each kind of database."""
+
+
+def _seconds(name: str, at: datetime | None) -> Decimal | None:
+    """Give the seconds since 1970, which MySQL makes a TIMESTAMP of."""
+    if at is None:
+        return None
+    if at > _LAST_TIMESTAMP:
+        raise ValueError(f"{name} is {at.isoformat()}; a TIMESTAMP of MySQL ends at {_LAST_TIMESTAMP.isoformat()}")
+    micros = (at - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1)
+    return Decimal(micros).scaleb(-6)
+
+
+def _ascii(text: str | None) -> str | None:
+    """Write JSON without what a connection may be unable to say: not all of them speak utf8mb4."""
+    return text and re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def fresh_id() -> UUID:

@@ -9,16 +9,21 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from cresset.django import _inbox, conf
 
-_RIGHTS: Final = """
+_POSTGRESQL: Final = """
 SELECT current_user, has_schema_privilege(n.oid, 'USAGE'), c.oid IS NOT NULL, has_any_column_privilege(c.oid, 'INSERT')
 FROM (SELECT %s AS name) AS asked
 LEFT JOIN pg_namespace AS n ON n.nspname = asked.name
 LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = 'inbox' AND c.relkind = 'r'"""
 """What the connection's role may do; it needs no right to ask."""
+
+_FIRST_START: Final = "the first start of `cresset serve`"
+_NO_TABLE: Final = (1049, 1146)
+_NO_RIGHT: Final = (1044, 1142, 1143)
+"""What MySQL and MariaDB say of what is not there, and of what may not be done. Without any right it is the latter."""
 
 
 def register() -> None:
@@ -54,8 +59,11 @@ def check_inbox(**_kwargs: Any) -> list[checks.CheckMessage]:
     if alias not in connections:
         hint = f"it is one of {', '.join(connections)}: the database that the server's store.url names"
         return [checks.Error(f"{where} is {alias!r}, which DATABASES does not have", hint=hint, id="cresset.E021")]
-    if (vendor := connections[alias].vendor) != _inbox.VENDOR:
-        hint = "the server keeps its tasks in PostgreSQL then (store.url), and the site uses the same database"
+    if (vendor := connections[alias].vendor) not in _inbox.VENDORS:
+        hint = (
+            "the server keeps its tasks in PostgreSQL then (store.url), and the site uses the same database; or in "
+            "MySQL or MariaDB, and the site has a database there as well"
+        )
         return [checks.Error(f"{where} is {alias!r}, which is {vendor}", hint=hint, id="cresset.E022")]
     return []
 
@@ -70,20 +78,46 @@ def check_inbox_table(databases: Collection[str] | None = None, **_kwargs: Any) 
 
 def inbox_mistakes(alias: str) -> Iterator[checks.CheckMessage]:
     """Ask the database whether the inbox is there and may be written into."""
+    return _in_mysql(alias) if connections[alias].vendor == "mysql" else _in_postgresql(alias)
+
+
+def _in_postgresql(alias: str) -> Iterator[checks.CheckMessage]:
     schema = conf.get().inbox_schema
     with connections[alias].cursor() as cursor:
-        cursor.execute(_RIGHTS, [schema])
+        cursor.execute(_POSTGRESQL, [schema])
         role, may_use, has_table, may_insert = cursor.fetchone()
     if may_use is None or not has_table:
         what = f"there is no schema {schema!r}" if may_use is None else f"the schema {schema!r} has no inbox"
-        hint = "the first start of `cresset serve` with its store.url at this database (and INBOX_SCHEMA) makes it"
+        hint = f"{_FIRST_START} with its store.url at this database (and INBOX_SCHEMA) makes it"
         yield checks.Error(f"the database {alias!r}: {what}", hint=hint, id="cresset.E023")
     elif not may_use:
         hint = f'GRANT USAGE ON SCHEMA "{schema}" TO "{role}"'
         yield checks.Error(f"the role {role!r} may not use the schema {schema!r}", hint=hint, id="cresset.E024")
     elif not may_insert:
-        hint = f'GRANT INSERT ON {_inbox.table()} TO "{role}"'
+        hint = f'GRANT INSERT ON {_inbox.table(alias)} TO "{role}"'
         yield checks.Error(f"the role {role!r} may not write into the inbox", hint=hint, id="cresset.E025")
+
+
+def _in_mysql(alias: str) -> Iterator[checks.CheckMessage]:
+    table = _inbox.table(alias)
+    # Needs the right that the statement needs, and does nothing.
+    asked = f"EXPLAIN INSERT INTO {table} (id, model, input) VALUES ('', '', '')"  # noqa: S608  # a checked name
+    with connections[alias].cursor() as cursor:
+        try:
+            cursor.execute(asked)
+        except DatabaseError as error:
+            if error.args[:1] and error.args[0] in _NO_TABLE:
+                what = f"there is no table {table}"
+                hint = f"{_FIRST_START} with its store.url at the database {conf.get().inbox_schema!r} makes it"
+                yield checks.Error(f"the database {alias!r}: {what}", hint=hint, id="cresset.E023")
+            elif error.args[:1] and error.args[0] in _NO_RIGHT:
+                cursor.execute("SELECT CURRENT_USER()")
+                user = "@".join(f"'{part}'" for part in cursor.fetchone()[0].rsplit("@", 1))
+                what = f"the user {user} may not write into the inbox, if there is one"
+                hint = f"GRANT INSERT ON {table} TO {user}; {_FIRST_START} makes the table"
+                yield checks.Error(what, hint=hint, id="cresset.E025")
+            else:
+                raise
 
 
 def _inbox_alias() -> str | None:

@@ -20,7 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 NAME: Final = "CRESSET"
-_SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_SCHEMA: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _LONGEST_WAIT_S: Final = 60.0
 """A long poll through a site; proxies cut off what is silent for longer."""
 
@@ -50,10 +50,12 @@ class Settings:
     webhook_secret: str | tuple[str, ...] | None = None
     """`WEBHOOK_SECRET`: what webhooks are signed with; several while one replaces the other."""
     inbox: str | None = None
-    """`INBOX`: the alias in `DATABASES` of the PostgreSQL database that the server keeps its tasks in. Submits are then
-    rows of its inbox, written in the transaction that is open: there is a task if and only if that commits."""
+    """`INBOX`: the alias in `DATABASES` of the PostgreSQL database that the server keeps its tasks in, or of a database
+    in the same MySQL or MariaDB. Submits are then rows of its inbox, written in the transaction that is open: there is
+    a task if and only if that commits."""
     inbox_schema: str = "cresset"
-    """`INBOX_SCHEMA`: the schema that the server has there (`?schema=` of its `store.url`)."""
+    """`INBOX_SCHEMA`: the schema that the server has there (`?schema=` of its `store.url`); in MySQL and MariaDB the
+    database that its `store.url` names."""
     keep_input_bytes: int = 65536
     """`KEEP_INPUT_BYTES`: the mirror keeps inputs of up to this many bytes of JSON, so that a task can be run again."""
 
@@ -152,9 +154,13 @@ def _names(value: Any) -> str | None:
 
 
 def _schema(value: Any) -> str | None:
-    # As the server takes it: it is written into SQL.
+    # Written into SQL, in quotes.
     good = isinstance(value, str) and _SCHEMA.fullmatch(value)
-    return None if good else "the name of a schema: a-z, 0-9 and _, not a digit first, at most 63 characters"
+    return (
+        None
+        if good
+        else "the name of a schema, or of a database of MySQL: a-z, A-Z, 0-9, _ and -, at most 64, no digit first"
+    )
 
 
 def _secrets(value: Any) -> str | None:

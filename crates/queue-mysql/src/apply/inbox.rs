@@ -1,0 +1,106 @@
+//! Rows of the inbox, made tasks in the transaction that ends them.
+//!
+//! A row is locked first, and passed over where somebody else has it: no application can make a group wait.
+
+use std::collections::{HashMap, HashSet};
+
+use cresset_queue::InboxTaken;
+use cresset_queue::kit::{Change, EndedUnrun, Entry, Taking, state_number};
+use cresset_task::{Event, State, TaskId, Timestamp};
+
+use super::submit::{submit, taken};
+use super::tell::{CALLBACKS, news, tell};
+use crate::connect::Conn;
+use crate::error::{StoreError, col, id};
+use crate::payload::{Table, keep};
+use crate::read::inbox_id;
+use crate::sql::{Lit, fill, sql};
+
+const CLAIM: &str = "SELECT id, seq FROM inbox FORCE INDEX (inbox_by_id) WHERE id IN (";
+const CLAIM_TAIL: &str = ") AND error IS NULL FOR UPDATE SKIP LOCKED";
+
+/// Without a word about the index a small table is read from end to end, and rows of transactions that are open are waited for.
+const REMOVE: &str = "DELETE i FROM inbox AS i FORCE INDEX (PRIMARY) WHERE i.seq IN (?)";
+
+/// It is not taken again until somebody clears this.
+const REFUSE: &str = "UPDATE inbox SET error = ? WHERE seq = ?";
+
+const END: &str = "UPDATE tasks SET state = ?, finished_at = ?, due_at = NULL WHERE id IN (?)";
+
+/// What became of each, in their order.
+pub(super) async fn take(
+    conn: &Conn,
+    entries: &[Entry],
+    now: Timestamp,
+    change: &mut Change,
+) -> Result<Vec<InboxTaken>, StoreError> {
+    let seqs = claim(conn, entries).await?;
+    let mut taking = Taking::of(entries, seqs.keys().copied().collect());
+    let submitted = submit(conn, &taking.tasks(), change).await?;
+    taking.submitted(&submitted, |id| taken(id).to_string());
+    let made: Vec<i64> = taking
+        .made()
+        .iter()
+        .filter_map(|id| seqs.get(id).copied())
+        .collect();
+    let mut statements = vec![sql!(REMOVE, &made[..])];
+    let refused = taking.refused().iter();
+    statements.extend(refused.filter_map(|(id, why)| Some(sql!(REFUSE, why, *seqs.get(id)?))));
+    conn.all("cannot take rows out of the inbox", &statements).await?;
+    if !taking.ended().is_empty() {
+        finish(conn, taking.ended(), now, change).await?;
+        taking.uncount_ended(change);
+    }
+    Ok(taking.answers())
+}
+
+/// Locks the rows that can be had, and gives their places.
+async fn claim(conn: &Conn, entries: &[Entry]) -> Result<HashMap<TaskId, i64>, StoreError> {
+    if entries.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<String> = entries.iter().map(|entry| entry.id().to_string()).collect();
+    let ids: Vec<Lit<'_>> = ids.iter().map(Lit::from).collect();
+    let places = vec!["?"; ids.len()].join(",");
+    let asked = fill(&format!("{CLAIM}{places}{CLAIM_TAIL}"), &ids);
+    let mut seqs = HashMap::new();
+    for row in conn.rows("cannot lock rows of the inbox", asked).await? {
+        seqs.insert(inbox_id(&row, 0)?, col(&row, 1)?);
+    }
+    Ok(seqs)
+}
+
+/// Ends tasks that were just made.
+async fn finish(
+    conn: &Conn,
+    ended: &[EndedUnrun<'_>],
+    now: Timestamp,
+    change: &mut Change,
+) -> Result<(), StoreError> {
+    let ids: Vec<TaskId> = ended.iter().map(|(task, ..)| task.id).collect();
+    let outcomes: Vec<_> = ended
+        .iter()
+        .map(|(task, _, outcome)| (task.id, *outcome))
+        .collect();
+    let mut statements = vec![sql!(CALLBACKS, &ids[..])];
+    let states: HashSet<State> = ended.iter().map(|(_, state, _)| *state).collect();
+    for state in states {
+        let so = ended.iter().filter(|(_, other, _)| *other == state);
+        let ids: Vec<TaskId> = so.map(|(task, ..)| task.id).collect();
+        statements.push(sql!(END, state_number(state), now.as_micros(), &ids[..]));
+    }
+    keep(conn, Table::Outcomes, &outcomes, &mut statements).await?;
+    let answers = conn.all("cannot end tasks of the inbox", &statements).await?;
+    let mut callbacks = HashMap::new();
+    for row in answers.first().map(|answer| &answer.rows[..]).unwrap_or_default() {
+        callbacks.insert(id(row, 0)?, row);
+    }
+    let mut told = Vec::new();
+    for (task, state, _) in ended {
+        if let (Some(row), Some(event)) = (callbacks.get(&task.id), Event::of(*state)) {
+            let whose = (task.id, task.owner.model.as_str());
+            told.extend(news(whose, (row, 1), (event, 0), now)?);
+        }
+    }
+    tell(conn, &told, change).await
+}
