@@ -1,5 +1,6 @@
 //! One connection, from the first byte of its first request to its end.
 
+mod again;
 mod line;
 mod lobby;
 mod socket;
@@ -27,6 +28,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use self::again::Again;
 pub(crate) use self::line::Patience;
 use self::line::{Ending, GivenUp, Line, Phase};
 pub(crate) use self::lobby::{Guest, Lobby, turn_away};
@@ -92,13 +94,14 @@ impl House {
         };
         let line = Line::new(stream, phase, self.patience, witness);
         let mut connection = self.http.serve_connection(TokioIo::new(line), service);
+        let mut again = Again::default();
         // Its writing side is left open: bytes that are no request are answered here, hyper has no words for them.
         let ended = tokio::select! {
-            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
+            ended = poll_fn(|cx| again.poll(cx, |cx| connection.poll_without_shutdown(cx))) => ended,
             () = stop.cancelled() => {
                 Pin::new(&mut connection).graceful_shutdown();
                 tokio::select! {
-                    ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
+                    ended = poll_fn(|cx| again.poll(cx, |cx| connection.poll_without_shutdown(cx))) => ended,
                     () = cut.cancelled() => return,
                 }
             }

@@ -6,13 +6,15 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::io::Interest;
-use tokio::net::UnixStream;
+use tokio::io::unix::AsyncFd;
 
+use crate::watched::watched;
 use crate::wire::{HEADER_LEN, Header, WireError};
 
 /// What one read asks for. Frames of ordinary batches are far smaller, so one call reads several.
@@ -54,13 +56,33 @@ struct LargeBody {
 
 /// Our end of the channel.
 pub(crate) struct Channel {
-    stream: UnixStream,
-    inbox: BytesMut,
-    large: Option<LargeBody>,
+    /// The runtime tells of what there is to read, and of nothing else: one that is told of room for writing as well is woken
+    /// each time the instance has read something.
+    socket: AsyncFd<OwnedFd>,
+    /// The same socket, while it has taken less than there is to write: tells when it takes more.
+    full: Option<AsyncFd<OwnedFd>>,
+    reading: Reading,
     /// Bounded by the slots: two frames go in for each batch sent at most, and two or three others in a life.
     outbox: VecDeque<Outgoing>,
-    /// Writing failed: the instance is gone or closed its end. What it wrote before is still to be read.
-    deaf: bool,
+}
+
+/// What has been read and was not taken yet.
+struct Reading {
+    /// Where the kernel puts bytes.
+    scratch: Box<[u8]>,
+    inbox: BytesMut,
+    large: Option<LargeBody>,
+}
+
+/// What one read gave.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Got {
+    /// Nothing: there is nothing now.
+    Nothing,
+    /// All there was.
+    All,
+    /// As much as was asked for.
+    Part,
 }
 
 impl Channel {
@@ -69,11 +91,10 @@ impl Channel {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let channel = Self {
-            stream: UnixStream::from_std(ours)?,
-            inbox: BytesMut::with_capacity(READ_CHUNK),
-            large: None,
+            socket: watched(ours.into(), Interest::READABLE)?,
+            full: None,
+            reading: Reading::new(),
             outbox: VecDeque::new(),
-            deaf: false,
         };
         Ok((channel, theirs.into()))
     }
@@ -90,27 +111,20 @@ impl Channel {
     /// future can be dropped.
     pub(crate) async fn next(&mut self) -> Result<Frame, ChannelError> {
         loop {
-            if let Some(frame) = self.parse()? {
+            if let Some(frame) = self.reading.parse()? {
                 return Ok(frame);
             }
-            let writing = !self.outbox.is_empty() && !self.deaf;
-            let interest = if writing {
-                Interest::READABLE | Interest::WRITABLE
-            } else {
-                Interest::READABLE
-            };
-            let ready = self.stream.ready(interest).await.map_err(ChannelError::Io)?;
-            if ready.is_writable() && writing {
-                self.write_now();
-            }
-            if ready.is_readable() || ready.is_read_closed() {
-                let (buffer, room) = read_buffer(&mut self.inbox, &mut self.large);
-                match self.stream.try_read_buf(&mut buffer.limit(room)) {
-                    Ok(0) => return Err(ChannelError::Closed),
-                    Ok(_) => {}
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(ChannelError::Closed),
-                    Err(e) => return Err(ChannelError::Io(e)),
+            tokio::select! {
+                biased;
+                room = has_room(self.full.as_ref()) => {
+                    room.map_err(ChannelError::Io)?;
+                    self.write_now();
+                }
+                ready = self.socket.readable() => {
+                    let mut ready = ready.map_err(ChannelError::Io)?;
+                    if self.reading.read(ready.get_inner().as_fd())? != Got::Part {
+                        ready.clear_ready();
+                    }
                 }
             }
         }
@@ -120,33 +134,18 @@ impl Channel {
     /// some child of its own may still hold open. Asks the kernel directly, as the runtime may not have heard yet.
     pub(crate) fn next_now(&mut self) -> Result<Option<Frame>, ChannelError> {
         loop {
-            if let Some(frame) = self.parse()? {
+            if let Some(frame) = self.reading.parse()? {
                 return Ok(Some(frame));
             }
-            let (buffer, room) = read_buffer(&mut self.inbox, &mut self.large);
-            let start = buffer.len();
-            let room = room.min(READ_CHUNK);
-            buffer.resize(start + room, 0);
-            let got = rustix::net::recv(self.stream.as_fd(), &mut buffer[start..], RecvFlags::DONTWAIT);
-            let kept = got.map_or(0, |(n, _)| n);
-            buffer.truncate(start + kept);
-            match got {
-                Ok((0, _)) => return Err(ChannelError::Closed),
-                Ok(_) => {}
-                Err(rustix::io::Errno::AGAIN) => return Ok(None),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::CONNRESET) => return Err(ChannelError::Closed),
-                Err(e) => return Err(ChannelError::Io(e.into())),
+            if self.reading.read(self.socket.as_fd())? == Got::Nothing {
+                return Ok(None);
             }
         }
     }
 
     fn write_now(&mut self) {
         while let Some(front) = self.outbox.front_mut() {
-            let sent = self.stream.try_io(Interest::WRITABLE, || {
-                send(&self.stream, front).map_err(io::Error::from)
-            });
-            match sent {
+            match send(self.socket.as_fd(), front) {
                 Ok(n) => {
                     front.bytes.advance(n);
                     front.fds.clear(); // they went with the first byte
@@ -154,15 +153,64 @@ impl Channel {
                         self.outbox.pop_front();
                     }
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    // Reading will tell: the end of the channel, after the last frame that was written.
-                    tracing::debug!(error = %e, "writing to an instance failed");
-                    self.deaf = true;
-                    self.outbox.clear();
-                    return;
+                Err(Errno::AGAIN) if self.full.is_some() => return,
+                Err(Errno::AGAIN) => match self.watch_for_room() {
+                    Ok(full) => {
+                        self.full = Some(full);
+                        return;
+                    }
+                    Err(error) => return self.nobody_reads(&error),
+                },
+                Err(Errno::INTR) => {}
+                Err(error) => return self.nobody_reads(&error.into()),
+            }
+        }
+        self.full = None;
+    }
+
+    fn watch_for_room(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        watched(self.socket.get_ref().try_clone()?, Interest::WRITABLE)
+    }
+
+    /// The instance is gone, or has closed its end. Reading will tell, after the last frame that it wrote.
+    fn nobody_reads(&mut self, error: &io::Error) {
+        tracing::debug!(%error, "writing to an instance failed");
+        self.outbox.clear();
+        self.full = None;
+    }
+}
+
+impl Reading {
+    fn new() -> Self {
+        Self {
+            scratch: vec![0; READ_CHUNK].into(),
+            inbox: BytesMut::new(),
+            large: None,
+        }
+    }
+
+    /// Takes in what there is, and of a large body nothing past its end.
+    fn read(&mut self, socket: BorrowedFd<'_>) -> Result<Got, ChannelError> {
+        let room = self
+            .large
+            .as_ref()
+            .map_or(READ_CHUNK, |large| large.missing().min(READ_CHUNK));
+        loop {
+            match rustix::net::recv(socket, &mut self.scratch[..room], RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return Err(ChannelError::Closed),
+                Ok((n, _)) => {
+                    let came = &self.scratch[..n];
+                    match &mut self.large {
+                        Some(large) => large.take(came),
+                        None => self.inbox.extend_from_slice(came),
+                    }
+                    // Fewer bytes than there is room for are all that a stream has.
+                    return Ok(if n < room { Got::All } else { Got::Part });
                 }
+                Err(Errno::AGAIN) => return Ok(Got::Nothing),
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Err(ChannelError::Closed),
+                Err(error) => return Err(ChannelError::Io(error.into())),
             }
         }
     }
@@ -170,7 +218,7 @@ impl Channel {
     /// Takes a whole frame out of what has been read, if there is one.
     fn parse(&mut self) -> Result<Option<Frame>, ChannelError> {
         if let Some(large) = &self.large {
-            if large.body.len() < large.header.body_len as usize {
+            if large.missing() > 0 {
                 return Ok(None);
             }
             return Ok(self.large.take().map(|l| Frame {
@@ -200,22 +248,32 @@ impl Channel {
     }
 }
 
-/// Where the next bytes go, and how many at most: the read buffer, or the large body and never past its end.
-fn read_buffer<'a>(inbox: &'a mut BytesMut, large: &'a mut Option<LargeBody>) -> (&'a mut BytesMut, usize) {
-    match large {
-        Some(LargeBody { header, body }) => {
-            let missing = header.body_len as usize - body.len();
-            body.reserve(missing.min(BODY_STEP));
-            (body, missing)
+impl LargeBody {
+    fn missing(&self) -> usize {
+        self.header.body_len as usize - self.body.len()
+    }
+
+    fn take(&mut self, came: &[u8]) {
+        if self.body.capacity() - self.body.len() < came.len() {
+            self.body.reserve(self.missing().min(BODY_STEP));
         }
-        None => {
-            inbox.reserve(READ_CHUNK);
-            (inbox, READ_CHUNK)
-        }
+        self.body.extend_from_slice(came);
     }
 }
 
-fn send(stream: &UnixStream, out: &Outgoing) -> rustix::io::Result<usize> {
+/// Waits until a socket that was full takes more; for ever when none was.
+async fn has_room(full: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
+    match full {
+        Some(full) => {
+            // Whether it still has room is found out by writing.
+            full.writable().await?.clear_ready();
+            Ok(())
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn send(socket: BorrowedFd<'_>, out: &Outgoing) -> rustix::io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds: Vec<_> = out.fds.iter().map(AsFd::as_fd).collect();
@@ -223,10 +281,10 @@ fn send(stream: &UnixStream, out: &Outgoing) -> rustix::io::Result<usize> {
         control.push(SendAncillaryMessage::ScmRights(&fds));
     }
     rustix::net::sendmsg(
-        stream.as_fd(),
+        socket,
         &[IoSlice::new(&out.bytes)],
         &mut control,
-        SendFlags::NOSIGNAL,
+        SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
     )
 }
 

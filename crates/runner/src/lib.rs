@@ -32,6 +32,7 @@ mod supervise;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod wanted;
+mod watched;
 mod wire;
 
 pub use env::{EnvError, EnvInfo, EnvKey, EnvManager};

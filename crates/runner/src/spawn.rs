@@ -22,6 +22,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::watched::watched;
+
 /// Where an instance finds its end of the control channel.
 const CONTROL_FD: i32 = 3;
 /// Starts waiting for the thread. It only forks, so they do not wait long; past this the senders wait.
@@ -86,12 +88,7 @@ pub(crate) async fn spawn(launch: Launch) -> Result<Started, SpawnError> {
     let stdout = pipe(guarded.child.stdout.take().map(OwnedFd::from))?;
     let stderr = pipe(guarded.child.stderr.take().map(OwnedFd::from))?;
     let pidfd = pidfd_open(guarded.pid(), PidfdFlags::NONBLOCK).map_err(io::Error::from)?;
-    #[expect(
-        deprecated,
-        reason = "its successor is the same behind an unsafe contract that an OwnedFd always keeps, and memfd.rs is to be \
-                  the only module with unsafe"
-    )]
-    let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
+    let pidfd = watched(pidfd, Interest::READABLE)?;
     Ok(Started {
         process: Process { guarded, pidfd },
         stdout,
