@@ -233,7 +233,7 @@ def rabbit_broker(url: str, reply_to: str) -> Generator[RabbitBroker]:
             # What rabbitmqctl speaks to need not be the broker at that address.
             if (connection := or_none(own)) is not None:
                 broker = RabbitBroker(own, "celery", stack.enter_context(connection))
-                broker.said += ", a virtual host of its own"
+                broker.said += f", the virtual host {name}"
                 yield broker
                 return
         broker = RabbitBroker(url, name, shared)
