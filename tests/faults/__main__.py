@@ -113,7 +113,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=500, help="run so many, from --first on (default: 500)")
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--seed", type=int, help="run this one, and print its history when something is found")
-    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="seeds at a time: runs mostly wait")
+    at_a_time = "seeds at a time (default: two for each core, as runs mostly wait; of fleets one)"
+    parser.add_argument("--jobs", type=int, help=at_a_time)
     home = HERE.parents[1] / "target" / "faults"
     parser.add_argument("--cache", type=absolute, default=home)
     parser.add_argument("--keep", type=absolute, default=home / "kept", help="where the folders of bad runs are kept")
@@ -134,8 +135,9 @@ def main() -> int:
     )
     if arguments.seed is None:
         seeds = range(arguments.first, arguments.first + arguments.seeds)
-        print(f"seeds {seeds[0]} to {seeds[-1]}, {arguments.jobs} at a time", flush=True)
-        return 1 if many(seeds, arguments.jobs, how) else 0
+        jobs = arguments.jobs or (os.cpu_count() or 1) * (1 if how.is_fleet else 2)
+        print(f"seeds {seeds[0]} to {seeds[-1]}, {jobs} at a time", flush=True)
+        return 1 if many(seeds, jobs, how) else 0
     verdict = run_seed(arguments.seed, how)
     if arguments.json:
         print(json.dumps(asdict(verdict)))

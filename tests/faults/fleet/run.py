@@ -35,6 +35,8 @@ STORE_PORT = 8790
 #: what they ask for takes a while, in small batches, so that a worker mostly has leases when something happens to it.
 MANNER = Manner(pace=0.12, timeout=4.0, kinds=KINDS | {"sleep": 60}, sleep_max=0.6)
 BATCH = 2
+#: What a worker says of a model that takes tasks; after deaths in a row it says the second for a minute.
+READY = ("ready", "degraded")
 #: Of a gateway and of a worker nothing stays in the data folder: all is at the store.
 FILES_AT_REST: frozenset[str] = frozenset()
 
@@ -107,10 +109,13 @@ class FleetRun:
             wrong = "a submit is not accepted after all faults are over"
             self._history.tell(Wrong(time.monotonic(), 8, "settles", wrong))
         aftermaths = [Aftermath(member.process, self._history, FILES_AT_REST) for member in self._members]
+        self._tell("every submit is answered")
         self._wait_all_ended(aftermaths, clients)
+        self._tell("every task has ended")
         self._wait_ready()
         for aftermath, baseline in zip(aftermaths, baselines, strict=True):
             aftermath.wait_resting(baseline)
+        self._tell("all are at rest")
         stop(aftermaths)
         store = StoreAftermath(self._store.database, self._history)
         store.look(final=False)
@@ -122,6 +127,9 @@ class FleetRun:
         if left := sorted(path.name for path in (self._home / "tmp").iterdir()):
             self._history.tell(Wrong(time.monotonic(), 8, "nothing_left_over", f"temporary files: {left}"))
 
+    def _tell(self, what: str) -> None:
+        self._history.tell(Fault(time.monotonic(), what))
+
     def _start(self) -> list[Counter[str]]:
         """Starts all, and waits until all know all; what each of them holds then."""
         for member in self._members:
@@ -130,7 +138,7 @@ class FleetRun:
             assert member.process.wait_open(), f"the {member.name} did not start"
         self._wait_ready()
         pids = ", ".join(f"{member.name} is {member.process.pid}" for member in self._members)
-        self._history.tell(Fault(time.monotonic(), f"all are ready: {pids}"))
+        self._tell(f"all are ready: {pids}")
         return [member.process.descriptors() for member in self._members]
 
     def _wait_all_ended(self, aftermaths: list[Aftermath], clients: list[Client]) -> None:
@@ -160,7 +168,7 @@ class FleetRun:
         wanted = {member.process.pid for member in self._workers}
         runners = [model["workers"] for model in body["models"]]
         return bool(runners) and all(
-            {one["pid"] for one in workers if one["state"] == "ready"} == wanted for workers in runners
+            {one["pid"] for one in workers if one["state"] in READY} == wanted for workers in runners
         )
 
     @property
