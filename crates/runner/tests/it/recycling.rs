@@ -194,12 +194,13 @@ async fn a_replacement_that_dies_while_the_old_one_finishes_is_told_after_that()
     it.up().await;
     let before = pid(&it);
     it.answer("1").await;
-    let slow = it.order(r#"{"do":"sleep","seconds":0.7}"#);
+    let slow = it.order(r#"{"do":"wait","for":"end"}"#);
     open_gate(&it);
     until(&it, |s| s.recycled == 1).await;
     let crash = it.order(r#"{"do":"exit","status":9}"#);
     it.lost(&[crash], |why| *why == DownReason::Exited(9)).await;
     assert!(is_alive(before), "the old one still has its job");
+    std::fs::write(it.model.join("end"), "").unwrap();
     let (batch, end, _) = it.ended().await;
     assert_eq!(batch, slow);
     assert!(matches!(end, JobEnd::Items(_)), "{end:?}");

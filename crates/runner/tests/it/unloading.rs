@@ -1,7 +1,7 @@
 //! A pool that is told that there is no work: its processes end in order, and come back when there is some.
 #![expect(clippy::panic, reason = "helpers of tests")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::*;
 use cresset_runner::{DownReason, Executor, InstanceState, ItemEnd, JobEnd, PoolEvent, PoolState};
@@ -223,6 +223,7 @@ async fn all_instances_go_and_come_back() {
 /// jobs all the while: each ends well or is not taken, and in the end both are up.
 #[tokio::test]
 async fn at_whatever_moment_it_happens_no_job_is_lost_and_all_come_back() {
+    let began = Instant::now();
     let mut it = Fixture::new(|dir| {
         let mut config = object_model(dir);
         config.instances.count = 2;
@@ -230,11 +231,16 @@ async fn at_whatever_moment_it_happens_no_job_is_lost_and_all_come_back() {
         config
     });
     let (mut up, mut held, mut done) = ([false; 2], Vec::new(), 0);
+    while !up[0] {
+        let event = it.next().await;
+        follow(event, &mut up, &mut held, &mut done);
+    }
+    let start = began.elapsed().as_micros() as u64;
     let mut moment = 1_u64;
     for round in 0..36 {
-        // Moments from 0 to 600 ms, in no order: a start takes some hundred.
+        // Moments up to the time of two starts, in no order.
         moment = moment * 48_271 % 2_147_483_647;
-        let wait = tokio::time::sleep(Duration::from_micros(moment % 600_000));
+        let wait = tokio::time::sleep(Duration::from_micros(moment % (2 * start)));
         tokio::pin!(wait);
         match round % 3 {
             0 => it.pool.unload(),

@@ -132,6 +132,9 @@ def do(order, seq, slot, batch):
         time.sleep(600)
     if what == "sleep":
         time.sleep(order["seconds"])
+    if what == "wait":
+        while not os.path.exists(order["for"]):
+            time.sleep(0.001)
     if what == "garbage":
         sock.sendall(b"\xff" * 64)
         time.sleep(600)
