@@ -163,7 +163,7 @@ def test_threads_of_the_model_may_ask(start: Start):
     child = limited(
         start,
         """
-        import threading
+        import threading, time
         import cresset
 
         def work(into):
@@ -178,7 +178,7 @@ def test_threads_of_the_model_may_ask(start: Start):
             thread = threading.Thread(target=work, args=(told,))
             try:
                 thread.start()
-                thread.join()
+                time.sleep(50)
             except cresset.SoftTimeout:
                 thread.join()
             return told * len(batch)
