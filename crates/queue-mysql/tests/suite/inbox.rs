@@ -4,13 +4,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_queue::conformance::{Proxy, RemoteHarness as _};
-use cresset_queue::{
-    Broker, Inbox, InboxEntry, InboxInput, InboxQuery, InboxRow, InboxTaken, Lookup, NewTask, ResultStore,
-    Turn,
-};
+use cresset_queue::conformance::{Proxy, RemoteHarness as _, inbox_entry, inbox_query, inbox_take};
+use cresset_queue::{Broker, Inbox, InboxInput, InboxRow, Lookup, ResultStore};
 use cresset_queue_mysql::{MysqlStore, look};
-use cresset_task::{Payload, TaskId, Timestamp};
+use cresset_task::{TaskId, Timestamp};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error};
 use tokio::time::timeout;
@@ -20,47 +17,6 @@ use crate::common::Database;
 /// Nothing here takes longer.
 const LONG: Duration = Duration::from_secs(60);
 
-fn query(max_rows: usize) -> InboxQuery {
-    InboxQuery {
-        skip: Vec::new(),
-        max_rows,
-        max_bytes: 1 << 20,
-        max_row_bytes: 1 << 20,
-    }
-}
-
-/// The task that a door would make of a row.
-fn entry(row: &InboxRow) -> InboxEntry {
-    let input = match &row.input {
-        InboxInput::Json(input) => input.clone(),
-        InboxInput::Body { .. } | InboxInput::TooLarge(_) => Bytes::new(),
-    };
-    InboxEntry::Task(Box::new(task(row, input)))
-}
-
-fn task(row: &InboxRow, input: Bytes) -> NewTask {
-    NewTask {
-        id: row.id,
-        model: row.model.clone(),
-        payload: Payload::Json(input),
-        priority: row.priority,
-        turn: Turn::of(row.inserted_at, row.priority, Duration::ZERO),
-        metadata: row.metadata.clone().map(Into::into),
-        created_at: row.inserted_at,
-        due_at: row.due_at,
-        expires_at: row.expires_at,
-        deadline_at: row.deadline_at,
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
-        tenant: row.tenant.clone(),
-        callback: None,
-    }
-}
-
 async fn write(client: &mut Conn, model: &str, input: &str) -> TaskId {
     let id = TaskId::fresh();
     let sql = "INSERT INTO inbox (id, model, input) VALUES (?, ?, ?)";
@@ -69,13 +25,6 @@ async fn write(client: &mut Conn, model: &str, input: &str) -> TaskId {
         .await
         .unwrap();
     id
-}
-
-async fn take_all(store: &MysqlStore) -> Vec<(TaskId, InboxTaken)> {
-    let rows = store.inbox_rows(query(1_000)).await.unwrap();
-    let entries = rows.iter().map(entry).collect();
-    let taken = store.inbox_take(entries, Timestamp::now()).await.unwrap();
-    rows.iter().map(|row| row.id).zip(taken).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,10 +59,10 @@ async fn what_was_taken_stays_taken_though_its_taker_was_told_otherwise() {
     let store = MysqlStore::open(database.options_at(proxy.port)).await.unwrap();
     let mut client = database.client().await;
     let id = write(&mut client, "digits", "1").await;
-    let rows = store.inbox_rows(query(9)).await.unwrap();
+    let rows = store.inbox_rows(inbox_query(9)).await.unwrap();
     proxy.cut_after_commit(true);
     let refused = store
-        .inbox_take(rows.iter().map(entry).collect(), Timestamp::now())
+        .inbox_take(rows.iter().map(inbox_entry).collect(), Timestamp::now())
         .await;
     assert!(refused.is_err(), "{refused:?}");
     proxy.open();
@@ -126,7 +75,7 @@ async fn what_was_taken_stays_taken_though_its_taker_was_told_otherwise() {
     timeout(LONG, back).await.unwrap();
     assert!(matches!(store.fetch(id).await.unwrap(), Lookup::Found(_)));
     assert_eq!(store.depth(&"digits".parse().unwrap()).tasks, 1);
-    assert_eq!(take_all(&store).await, []);
+    assert_eq!(inbox_take(&store, 1_000).await, []);
     assert_eq!(database.number("SELECT count(*) FROM tasks").await, 1);
     store.close().await.unwrap();
 }
@@ -263,7 +212,7 @@ async fn a_row_means_what_its_writer_meant() {
         second.to_string().replace('-', ""),
     );
     client.query_drop(written).await.unwrap();
-    let rows = store.inbox_rows(query(9)).await.unwrap();
+    let rows = store.inbox_rows(inbox_query(9)).await.unwrap();
     let [row, bytes, fresh] = <[InboxRow; 3]>::try_from(rows).unwrap();
     assert_eq!((row.id, bytes.id), (first, second));
     assert_eq!(row.input, InboxInput::Json(Bytes::from_static(b"[ 1.50 ]")));

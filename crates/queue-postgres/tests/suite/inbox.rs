@@ -3,14 +3,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use cresset_queue::conformance::{Proxy, RemoteHarness as _};
-use cresset_queue::{
-    Broker, Inbox, InboxEntry, InboxInput, InboxQuery, InboxRow, InboxTaken, Lookup, NewTask, ResultStore,
-    Turn,
-};
+use cresset_queue::conformance::{Proxy, RemoteHarness as _, inbox_entry, inbox_query, inbox_take};
+use cresset_queue::{Broker, Inbox, Lookup, ResultStore};
 use cresset_queue_postgres::PostgresStore;
-use cresset_task::{Payload, TaskId, Timestamp};
+use cresset_task::{TaskId, Timestamp};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -20,60 +16,12 @@ use crate::common::Schema;
 /// Nothing here takes longer.
 const LONG: Duration = Duration::from_secs(60);
 
-fn query(max_rows: usize) -> InboxQuery {
-    InboxQuery {
-        skip: Vec::new(),
-        max_rows,
-        max_bytes: 1 << 20,
-        max_row_bytes: 1 << 20,
-    }
-}
-
-/// The task that a door would make of a row.
-fn entry(row: &InboxRow) -> InboxEntry {
-    let input = match &row.input {
-        InboxInput::Json(input) => input.clone(),
-        InboxInput::Body { .. } | InboxInput::TooLarge(_) => Bytes::new(),
-    };
-    InboxEntry::Task(Box::new(task(row, input)))
-}
-
-fn task(row: &InboxRow, input: Bytes) -> NewTask {
-    NewTask {
-        id: row.id,
-        model: row.model.clone(),
-        payload: Payload::Json(input),
-        priority: row.priority,
-        turn: Turn::of(row.inserted_at, row.priority, Duration::ZERO),
-        metadata: row.metadata.clone().map(Into::into),
-        created_at: row.inserted_at,
-        due_at: row.due_at,
-        expires_at: row.expires_at,
-        deadline_at: row.deadline_at,
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
-        tenant: row.tenant.clone(),
-        callback: None,
-    }
-}
-
 async fn enqueue(client: &Client, model: &str, input: &str) -> TaskId {
     let row = client
         .query_one("SELECT enqueue($1, $2::text::jsonb)", &[&model, &input])
         .await
         .unwrap();
     TaskId::from_bytes(*row.get::<_, Uuid>(0).as_bytes())
-}
-
-async fn take_all(store: &PostgresStore) -> Vec<(TaskId, InboxTaken)> {
-    let rows = store.inbox_rows(query(1_000)).await.unwrap();
-    let entries = rows.iter().map(entry).collect();
-    let taken = store.inbox_take(entries, Timestamp::now()).await.unwrap();
-    rows.iter().map(|row| row.id).zip(taken).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,10 +58,10 @@ async fn what_was_taken_stays_taken_though_its_taker_was_told_otherwise() {
     let store = PostgresStore::open(schema.options_at(proxy.port)).await.unwrap();
     let client = schema.client().await;
     let id = enqueue(&client, "digits", "1").await;
-    let rows = store.inbox_rows(query(9)).await.unwrap();
+    let rows = store.inbox_rows(inbox_query(9)).await.unwrap();
     proxy.cut_after_commit(true);
     let refused = store
-        .inbox_take(rows.iter().map(entry).collect(), Timestamp::now())
+        .inbox_take(rows.iter().map(inbox_entry).collect(), Timestamp::now())
         .await;
     assert!(refused.is_err(), "{refused:?}");
     proxy.open();
@@ -126,7 +74,7 @@ async fn what_was_taken_stays_taken_though_its_taker_was_told_otherwise() {
     timeout(LONG, back).await.unwrap();
     assert!(matches!(store.fetch(id).await.unwrap(), Lookup::Found(_)));
     assert_eq!(store.depth(&"digits".parse().unwrap()).tasks, 1);
-    assert_eq!(take_all(&store).await, []);
+    assert_eq!(inbox_take(&store, 1_000).await, []);
     assert_eq!(schema.number("SELECT count(*) FROM tasks").await, 1);
     store.close().await.unwrap();
 }

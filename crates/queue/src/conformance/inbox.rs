@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::world::{ALL, World, json, model, request};
 use super::{Applications, INBOX_TENANT};
 use crate::{
-    Backend, Cancelled, InboxEntry, InboxInput, InboxQuery, InboxRow, InboxTaken, Lookup, NewTask, Turn,
+    Cancelled, Inbox, InboxEntry, InboxInput, InboxQuery, InboxRow, InboxTaken, Lookup, NewTask, Turn,
 };
 
 /// Nothing here takes longer.
@@ -46,7 +46,9 @@ async fn write_many(applications: &dyn Applications, model: &str, count: usize) 
     ids
 }
 
-fn query(max_rows: usize) -> InboxQuery {
+/// So many rows of any model, within a megabyte.
+#[must_use]
+pub fn query(max_rows: usize) -> InboxQuery {
     InboxQuery {
         skip: Vec::new(),
         max_rows,
@@ -91,11 +93,14 @@ fn task(row: &InboxRow) -> Box<NewTask> {
     })
 }
 
-fn entry(row: &InboxRow) -> InboxEntry {
+/// That task.
+#[must_use]
+pub fn entry(row: &InboxRow) -> InboxEntry {
     InboxEntry::Task(task(row))
 }
 
-async fn take(store: &Arc<dyn Backend>, max_rows: usize) -> Vec<(TaskId, InboxTaken)> {
+/// Has so many rows become tasks; says what became of each.
+pub async fn take(store: &(impl Inbox + ?Sized), max_rows: usize) -> Vec<(TaskId, InboxTaken)> {
     let rows = store.inbox_rows(query(max_rows)).await.unwrap();
     let entries = rows.iter().map(entry).collect();
     let taken = store.inbox_take(entries, Timestamp::now()).await.unwrap();
@@ -122,7 +127,7 @@ pub(super) async fn what_is_committed_is_a_task_before_and_after_it_is_taken_and
     assert_eq!(world.store.owner(kept).await.unwrap(), owner);
     assert_eq!(world.depth("digits").tasks, 0);
 
-    assert_eq!(take(&world.store, 9).await, [(kept, InboxTaken::Taken)]);
+    assert_eq!(take(&*world.store, 9).await, [(kept, InboxTaken::Taken)]);
     assert_eq!(
         world.record(kept).await,
         before,
@@ -152,7 +157,7 @@ pub(super) async fn the_bell_rings_for_what_is_committed(world: World) {
         // Whatever it rang for before, rows that come now are found after it has rung.
         let id = write(applications, "digits", input).await;
         let heard = async {
-            while !take(&world.store, 9).await.contains(&(id, InboxTaken::Taken)) {
+            while !take(&*world.store, 9).await.contains(&(id, InboxTaken::Taken)) {
                 bell.changed().await.unwrap();
             }
         };
@@ -228,7 +233,7 @@ pub(super) async fn however_many_take_at_once_each_row_is_one_task(world: World)
         takers.spawn(async move {
             let mut mine = Vec::new();
             loop {
-                let taken = take(&store, 20).await;
+                let taken = take(&*store, 20).await;
                 if taken.is_empty() {
                     return mine;
                 }
@@ -256,17 +261,17 @@ pub(super) async fn a_row_that_somebody_holds_is_passed_over(world: World) {
         .begin(&[("digits", "3".into()), ("other", "4".into())])
         .await;
     let last = write(applications, "digits", "5").await;
-    let taken = timeout(LONG, take(&world.store, 9)).await.unwrap();
+    let taken = timeout(LONG, take(&*world.store, 9)).await.unwrap();
     let gone = (held, InboxTaken::Gone);
     assert_eq!(
         taken,
         [gone, (free, InboxTaken::Taken), (last, InboxTaken::Taken)]
     );
     holder.end(false).await;
-    assert_eq!(take(&world.store, 9).await, [(held, InboxTaken::Taken)]);
+    assert_eq!(take(&*world.store, 9).await, [(held, InboxTaken::Taken)]);
     writer.end(true).await;
     assert_eq!(
-        take(&world.store, 9).await,
+        take(&*world.store, 9).await,
         [(open[0], InboxTaken::Taken), (open[1], InboxTaken::Taken)]
     );
 }
@@ -276,7 +281,7 @@ pub(super) async fn an_id_that_is_taken_changes_nothing_and_its_row_is_kept_with
         return;
     };
     let id = write(applications, "digits", "1").await;
-    assert_eq!(take(&world.store, 9).await, [(id, InboxTaken::Taken)]);
+    assert_eq!(take(&*world.store, 9).await, [(id, InboxTaken::Taken)]);
     applications.write_as(id, "other", "2").await;
     let odd = write(applications, "digits", "3").await;
     let found = rows(&world, query(9)).await;
@@ -344,7 +349,7 @@ pub(super) async fn what_was_taken_is_a_task_after_a_crash_and_what_was_not_wait
         return;
     };
     let all = write_many(writes, "digits", 20).await;
-    let taken = take(&world.store, 7).await;
+    let taken = take(&*world.store, 7).await;
     assert_eq!(taken.len(), 7);
     let world = world.crash().await;
     assert_eq!(world.depth("digits").tasks, 7);
@@ -352,6 +357,6 @@ pub(super) async fn what_was_taken_is_a_task_after_a_crash_and_what_was_not_wait
         assert_eq!(world.record(*id).await.state, State::Pending);
     }
     assert_eq!(ids(&rows(&world, query(100)).await), all[7..]);
-    assert_eq!(take(&world.store, 100).await.len(), 13);
+    assert_eq!(take(&*world.store, 100).await.len(), 13);
     assert_eq!(world.depth("digits").tasks, 20);
 }
