@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cresset_queue::{
-    Broker, Completion, Finished, Lease, LeaseRequest, NewTask, QueueError, ResultStore, Submitted, Turn,
+    Broker, Completion, Finished, Lease, LeaseRequest, NewTask, QueueError, ResultStore, Submitted,
 };
-use cresset_task::{ModelName, Outcome, Payload, TaskId, Timestamp};
+use cresset_task::{ModelName, Outcome, Payload, Timestamp};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -80,26 +80,7 @@ fn input(bytes: usize, seed: u64) -> Payload {
 
 fn task(model: &ModelName, bytes: usize, seed: u64) -> NewTask {
     let now = Timestamp::now();
-    NewTask {
-        id: TaskId::fresh(),
-        model: model.clone(),
-        payload: input(bytes, seed),
-        priority: 0,
-        turn: Turn::of(now, 0, Duration::ZERO),
-        due_at: None,
-        expires_at: None,
-        deadline_at: None,
-        started_at: None,
-        metadata: None,
-        created_at: now,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
-        tenant: None,
-        callback: None,
-    }
+    NewTask::new(model.clone(), input(bytes, seed), now)
 }
 
 async fn submit<S: Store>(store: &S, task: NewTask) -> Result<(), Failed> {

@@ -194,23 +194,19 @@ impl Engine {
         let callback = (asked.or_else(of_model)).filter(|to| self.admit_callback(Some(to)).is_ok());
         let task = NewTask {
             id: row.id,
-            model: row.model.clone(),
-            payload: Payload::Json(Default::default()),
             priority: row.priority,
             turn: Turn::of(row.inserted_at, row.priority, Default::default()),
             metadata: row.metadata.clone().map(Into::into),
-            created_at: row.inserted_at,
             due_at: row.due_at,
             expires_at: row.expires_at,
             deadline_at: row.deadline_at,
-            started_at: None,
-            idempotency: None,
-            client: None,
-            cache: Default::default(),
-            retry: None,
-            trace: None,
             tenant: row.tenant.clone(),
             callback,
+            ..NewTask::new(
+                row.model.clone(),
+                Payload::Json(Default::default()),
+                row.inserted_at,
+            )
         };
         InboxEntry::Ended(Box::new(task), outcome)
     }

@@ -50,8 +50,6 @@ impl Engine {
         let (fresh, created_at) = (TaskId::fresh(), Timestamp::now());
         let task = NewTask {
             id: fresh,
-            model: model.clone(),
-            payload: input,
             priority: letter.priority,
             turn: Turn::of(
                 created_at,
@@ -59,18 +57,11 @@ impl Engine {
                 measure::step(&served.config.batching),
             ),
             metadata: letter.metadata,
-            created_at,
-            due_at: None,
-            expires_at: None,
-            deadline_at: None,
-            started_at: None,
-            idempotency: None,
             client: client.map(|client| client.key().clone()),
-            cache: Default::default(),
             retry: letter.retry,
-            trace: None,
             tenant: letter.tenant,
             callback: served.config.webhook.clone(),
+            ..NewTask::new(model.clone(), input, created_at)
         };
         let shared = &self.inner.shared;
         let replayed = shared

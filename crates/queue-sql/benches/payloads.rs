@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cresset_queue::{Broker, Completion, Finished, LeaseRequest, NewTask, ResultStore};
 use cresset_queue_sql::{Durability, SqliteOptions, SqliteStore};
-use cresset_task::{ModelName, Outcome, Payload, TaskId, Timestamp};
+use cresset_task::{ModelName, Outcome, Payload, Timestamp};
 use tokio::task::JoinSet;
 
 use crate::common::{percentile, runtime, setting};
@@ -151,26 +151,7 @@ fn model(name: &str) -> ModelName {
 }
 
 fn task(name: &str, payload: Payload) -> NewTask {
-    NewTask {
-        id: TaskId::fresh(),
-        model: model(name),
-        payload,
-        priority: 0,
-        turn: cresset_queue::Turn::of(Timestamp::now(), 0, std::time::Duration::ZERO),
-        due_at: None,
-        expires_at: None,
-        deadline_at: None,
-        metadata: None,
-        created_at: Timestamp::now(),
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
-        tenant: None,
-        callback: None,
-    }
+    NewTask::new(model(name), payload, Timestamp::now())
 }
 
 async fn submit(store: SqliteStore, payload: Payload, count: usize) -> Vec<Duration> {

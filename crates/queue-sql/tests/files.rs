@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cresset_queue::{
     Broker, Depth, Idempotency, LeaseRequest, Lookup, NewTask, QueueError, QueueErrorKind, ResultStore,
-    Submitted, Turn,
+    Submitted,
 };
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_task::{
@@ -20,26 +20,11 @@ fn model() -> ModelName {
 }
 
 fn task() -> NewTask {
-    NewTask {
-        id: TaskId::fresh(),
-        model: model(),
-        payload: Payload::Json(b"[1]"[..].into()),
-        priority: 0,
-        turn: Turn::from_micros(1),
-        metadata: None,
-        created_at: Timestamp::from_micros(1),
-        due_at: None,
-        expires_at: None,
-        deadline_at: None,
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
-        tenant: None,
-        callback: None,
-    }
+    NewTask::new(
+        model(),
+        Payload::Json(b"[1]"[..].into()),
+        Timestamp::from_micros(1),
+    )
 }
 
 fn leasing(max_tasks: usize) -> LeaseRequest {

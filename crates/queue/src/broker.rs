@@ -9,6 +9,7 @@
 //! ```
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -82,6 +83,33 @@ pub struct NewTask {
     pub tenant: Option<Tenant>,
     /// Whom to tell of it; `None` when nobody. See [`Outbox`](crate::Outbox).
     pub callback: Option<Callback>,
+}
+
+impl NewTask {
+    /// One that asks for nothing: it is queued at once, by when it was accepted, for good and for nobody.
+    #[must_use]
+    pub fn new(model: ModelName, payload: Payload, created_at: Timestamp) -> Self {
+        Self {
+            id: TaskId::fresh(),
+            model,
+            payload,
+            priority: 0,
+            turn: Turn::of(created_at, 0, Duration::ZERO),
+            metadata: None,
+            created_at,
+            due_at: None,
+            expires_at: None,
+            deadline_at: None,
+            started_at: None,
+            idempotency: None,
+            client: None,
+            cache: CacheUse::default(),
+            retry: None,
+            trace: None,
+            tenant: None,
+            callback: None,
+        }
+    }
 }
 
 /// Which tasks to lease.

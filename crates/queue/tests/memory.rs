@@ -10,7 +10,7 @@ use cresset_queue::conformance::Harness;
 use cresset_queue::kit::Ttl;
 use cresset_queue::memory::{Effect, Fate, Fates, MemoryStore, NoFates, PURGE_MAX, Pause, Stable};
 use cresset_queue::{Backend, LeaseRequest, Lookup, NewTask, QueueErrorKind, Turn};
-use cresset_task::{CacheUse, Payload, TaskId, Timestamp};
+use cresset_task::{Payload, Timestamp};
 
 const TTL: Ttl = Ttl {
     results: Duration::from_secs(100),
@@ -99,24 +99,12 @@ impl Fates for Next {
 
 fn task() -> NewTask {
     NewTask {
-        id: TaskId::fresh(),
-        model: "echo".parse().unwrap(),
-        payload: Payload::Json("1".into()),
-        priority: 0,
         turn: Turn::from_micros(0),
-        metadata: None,
-        created_at: Timestamp::now(),
-        due_at: None,
-        expires_at: None,
-        deadline_at: None,
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: CacheUse::Allowed,
-        retry: None,
-        trace: None,
-        tenant: None,
-        callback: None,
+        ..NewTask::new(
+            "echo".parse().unwrap(),
+            Payload::Json("1".into()),
+            Timestamp::now(),
+        )
     }
 }
 

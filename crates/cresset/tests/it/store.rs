@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cresset_queue::{Broker, Completion, LeaseRequest, NewTask, ResultStore, Turn};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
-use cresset_task::{Outcome, Payload, TaskId, Timestamp};
+use cresset_task::{Outcome, Payload, Timestamp};
 
 use crate::program::{Ended, cresset, end};
 
@@ -79,24 +79,12 @@ fn fill(dir: &Path) {
 
 async fn submit(store: &SqliteStore, bytes: usize) {
     let new = NewTask {
-        id: TaskId::fresh(),
-        model: "digits".parse().unwrap(),
-        payload: Payload::Json(vec![b'1'; bytes].into()),
-        priority: 0,
         turn: Turn::from_micros(bytes as i64),
-        metadata: None,
-        created_at: Timestamp::now(),
-        due_at: None,
-        expires_at: None,
-        deadline_at: None,
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
-        tenant: None,
-        callback: None,
+        ..NewTask::new(
+            "digits".parse().unwrap(),
+            Payload::Json(vec![b'1'; bytes].into()),
+            Timestamp::now(),
+        )
     };
     store.submit(new).await.unwrap();
 }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_queue::conformance::{Proxy, RemoteHarness as _, inbox_entry, inbox_query, inbox_take};
-use cresset_queue::{Broker, Inbox, InboxInput, InboxRow, Lookup, ResultStore};
+use cresset_queue::conformance::inbox_query;
+use cresset_queue::{Broker, Inbox, InboxInput, InboxRow};
 use cresset_queue_mysql::{MysqlStore, look};
 use cresset_task::{TaskId, Timestamp};
 use mysql_async::prelude::Queryable as _;
@@ -46,37 +46,6 @@ async fn the_bell_rings_for_commits_also_after_its_connection_was_lost() {
     }
     write(&mut client, "digits", "2").await;
     timeout(LONG, bell.changed()).await.unwrap().unwrap();
-    store.close().await.unwrap();
-}
-
-/// The commit that takes a row is not heard of, and its caller is told that it failed: the task must be there all the same.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_taken_stays_taken_though_its_taker_was_told_otherwise() {
-    let Some(database) = Database::or_skip().await else {
-        return;
-    };
-    let proxy = Proxy::to(database.address(), database.commit()).await;
-    let store = MysqlStore::open(database.options_at(proxy.port)).await.unwrap();
-    let mut client = database.client().await;
-    let id = write(&mut client, "digits", "1").await;
-    let rows = store.inbox_rows(inbox_query(9)).await.unwrap();
-    proxy.cut_after_commit(true);
-    let refused = store
-        .inbox_take(rows.iter().map(inbox_entry).collect(), Timestamp::now())
-        .await;
-    assert!(refused.is_err(), "{refused:?}");
-    proxy.open();
-    let back = async {
-        while store.probe().await.is_err() {
-            // Only keeps the asking civil.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(LONG, back).await.unwrap();
-    assert!(matches!(store.fetch(id).await.unwrap(), Lookup::Found(_)));
-    assert_eq!(store.depth(&"digits".parse().unwrap()).tasks, 1);
-    assert_eq!(inbox_take(&store, 1_000).await, []);
-    assert_eq!(database.number("SELECT count(*) FROM tasks").await, 1);
     store.close().await.unwrap();
 }
 

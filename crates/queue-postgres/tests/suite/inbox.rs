@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use cresset_queue::conformance::{Proxy, RemoteHarness as _, inbox_entry, inbox_query, inbox_take};
-use cresset_queue::{Broker, Inbox, Lookup, ResultStore};
+use cresset_queue::{Broker, Inbox};
 use cresset_queue_postgres::PostgresStore;
-use cresset_task::{TaskId, Timestamp};
+use cresset_task::TaskId;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -45,37 +44,6 @@ async fn the_bell_rings_for_commits_also_after_its_connection_was_lost() {
     bell.borrow_and_update();
     enqueue(&client, "digits", "2").await;
     timeout(LONG, bell.changed()).await.unwrap().unwrap();
-    store.close().await.unwrap();
-}
-
-/// The commit that takes a row is not heard of, and its caller is told that it failed: the task must be there all the same.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_taken_stays_taken_though_its_taker_was_told_otherwise() {
-    let Some(schema) = Schema::or_skip().await else {
-        return;
-    };
-    let proxy = Proxy::to(schema.address(), schema.commit()).await;
-    let store = PostgresStore::open(schema.options_at(proxy.port)).await.unwrap();
-    let client = schema.client().await;
-    let id = enqueue(&client, "digits", "1").await;
-    let rows = store.inbox_rows(inbox_query(9)).await.unwrap();
-    proxy.cut_after_commit(true);
-    let refused = store
-        .inbox_take(rows.iter().map(inbox_entry).collect(), Timestamp::now())
-        .await;
-    assert!(refused.is_err(), "{refused:?}");
-    proxy.open();
-    let back = async {
-        while store.probe().await.is_err() {
-            // Only keeps the asking civil.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(LONG, back).await.unwrap();
-    assert!(matches!(store.fetch(id).await.unwrap(), Lookup::Found(_)));
-    assert_eq!(store.depth(&"digits".parse().unwrap()).tasks, 1);
-    assert_eq!(inbox_take(&store, 1_000).await, []);
-    assert_eq!(schema.number("SELECT count(*) FROM tasks").await, 1);
     store.close().await.unwrap();
 }
 

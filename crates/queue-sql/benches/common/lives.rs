@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cresset_queue::{Broker, Completion, Finished, LeaseRequest, NewTask, ResultStore};
 use cresset_queue_sql::SqliteStore;
-use cresset_task::{ModelName, Outcome, Payload, TaskId, Timestamp};
+use cresset_task::{ModelName, Outcome, Payload, Timestamp};
 use tokio::task::JoinSet;
 
 pub(crate) const LEASE_MAX: usize = 32;
@@ -33,26 +33,7 @@ fn payload(seed: u64) -> Payload {
 }
 
 pub(crate) fn task(number: u64) -> NewTask {
-    NewTask {
-        id: TaskId::fresh(),
-        model: model(),
-        payload: payload(number),
-        priority: 0,
-        turn: cresset_queue::Turn::of(Timestamp::now(), 0, std::time::Duration::ZERO),
-        due_at: None,
-        expires_at: None,
-        deadline_at: None,
-        metadata: None,
-        created_at: Timestamp::now(),
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
-        tenant: None,
-        callback: None,
-    }
+    NewTask::new(model(), payload(number), Timestamp::now())
 }
 
 pub(crate) async fn lives(

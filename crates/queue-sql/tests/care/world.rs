@@ -8,7 +8,7 @@ use std::time::Duration;
 use cresset_queue::conformance::Dice;
 use cresset_queue::{
     Broker, Cancelled, Completion, Finished, Idempotency, Lease, LeaseRequest, Lookup, NewTask, ResultStore,
-    Retry, Turn,
+    Retry,
 };
 use cresset_queue_sql::care::{self, Permissions, Report, Restored, Thoroughness};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
@@ -44,26 +44,7 @@ pub(crate) fn payload(dice: &mut Dice) -> Payload {
 }
 
 pub(crate) fn task(payload: Payload) -> NewTask {
-    NewTask {
-        id: TaskId::fresh(),
-        model: model(),
-        payload,
-        priority: 0,
-        turn: Turn::from_micros(1),
-        metadata: None,
-        created_at: at(1),
-        due_at: None,
-        expires_at: None,
-        deadline_at: None,
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
-        tenant: None,
-        callback: None,
-    }
+    NewTask::new(model(), payload, at(1))
 }
 
 pub(crate) async fn lease(store: &SqliteStore, max_tasks: usize) -> Vec<Lease> {

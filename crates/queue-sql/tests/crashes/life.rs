@@ -162,24 +162,8 @@ impl Life {
         let mut calls = JoinSet::new();
         for _ in 0..=self.dice.below(4) {
             let new = NewTask {
-                id: TaskId::fresh(),
-                model: model(),
-                payload: self.payload(),
-                priority: 0,
                 turn: Turn::from_micros(self.second as i64),
-                metadata: None,
-                created_at: at(self.second),
-                due_at: None,
-                expires_at: None,
-                deadline_at: None,
-                started_at: None,
-                idempotency: None,
-                client: None,
-                cache: Default::default(),
-                retry: None,
-                trace: None,
-                tenant: None,
-                callback: None,
+                ..NewTask::new(model(), self.payload(), at(self.second))
             };
             let told = Told {
                 state: State::Pending,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cresset_queue::{
     Broker, Cancelled, Completion, Finished, Lease, LeaseRequest, Lookup, NewTask, QueueError,
-    QueueErrorKind, ResultStore, Retry, Turn,
+    QueueErrorKind, ResultStore, Retry,
 };
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_task::{Attempt, ModelName, Outcome, Payload, State, TaskId, Timestamp};
@@ -41,26 +41,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 pub(crate) fn task(bytes: usize) -> NewTask {
-    NewTask {
-        id: TaskId::fresh(),
-        model: model(),
-        payload: Payload::Json(vec![b'1'; bytes].into()),
-        priority: 0,
-        turn: Turn::from_micros(1),
-        metadata: None,
-        created_at: at(1),
-        due_at: None,
-        expires_at: None,
-        deadline_at: None,
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
-        tenant: None,
-        callback: None,
-    }
+    NewTask::new(model(), Payload::Json(vec![b'1'; bytes].into()), at(1))
 }
 
 pub(crate) fn leasing(max_tasks: usize) -> LeaseRequest {

@@ -25,24 +25,8 @@ pub(crate) fn json(bytes: usize) -> Payload {
 
 pub(crate) fn task(bytes: usize) -> NewTask {
     NewTask {
-        id: TaskId::fresh(),
-        model: model(),
-        payload: json(bytes),
-        priority: 0,
         turn: cresset_queue::Turn::of(Timestamp::now(), 0, std::time::Duration::ZERO),
-        due_at: None,
-        expires_at: None,
-        deadline_at: None,
-        metadata: None,
-        created_at: Timestamp::from_micros(1),
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
-        tenant: None,
-        callback: None,
+        ..NewTask::new(model(), json(bytes), Timestamp::from_micros(1))
     }
 }
 

@@ -18,7 +18,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use cresset_queue::{
-    Broker, Completion, Finished, LeaseRequest, Lookup, NewTask, QueueErrorKind, ResultStore, Turn,
+    Broker, Completion, Finished, LeaseRequest, Lookup, NewTask, QueueErrorKind, ResultStore,
 };
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 use cresset_task::{ModelName, Outcome, Payload, State, TaskId, Timestamp};
@@ -37,26 +37,7 @@ fn model() -> ModelName {
 
 fn task(bytes: usize) -> NewTask {
     let created_at = Timestamp::now();
-    NewTask {
-        id: TaskId::fresh(),
-        model: model(),
-        payload: Payload::Json(vec![b'1'; bytes].into()),
-        priority: 0,
-        turn: Turn::of(created_at, 0, std::time::Duration::ZERO),
-        metadata: None,
-        created_at,
-        due_at: None,
-        expires_at: None,
-        deadline_at: None,
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
-        tenant: None,
-        callback: None,
-    }
+    NewTask::new(model(), Payload::Json(vec![b'1'; bytes].into()), created_at)
 }
 
 fn leasing(max_tasks: usize) -> LeaseRequest {

@@ -73,23 +73,14 @@ fn task(row: &InboxRow) -> Box<NewTask> {
     };
     Box::new(NewTask {
         id: row.id,
-        model: row.model.clone(),
-        payload: Payload::Json(input),
         priority: row.priority,
         turn: Turn::of(row.inserted_at, row.priority, Duration::ZERO),
         metadata: row.metadata.clone().map(Into::into),
-        created_at: row.inserted_at,
         due_at: row.due_at,
         expires_at: row.expires_at,
         deadline_at: row.deadline_at,
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
         tenant: row.tenant.clone(),
-        callback: None,
+        ..NewTask::new(row.model.clone(), Payload::Json(input), row.inserted_at)
     })
 }
 

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_task::TaskId;
+use cresset_task::{TaskId, Timestamp};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::proxy::Proxy;
 use super::world::{ALL, at, model, request, success, task};
-use super::{CASE_LIMIT, limited};
+use super::{Applications, CASE_LIMIT, inbox_entry, inbox_query, inbox_take, limited};
 use crate::{Backend, Finished, Lookup, QueueErrorKind, Submitted};
 
 /// What the suite needs of such a store. Each case gets a fresh one, in a database that is reached without TLS.
 #[async_trait]
-pub trait RemoteHarness: Send + Sync {
+pub trait RemoteHarness: Applications + Send + Sync {
     /// Where the database is.
     fn address(&self) -> (String, u16);
 
@@ -87,6 +87,7 @@ table! { $
     leases_that_the_database_remembers_end_when_it_forgot_others,
     a_connection_that_is_lost_while_it_is_opened_costs_no_reader_an_error,
     connections_that_are_lost_whenever_they_are_opened_are_told_until_one_is_not,
+    a_row_that_was_taken_stays_taken_though_its_taker_was_told_otherwise,
 }
 
 /// Plays one case against a fresh harness; panics when the promise is broken.
@@ -281,5 +282,28 @@ async fn connections_that_are_lost_whenever_they_are_opened_are_told_until_one_i
     assert_eq!(refused.kind, QueueErrorKind::Unavailable, "{refused}");
     wire.proxy.cut_at(wire.harness.set_up(), 0);
     until(async || matches!(wire.store.fetch(id).await, Ok(Lookup::Found(_)))).await;
+    wire.store.close().await.unwrap();
+}
+
+/// The commit that takes a row of the inbox is not heard of, and its taker is told that it failed: the task must be there all
+/// the same.
+async fn a_row_that_was_taken_stays_taken_though_its_taker_was_told_otherwise(wire: Wire) {
+    let (ids, transaction) = wire.harness.begin(&[("digits", "1".into())]).await;
+    transaction.end(true).await;
+    let rows = wire.store.inbox_rows(inbox_query(9)).await.unwrap();
+    wire.proxy.cut_after_commit(true);
+    let entries = rows.iter().map(inbox_entry).collect();
+    let refused = wire
+        .store
+        .inbox_take(entries, Timestamp::now())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.kind, QueueErrorKind::Unavailable, "{refused}");
+    wire.proxy.open();
+    wire.recovered().await;
+    assert!(wire.is_found(ids[0]).await);
+    assert_eq!(wire.depth(), 1);
+    assert_eq!(inbox_take(&*wire.store, 9).await, []);
+    assert_eq!(wire.harness.tasks().await, 1);
     wire.store.close().await.unwrap();
 }

@@ -170,26 +170,7 @@ pub(super) const STEP: Duration = Duration::from_secs(3600);
 /// A fresh task that weighs seven bytes.
 #[must_use]
 pub fn task(name: &str) -> NewTask {
-    NewTask {
-        id: TaskId::fresh(),
-        model: model(name),
-        payload: json("[1,2,3]"),
-        priority: 0,
-        turn: Turn::of(at(0), 0, STEP),
-        metadata: None,
-        created_at: at(0),
-        due_at: None,
-        expires_at: None,
-        deadline_at: None,
-        started_at: None,
-        idempotency: None,
-        client: None,
-        cache: Default::default(),
-        retry: None,
-        trace: None,
-        tenant: None,
-        callback: None,
-    }
+    NewTask::new(model(name), json("[1,2,3]"), at(0))
 }
 
 /// A client that is called so.

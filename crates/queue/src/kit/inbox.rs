@@ -210,34 +210,20 @@ impl<'a> Taking<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use cresset_task::{Payload, Timestamp};
 
     use super::*;
-    use crate::Turn;
 
     fn new(id: TaskId) -> Box<NewTask> {
         let now = Timestamp::from_micros(7);
         Box::new(NewTask {
             id,
-            model: "digits".parse().expect("a name"),
-            payload: Payload::Json(Bytes::from_static(b"[1]")),
-            priority: 0,
-            turn: Turn::of(now, 0, Duration::ZERO),
-            metadata: None,
-            created_at: now,
             due_at: Some(now),
-            expires_at: None,
-            deadline_at: None,
-            started_at: None,
-            idempotency: None,
-            client: None,
-            cache: Default::default(),
-            retry: None,
-            trace: None,
-            tenant: None,
-            callback: None,
+            ..NewTask::new(
+                "digits".parse().expect("a name"),
+                Payload::Json(Bytes::from_static(b"[1]")),
+                now,
+            )
         })
     }
 

@@ -9,7 +9,6 @@ use cresset_queue::kit::Ttl;
 use cresset_queue::memory::{MemoryStore, NoFates, Stable};
 use cresset_queue::{
     Backend, Completion, Delivery, DeliveryQuery, DeliveryState, LeaseRequest, NewTask, Redelivered, Sending,
-    Turn,
 };
 use cresset_task::{
     Callback, Event, EventId, Events, ModelName, Outcome, Payload, TaskId, TaskRecord, Timestamp,
@@ -109,26 +108,11 @@ impl House {
         let (id, now) = (TaskId::fresh(), Timestamp::now());
         let task = NewTask {
             id,
-            model: model.clone(),
-            payload: Payload::Json(Bytes::from_static(b"1")),
-            priority: 0,
-            turn: Turn::of(now, 0, Duration::ZERO),
-            metadata: None,
-            created_at: now,
-            due_at: None,
-            expires_at: None,
-            deadline_at: None,
-            started_at: None,
-            idempotency: None,
-            client: None,
-            cache: Default::default(),
-            retry: None,
-            trace: None,
-            tenant: None,
             callback: Some(Callback {
                 url: url.parse().unwrap(),
                 events,
             }),
+            ..NewTask::new(model.clone(), Payload::Json(Bytes::from_static(b"1")), now)
         };
         let store: &dyn Backend = &*self.store;
         store.submit(task).await.unwrap();
