@@ -125,7 +125,7 @@ def test_a_server_that_is_not_there_is_a_failed_connection():
     with cresset.Client(url, retries=1) as client, pytest.raises(cresset.ConnectionFailed, match=url) as error:
         client.submit("m", 1)
     assert isinstance(error.value, ConnectionError)
-    assert isinstance(error.value.__cause__, httpx.ConnectError)
+    assert isinstance(error.value.__cause__, ConnectionRefusedError)
 
 
 class TestMap:

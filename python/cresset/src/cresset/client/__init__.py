@@ -18,7 +18,8 @@ means; `_sync` and `_async` only carry it out, so the two clients cannot differ.
 | `_safetensors` | the form in which both travel |
 | `_sync`, `_async` | the clients |
 | `_handles` | tasks in the hands of callers |
-| `_pools` | the httpx clients behind them |
+| `_pools` | the connections behind them |
+| `_lines` | those of the blocking client's calls |
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The httpx clients behind our two: made when first used, made anew after a fork, kept apart by what they carry.
+"""The connections behind our two clients: made when first used, made anew after a fork, kept apart by what they carry.
 
 Long polls have connections of their own. A caller that waits for a thousand slow tasks would otherwise hold every
 connection, and the next submit would wait behind them.
 
-Each connection has an httpx client of its own. At every request, httpx looks at all the connections and all the waiting
+Each connection of httpx has an httpx client of its own. At every request, httpx looks at all the connections and all the waiting
 requests of its pool, so one pool of hundreds costs more than everything else together (measured, 599 tasks at once:
 16 s of CPU with one pool, 3.3 s with pools of 16 connections, 1.7 s with pools of one).
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _COMMANDS_MAX: Final = 100
 _WAITS_MAX: Final = 512
 """Connections at most. Together they stay below the 1,024 open files that many systems allow a process."""
-_KEEPALIVE_S: Final = 60.0
+KEEPALIVE_S: Final = 60.0
 """Below the server's own limit of 75 s, so that it is we who close an idle connection."""
 _KEY_VARIABLE: Final = "CRESSET_KEY"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -36,11 +36,12 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 Verify = Union[str, "os.PathLike[str]", ssl.SSLContext]
 """Who signed a server's certificate: a PEM file, or all that TLS needs."""
 
-AnyHttp = TypeVar("AnyHttp", httpx.Client, httpx.AsyncClient)
+AnyHttp = TypeVar("AnyHttp")
+"""An httpx client, or a `Line`."""
 
 
 class _Lane(Generic[AnyHttp]):
-    """One httpx client, and how many requests are with it: one that uses its connection, and others behind that."""
+    """One connection, and how many requests are with it: one that uses its connection, and others behind that."""
 
     def __init__(self, http: AnyHttp) -> None:
         self.http = http
@@ -48,10 +49,10 @@ class _Lane(Generic[AnyHttp]):
 
 
 class Pools(Generic[AnyHttp]):
-    """The httpx clients of one of ours. Thread-safe and fork-safe.
+    """The connections of one client. Thread-safe and fork-safe.
 
     Args:
-        make: makes an httpx client.
+        make: makes an httpx client for so many connections, or a `Line`.
         spread: whether there may be more than one of each kind; not when they would share one transport.
     """
 
@@ -68,7 +69,7 @@ class Pools(Generic[AnyHttp]):
 
     @contextmanager
     def turn(self, *, is_wait: bool) -> Generator[AnyHttp, None, None]:
-        """Give the httpx client for one request, for as long as the request takes.
+        """Give the connection for one request, for as long as the request takes.
 
         Raises:
             RuntimeError: the client has been closed.
@@ -98,7 +99,7 @@ class Pools(Generic[AnyHttp]):
             if lane.busy < each:
                 return lane
         if len(lanes) * each < most:
-            limits = httpx.Limits(max_connections=each, max_keepalive_connections=each, keepalive_expiry=_KEEPALIVE_S)
+            limits = httpx.Limits(max_connections=each, max_keepalive_connections=each, keepalive_expiry=KEEPALIVE_S)
             lanes.append(_Lane(self._make(limits)))
             return lanes[-1]
         return min(lanes, key=lambda lane: lane.busy)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import httpx
 
 from cresset._version import USER_AGENT
-from cresset.client import _pools
+from cresset.client import _lines, _pools
 from cresset.client._bulk_calls import BatchCalls
 from cresset.client._core import ArrayKind, Core, Flow, Lost, Send, Sleep
 from cresset.client._dead import DeadLetters
@@ -95,6 +95,8 @@ class Client(BatchCalls):
             return httpx.Client(**options, limits=limits, transport=over)
 
         self._pools = _pools.Pools(make, spread=transport is None)
+        way = _lines.route(base_url, options) if transport is None else None
+        self._lines = None if way is None else _pools.Pools(lambda _limits: _lines.Line(way))
 
     @property
     def dead(self) -> DeadLetters[TaskHandle]:
@@ -350,8 +352,10 @@ class Client(BatchCalls):
 
     def close(self) -> None:
         """Close the connections. Calls after this raise `RuntimeError`; closing twice is fine."""
-        for pool in self._pools.take_all():
-            pool.close()
+        for http in self._pools.take_all():
+            http.close()
+        for line in [] if self._lines is None else self._lines.take_all():
+            line.close()
 
     def __enter__(self) -> Self:
         return self
@@ -389,6 +393,9 @@ class Client(BatchCalls):
                 time.sleep(effect.seconds)
             return None
         request = effect.request
+        if self._lines is not None and request.lines is None:
+            with self._lines.turn(is_wait=request.is_wait) as line:
+                return line.exchange(effect, self._core.timeout)
         content = request.content if request.lines is None else request.lines.pieces()
         try:
             with self._pools.turn(is_wait=request.is_wait) as http:
