@@ -8,10 +8,11 @@ from datetime import datetime, timezone
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from cresset.django import owners, signals, submit
 from cresset.django.mirror import _rows
-from cresset.django.mirror.models import InferenceTask
+from cresset.django.mirror.models import FINAL, OPEN, InferenceTask
 from cresset.records import TaskStatus
 
 pytestmark = pytest.mark.django_db
@@ -237,3 +238,9 @@ def test_a_row_tells_of_itself():
 
 def test_the_migrations_are_those_of_the_models():
     assert "No changes" in call("makemigrations", "--check", "--dry-run")
+
+
+def test_what_is_open_is_found_by_an_index_and_is_all_that_has_not_ended():
+    assert sorted((*OPEN, *FINAL)) == sorted(InferenceTask.Status.values)
+    if connection.vendor == "sqlite":
+        assert "cresset_mirror_status" in rows(status__in=OPEN).order_by().explain()

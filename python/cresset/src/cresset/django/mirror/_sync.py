@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from cresset import errors
 from cresset.django._clients import get_client
 from cresset.django.mirror import _rows
-from cresset.django.mirror.models import FINAL, InferenceTask
+from cresset.django.mirror.models import OPEN, InferenceTask
 from cresset.django.signals import task_finished
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def sync(rows: Iterable[InferenceTask] | None = None) -> Synced:
         CressetError: the server cannot be asked.
     """
     done = Synced()
-    unended = InferenceTask.objects.exclude(status__in=FINAL).only("task_id")
+    unended = InferenceTask.objects.filter(status__in=OPEN).only("task_id")
     for row in unended.iterator(_AT_ONCE) if rows is None else rows:
         done.asked += 1
         try:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from cresset.records import TaskStatus, TaskSummary
 
 FINAL: Final = ("SUCCESS", "FAILURE", "REVOKED", "GONE")
+OPEN: Final = ("PENDING", "STARTED", "RETRY")
+"""All others, by name: databases have an index for these, and none for what something is not."""
 
 
 class InferenceTask(models.Model):
@@ -28,16 +30,18 @@ class InferenceTask(models.Model):
         GONE = "GONE", "Gone (results are kept for a time)"
 
     task_id = models.UUIDField(primary_key=True, editable=False)
-    model = models.CharField(max_length=128, db_index=True)
+    model = models.CharField(max_length=128)
     version = models.CharField(max_length=128, blank=True)
-    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING, db_index=True)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
-    owner = models.CharField(max_length=255, blank=True, db_index=True)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
+    owner = models.CharField(max_length=255, blank=True)
     priority = models.SmallIntegerField(default=0)
     metadata = models.JSONField(null=True, blank=True)
     input = models.JSONField(null=True, blank=True)
     has_input = models.BooleanField(default=False)
-    created_at = models.DateTimeField(db_index=True)
+    created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)
@@ -50,6 +54,12 @@ class InferenceTask(models.Model):
     class Meta:
         ordering = ("-created_at",)
         verbose_name = "inference task"
+        # A view that submits waits for each of them: those that a page or the sync asks by, and no others.
+        indexes = (
+            models.Index(fields=["-created_at"], name="cresset_mirror_created"),
+            models.Index(fields=["status"], name="cresset_mirror_status"),
+            models.Index(fields=["owner", "-created_at"], name="cresset_mirror_owner"),
+        )
 
     def __str__(self) -> str:
         return f"{self.model} {self.task_id}"

@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             name="InferenceTask",
             fields=[
                 ("task_id", models.UUIDField(editable=False, primary_key=True, serialize=False)),
-                ("model", models.CharField(db_index=True, max_length=128)),
+                ("model", models.CharField(max_length=128)),
                 ("version", models.CharField(blank=True, max_length=128)),
                 (
                     "status",
@@ -31,17 +31,16 @@ class Migration(migrations.Migration):
                             ("REVOKED", "Revoked"),
                             ("GONE", "Gone (results are kept for a time)"),
                         ],
-                        db_index=True,
                         default="PENDING",
                         max_length=16,
                     ),
                 ),
-                ("owner", models.CharField(blank=True, db_index=True, max_length=255)),
+                ("owner", models.CharField(blank=True, max_length=255)),
                 ("priority", models.SmallIntegerField(default=0)),
                 ("metadata", models.JSONField(blank=True, null=True)),
                 ("input", models.JSONField(blank=True, null=True)),
                 ("has_input", models.BooleanField(default=False)),
-                ("created_at", models.DateTimeField(db_index=True)),
+                ("created_at", models.DateTimeField()),
                 ("started_at", models.DateTimeField(blank=True, null=True)),
                 ("finished_at", models.DateTimeField(blank=True, null=True)),
                 ("attempts", models.PositiveIntegerField(default=0)),
@@ -63,6 +62,7 @@ class Migration(migrations.Migration):
                     "user",
                     models.ForeignKey(
                         blank=True,
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="+",
@@ -73,6 +73,11 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "inference task",
                 "ordering": ("-created_at",),
+                "indexes": [
+                    models.Index(fields=["-created_at"], name="cresset_mirror_created"),
+                    models.Index(fields=["status"], name="cresset_mirror_status"),
+                    models.Index(fields=["owner", "-created_at"], name="cresset_mirror_owner"),
+                ],
             },
         ),
     ]
