@@ -1,4 +1,5 @@
-"""What pages take for granted around the server: a Redis at its usual port, a certificate, an nginx, a name in the DNS.
+"""What pages take for granted around the server: a Redis at its usual port, a certificate, an nginx, a name in the DNS,
+a systemd, a PostgreSQL on another machine.
 
 Each gives the texts of a page that mean something else on this machine, and ends with the page.
 """
@@ -6,9 +7,11 @@ Each gives the texts of a page that mean something else on this machine, and end
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +19,7 @@ from pathlib import Path
 import django_site
 import served
 from support.application import redis_or_skip
+from support.postgres import postgres_or_skip
 from support.programs import needed
 
 HOST = "ml.example.com"
@@ -92,5 +96,51 @@ def nginx(folder: Path, conf: Path, stack: ExitStack) -> None:
     stack.callback(served.stop, process)
 
 
-WORLDS = {"from-celery.md": with_redis, "behind-a-proxy.md": on_the_internet}
+SYSTEMCTL = """#!/bin/sh -e
+# `systemctl` where no systemd runs: it stops the page's server, and starts it again.
+[ "$2" = cresset ]
+at="{folder}/pid"
+runs() {{ readlink "/proc/$(cat "$at")/exe" >/dev/null 2>&1; }}
+case "$1" in
+stop) kill "$(cat "$at")"; while runs; do sleep 0.05; done ;;
+start)
+    setsid cresset serve echo --data-dir data >"{folder}/systemd.log" 2>&1 </dev/null &
+    echo $! >"$at"
+    until curl -fs "$CRESSET_URL/health/ready" >/dev/null; do runs; sleep 0.05; done ;;
+*) exit 1 ;;
+esac
+"""
+
+
+def with_systemd(folder: Path, stack: ExitStack) -> World:
+    """A machine on which systemd has the page's server; its folders are the page's."""
+    systemctl = folder / "bin" / "systemctl"
+    systemctl.write_text(SYSTEMCTL.format(folder=folder))
+    systemctl.chmod(0o755)
+
+    def end() -> None:
+        process, pause = int((folder / "pid").read_text()), threading.Event()
+        while Path(f"/proc/{process}/fd/0").exists():
+            os.kill(process, signal.SIGTERM)
+            pause.wait(0.05)
+
+    stack.callback(end)
+    return World({"/backups/today": "backup", "/var/lib/cresset": "data"})
+
+
+def with_postgresql(_folder: Path, stack: ExitStack) -> World:
+    """A PostgreSQL of all machines, and a gateway that has a name; both are this one."""
+    database = postgres_or_skip()
+    stack.callback(database.drop)
+    gateway = served.free_address()
+    at_gateway = dict.fromkeys(("0.0.0.0:8700", "gateway-1:8700", "127.0.0.1:8700"), gateway)
+    return World({"postgresql://cresset@db.internal/cresset": database.url, **at_gateway})
+
+
+WORLDS = {
+    "from-celery.md": with_redis,
+    "behind-a-proxy.md": on_the_internet,
+    "operate.md": with_systemd,
+    "scale.md": with_postgresql,
+}
 """The pages that take something for granted."""
