@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -71,8 +73,10 @@ class Rabbit:
 
     def close_connection(self, name: str) -> int:
         """Ends the connections that call themselves so, and says how many they were."""
-        lines = control("list_connections", "--no-table-headers", "pid", "client_properties").splitlines()
-        pids = [line.split("\t")[0] for line in lines if f'"{name}"' in line]
+        lines = control("list_connections", "--no-table-headers", "pid", "vhost", "client_properties").splitlines()
+        # Another run may call its own so.
+        found = [line.split("\t") for line in lines if f'"{name}"' in line]
+        pids = [pid for pid, vhost, *_ in found if vhost == self.vhost]
         for pid in pids:
             control("close_connection", pid, "a test says so")
         return len(pids)
@@ -88,13 +92,15 @@ class Rabbit:
 
 @contextmanager
 def largest_message(size: int) -> Generator[None]:
-    """What connections that are made meanwhile may send at most, whoever makes them."""
-    before = control("eval", "application:get_env(rabbit, max_message_size, undefined).").strip()
-    control("eval", f"application:set_env(rabbit, max_message_size, {size}).")
-    try:
-        yield
-    finally:
-        control("eval", f"application:set_env(rabbit, max_message_size, {before}).")
+    """What connections that are made meanwhile may send at most, whoever makes them. One test at a time may say so."""
+    with (Path(tempfile.gettempdir()) / "cresset-largest-message").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        before = control("eval", "application:get_env(rabbit, max_message_size, undefined).").strip()
+        control("eval", f"application:set_env(rabbit, max_message_size, {size}).")
+        try:
+            yield
+        finally:
+            control("eval", f"application:set_env(rabbit, max_message_size, {before}).")
 
 
 @contextmanager

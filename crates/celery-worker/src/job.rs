@@ -142,7 +142,7 @@ impl Job<'_> {
     }
 
     async fn task(&self, task: Task) -> End {
-        let head = Arc::new(task.head.clone());
+        let head = Arc::clone(&task.head);
         self.place.is(&head);
         self.shared.events.task(&head, TaskEvent::Received);
         if head.redelivered {

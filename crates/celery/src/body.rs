@@ -1,5 +1,7 @@
 //! A task's body: its arguments, and what is to follow. Arguments stay raw text: a model's own readers take them from there.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde::de::Error as _;
 use serde_json::value::RawValue;
@@ -63,8 +65,8 @@ pub(crate) enum BadBody {
     Shape(String),
 }
 
-/// The body as JSON text.
-pub(crate) fn text(message: &Message) -> Result<Vec<u8>, BadBody> {
+/// The body as JSON text, no deeper than we go. Whether it is JSON, whoever reads it will see ([`because`]).
+pub(crate) fn text(message: &Message) -> Result<Cow<'_, [u8]>, BadBody> {
     let is_msgpack = match message.content_type.as_str() {
         JSON => false,
         MSGPACK => true,
@@ -72,28 +74,28 @@ pub(crate) fn text(message: &Message) -> Result<Vec<u8>, BadBody> {
         other => return Err(BadBody::ContentType(other.chars().take(64).collect())),
     };
     let plain = match message.headers.get("compression").and_then(Value::as_str) {
-        Some(method) => &decompress(method, &message.body, BODY_BYTES_MAX)?,
+        Some(method) => Cow::Owned(decompress(method, &message.body, BODY_BYTES_MAX)?),
         None if message.body.len() > BODY_BYTES_MAX => return Err(BadBody::TooLarge),
-        None => &message.body,
+        None => Cow::Borrowed(message.body.as_slice()),
     };
     if is_msgpack {
-        return msgpack::to_json(plain, BODY_DEPTH_MAX).map_err(BadBody::Malformed);
+        let text = msgpack::to_json(&plain, BODY_DEPTH_MAX).map_err(BadBody::Malformed)?;
+        return Ok(Cow::Owned(text));
     }
-    check_json(plain)?;
-    Ok(plain.clone())
-}
-
-/// That it is JSON, and no deeper than we go.
-fn check_json(text: &[u8]) -> Result<(), BadBody> {
-    if depth(text) > BODY_DEPTH_MAX {
+    if depth(&plain) > BODY_DEPTH_MAX {
         return Err(BadBody::Malformed(format!(
             "it is nested deeper than {BODY_DEPTH_MAX} levels"
         )));
     }
+    Ok(plain)
+}
+
+/// What is wrong with a text that could not be read as `shape` says: it is no JSON, or JSON of another shape.
+pub(crate) fn because(text: &[u8], shape: String) -> BadBody {
     match serde_json::from_slice::<&RawValue>(text) {
-        Ok(_) => Ok(()),
-        Err(_) if has_non_finite(text) => Err(BadBody::NonFinite),
-        Err(error) => Err(BadBody::Malformed(error.to_string())),
+        Ok(_) => BadBody::Shape(shape),
+        Err(_) if has_non_finite(text) => BadBody::NonFinite,
+        Err(error) => BadBody::Malformed(error.to_string()),
     }
 }
 
@@ -169,7 +171,7 @@ impl Body {
     /// Reads a body of the current protocol.
     pub(crate) fn of(message: &Message) -> Result<Self, BadBody> {
         let text = text(message)?;
-        let shape = |error: serde_json::Error| BadBody::Shape(error.to_string());
+        let shape = |error: serde_json::Error| because(&text, error.to_string());
         let (args, kwargs, embed): (Vec<Box<RawValue>>, Named, Option<Map<String, Value>>) =
             serde_json::from_slice(&text).map_err(shape)?;
         let embed = match embed {

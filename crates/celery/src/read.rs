@@ -1,5 +1,7 @@
 //! Task messages, read: the current protocol (2) and the one before it.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -12,7 +14,7 @@ use crate::message::Message;
 #[derive(Clone, Debug)]
 pub struct Task {
     /// Who it is, and what is asked for beside its arguments.
-    pub head: Head,
+    pub head: Arc<Head>,
     /// Its arguments, and what is to follow.
     pub body: Body,
     /// The headers as they came, for sending it again.
@@ -55,7 +57,7 @@ pub fn read(message: &Message) -> Result<Task, Box<Unread>> {
         error => invalid(error.to_string()),
     })?;
     Ok(Task {
-        head,
+        head: Arc::new(head),
         body,
         headers: message.headers.clone(),
     })
@@ -71,7 +73,13 @@ fn read_old(message: &Message) -> Result<Task, Box<Unread>> {
         })
     };
     let text = body::text(message).map_err(|error| nameless(error.to_string()))?;
-    let no_task = |_| nameless("neither its headers nor its body name a task".into());
+    let no_task = |_| {
+        let why = "neither its headers nor its body name a task";
+        match body::because(&text, why.into()) {
+            BadBody::Shape(why) => nameless(why),
+            error => nameless(error.to_string()),
+        }
+    };
     let mut fields: Map<String, Value> = serde_json::from_slice(&text).map_err(no_task)?;
     let refused = |why: String, fields: &Map<String, Value>| {
         Box::new(Unread {
@@ -118,7 +126,7 @@ fn read_old(message: &Message) -> Result<Task, Box<Unread>> {
         }
     }
     Ok(Task {
-        head,
+        head: Arc::new(head),
         body: Body { args, kwargs, embed },
         headers,
     })

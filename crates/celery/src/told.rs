@@ -74,10 +74,11 @@ pub fn read_sent(message: &Message) -> (Option<String>, Told) {
     let meta: Meta<'_> = match serde_json::from_slice(&text) {
         Ok(meta) => meta,
         Err(error) => {
-            return (
-                named,
-                Told::Failure(no_result(format!("it is none of Celery's: {error}"))),
-            );
+            let failure = match body::because(&text, format!("it is none of Celery's: {error}")) {
+                BadBody::Shape(why) => no_result(why),
+                error => unreadable(&error),
+            };
+            return (named, Told::Failure(failure));
         }
     };
     let told = meta.told();

@@ -7,9 +7,7 @@ use async_trait::async_trait;
 use cresset_celery::{Message, Outgoing, Target};
 use futures_util::StreamExt as _;
 use lapin::ExchangeKind;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions,
-};
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -183,17 +181,11 @@ impl Transport for AmqpBroker {
         self.link.arrival().await;
     }
 
+    /// The broker hears of it soon, together with others: nothing that could fail, or be tried again. If the connection is lost before,
+    /// the message has gone back to it.
     async fn acknowledge(&self, receipt: &Receipt) -> Result<(), Trouble> {
-        let Some((live, tag)) = self.of(receipt) else {
-            return Ok(());
-        };
-        let done = live
-            .channel
-            .basic_ack(tag.delivery, BasicAckOptions::default())
-            .await;
-        // Nothing that could be tried again: with its channel the message has gone back to the broker.
-        if let Err(error) = done {
-            live.lose(error.to_string());
+        if let Some((live, tag)) = self.of(receipt) {
+            live.settling.done(tag.delivery);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cresset_celery::Message;
 use futures_util::StreamExt as _;
+use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicRejectOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Consumer, Result};
@@ -17,6 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use super::live::{Current, Live, Tag};
 use super::message;
+
+/// Messages that are read at once.
+const TOGETHER_MAX: usize = 128;
 
 /// What has come and was not fetched yet.
 #[derive(Default)]
@@ -49,19 +53,19 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives it back when nothing more is taken. One of an earlier epoch is dropped: the broker has it again.
-    fn push(&self, arrived: Arrived) -> Option<Arrived> {
+    /// Gives them back when nothing more is taken. Those of an earlier epoch are dropped: the broker has them again.
+    fn push(&self, epoch: u64, arrived: Vec<Arrived>) -> Vec<Arrived> {
         let mut state = self.lock();
-        if state.epoch != arrived.epoch {
-            return None;
+        if state.epoch != epoch {
+            return Vec::new();
         }
         if state.closed {
-            return Some(arrived);
+            return arrived;
         }
-        state.waiting.push_back(arrived);
+        state.waiting.extend(arrived);
         drop(state);
         self.came.notify_one();
-        None
+        Vec::new()
     }
 
     /// The first ones.
@@ -189,8 +193,10 @@ async fn retire(live: &Live, current: &Current) {
 /// To whoever is next.
 pub(super) async fn give_back(live: &Live, tag: Tag) {
     let again = BasicRejectOptions { requeue: true };
-    if let Err(error) = live.channel.basic_reject(tag.delivery, again).await {
-        live.lose(error.to_string());
+    match live.channel.basic_reject(tag.delivery, again).await {
+        // Not before: until the broker has heard it, no acknowledgement may cover it.
+        Ok(()) => live.settling.given_back(tag.delivery),
+        Err(error) => live.lose(error.to_string()),
     }
 }
 
@@ -204,31 +210,42 @@ struct Reader {
 }
 
 impl Reader {
-    async fn read(self, mut consumer: Consumer) {
-        while let Some(given) = consumer.next().await {
-            let delivery = match given {
-                Ok(delivery) => delivery,
+    async fn read(self, consumer: Consumer) {
+        let mut coming = consumer.ready_chunks(TOGETHER_MAX);
+        while let Some(some) = coming.next().await {
+            let arrived: Result<Vec<_>> = some
+                .into_iter()
+                .map(|given| given.map(|delivery| self.arrived(delivery)))
+                .collect();
+            match arrived {
+                Ok(arrived) => {
+                    for unwanted in self.inbox.push(self.live.epoch, arrived) {
+                        give_back(&self.live, unwanted.tag).await;
+                    }
+                    // More may come by the time that others have gone on.
+                    tokio::task::yield_now().await;
+                }
                 Err(error) => {
                     self.live.lose(error.to_string());
                     return;
                 }
-            };
-            let arrived = Arrived {
-                epoch: self.live.epoch,
-                tag: Tag {
-                    consumer: self.number,
-                    delivery: delivery.delivery_tag,
-                },
-                place: self.place,
-                message: message::read(&delivery.properties, delivery.data, delivery.redelivered),
-            };
-            if let Some(unwanted) = self.inbox.push(arrived) {
-                give_back(&self.live, unwanted.tag).await;
             }
         }
         if !self.retired.load(Ordering::Relaxed) {
             self.live
                 .lose("the broker delivers nothing more of a queue; was it deleted?".into());
+        }
+    }
+
+    fn arrived(&self, delivery: Delivery) -> Arrived {
+        Arrived {
+            epoch: self.live.epoch,
+            tag: Tag {
+                consumer: self.number,
+                delivery: delivery.delivery_tag,
+            },
+            place: self.place,
+            message: message::read(&delivery.properties, delivery.data, delivery.redelivered),
         }
     }
 }

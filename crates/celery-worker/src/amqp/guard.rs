@@ -20,7 +20,7 @@ const HEARTBEAT: u8 = 8;
 /// A frame that is held until all of it is there. Brokers allow 128 KiB unless they are told otherwise.
 const FRAME_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one read.
-const READ: usize = 16 * 1024;
+const READ: usize = 64 * 1024;
 
 /// The end of a stream, told both ways. The AMQP library keeps a thread for each stream, until the broker lets go of it: one that
 /// takes connections and says nothing would have us keep more and more of them.

@@ -20,6 +20,7 @@ use super::live::Live;
 use super::publish::{SERVICE, trouble};
 use super::topology::{self, QueueForm};
 use super::wire::{self, Kit};
+use super::{post, settle};
 use crate::insist::Waits;
 use crate::transport::Trouble;
 
@@ -176,9 +177,12 @@ impl Link {
         // For each consumer: quorum queues know no other kind.
         let each = BasicQosOptions { global: false };
         channel.basic_qos(self.consumers.prefetch, each).await?;
-        let queues = self.consumers.queues.len();
-        let live = Arc::new(Live::new(epoch, taking, giving, channel, queues, cord));
+        let (live, letters) = Live::new(epoch, taking, giving, channel, &self.consumers, cord);
+        let live = Arc::new(live);
         self.consumers.begin(&live).await?;
+        let tracker = &self.consumers.tracker;
+        tracker.spawn(settle::run(Arc::clone(&live)));
+        tracker.spawn(post::run(Arc::clone(&live), letters));
         Ok(live)
     }
 

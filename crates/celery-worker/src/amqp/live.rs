@@ -13,7 +13,10 @@ use lapin::types::ShortString;
 use lapin::{Channel, Connection, Result};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
+use super::consume::Consumers;
 use super::guard::Cord;
+use super::post::{Letters, Post};
+use super::settle::Settling;
 
 /// A farewell is not waited for longer.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -43,6 +46,10 @@ pub(super) struct Live {
     pub(super) channel: Channel,
     /// The consumer of each queue.
     pub(super) consumers: Vec<Mutex<Option<Current>>>,
+    /// What was taken and has been dealt with.
+    pub(super) settling: Settling,
+    /// Results on their way.
+    pub(super) post: Post,
     /// Channels on which nobody sends now.
     idle: std::sync::Mutex<Vec<Channel>>,
     publishers: Semaphore,
@@ -58,21 +65,25 @@ impl Live {
         taking: Connection,
         giving: Connection,
         channel: Channel,
-        queues: usize,
+        consumers: &Consumers,
         cord: Cord,
-    ) -> Self {
-        Self {
+    ) -> (Self, Letters) {
+        let (post, letters) = Post::new();
+        let live = Self {
             epoch,
             taking,
             giving,
             channel,
-            consumers: (0..queues).map(|_| Mutex::default()).collect(),
+            consumers: consumers.queues.iter().map(|_| Mutex::default()).collect(),
+            settling: Settling::new(consumers.prefetch),
+            post,
             idle: std::sync::Mutex::default(),
             publishers: Semaphore::new(PUBLISHERS_MAX),
             teller: Mutex::default(),
             why: OnceLock::new(),
             cord,
-        }
+        };
+        (live, letters)
     }
 
     /// It is over, because of this. The first reason counts.
@@ -94,18 +105,21 @@ impl Live {
             .unwrap_or_else(|| "connection closed".into())
     }
 
-    /// A channel on which the broker confirms what it has.
+    /// A new channel on which the broker confirms what it has.
+    pub(super) async fn confirming(&self) -> Result<Channel> {
+        let channel = self.giving.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(channel)
+    }
+
+    /// One that is the caller's alone.
     pub(super) async fn publisher(&self) -> Result<Publisher<'_>> {
         // It is never closed.
         let permit = self.publishers.acquire().await.ok();
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let channel = match idle.filter(|channel| channel.status().connected()) {
             Some(channel) => channel,
-            None => {
-                let channel = self.giving.create_channel().await?;
-                channel.confirm_select(ConfirmSelectOptions::default()).await?;
-                channel
-            }
+            None => self.confirming().await?,
         };
         Ok(Publisher {
             channel,
@@ -125,9 +139,12 @@ impl Live {
         Ok(channel)
     }
 
-    /// Says goodbye, and hangs up whether or not that was heard.
+    /// Tells what is to be told, says goodbye, and hangs up whether or not that was heard.
     pub(super) async fn close(&self) {
         let bye = async {
+            if self.taking.status().connected() {
+                self.settling.tell_all(self).await;
+            }
             for connection in [&self.taking, &self.giving] {
                 if connection.status().connected()
                     && let Err(error) = connection.close(MEANT, "bye".into()).await

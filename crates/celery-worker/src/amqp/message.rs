@@ -12,6 +12,8 @@ use super::table;
 const HEADERS_MAX: usize = 120 * 1024;
 /// Set by quorum queues: how often a message was delivered before.
 const DELIVERY_COUNT: &str = "x-delivery-count";
+/// How all of these begin.
+const BROKERS_PREFIX: &str = "x-";
 /// What a broker writes into the headers of a message that has been through a queue: not the sender's.
 const BROKERS_OWN: [&str; 9] = [
     DELIVERY_COUNT,
@@ -30,7 +32,7 @@ pub(super) fn read(given: &BasicProperties, body: Vec<u8>, redelivered: bool) ->
     let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
     let mut headers = given.headers().as_ref().map(table::to_json).unwrap_or_default();
     let delivered = headers.get(DELIVERY_COUNT).and_then(Value::as_u64).unwrap_or(0);
-    headers.retain(|name, _| !BROKERS_OWN.contains(&name.as_str()));
+    headers.retain(|name, _| !(name.starts_with(BROKERS_PREFIX) && BROKERS_OWN.contains(&name.as_str())));
     let properties = Properties {
         correlation_id: text(given.correlation_id()),
         reply_to: text(given.reply_to()),

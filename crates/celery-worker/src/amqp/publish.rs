@@ -10,8 +10,8 @@ use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Error, ErrorKind, PublisherConfirm};
 
 use super::live::Live;
-use super::message;
 use super::topology::{self, QueueForm};
+use super::{message, post};
 use crate::transport::{Refused, Trouble};
 
 /// Messages that wait for their confirmation at once.
@@ -77,13 +77,31 @@ pub(super) async fn result(live: &Live, queue: &str, message: &Message) -> Resul
     let Ok(queue) = ShortString::try_new(queue) else {
         return Ok(Some(Refused("the queue's name is longer than 255 bytes".into())));
     };
-    let sent = async {
-        let publisher = live.publisher().await?;
-        send(&publisher.channel, queue, &message.body, properties).await?;
-        publisher.done();
-        Ok(())
+    let body = &message.body;
+    let sent = if body.len() > post::BYTES_MAX {
+        alone(live, queue, body, properties).await
+    } else {
+        let together = live.post.send(queue.clone(), properties.clone(), body.clone());
+        match together.await {
+            // One of those that were under way; whether it is this one, only trying it by itself tells.
+            Err(Failed::Amqp(error)) if is_refusal(&error) => alone(live, queue, body, properties).await,
+            sent => sent,
+        }
     };
-    Ok(refused(sent.await)?.map(Refused))
+    Ok(refused(sent)?.map(Refused))
+}
+
+/// Sends one that need not arrive on a channel of its own.
+async fn alone(
+    live: &Live,
+    queue: ShortString,
+    body: &[u8],
+    properties: BasicProperties,
+) -> Result<(), Failed> {
+    let publisher = live.publisher().await?;
+    send(&publisher.channel, queue, body, properties).await?;
+    publisher.done();
+    Ok(())
 }
 
 /// Why the broker will never take it, if so; trouble otherwise.
@@ -92,16 +110,24 @@ fn refused(sent: Result<(), Failed>) -> Result<Option<String>, Trouble> {
         Ok(()) => Ok(None),
         Err(Failed::Amqp(error)) if is_refusal(&error) => Ok(Some(error.to_string())),
         Err(Failed::Amqp(error)) => Err(trouble(error)),
-        Err(Failed::Nacked) => Err(Trouble {
-            service: SERVICE,
-            why: "it could not take a message".into(),
-        }),
+        Err(Failed::Nacked) => Err(not_sent("it could not take a message")),
+        Err(Failed::Lost) => Err(not_sent("the connection was lost before it had a message")),
     }
 }
 
-enum Failed {
+fn not_sent(why: &str) -> Trouble {
+    Trouble {
+        service: SERVICE,
+        why: why.into(),
+    }
+}
+
+/// Why a message was not sent, or may not have been.
+pub(super) enum Failed {
     Amqp(Error),
     Nacked,
+    /// Its epoch has ended meanwhile.
+    Lost,
 }
 
 impl From<Error> for Failed {
@@ -137,7 +163,7 @@ async fn together(live: &Live, messages: &[Outgoing]) -> Result<(), Failed> {
 }
 
 /// Sends one that need not arrive, and waits until the broker has it.
-async fn send(
+pub(super) async fn send(
     channel: &Channel,
     queue: ShortString,
     body: &[u8],
