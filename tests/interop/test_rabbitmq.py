@@ -172,6 +172,17 @@ def test_tasks_for_much_later_are_kept_by_the_broker(home: RabbitHouse) -> None:
     rule = ["set_policy", "-p", home.rabbit.vhost, "--apply-to", "queues", "soon", "cresset-3600s$"]
     control(*rule, '{"message-ttl": 2000}')
     later = home.app.send_task("proj.echo", ("later",), countdown=7200, priority=3, headers={"mine": 1})
+    inspect = home.app.control.inspect([home.node], timeout=LONG)
+
+    def scheduled() -> Any:
+        (shown,) = inspect.scheduled().values()
+        return shown
+
+    (shown,) = until(scheduled, "shown")
+    assert (shown["request"]["id"], shown["request"]["name"]) == (later.id, "proj.echo")
+    # It may be back at that very moment.
+    until(lambda: inspect.query_task(later.id)[home.node].get(later.id, [""])[0] == "scheduled", "found")
+    until(lambda: inspect.stats()[home.node]["scheduled_at_broker"] == {"shown": 1, "more": 0}, "counted")
     with home.app.connection_for_write() as connection:
         channel = connection.default_channel
         for _ in range(2):
@@ -183,6 +194,7 @@ def test_tasks_for_much_later_are_kept_by_the_broker(home: RabbitHouse) -> None:
             # By now it is older than it may be, and goes to its own queue.
             channel.basic_reject(message.delivery_tag, requeue=True)
     home.app.control.revoke(later.id)
+    until(lambda: scheduled() == [], "known to be revoked")
     with pytest.raises(TaskRevokedError, match="revoked"):
         later.get(timeout=LONG)
     assert (home.rabbit.queue(aside, "messages"), home.rabbit.queue(home.queue, "messages_ready")) == ([0], [0])

@@ -79,9 +79,7 @@ async fn handle(shared: &Arc<Shared>, request: &Request) -> Option<Value> {
         "registered" => json!(shared.catalog.names().collect::<Vec<_>>()),
         "active" => held.shown(node, |stand| matches!(stand, Stand::Active(_))).into(),
         "reserved" => held.shown(node, |stand| stand == Stand::Reserved).into(),
-        "scheduled" => held
-            .shown(node, |stand| matches!(stand, Stand::Scheduled(_)))
-            .into(),
+        "scheduled" => scheduled(shared).into(),
         "query_task" => query(shared, &request.ids("ids")),
         "stats" => stats::stats(shared),
         "conf" => stats::conf(shared),
@@ -154,18 +152,32 @@ fn hello(shared: &Shared, request: &Request) -> Option<Value> {
     Some(json!({"revoked": ids, "clock": shared.events.clock()}))
 }
 
+/// What waits for its time, with us or at the broker.
+fn scheduled(shared: &Shared) -> Vec<Value> {
+    let node = &shared.options.node;
+    let mut shown = shared
+        .held
+        .shown(node, |stand| matches!(stand, Stand::Scheduled(_)));
+    shown.extend(shared.parked.shown(node));
+    shown
+}
+
 fn query(shared: &Shared, ids: &[String]) -> Value {
     let mut found = Map::new();
+    let node = &shared.options.node;
     let stands = [
         (
             "active",
-            (|stand| matches!(stand, Stand::Active(_))) as fn(Stand) -> bool,
+            shared.held.shown(node, |stand| matches!(stand, Stand::Active(_))),
         ),
-        ("reserved", |stand| stand == Stand::Reserved),
-        ("scheduled", |stand| matches!(stand, Stand::Scheduled(_))),
+        (
+            "reserved",
+            shared.held.shown(node, |stand| stand == Stand::Reserved),
+        ),
+        ("scheduled", scheduled(shared)),
     ];
-    for (name, wanted) in stands {
-        for shown in shared.held.shown(&shared.options.node, wanted) {
+    for (name, all) in stands {
+        for shown in all {
             let request = shown.get("request").unwrap_or(&shown);
             let id = request.get("id").and_then(Value::as_str).unwrap_or_default();
             if ids.iter().any(|wanted| wanted == id) {
@@ -180,6 +192,8 @@ async fn revoke(shared: &Shared, request: &Request, terminate: bool) -> Value {
     let ids = request.ids("task_id");
     for id in &ids {
         shared.revoked.add(id);
+        // It is not to run, and whoever it comes back to will say so.
+        shared.parked.forget(id);
     }
     let found = shared.held.revoke(&ids, terminate);
     // All workers hear this: what runs elsewhere, or has ended, is left alone; what waits is told at once.

@@ -170,20 +170,25 @@ impl Held {
 impl Entry {
     fn show(&self, node: &str) -> Option<Value> {
         let head = self.head.as_ref()?;
-        let (started, pid) = match self.stand {
-            Stand::Active(since) => (json!(since.as_micros() as f64 / 1e6), json!(std::process::id())),
-            Stand::Reserved | Stand::Scheduled(_) => (Value::Null, Value::Null),
-        };
-        let info = json!({"exchange": "", "routing_key": self.queue, "priority": head.priority,
-            "redelivered": head.redelivered});
-        let request = json!({"id": head.id, "name": head.name, "args": head.argsrepr, "kwargs": head.kwargsrepr,
-            "type": head.name, "hostname": node, "time_start": started, "acknowledged": false, "delivery_info": info,
-            "worker_pid": pid});
-        Some(match self.stand {
-            // Celery shows the priority of its own timer here.
-            Stand::Scheduled(eta) => json!({"eta": show_time(eta), "priority": 6, "request": request}),
-            Stand::Reserved | Stand::Active(_) => request,
-        })
+        Some(show(head, &self.queue, node, self.stand))
+    }
+}
+
+/// A task as remote control shows it.
+pub(crate) fn show(head: &Head, queue: &str, node: &str, stand: Stand) -> Value {
+    let (started, pid) = match stand {
+        Stand::Active(since) => (json!(since.as_micros() as f64 / 1e6), json!(std::process::id())),
+        Stand::Reserved | Stand::Scheduled(_) => (Value::Null, Value::Null),
+    };
+    let info = json!({"exchange": "", "routing_key": queue, "priority": head.priority,
+        "redelivered": head.redelivered});
+    let request = json!({"id": head.id, "name": head.name, "args": head.argsrepr, "kwargs": head.kwargsrepr,
+        "type": head.name, "hostname": node, "time_start": started, "acknowledged": false, "delivery_info": info,
+        "worker_pid": pid});
+    match stand {
+        // Celery shows the priority of its own timer here.
+        Stand::Scheduled(eta) => json!({"eta": show_time(eta), "priority": 6, "request": request}),
+        Stand::Reserved | Stand::Active(_) => request,
     }
 }
 

@@ -110,7 +110,9 @@ impl Job<'_> {
 
     /// What is due much later need not be held, where the broker can keep it.
     async fn park(&self, head: &Head, message: &Message) -> Option<End> {
-        let wait = head.eta?.since(Timestamp::now());
+        let eta = head.eta?;
+        self.shared.parked.forget(&head.id);
+        let wait = eta.since(Timestamp::now());
         let is_ours = self.shared.catalog.find(&head.name).is_some();
         if wait.is_zero() || !is_ours || self.too_late(head).is_some() {
             return None;
@@ -120,7 +122,12 @@ impl Job<'_> {
             transport.park(self.receipt, message, wait)
         });
         match parked.await {
-            Ok(true) => Some(End::Parked),
+            Ok(true) => {
+                if let Some(stays) = transport.parks_for(wait) {
+                    self.shared.parked.add(head, self.queue, eta, stays);
+                }
+                Some(End::Parked)
+            }
             Ok(false) => None,
             Err(Abandoned) => Some(End::Back),
         }

@@ -22,6 +22,7 @@ mod insist;
 mod job;
 mod node;
 mod options;
+mod parked;
 mod redis;
 mod results;
 mod revoked;

@@ -12,6 +12,7 @@ pub(crate) fn stats(shared: &Shared) -> Value {
         .iter()
         .flat_map(|model| model.pool.instances.iter().filter_map(|instance| instance.pid))
         .collect();
+    let (shown, more) = shared.parked.counts();
     json!({
         "total": shared.counts_by_task(),
         "pid": std::process::id(),
@@ -27,6 +28,8 @@ pub(crate) fn stats(shared: &Shared) -> Value {
         },
         "broker": shared.transport.describe(),
         "prefetch_count": shared.catalog.prefetch(),
+        // Of the tasks that the broker keeps until later: those that `inspect scheduled` shows, and those that it has no room for.
+        "scheduled_at_broker": {"shown": shown, "more": more},
         "rusage": {},
     })
 }

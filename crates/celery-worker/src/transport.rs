@@ -84,6 +84,11 @@ pub(crate) trait Transport: Send + Sync + 'static {
         Ok(false)
     }
 
+    /// For how long a message that is due after `wait` stays away when it is put aside so.
+    fn parks_for(&self, _: Duration) -> Option<Duration> {
+        None
+    }
+
     /// These are held still.
     async fn keep(&self, held: &[Receipt]) -> Result<(), Trouble>;
 

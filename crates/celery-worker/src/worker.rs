@@ -18,6 +18,7 @@ use crate::events::{self, Events};
 use crate::finished::Finished;
 use crate::held::Held;
 use crate::options::{Options, StartError};
+use crate::parked::Parked;
 use crate::redis::{RedisBroker, RedisResults, open};
 use crate::results::{Nowhere, Results};
 use crate::revoked::Revoked;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) results: Arc<dyn Results>,
     pub(crate) held: Arc<Held>,
+    pub(crate) parked: Parked,
     pub(crate) revoked: Revoked,
     pub(crate) finished: Finished,
     /// Why the broker cannot be used, if so.
@@ -191,6 +193,7 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
         transport,
         results,
         held: Arc::new(Held::default()),
+        parked: Parked::new(),
         revoked: Revoked::default(),
         finished: Finished::default(),
         broker: watch::Sender::new(Some(NOT_YET.into())),

@@ -219,6 +219,10 @@ impl Transport for AmqpBroker {
         park::put(&live, queue, &self.link.form, message, step).await
     }
 
+    fn parks_for(&self, wait: Duration) -> Option<Duration> {
+        park::step(wait)
+    }
+
     /// A connection that lives keeps what it took.
     async fn keep(&self, _: &[Receipt]) -> Result<(), Trouble> {
         Ok(())
