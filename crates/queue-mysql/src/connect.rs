@@ -37,6 +37,8 @@ pub(crate) enum Role {
     Writer,
     /// It reads: what one transaction of it reads is of one moment.
     Reader,
+    /// It looks for what other servers did, each time at what is there now.
+    Ear,
 }
 
 /// Which database.
@@ -100,7 +102,7 @@ impl Conn {
     async fn set_up(&mut self, role: Role) -> Result<(), StoreError> {
         let doing = "cannot set up a connection";
         let (level, silence) = match role {
-            Role::Writer => ("READ COMMITTED", SILENCE_LIMIT),
+            Role::Writer | Role::Ear => ("READ COMMITTED", SILENCE_LIMIT),
             Role::Reader => ("REPEATABLE READ", 20 * SILENCE_LIMIT),
         };
         let settings = format!(

@@ -20,6 +20,9 @@ const ENDINGS: &[u16] = &[
 const DEADLOCK: u16 = 1213;
 const MEETINGS: &[u16] = &[DEADLOCK, 1205, 1020, 3572];
 
+/// Of two who bring one key, the second is told so.
+const DUPLICATE: u16 = 1062;
+
 /// Disk, memory, connections, rights, read-only, a cluster without a quorum; what a person stopped.
 const RESOURCES: &[u16] = &[
     1005, 1021, 1023, 1026, 1030, 1037, 1038, 1040, 1041, 1044, 1045, 1047, 1049, 1105, 1114, 1129, 1130,
@@ -99,7 +102,8 @@ impl Trouble for StoreError {
     }
 
     fn met_another(&self) -> bool {
-        self.code().is_some_and(|code| MEETINGS.contains(&code))
+        self.code()
+            .is_some_and(|code| code == DUPLICATE || MEETINGS.contains(&code))
     }
 
     /// A cluster says so of what it will not take.
@@ -240,6 +244,7 @@ mod tests {
             );
         }
         assert!(told(1205).met_another() && !told(1205).is_no_commit());
+        assert!(told(DUPLICATE).met_another() && told(DUPLICATE).kind() == QueueErrorKind::Internal);
         assert_eq!(told(1114).whole(), "mysql: cannot: ERROR 1114 (HY000): no");
     }
 

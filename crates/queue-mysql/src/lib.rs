@@ -4,16 +4,18 @@
 //! ```text
 //!   submit lease release finish retry cancel expire purge      fetch position lists       depth
 //!        \   |     |      |    /                                   \      /                  |
-//!      [inbox, bounded] -> writer task                        a few connections        memory, kept
-//!         one transaction a group, one commit,                                         by the writer
-//!         then all answers
+//!      [inbox, bounded] -> writer task  <- what others did    a few connections        memory, kept
+//!         one transaction a group, one commit,   |                                     by the writer
+//!         then all answers             a connection that looks
 //! ```
 //!
-//! One server at a time owns a database: it holds a named lock on one connection, and every group of writes changes the row
-//! `server` under the epoch that it was given. A server that has lost its lock, and knows it or not, writes nothing more once
-//! another one has taken over.
+//! Several servers may be on a database. Each has a row in `servers` and a named lock with its session, and every group of its
+//! writes changes that row. A lease says which server has it, and no other can end it. Who finds another's lock free gives its
+//! leases back and notes that it has ended; from then on that one writes nothing more under its number, whether it knows it or
+//! not. What a group does to the counts, and to which tasks, is a row of the table `news` in its transaction, as long as others
+//! are there; each looks for those often while there is work, and seldom while there is none.
 //!
-//! The connection may go at any time. The row `server` counts the groups that were committed, so that after a reconnect it
+//! The connection may go at any time. The server's row counts the groups that were committed, so that after a reconnect it
 //! is known of the one group that was under way whether it was: it is answered then, or applied again.
 //!
 //! Applications write tasks of their own into the table `inbox`, in their transactions; such a row is made a task in the
@@ -32,12 +34,16 @@
 
 mod apply;
 mod connect;
+mod ear;
 mod error;
 mod group;
+mod locks;
 mod look;
+mod member;
+mod notes;
 mod op;
 mod options;
-mod owner;
+mod pace;
 mod payload;
 mod read;
 mod schema;

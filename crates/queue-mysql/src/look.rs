@@ -1,4 +1,4 @@
-//! A look at a store, for people: changes nothing, and works beside its server.
+//! A look at a store, for people: changes nothing, and works beside its servers.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::connect::{Conn, Dialer, Role};
 use crate::error::{StoreError, col, small};
-use crate::owner;
+use crate::locks;
 use crate::read::inbox_load;
 use crate::schema;
 use crate::target::Target;
@@ -73,7 +73,7 @@ pub struct Looked {
     pub inbox: Option<InboxLoad>,
     /// Why nothing can be taken out of it, and what to do about it.
     pub inbox_refused: Option<&'static str>,
-    /// The server that has it now.
+    /// The servers that are on it now.
     pub in_use_by: Option<String>,
     /// What is not as it must be, one line each.
     pub problems: Vec<String>,
@@ -135,12 +135,8 @@ async fn look_inside(dialer: &Dialer, rules: bool) -> Result<Looked, StoreError>
     }
     looked.inbox = Some(inbox_load(&conn).await?);
     looked.inbox_refused = (!schema::is_inbox_guarded(&conn).await?).then_some(schema::TRIGGERS_NEED);
-    if let Some(row) = conn
-        .row("cannot read who has the store", owner::WHO.into())
-        .await?
-    {
-        looked.in_use_by = col::<bool>(&row, 1)?.then(|| col(&row, 0)).transpose()?;
-    }
+    let there = locks::present(&conn).await?;
+    looked.in_use_by = (!there.is_empty()).then(|| there.join(", "));
     for (what, text) in RULES.iter().filter(|_| rules) {
         let row = conn.row("cannot check a rule", (*text).to_owned()).await?;
         let broken: i64 = row.as_ref().map_or(Ok(0), |row| col(row, 0))?;

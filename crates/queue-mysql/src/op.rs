@@ -108,9 +108,43 @@ pub(crate) enum Op {
         now: Timestamp,
         slot: Slot<Vec<InboxTaken>>,
     },
+    /// Servers that seem to have ended; nobody waits for an answer.
+    Reap {
+        ids: Vec<i64>,
+        requeued: u64,
+    },
+    /// This server ends.
+    Leave,
+    /// This server is there.
+    Beat,
+    /// What it says of itself; the others hear of it if `is_news`.
+    Introduce {
+        about: String,
+        is_news: bool,
+        slot: Slot<()>,
+    },
     Probe {
         slot: Slot<()>,
     },
+}
+
+impl Op {
+    /// True where other servers may soon have something to tell of the same tasks: it pays to look for it often.
+    pub(crate) fn has_more_to_come(&self) -> bool {
+        matches!(
+            self,
+            Self::Submit { .. }
+                | Self::Lease { .. }
+                | Self::Release { .. }
+                | Self::GiveBack { .. }
+                | Self::Finish { .. }
+                | Self::Retry { .. }
+                | Self::Cancel { .. }
+                | Self::Replay { .. }
+                | Self::BulkAdd { .. }
+                | Self::InboxTake { .. }
+        )
+    }
 }
 
 impl Operation for Op {
@@ -147,8 +181,9 @@ impl Operation for Op {
             Self::BulkSeal { slot, .. } => ("bulk_seal", slot),
             Self::BulkCancel { slot, .. } => ("bulk_cancel", slot),
             Self::InboxTake { slot, .. } => ("inbox_take", slot),
+            Self::Introduce { slot, .. } => ("introduce", slot),
             Self::Probe { slot, .. } => ("probe", slot),
-            Self::GiveBack { .. } => return None,
+            Self::GiveBack { .. } | Self::Reap { .. } | Self::Leave | Self::Beat => return None,
         })
     }
 

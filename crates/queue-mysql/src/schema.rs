@@ -8,7 +8,9 @@ use cresset_queue::kit::remote::Trouble as _;
 
 use crate::connect::Conn;
 use crate::error::{StoreError, col};
+use crate::locks;
 use crate::sql::sql;
+use crate::target::Target;
 
 /// Script n leads from version n to n + 1.
 const MIGRATIONS: &[(&str, &str)] = &[("0001_tasks", include_str!("../sql/migrations/0001_tasks.sql"))];
@@ -68,8 +70,39 @@ pub(crate) async fn version(conn: &Conn) -> Result<usize, StoreError> {
     Ok(version)
 }
 
-/// Applies the scripts that the store lacks; says how many. Its caller has the store's lock.
-pub(crate) async fn upgrade(conn: &Conn) -> Result<usize, StoreError> {
+/// Comes onto the store; says how many scripts were applied for that. Nobody may be on it while it is upgraded. Nobody else comes
+/// onto it until `locks::entered`.
+pub(crate) async fn enter(conn: &Conn, target: &Target) -> Result<usize, StoreError> {
+    // Before anything is made in it.
+    exists(conn).await?;
+    if !locks::enter(conn).await? {
+        return Err(StoreError::Fenced(format!(
+            "another server is coming onto the store {target} or upgrades it: try again in a moment"
+        )));
+    }
+    let version = if exists(conn).await? {
+        version(conn).await?
+    } else {
+        0
+    };
+    if version == NEWEST {
+        return Ok(0);
+    }
+    if version > 0 {
+        let there = locks::present(conn).await?;
+        if !there.is_empty() {
+            return Err(StoreError::Fenced(format!(
+                "the store {target} has schema version {version}, this program needs {NEWEST}, and {} is on it: stop every \
+                 server on it, then start this one, which upgrades it; or choose another database",
+                there.join(", ")
+            )));
+        }
+    }
+    upgrade(conn).await
+}
+
+/// Applies the scripts that the store lacks; says how many. Its caller has the store alone.
+async fn upgrade(conn: &Conn) -> Result<usize, StoreError> {
     let doing = "cannot upgrade the schema";
     if !exists(conn).await? {
         conn.batch(doing, VERSIONS).await?;
@@ -109,7 +142,7 @@ pub(crate) async fn is_inbox_guarded(conn: &Conn) -> Result<bool, StoreError> {
 }
 
 /// Makes the triggers that the inbox lacks; says whether all are there. A database may refuse them to a user who may do all
-/// else that a store needs: it has no inbox then. Its caller has the store's lock.
+/// else that a store needs: it has no inbox then. Its caller is coming onto the store.
 pub(crate) async fn guard_inbox(conn: &Conn) -> Result<bool, StoreError> {
     let found = guards(conn).await?;
     for (name, script) in GUARDS

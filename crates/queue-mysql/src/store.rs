@@ -3,22 +3,25 @@
 mod inbox;
 mod ports;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use cresset_queue::kit::remote::{Front, Readers, Trouble as _};
+use cresset_queue::kit::fleet::{Board, HEARD_MAX, UNSAID};
+use cresset_queue::kit::remote::{Failed, Front, Readers, Trouble as _, commit};
 use cresset_queue::kit::{self, Depths, Fault, IntoQueueError};
 use cresset_queue::{Capabilities, QueueError};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::connect::Dialer;
+use crate::connect::{Conn, Dialer, Role};
+use crate::ear::{self, Attention, Ear};
 use crate::error::StoreError;
 use crate::group::count;
+use crate::member::{self, Held};
 use crate::op::Op;
 use crate::options::MysqlOptions;
-use crate::owner::{self, Held};
 use crate::schema;
 use crate::writer::Mysql;
 
@@ -27,7 +30,7 @@ use crate::writer::Mysql;
 pub struct Opened {
     /// There was no store in the database; this one is new.
     pub created: bool,
-    /// Tasks that an earlier server had leased when it ended; they are queued again.
+    /// Tasks that servers had leased which have ended without a word; they are queued again.
     pub requeued: u64,
     /// Tasks that are queued now, those included.
     pub queued: u64,
@@ -49,6 +52,7 @@ pub struct MysqlStore {
 
 struct Inner {
     front: Front<Op, Dialer>,
+    board: Arc<Board>,
     opened: Opened,
     inbox: Option<inbox::Watched>,
 }
@@ -66,7 +70,7 @@ impl MysqlStore {
     ///
     /// # Errors
     ///
-    /// `Unavailable` when the database cannot be reached, does not let us in, or another server has the store; `Corrupt`
+    /// `Unavailable` when the database cannot be reached, does not let us in, or others are on a store whose schema is older than this program's; `Corrupt`
     /// when it is one that this program cannot use: too old, with packets too small, with tables of somebody else's, with a newer schema. It is left as it is then.
     pub async fn open(options: MysqlOptions) -> Result<Self, QueueError> {
         let shown = options.target.to_string();
@@ -83,6 +87,7 @@ impl MysqlStore {
     #[must_use]
     pub const fn capabilities_with(flushes: bool) -> Capabilities {
         Capabilities {
+            shared: true,
             inbox: true,
             ..kit::capabilities("mysql", flushes)
         }
@@ -104,24 +109,63 @@ impl MysqlStore {
     }
 }
 
+/// Servers without a session at this moment have ended; says how many tasks of theirs are queued again. One that only lost its
+/// connection comes back as a new one.
+async fn end_silent(
+    database: &mut Mysql,
+    conn: &Conn,
+    (ear, looking): (&mut Ear, &Conn),
+) -> Result<u64, StoreError> {
+    let mut ids = ear.silent(looking).await?;
+    ids.retain(|id| *id != database.member.id);
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let mut reap = [Op::Reap { ids, requeued: 0 }];
+    match commit(database, conn, &mut reap).await {
+        Ok(_counted_next) => {}
+        // Whoever else is just ending them, or this one at its next look.
+        Err(Failed::RolledBack(error)) if error.met_another() => return Ok(0),
+        Err(failed) => return Err(failed.error()),
+    }
+    match reap {
+        [Op::Reap { requeued, .. }] => Ok(requeued),
+        _ => Ok(0),
+    }
+}
+
 async fn start(options: MysqlOptions) -> Result<MysqlStore, StoreError> {
-    let number = Uuid::now_v7();
     let dialer = Dialer {
         target: options.target,
     };
     let Held {
         conn,
-        owner,
+        member,
         upgraded,
-        requeued,
+        is_inbox_guarded,
         ..
-    } = owner::take(&dialer, number, None).await?;
-    let served = match options.inbox {
-        Some(inbox) => schema::guard_inbox(&conn).await?.then_some(inbox),
-        None => None,
+    } = member::join(&dialer, Uuid::now_v7(), UNSAID, options.inbox.is_some()).await?;
+    // Before it is counted, so that nothing falls between.
+    let attention = Arc::new(Attention::default());
+    attention.is(member.id);
+    let looking = Conn::open(&dialer, Role::Ear).await?;
+    let mut ear = Ear::open(&looking, Arc::clone(&attention)).await?;
+    let (told, heard) = mpsc::channel(HEARD_MAX);
+    let board = Arc::new(Board::default());
+    let mut database = Mysql {
+        dialer: dialer.clone(),
+        ttl: options.ttl,
+        member,
+        attention,
+        heard,
+        counted: HashMap::new(),
+        board: Arc::clone(&board),
     };
+    let requeued = end_silent(&mut database, &conn, (&mut ear, &looking)).await?;
     let depths = Arc::new(Depths::default());
-    depths.recount(count(&conn).await?);
+    let (counts, counted) = count(&conn).await?;
+    depths.recount(counts);
+    database.counted = counted;
     if !conn.flushes {
         tracing::warn!(
             "the database does not flush each commit (innodb_flush_log_at_trx_commit): the last second of accepted tasks does not \
@@ -135,22 +179,23 @@ async fn start(options: MysqlOptions) -> Result<MysqlStore, StoreError> {
         version: conn.version.clone(),
         flushes: conn.flushes,
     };
-    let database = Mysql {
-        dialer: dialer.clone(),
-        ttl: options.ttl,
-        owner,
-    };
     let readers = Readers::new(dialer.clone(), options.readers);
     let (front, writer) = Front::new(database, conn, depths, readers);
     let closing = front.closing().clone();
     let tasks = TaskTracker::new();
+    tasks.spawn(ear::run(ear, looking, dialer.clone(), told, closing.clone()));
     tasks.spawn(writer.run());
-    let inbox = served.map(|options| {
+    let inbox = options.inbox.filter(|_| is_inbox_guarded).map(|options| {
         let (ring, bell) = watch::channel(0);
         tasks.spawn(inbox::watch_inbox(dialer, ring, closing));
         inbox::Watched { bell, options }
     });
     Ok(MysqlStore {
-        inner: Arc::new(Inner { front, opened, inbox }),
+        inner: Arc::new(Inner {
+            front,
+            board,
+            opened,
+            inbox,
+        }),
     })
 }

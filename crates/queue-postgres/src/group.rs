@@ -6,6 +6,7 @@
 //! Where other servers are on the store, the transaction tells them what it comes to. A server that has just come waits for
 //! the groups under way before it counts (see `member`), and every later one sees it: so none falls between.
 
+use cresset_queue::kit::fleet::Tally;
 use std::collections::HashMap;
 
 use cresset_queue::kit::{Change, Ttl};
@@ -19,7 +20,6 @@ use crate::member::Member;
 use crate::notes;
 use crate::op::Op;
 use crate::options::Durability;
-use crate::tally::Tally;
 
 /// Every group counts itself, in the row of its server as long as that has not ended.
 const FENCE: &str = "\

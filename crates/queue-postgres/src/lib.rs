@@ -29,7 +29,6 @@
 //! - [`look`]: what is in a store, for people, beside its server.
 
 mod apply;
-mod board;
 mod connect;
 mod error;
 mod group;
@@ -44,7 +43,6 @@ mod read;
 mod schema;
 mod store;
 mod submission;
-mod tally;
 mod target;
 mod tls;
 mod writer;

@@ -2,33 +2,23 @@
 //!
 //! It hears and tells the writer, which alone changes the counts. After it was deaf, everything is counted anew.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cresset_queue::kit::fleet::{Heard, LOOK_EVERY, SILENT_LIMIT, Silences};
 use cresset_queue::kit::remote::Trouble as _;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::{Conn, Dialer, Params};
 use crate::error::{StoreError, col};
 use crate::locks::server_lock;
-use crate::notes::{Note, read};
+use crate::notes::read;
 
 /// Notifications on their way to the writer. What is more means that everything is counted anew.
 const NOTES_MAX: usize = 1_024;
-
-/// The other servers are looked at this often.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// A server without a session for so long has ended. One whose connection was lost is back before that.
-pub(crate) const GRACE: Duration = Duration::from_secs(3);
-
-/// A server with a session that has written nothing for so long hangs: it writes every few seconds, and gives a group up
-/// after a minute. Its session is ended then.
-const SILENT_LIMIT: Duration = Duration::from_secs(90);
 
 /// Between attempts to connect: the first, and the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -46,17 +36,6 @@ SELECT s.who, pg_terminate_backend(s.pid) FROM servers AS s JOIN pg_locks AS l O
 WHERE s.id = $1 AND s.ended_at IS NULL AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
       AND l.classid = $2::text::regnamespace::oid AND l.objid = s.id::oid
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-
-/// What the writer is told.
-#[derive(Debug)]
-pub(crate) enum Heard {
-    /// This.
-    Note(Note),
-    /// Something was missed.
-    Missed,
-    /// These servers seem to have ended.
-    Silent(Vec<i64>),
-}
 
 /// Where the notifications of a connection go, none of which may hold it up.
 struct Post {
@@ -103,7 +82,7 @@ impl Ear {
         })
     }
 
-    /// Servers without a session now.
+    /// Servers without a session now. Those that hang lose theirs.
     pub(crate) async fn silent(&self) -> Result<Vec<i64>, StoreError> {
         let doing = "cannot look for the other servers";
         let limit = i64::try_from(SILENT_LIMIT.as_micros()).unwrap_or(i64::MAX);
@@ -157,7 +136,7 @@ async fn listen(mut ear: Ear, dialer: &Dialer, writer: &mpsc::Sender<Heard>) -> 
 async fn while_heard(ear: &mut Ear, writer: &mpsc::Sender<Heard>) -> Told {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut silent: HashMap<i64, Instant> = HashMap::new();
+    let mut silences = Silences::default();
     loop {
         tokio::select! {
             biased;
@@ -167,12 +146,7 @@ async fn while_heard(ear: &mut Ear, writer: &mpsc::Sender<Heard>) -> Told {
             },
             _ = looks.tick() => {
                 let Ok(now_silent) = ear.silent().await else { return Ok(()) };
-                silent.retain(|id, _| now_silent.contains(id));
-                for id in now_silent {
-                    silent.entry(id).or_insert_with(Instant::now);
-                }
-                let ended = silent.iter().filter(|(_, since)| since.elapsed() >= GRACE);
-                let ended: Vec<i64> = ended.map(|(id, _)| *id).collect();
+                let ended = silences.seen(&now_silent);
                 if !ended.is_empty() {
                     writer.send(Heard::Silent(ended)).await?;
                 }

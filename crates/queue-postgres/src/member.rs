@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cresset_queue::kit::fleet::{ENDED_KEPT_MICROS, Fate, Tally, own_name};
 use cresset_queue::kit::model_of;
 use cresset_queue::{About, ENDED_SHOWN_MAX, Member as Shown};
 use cresset_task::{ModelName, Timestamp};
@@ -12,10 +13,6 @@ use crate::connect::{Conn, Dialer, Params};
 use crate::error::{StoreError, col};
 use crate::locks;
 use crate::schema;
-use crate::tally::Tally;
-
-/// The row of a server that has ended is kept for a day: should it come back, it learns what became of its last group.
-const ENDED_KEPT_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// What a task's history says of a lease that ended because of that.
 const FORGOTTEN: &str = "the database forgot part of what it had confirmed while it ran";
@@ -69,19 +66,6 @@ pub(crate) struct Member {
     pub(crate) commits: i64,
 }
 
-/// What was found of the server that this one was before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It is the same still.
-    Same,
-    /// Others have given its leases back. So many of its groups were committed.
-    Ended(i64),
-    /// The database has forgotten it.
-    Forgotten,
-    /// There was none, or it is too long ago.
-    New,
-}
-
 /// A connection with the locks of a server.
 pub(crate) struct Held {
     pub(crate) conn: Arc<Conn>,
@@ -90,9 +74,6 @@ pub(crate) struct Held {
     pub(crate) upgraded: usize,
     pub(crate) fate: Fate,
 }
-
-/// What a server is that has not said anything of itself.
-pub(crate) const UNSAID: &str = "{}";
 
 /// Comes onto the store, as what it was before if that is still so; what is said of it is there with its row.
 pub(crate) async fn join(
@@ -162,7 +143,7 @@ async fn begin(conn: &Conn, number: Uuid, above: i64, about: &str) -> Result<Mem
     let id: i64 = col(&row, 0)?;
     // Before anybody can see the row.
     locks::take_own(conn, id).await?;
-    conn.run(doing, APPEAR, &[&id, &number, &who(), &about, &now])
+    conn.run(doing, APPEAR, &[&id, &number, &own_name(), &about, &now])
         .await?;
     conn.run(doing, FORGET, &[&(now - ENDED_KEPT_MICROS)]).await?;
     conn.batch(doing, "COMMIT").await?;
@@ -211,19 +192,6 @@ pub(crate) async fn served(conn: &Conn, models: &[ModelName]) -> Result<Vec<Mode
         served.push(model_of(col(&row, 0)?)?);
     }
     Ok(served)
-}
-
-fn who() -> String {
-    format!(
-        "the server with process {} on {}",
-        std::process::id(),
-        host_name()
-    )
-}
-
-fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "an unnamed machine".into(), |name| name.trim().to_owned())
 }
 
 /// The database has forgotten groups of a server that it had confirmed: it was told not to flush, or another one took its

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use cresset_queue::kit::fleet::{Board, HEARD_MAX, UNSAID};
 use cresset_queue::kit::remote::{Failed, Front, Readers, Trouble as _, commit};
 use cresset_queue::kit::{self, Depths, Fault, InboxOptions, IntoQueueError};
 use cresset_queue::{Capabilities, QueueError};
@@ -14,7 +15,6 @@ use cresset_task::Tenant;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use crate::board::Board;
 use crate::connect::{Conn, Dialer};
 use crate::error::StoreError;
 use crate::group::count;
@@ -121,9 +121,6 @@ impl PostgresStore {
     }
 }
 
-/// What was heard, on its way to the writer.
-const HEARD_MAX: usize = 256;
-
 /// Servers without a session at this moment have ended; says how many tasks of theirs are queued again. One that only lost its
 /// connection comes back as a new one.
 async fn end_silent(database: &mut Postgres, conn: &Conn, ear: &Ear) -> Result<u64, StoreError> {
@@ -140,7 +137,7 @@ async fn end_silent(database: &mut Postgres, conn: &Conn, ear: &Ear) -> Result<u
 async fn start(options: PostgresOptions) -> Result<PostgresStore, StoreError> {
     let number = Uuid::now_v7();
     let dialer = Dialer::new(options.target);
-    let held = member::join(&dialer, number, None, member::UNSAID).await?;
+    let held = member::join(&dialer, number, None, UNSAID).await?;
     let Held {
         conn,
         member,

@@ -1,33 +1,27 @@
 //! What the one task that writes must know of PostgreSQL, and of this server's place among those on the store.
 //!
-//! It also counts: what its own groups do, and what it is told of those of other servers, between two of its own (`hear`).
+//! It also counts: what its own groups do, and what it is told of those of other servers, between two of its own (`kit::fleet`).
 //!
 //! If the other servers took this one for ended while the database was away, its leases are theirs to give, and it goes on as
 //! a new server.
-
-mod hear;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cresset_queue::kit::fleet::{self, Board, Fleet, Heard, UNSAID};
 use cresset_queue::kit::remote::{Database, Fate, Trouble as _, Undo, Writer, commit};
 use cresset_queue::kit::{Change, Ttl};
 use tokio::sync::mpsc;
 
 use crate::apply;
-use crate::board::Board;
 use crate::connect::{Conn, Dialer};
 use crate::error::StoreError;
 use crate::group;
-use crate::listen::Heard;
 use crate::member::{self, Held, Member};
 use crate::notes;
 use crate::op::Op;
 use crate::options::Durability;
-
-/// What was heard is taken in so much at a time.
-const HEARD_MAX: usize = 64;
 
 /// A store that this server is on.
 pub(crate) struct Postgres {
@@ -37,7 +31,7 @@ pub(crate) struct Postgres {
     pub(crate) member: Member,
     /// What other servers do.
     pub(crate) heard: mpsc::Receiver<Heard>,
-    /// The last group of each server that is counted; of those that are not here every one is.
+    /// The last group of each server that is counted; of those that are not here nothing needs to be passed over.
     pub(crate) counted: HashMap<i64, i64>,
     /// Where it is told on.
     pub(crate) board: Arc<Board>,
@@ -50,7 +44,7 @@ impl Database for Postgres {
     type Held = Held;
     type Heard = Vec<Heard>;
 
-    /// After it others do not yet take this server for ended once the database is back (see `listen::GRACE`).
+    /// After it others do not yet take this server for ended once the database is back (see `fleet::GRACE`).
     const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 
     fn commits(&self) -> i64 {
@@ -70,18 +64,12 @@ impl Database for Postgres {
         tokio::select! {
             biased;
             () = conn.over() => None,
-            Some(heard) = self.heard.recv() => {
-                let mut all = vec![heard];
-                while all.len() < HEARD_MAX && let Ok(more) = self.heard.try_recv() {
-                    all.push(more);
-                }
-                Some(all)
-            }
+            Some(heard) = fleet::hear(&mut self.heard) => Some(heard),
         }
     }
 
     async fn take_in(writer: &mut Writer<Self>, heard: Vec<Heard>) {
-        hear::take_in(writer, heard).await;
+        fleet::take_in(writer, heard).await;
     }
 
     async fn beat(&self, _conn: &Conn) -> Result<Option<Op>, StoreError> {
@@ -93,23 +81,13 @@ impl Database for Postgres {
         // Others are not to look for it: its row is there with what it says.
         let about = self.board.about();
         async move {
-            let about = about.as_deref().unwrap_or(member::UNSAID);
+            let about = about.as_deref().unwrap_or(UNSAID);
             member::join(&dialer, member.number, Some(member), about).await
         }
     }
 
     fn fate(&self, held: &Held) -> Fate {
-        let before = self.member.commits;
-        let (committed, forgotten) = match held.fate {
-            member::Fate::Same => (Some(held.member.commits), before - held.member.commits),
-            member::Fate::Ended(commits) => (Some(commits), before - commits),
-            member::Fate::Forgotten => (None, before + 1),
-            member::Fate::New => (None, 0),
-        };
-        if matches!(held.fate, member::Fate::Ended(_) | member::Fate::New) {
-            tracing::warn!("other servers took this one for ended meanwhile: its leases have ended");
-        }
-        Fate { committed, forgotten }
+        held.fate.of_groups(self.member.commits, held.member.commits)
     }
 
     /// Another server may have leased what is undone, and then it stays.
@@ -119,7 +97,7 @@ impl Database for Postgres {
         forgotten: i64,
         undo: &Undo,
     ) -> Result<(Change, Arc<Conn>), StoreError> {
-        let (conn, before, is_same) = (&held.conn, self.member.id, held.fate == member::Fate::Same);
+        let (conn, before, is_same) = (&held.conn, self.member.id, held.fate == fleet::Fate::Same);
         if forgotten > 0 {
             let held_before = if is_same { &[before][..] } else { &[] };
             member::skip_fences(conn, held_before, forgotten).await?;
@@ -150,5 +128,31 @@ impl Database for Postgres {
         if let Err(error) = conn.batch("cannot let go of the store", unlock).await {
             tracing::debug!(error = error.whole(), "the locks go with their connection");
         }
+    }
+}
+
+impl Fleet for Postgres {
+    fn me(&self) -> i64 {
+        self.member.id
+    }
+
+    fn board(&self) -> &Board {
+        &self.board
+    }
+
+    fn counted(&mut self) -> &mut HashMap<i64, i64> {
+        &mut self.counted
+    }
+
+    async fn count(conn: &Conn) -> Result<(Change, HashMap<i64, i64>), StoreError> {
+        group::count(conn).await
+    }
+
+    async fn look_up(conn: &Conn, change: &mut Change) -> Result<(), StoreError> {
+        group::look_up(conn, change).await
+    }
+
+    fn reap(ids: Vec<i64>) -> Op {
+        Op::Reap { ids, requeued: 0 }
     }
 }

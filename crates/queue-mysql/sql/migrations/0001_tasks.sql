@@ -1,19 +1,42 @@
--- Schema 1: all that the store keeps, and which server owns it.
+-- Schema 1: all that the store keeps, and which servers are on it.
 --
 -- Instants are microseconds since 1970 (UTC); states are the numbers that cresset_queue::kit names. Payloads have tables of
 -- their own, in parts that each fit into a packet, so that the rows a lease or a change of state rewrites stay small. Names
 -- are compared byte by byte. A column that is computed stands for the condition of an index, which neither MySQL nor MariaDB
 -- has: where it is NULL, an index has nothing to walk.
 
--- The server that owns the store, in one row. Every group of writes changes it, and only under its own epoch.
-CREATE TABLE IF NOT EXISTS server (
-    one     TINYINT      NOT NULL PRIMARY KEY,
-    epoch   BIGINT       NOT NULL,                  -- counts owners
-    commits BIGINT       NOT NULL,                  -- counts the groups of this owner
-    owner   BINARY(16)   NOT NULL,                  -- the owner's own number, by chance
-    session BIGINT       NOT NULL,                  -- the connection that holds its lock
-    who     VARCHAR(512) NOT NULL,                  -- for people
-    since   BIGINT       NOT NULL
+-- Servers that are on the store, and for a while those that were. A server changes its row with every group of writes, as
+-- long as it has not ended.
+CREATE TABLE IF NOT EXISTS servers (
+    id       BIGINT       NOT NULL PRIMARY KEY,     -- never given twice; also in the name of its lock
+    number   BINARY(16)   NOT NULL,                 -- its process's own number, by chance
+    commits  BIGINT       NOT NULL,                 -- counts its groups
+    told     BIGINT       NOT NULL,                 -- counts what it has told the others
+    session  BIGINT       NOT NULL,                 -- the connection that holds its lock
+    node     VARCHAR(512) NOT NULL,                 -- the server of the database that knows the lock
+    who      VARCHAR(512) NOT NULL,                 -- for people
+    about    MEDIUMTEXT   NOT NULL,                 -- what it says of itself, as JSON
+    since    BIGINT       NOT NULL,
+    seen_at  BIGINT       NOT NULL,                 -- when it last wrote, by the database's clock
+    ended_at BIGINT,                                -- set when its leases are given back
+    KEY servers_there (ended_at)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+-- The newest number of a server.
+CREATE TABLE IF NOT EXISTS epochs (
+    one    TINYINT NOT NULL PRIMARY KEY,
+    newest BIGINT  NOT NULL
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+INSERT IGNORE INTO epochs (one, newest) VALUES (1, 0);
+
+-- What servers tell each other, each numbered by itself without a gap; written by the group that makes it true, and removed
+-- by who told it after some seconds.
+CREATE TABLE IF NOT EXISTS news (
+    server BIGINT     NOT NULL,                     -- servers.id
+    number BIGINT     NOT NULL,                     -- servers.told
+    note   MEDIUMTEXT NOT NULL,
+    PRIMARY KEY (server, number)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS tasks (
@@ -42,6 +65,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     replay_of   BINARY(16),                         -- letters.id
     bulk        BIGINT,                             -- bulks.seq; NULL for a task that came alone
     line        BIGINT,                             -- from 0
+    holder      BIGINT,                             -- servers.id of a leased task
     metadata    MEDIUMBLOB,
     -- What a lease walks, in order. A task to be retried (state 2) is queued as one that never ran (state 0) is.
     place       BIGINT AS (CASE WHEN state IN (0, 2) AND due_at IS NULL THEN turn END) STORED,
@@ -57,6 +81,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     KEY tasks_finished (finished_at),               -- what a purge walks; under NULL, what a start counts
     UNIQUE KEY tasks_by_line (bulk, line),
     KEY tasks_by_bulk (bulk, bulk_state, bulk_end),
+    KEY tasks_held (holder),                        -- what is given back when a server has ended
     CONSTRAINT tasks_state CHECK (state BETWEEN 0 AND 5),
     CONSTRAINT tasks_end CHECK ((finished_at IS NOT NULL) = (state IN (3, 4, 5)))
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
@@ -150,10 +175,12 @@ CREATE TABLE IF NOT EXISTS outbox (
     settled_at BIGINT,                              -- set exactly when it is neither waiting nor being sent
     status     INT,
     note       MEDIUMTEXT,
+    holder     BIGINT,                              -- servers.id while it is being sent
     UNIQUE KEY outbox_by_name (task, event, attempt),
     KEY outbox_due_by_host (host, due_at),
     KEY outbox_due (due_at),
     KEY outbox_settled (settled_at, at, host),      -- under NULL, what is open
+    KEY outbox_held (holder),
     CONSTRAINT outbox_state CHECK (state BETWEEN 0 AND 4)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 

@@ -1,6 +1,7 @@
 //! Bulks: what the writer does with them.
 
-use cresset_queue::kit::{BulkPlace, Change, as_number};
+use cresset_queue::kit::fleet::Tally;
+use cresset_queue::kit::{BulkPlace, as_number};
 use cresset_queue::{BulkAdded, BulkMade, BulkSealed, NewBulk};
 use cresset_task::{BulkId, Tenant, Timestamp};
 
@@ -15,7 +16,8 @@ const MAKE: &str = "INSERT INTO bulks (id, model, tenant, word, metadata, create
 
 const KNOWN: &str = "SELECT id FROM bulks WHERE model = ? AND word = ?";
 
-const PLACE: &str = "SELECT seq, accepted, total, cancelled_at IS NOT NULL FROM bulks WHERE id = ?";
+/// Lines are counted by one at a time.
+const PLACE: &str = "SELECT seq, accepted, total, cancelled_at IS NOT NULL FROM bulks FORCE INDEX (bulks_by_id) WHERE id = ? FOR UPDATE";
 
 const WRONG: &str = "INSERT INTO bulk_wrong (bulk, line, error)";
 
@@ -37,12 +39,12 @@ DELETE w FROM bulk_wrong AS w JOIN (
 
 /// Those that have no task and no line left.
 const FORGOTTEN: &str = "\
-SELECT b.seq FROM bulks AS b
+SELECT b.seq FROM bulks AS b FORCE INDEX (bulks_touched)
 WHERE b.touched_at < ? AND NOT EXISTS (SELECT 1 FROM tasks AS t WHERE t.bulk = b.seq)
       AND NOT EXISTS (SELECT 1 FROM bulk_wrong AS w WHERE w.bulk = b.seq)
-LIMIT ?";
+LIMIT ? FOR UPDATE SKIP LOCKED";
 
-const PURGE: &str = "DELETE FROM bulks WHERE seq IN (?)";
+const PURGE: &str = "DELETE b FROM bulks AS b FORCE INDEX (PRIMARY) WHERE b.seq IN (?)";
 
 pub(super) async fn make(conn: &Conn, new: &NewBulk) -> Result<BulkMade, StoreError> {
     let (model, key) = (new.model.as_str(), new.key.as_ref().map(|key| key.as_str()));
@@ -86,7 +88,7 @@ pub(super) async fn add(
     (id, first): (BulkId, u64),
     lines: &[Line],
     now: Timestamp,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<BulkAdded, StoreError> {
     let Some(bulk) = place(conn, id).await? else {
         return Ok(BulkAdded::Unknown);
@@ -105,7 +107,7 @@ pub(super) async fn add(
             Line::Wrong(error) => wrong.push(row![bulk.seq, number, error]),
         }
     }
-    let answers = submit_into(conn, &tasks, Some((bulk.seq, &task_lines)), change).await?;
+    let answers = submit_into(conn, &tasks, Some((bulk.seq, &task_lines)), tally).await?;
     if let Some((task, _)) = tasks.iter().zip(answers).find(|(_, answer)| answer.is_none()) {
         return Err(taken(task.id));
     }

@@ -1,37 +1,36 @@
 //! Ends that no holder of a lease reports: cancelled by a caller, or expired.
 
-use std::collections::HashMap;
-
-use cresset_queue::kit::{
-    Change, Content, EXPIRED, EXPIRED_MAX, OVERDUE, Owner, STARTED, owner_of, state_of,
-};
+use cresset_queue::kit::fleet::Tally;
+use cresset_queue::kit::{Content, EXPIRED, EXPIRED_MAX, OVERDUE, Owner, STARTED, owner_of, state_of};
 use cresset_queue::{Cancelled, Expiries};
-use cresset_task::{Event, ModelName, Move, Outcome, TaskId, Timestamp};
+use cresset_task::{Event, ModelName, Move, Outcome, State, TaskId, Timestamp};
 use mysql_async::Row;
 
-use super::tell::{CALLBACKS, news, tell};
+use super::tell::{Callbacks, tell};
 use crate::connect::Conn;
 use crate::error::{StoreError, col, id};
 use crate::payload::{Table, keep};
 use crate::sql::sql;
 
-const OPEN_TASK: &str =
-    "SELECT seq, id, model, weight, due_at IS NOT NULL, client, state FROM tasks WHERE id = ?";
+const OPEN_TASK: &str = "\
+SELECT seq, id, model, weight, due_at IS NOT NULL, client, state FROM tasks FORCE INDEX (tasks_by_id) WHERE id = ? FOR UPDATE";
 
 const TOMBSTONE: &str = "SELECT 1 FROM tombstones WHERE id = ?";
 
-/// Queued tasks that expired, longest ago first.
+/// Queued tasks that expired, longest ago first. What another server ends at this moment is its own, here and below.
 const EXPIRE: &str = "\
-SELECT seq, id, model, weight, due_at IS NOT NULL, client FROM tasks
-WHERE ends_at <= ? AND state IN (0, 2) ORDER BY ends_at LIMIT ?";
+SELECT seq, id, model, weight, due_at IS NOT NULL, client FROM tasks FORCE INDEX (tasks_ending)
+WHERE ends_at <= ? AND state IN (0, 2) ORDER BY ends_at LIMIT ? FOR UPDATE SKIP LOCKED";
 
 /// Leased tasks whose deadline has passed, longest ago first.
 const OVERDUE_TASKS: &str = "\
-SELECT seq, id, model, weight, 0, client FROM tasks WHERE ends_at <= ? AND state = 1 ORDER BY ends_at LIMIT ?";
+SELECT seq, id, model, weight, 0, client FROM tasks FORCE INDEX (tasks_ending)
+WHERE ends_at <= ? AND state = 1 ORDER BY ends_at LIMIT ? FOR UPDATE SKIP LOCKED";
 
 const NEXT: &str = "SELECT MIN(ends_at) FROM tasks WHERE ends_at IS NOT NULL";
 
-const REVOKE: &str = "UPDATE tasks SET state = 5, finished_at = ?, due_at = NULL WHERE seq IN (?)";
+const REVOKE: &str =
+    "UPDATE tasks SET state = 5, finished_at = ?, due_at = NULL, holder = NULL WHERE seq IN (?)";
 
 /// A queued or leased task, on its way to REVOKED.
 struct Open {
@@ -55,10 +54,10 @@ impl Open {
     }
 
     /// It is no longer queued.
-    fn uncount(&self, change: &mut Change) {
-        change.add(&self.owner, -1, -self.weight);
+    fn uncount(&self, tally: &mut Tally) {
+        tally.counts.add(&self.owner, -1, -self.weight);
         if self.is_delayed {
-            change.delay(&self.owner.model, -1);
+            tally.counts.delay(&self.owner.model, -1);
         }
     }
 }
@@ -68,7 +67,7 @@ pub(super) async fn cancel(
     id: TaskId,
     reason: &str,
     now: Timestamp,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Cancelled, StoreError> {
     let found = conn
         .row("cannot look for a task to cancel", sql!(OPEN_TASK, id))
@@ -86,16 +85,18 @@ pub(super) async fn cancel(
         return Ok(Cancelled::Ended(state));
     }
     let open = Open::read(&row)?;
-    revoke(conn, std::slice::from_ref(&open), reason, now, change).await?;
-    if number == STARTED {
+    let was_leased = number == STARTED;
+    let what = std::slice::from_ref(&open);
+    revoke(conn, what, (reason, was_leased), now, tally).await?;
+    if was_leased {
         return Ok(Cancelled::Leased(open.owner.model));
     }
-    open.uncount(change);
+    open.uncount(tally);
     Ok(Cancelled::Queued(open.owner.model))
 }
 
 /// Revokes one chunk of what has expired.
-pub(super) async fn expire(conn: &Conn, now: Timestamp, change: &mut Change) -> Result<Expiries, StoreError> {
+pub(super) async fn expire(conn: &Conn, now: Timestamp, tally: &mut Tally) -> Result<Expiries, StoreError> {
     let doing = "cannot look for expired tasks";
     let asked = [EXPIRE, OVERDUE_TASKS].map(|text| sql!(text, now.as_micros(), EXPIRED_MAX));
     let found = conn.all(doing, &asked).await?;
@@ -104,9 +105,9 @@ pub(super) async fn expire(conn: &Conn, now: Timestamp, change: &mut Change) -> 
         .map(|answer| answer.rows.iter().map(Open::read).collect());
     let mut next = || found.next().unwrap_or_else(|| Ok(Vec::new()));
     let (queued, leased): (Vec<Open>, Vec<Open>) = (next()?, next()?);
-    revoke(conn, &queued, EXPIRED, now, change).await?;
-    queued.iter().for_each(|open| open.uncount(change));
-    revoke(conn, &leased, OVERDUE, now, change).await?;
+    revoke(conn, &queued, (EXPIRED, false), now, tally).await?;
+    queued.iter().for_each(|open| open.uncount(tally));
+    revoke(conn, &leased, (OVERDUE, true), now, tally).await?;
     let next = conn.row("cannot look up the next expiry", NEXT.into()).await?;
     let next: Option<i64> = next.as_ref().map_or(Ok(None), |row| col(row, 0))?;
     let named = |open: Vec<Open>| -> Vec<(TaskId, ModelName)> {
@@ -122,9 +123,9 @@ pub(super) async fn expire(conn: &Conn, now: Timestamp, change: &mut Change) -> 
 async fn revoke(
     conn: &Conn,
     open: &[Open],
-    reason: &str,
+    (reason, was_leased): (&str, bool),
     now: Timestamp,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<(), StoreError> {
     if open.is_empty() {
         return Ok(());
@@ -136,22 +137,15 @@ async fn revoke(
     let seqs: Vec<i64> = open.iter().map(|open| open.seq).collect();
     let ids: Vec<TaskId> = open.iter().map(|open| open.id).collect();
     let outcomes: Vec<_> = ids.iter().map(|id| (*id, &outcome)).collect();
-    let mut statements = vec![
-        sql!(CALLBACKS, &ids[..]),
-        sql!(REVOKE, now.as_micros(), &seqs[..]),
-    ];
+    let mut statements = vec![Callbacks::asked(&ids), sql!(REVOKE, now.as_micros(), &seqs[..])];
     keep(conn, Table::Outcomes, &outcomes, &mut statements).await?;
     let answers = conn.all("cannot revoke tasks", &statements).await?;
-    let mut callbacks = HashMap::new();
-    for row in answers.first().map(|answer| &answer.rows[..]).unwrap_or_default() {
-        callbacks.insert(id(row, 0)?, row);
-    }
+    let callbacks = Callbacks::read(answers.into_iter().next())?;
     let mut told = Vec::new();
     for open in open {
-        if let Some(row) = callbacks.get(&open.id) {
-            let whose = (open.id, open.owner.model.as_str());
-            told.extend(news(whose, (row, 1), (Event::Revoked, 0), now)?);
-        }
+        let model = open.owner.model.as_str();
+        tally.note(open.id, model, (State::Revoked, was_leased))?;
+        told.extend(callbacks.news((open.id, model), (Event::Revoked, 0), now)?);
     }
-    tell(conn, &told, change).await
+    tell(conn, &told, tally).await
 }

@@ -2,24 +2,25 @@
 
 use std::collections::HashMap;
 
-use cresset_queue::kit::{Change, as_number, owner_of, state_of};
+use cresset_queue::kit::fleet::Tally;
+use cresset_queue::kit::{as_number, owner_of, state_of};
 use cresset_queue::{Finished, Release, Retry};
-use cresset_task::{Attempt, Event, HISTORY_MAX, Redelivery, TaskId};
+use cresset_task::{Attempt, Event, HISTORY_MAX, Redelivery, State, TaskId};
 use mysql_async::Row;
 use serde_json::{Value, json};
 
 use super::letters;
-use super::tell::{news, tell};
+use super::tell::{Callbacks, tell};
 use crate::connect::Conn;
 use crate::error::{StoreError, col, id, small};
 use crate::payload::{Table, keep};
 use crate::sql::{insert, row, sql};
 use crate::submission::Ending;
 
-/// Tasks that are leased, and whom to tell of them.
+/// Tasks that this server has leased. Nobody else ends them meanwhile.
 const LEASED: &str = "\
-SELECT t.id, t.attempts, t.seq, t.model, t.weight, t.client, c.url, c.host, c.events
-FROM tasks AS t LEFT JOIN callbacks AS c ON c.task = t.id WHERE t.id IN (?) AND t.state = 1";
+SELECT id, attempts, seq, model, weight, client FROM tasks FORCE INDEX (tasks_by_id)
+WHERE id IN (?) AND state = 1 AND holder = ? FOR UPDATE";
 
 const FINISH: &str = "\
 UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
@@ -27,39 +28,52 @@ UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
     redeliveries BIGINT PATH '$[4]', cached TINYINT PATH '$[5]')) AS g
 STRAIGHT_JOIN tasks AS t FORCE INDEX (PRIMARY) ON t.seq = g.seq
 SET t.state = g.state, t.finished_at = g.finished_at, t.version = g.version, t.attempts = t.attempts + g.redeliveries,
-    t.cached = g.cached";
+    t.cached = g.cached, t.holder = NULL";
 
 const RETRY: &str = "\
 UPDATE JSON_TABLE(?, '$[*]' COLUMNS (seq BIGINT PATH '$[0]', due_at BIGINT PATH '$[1]', redeliveries BIGINT PATH '$[2]')) AS g
 STRAIGHT_JOIN tasks AS t FORCE INDEX (PRIMARY) ON t.seq = g.seq
-SET t.state = 2, t.due_at = g.due_at, t.retries = t.retries + 1, t.attempts = t.attempts + g.redeliveries";
+SET t.state = 2, t.due_at = g.due_at, t.retries = t.retries + 1, t.attempts = t.attempts + g.redeliveries,
+    t.holder = NULL";
 
-const RELEASE: &str = "UPDATE tasks SET state = 0 WHERE seq IN (?)";
+const RELEASE: &str = "UPDATE tasks SET state = 0, holder = NULL WHERE seq IN (?)";
 
-const HISTORY_ADD: &str = "INSERT INTO history (task, attempt, at, reason)";
-const HISTORY_KNOWN: &str = " ON DUPLICATE KEY UPDATE attempt = attempt";
+pub(super) const HISTORY_ADD: &str = "INSERT INTO history (task, attempt, at, reason)";
+pub(super) const HISTORY_KNOWN: &str = " ON DUPLICATE KEY UPDATE attempt = attempt";
 
 /// Only the newest are kept.
 const HISTORY_TRIM: &str = "\
-DELETE h FROM history AS h JOIN (
+DELETE h FROM history AS h FORCE INDEX (PRIMARY) JOIN (
     SELECT task, attempt, ROW_NUMBER() OVER (PARTITION BY task ORDER BY attempt DESC) AS place FROM history WHERE task IN (?)
 ) AS n ON n.task = h.task AND n.attempt = h.attempt WHERE n.place > ?";
 
-/// The leases among these that are as their holders say, each once.
-struct Leased(HashMap<(TaskId, Attempt), Row>);
+/// The leases among these that are as their holders say, each once; and whom to tell of their tasks.
+struct Leased {
+    rows: HashMap<(TaskId, Attempt), Row>,
+    callbacks: Callbacks,
+}
 
 impl Leased {
-    async fn among(conn: &Conn, doing: &'static str, ids: &[TaskId]) -> Result<Self, StoreError> {
-        let mut leased = HashMap::new();
-        for row in conn.rows(doing, sql!(LEASED, ids)).await? {
-            leased.insert((id(&row, 0)?, Attempt(small(&row, 1)?)), row);
+    async fn among(
+        conn: &Conn,
+        doing: &'static str,
+        (ids, me): (&[TaskId], i64),
+    ) -> Result<Self, StoreError> {
+        let asked = [sql!(LEASED, ids, me), Callbacks::asked(ids)];
+        let mut answers = conn.all(doing, &asked).await?.into_iter();
+        let mut rows = HashMap::new();
+        for row in answers.next().map(|answer| answer.rows).unwrap_or_default() {
+            rows.insert((id(&row, 0)?, Attempt(small(&row, 1)?)), row);
         }
-        Ok(Self(leased))
+        Ok(Self {
+            rows,
+            callbacks: Callbacks::read(answers.next())?,
+        })
     }
 
     /// Of two that speak of one lease the first gets it.
     fn take(&mut self, id: TaskId, attempt: Attempt) -> Option<Row> {
-        self.0.remove(&(id, attempt))
+        self.rows.remove(&(id, attempt))
     }
 }
 
@@ -67,7 +81,7 @@ impl Leased {
 pub(super) async fn finish(
     conn: &Conn,
     endings: &[&Ending],
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Vec<Finished>, StoreError> {
     let mut answers = vec![Finished::Stale; endings.len()];
     if endings.is_empty() {
@@ -75,7 +89,7 @@ pub(super) async fn finish(
     }
     let doing = "cannot record outcomes";
     let ids: Vec<TaskId> = endings.iter().map(|ending| ending.id).collect();
-    let mut leased = Leased::among(conn, doing, &ids).await?;
+    let mut leased = Leased::among(conn, doing, (&ids, tally.me)).await?;
     let (mut ended, mut told, mut histories) = (Vec::new(), Vec::new(), Vec::new());
     let (mut outcomes, mut dead) = (Vec::new(), Vec::new());
     for (ending, answer) in endings.iter().zip(&mut answers) {
@@ -95,14 +109,11 @@ pub(super) async fn finish(
         outcomes.push((ending.id, &ending.outcome));
         histories.push((ending.id, &ending.history[..]));
         dead.extend(ending.evidence.as_deref().map(|evidence| (seq, evidence)));
-        if let Some(event) = Event::of(state_of(ending.state)?) {
-            let model: String = col(&row, 3)?;
-            told.extend(news(
-                (ending.id, &model),
-                (&row, 6),
-                (event, 0),
-                ending.finished_at,
-            )?);
+        let (model, state): (String, _) = (col(&row, 3)?, state_of(ending.state)?);
+        tally.note(ending.id, &model, (state, false))?;
+        if let Some(event) = Event::of(state) {
+            let whose = (ending.id, &*model);
+            told.extend(leased.callbacks.news(whose, (event, 0), ending.finished_at)?);
         }
     }
     if ended.is_empty() {
@@ -116,7 +127,7 @@ pub(super) async fn finish(
     add_history(&mut statements, &histories);
     keep(conn, Table::Outcomes, &outcomes, &mut statements).await?;
     conn.all(doing, &statements).await?;
-    tell(conn, &told, change).await?;
+    tell(conn, &told, tally).await?;
     Ok(answers)
 }
 
@@ -124,7 +135,7 @@ pub(super) async fn finish(
 pub(super) async fn retry(
     conn: &Conn,
     retries: &[Retry],
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Vec<Finished>, StoreError> {
     let mut answers = vec![Finished::Stale; retries.len()];
     if retries.is_empty() {
@@ -132,7 +143,7 @@ pub(super) async fn retry(
     }
     let doing = "cannot queue tasks again";
     let ids: Vec<TaskId> = retries.iter().map(|retry| retry.id).collect();
-    let mut leased = Leased::among(conn, doing, &ids).await?;
+    let mut leased = Leased::among(conn, doing, (&ids, tally.me)).await?;
     let (mut queued, mut told, mut histories) = (Vec::new(), Vec::new(), Vec::new());
     for (retry, answer) in retries.iter().zip(&mut answers) {
         let Some(row) = leased.take(retry.id, retry.attempt) else {
@@ -145,12 +156,14 @@ pub(super) async fn retry(
             &col::<String>(&row, 3)?,
             col::<Option<String>>(&row, 5)?.as_deref(),
         )?;
-        change.add(&owner, 1, col(&row, 4)?);
-        change.delay(&owner.model, 1);
+        tally.counts.add(&owner, 1, col(&row, 4)?);
+        tally.counts.delay(&owner.model, 1);
+        tally.note(retry.id, owner.model.as_str(), (State::Retry, false))?;
         histories.push((retry.id, &retry.history[..]));
         let when = retry.history.last().map_or(retry.due_at, |failure| failure.at);
         let what = (Event::Retried, retry.attempt.0);
-        told.extend(news((retry.id, owner.model.as_str()), (&row, 6), what, when)?);
+        let whose = (retry.id, owner.model.as_str());
+        told.extend(leased.callbacks.news(whose, what, when)?);
     }
     if queued.is_empty() {
         return Ok(answers);
@@ -158,18 +171,18 @@ pub(super) async fn retry(
     let mut statements = vec![sql!(RETRY, Value::Array(queued).to_string())];
     add_history(&mut statements, &histories);
     conn.all(doing, &statements).await?;
-    tell(conn, &told, change).await?;
+    tell(conn, &told, tally).await?;
     Ok(answers)
 }
 
 /// Gives leases back. Stale ones are ignored.
-pub(super) async fn release(conn: &Conn, leases: &[Release], change: &mut Change) -> Result<(), StoreError> {
+pub(super) async fn release(conn: &Conn, leases: &[Release], tally: &mut Tally) -> Result<(), StoreError> {
     if leases.is_empty() {
         return Ok(());
     }
     let doing = "cannot release tasks";
     let ids: Vec<TaskId> = leases.iter().map(|lease| lease.id).collect();
-    let mut leased = Leased::among(conn, doing, &ids).await?;
+    let mut leased = Leased::among(conn, doing, (&ids, tally.me)).await?;
     let mut released: Vec<i64> = Vec::new();
     for lease in leases {
         if let Some(row) = leased.take(lease.id, lease.attempt) {
@@ -178,7 +191,7 @@ pub(super) async fn release(conn: &Conn, leases: &[Release], change: &mut Change
                 &col::<String>(&row, 3)?,
                 col::<Option<String>>(&row, 5)?.as_deref(),
             )?;
-            change.add(&owner, 1, col(&row, 4)?);
+            tally.counts.add(&owner, 1, col(&row, 4)?);
         }
     }
     if released.is_empty() {

@@ -1,17 +1,18 @@
 //! Rows of the inbox, made tasks in the transaction that ends them.
 //!
-//! A row is locked first, and passed over where somebody else has it: no application can make a group wait.
+//! A row is locked first, and passed over where somebody else has it: no server and no application can make a group wait.
 
 use std::collections::{HashMap, HashSet};
 
 use cresset_queue::InboxTaken;
-use cresset_queue::kit::{Change, EndedUnrun, Entry, Taking, state_number};
+use cresset_queue::kit::fleet::Tally;
+use cresset_queue::kit::{EndedUnrun, Entry, Taking, state_number};
 use cresset_task::{Event, State, TaskId, Timestamp};
 
 use super::submit::{submit, taken};
-use super::tell::{CALLBACKS, news, tell};
+use super::tell::{Callbacks, tell};
 use crate::connect::Conn;
-use crate::error::{StoreError, col, id};
+use crate::error::{StoreError, col};
 use crate::payload::{Table, keep};
 use crate::read::inbox_id;
 use crate::sql::{Lit, fill, sql};
@@ -32,11 +33,11 @@ pub(super) async fn take(
     conn: &Conn,
     entries: &[Entry],
     now: Timestamp,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Vec<InboxTaken>, StoreError> {
     let seqs = claim(conn, entries).await?;
     let mut taking = Taking::of(entries, seqs.keys().copied().collect());
-    let submitted = submit(conn, &taking.tasks(), change).await?;
+    let submitted = submit(conn, &taking.tasks(), tally).await?;
     taking.submitted(&submitted, |id| taken(id).to_string());
     let made: Vec<i64> = taking
         .made()
@@ -48,8 +49,8 @@ pub(super) async fn take(
     statements.extend(refused.filter_map(|(id, why)| Some(sql!(REFUSE, why, *seqs.get(id)?))));
     conn.all("cannot take rows out of the inbox", &statements).await?;
     if !taking.ended().is_empty() {
-        finish(conn, taking.ended(), now, change).await?;
-        taking.uncount_ended(change);
+        finish(conn, taking.ended(), now, tally).await?;
+        taking.uncount_ended(&mut tally.counts);
     }
     Ok(taking.answers())
 }
@@ -75,14 +76,14 @@ async fn finish(
     conn: &Conn,
     ended: &[EndedUnrun<'_>],
     now: Timestamp,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<(), StoreError> {
     let ids: Vec<TaskId> = ended.iter().map(|(task, ..)| task.id).collect();
     let outcomes: Vec<_> = ended
         .iter()
         .map(|(task, _, outcome)| (task.id, *outcome))
         .collect();
-    let mut statements = vec![sql!(CALLBACKS, &ids[..])];
+    let mut statements = vec![Callbacks::asked(&ids)];
     let states: HashSet<State> = ended.iter().map(|(_, state, _)| *state).collect();
     for state in states {
         let so = ended.iter().filter(|(_, other, _)| *other == state);
@@ -91,16 +92,14 @@ async fn finish(
     }
     keep(conn, Table::Outcomes, &outcomes, &mut statements).await?;
     let answers = conn.all("cannot end tasks of the inbox", &statements).await?;
-    let mut callbacks = HashMap::new();
-    for row in answers.first().map(|answer| &answer.rows[..]).unwrap_or_default() {
-        callbacks.insert(id(row, 0)?, row);
-    }
+    let callbacks = Callbacks::read(answers.into_iter().next())?;
     let mut told = Vec::new();
     for (task, state, _) in ended {
-        if let (Some(row), Some(event)) = (callbacks.get(&task.id), Event::of(*state)) {
-            let whose = (task.id, task.owner.model.as_str());
-            told.extend(news(whose, (row, 1), (event, 0), now)?);
+        let whose = (task.id, task.owner.model.as_str());
+        tally.note(whose.0, whose.1, (*state, false))?;
+        if let Some(event) = Event::of(*state) {
+            told.extend(callbacks.news(whose, (event, 0), now)?);
         }
     }
-    tell(conn, &told, change).await
+    tell(conn, &told, tally).await
 }

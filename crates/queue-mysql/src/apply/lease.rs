@@ -2,67 +2,73 @@
 
 use std::collections::HashMap;
 
-use cresset_queue::kit::{Change, PROMOTED_MAX, Stored, as_number, client_of, retry_of, trace_of};
+use cresset_queue::kit::fleet::Tally;
+use cresset_queue::kit::{PROMOTED_MAX, Stored, as_number, client_of, retry_of, trace_of};
 use cresset_queue::{Lease, LeaseRequest, Turn, Unreadable};
-use cresset_task::{Attempt, CacheUse, Event, Payload, TaskId, Timestamp};
+use cresset_task::{Attempt, CacheUse, Event, Payload, State, TaskId, Timestamp};
 use mysql_async::Row;
 
-use super::tell::{news, tell};
+use super::purge::numbers;
+use super::tell::{Callbacks, tell};
 use crate::connect::Conn;
 use crate::error::{StoreError, col, id, small};
 use crate::payload::{Table, asked, parts};
 use crate::sql::sql;
 
-/// Delayed tasks that are due take their places in the queue.
-const PROMOTE: &str =
-    "UPDATE tasks SET due_at = NULL WHERE model = ? AND due_at <= ? ORDER BY due_at LIMIT ?";
+/// Delayed tasks that are due take their places in the queue. What somebody else has just in their hands is not waited for, here
+/// and below.
+const DUE: &str = "\
+SELECT seq FROM tasks FORCE INDEX (tasks_delayed) WHERE model = ? AND due_at <= ? ORDER BY due_at LIMIT ?
+FOR UPDATE SKIP LOCKED";
+const PROMOTE: &str = "UPDATE tasks SET due_at = NULL WHERE seq IN (?)";
 
-/// What somebody else has just in their hands is not waited for.
 const HEAD: &str = "\
-SELECT t.id, t.attempts, t.priority, t.created_at, t.turn, t.retries, t.client, t.weight, t.cache, t.retry, t.trace, t.seq,
-       c.url, c.host, c.events
-FROM tasks AS t FORCE INDEX (tasks_queued) LEFT JOIN callbacks AS c ON c.task = t.id
-WHERE t.model = ? AND t.place IS NOT NULL AND (t.expires_at IS NULL OR t.expires_at > ?)
-ORDER BY t.place, t.seq LIMIT ? FOR UPDATE SKIP LOCKED";
+SELECT id, attempts, priority, created_at, turn, retries, client, weight, cache, retry, trace, seq
+FROM tasks FORCE INDEX (tasks_queued)
+WHERE model = ? AND place IS NOT NULL AND (expires_at IS NULL OR expires_at > ?)
+ORDER BY place, seq LIMIT ? FOR UPDATE SKIP LOCKED";
 
-const TAKE: &str = "UPDATE tasks SET state = 1, attempts = attempts + 1, started_at = ? WHERE seq IN (?)";
+const TAKE: &str = "\
+UPDATE tasks SET state = 1, attempts = attempts + 1, started_at = ?, holder = ? WHERE seq IN (?)";
 
 pub(super) async fn lease(
     conn: &Conn,
     request: &LeaseRequest,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Vec<Lease>, StoreError> {
     let doing = "cannot lease tasks";
     let (model, now) = (request.model.as_str(), request.now.as_micros());
-    let looked = [
-        sql!(PROMOTE, model, now, PROMOTED_MAX),
-        sql!(HEAD, model, now, as_number(request.max_tasks)),
-    ];
-    let mut looked = conn.all(doing, &looked).await?.into_iter();
-    let promoted = looked.next().map_or(0, |answer| answer.found);
-    if promoted > 0 {
-        change.delay(&request.model, -promoted.cast_signed());
+    let head = sql!(HEAD, model, now, as_number(request.max_tasks));
+    let mut looked = conn
+        .all(doing, &[sql!(DUE, model, now, PROMOTED_MAX), head.clone()])
+        .await?;
+    let due = looked.first().map(|answer| &answer.rows[..]).unwrap_or_default();
+    if !due.is_empty() {
+        let due = numbers(due)?;
+        looked = conn.all(doing, &[sql!(PROMOTE, &due[..]), head]).await?;
+        tally.counts.delay(&request.model, -as_number(due.len()));
     }
-    let rows = looked.next().map(|answer| answer.rows).unwrap_or_default();
+    let rows = looked.pop().map(|answer| answer.rows).unwrap_or_default();
     let head = within(&rows, request.max_bytes)?;
     if head.is_empty() {
         return Ok(Vec::new());
     }
-    let mut inputs = take(conn, head, now).await?;
+    let (mut inputs, callbacks) = take(conn, head, (now, tally.me)).await?;
     let (mut leases, mut told) = (Vec::with_capacity(head.len()), Vec::new());
     for row in head {
         let (mut lease, weight, client) = read(row)?;
-        change.add_to_model(&request.model, -1, -weight);
+        tally.counts.add_to_model(&request.model, -1, -weight);
         if let Some(client) = client_of(client.as_deref())? {
-            change.add_to_client(&client, -1, -weight);
+            tally.counts.add_to_client(&client, -1, -weight);
         }
+        tally.note(lease.id, model, (State::Started, false))?;
         let what = (Event::Started, lease.attempt.0);
-        told.extend(news((lease.id, model), (row, 12), what, request.now)?);
+        told.extend(callbacks.news((lease.id, model), what, request.now)?);
         let input = inputs.remove(&lease.id);
         lease.payload = decode(row, input, &mut lease).map_err(|damage| Unreadable(damage.to_string()));
         leases.push(lease);
     }
-    tell(conn, &told, change).await?;
+    tell(conn, &told, tally).await?;
     Ok(leases)
 }
 
@@ -78,13 +84,22 @@ fn within(rows: &[Row], max_bytes: usize) -> Result<&[Row], StoreError> {
     Ok(rows)
 }
 
-/// They are leased; their inputs.
-async fn take(conn: &Conn, head: &[Row], now: i64) -> Result<HashMap<TaskId, Stored>, StoreError> {
+/// They are leased; their inputs, and whom to tell of them.
+async fn take(
+    conn: &Conn,
+    head: &[Row],
+    (now, me): (i64, i64),
+) -> Result<(HashMap<TaskId, Stored>, Callbacks), StoreError> {
     let seqs: Vec<i64> = head.iter().map(|row| col(row, 11)).collect::<Result<_, _>>()?;
     let ids: Vec<TaskId> = head.iter().map(|row| id(row, 0)).collect::<Result<_, _>>()?;
-    let statements = [sql!(TAKE, now, &seqs[..]), asked(Table::Inputs, &ids)];
+    let statements = [
+        sql!(TAKE, now, me, &seqs[..]),
+        asked(Table::Inputs, &ids),
+        Callbacks::asked(&ids),
+    ];
     let mut answers = conn.all("cannot lease tasks", &statements).await?;
-    parts(answers.pop().unwrap_or_default())
+    let callbacks = Callbacks::read(answers.pop())?;
+    Ok((parts(answers.pop().unwrap_or_default())?, callbacks))
 }
 
 /// All of a lease that cannot be damaged, and what its task counts for.

@@ -2,11 +2,13 @@
 //!
 //! The input of a task is its letter's from the step on that ends the task, so that a purge of the task leaves it alone.
 
-use cresset_queue::kit::{Change, Doom, PURGE_ROWS_MAX, as_number};
+use cresset_queue::kit::fleet::Tally;
+use cresset_queue::kit::{Doom, PURGE_ROWS_MAX, as_number};
 use cresset_queue::{LetterFilter, Replayed};
 use cresset_task::{TaskId, Tenant};
+use mysql_async::Row;
 
-use super::purge::{count, ids, within_bytes};
+use super::purge::{ids, within_bytes};
 use super::submit::{submit, taken};
 use crate::connect::Conn;
 use crate::error::{StoreError, id_or_none};
@@ -19,20 +21,22 @@ SELECT t.id, t.model, t.version, t.created_at, t.finished_at, t.priority, t.meta
        (SELECT COALESCE(SUM(i.size), 0) FROM inputs AS i WHERE i.id = t.id)
 FROM tasks AS t WHERE t.seq = ?";
 
-const REPLAYED: &str = "SELECT replayed_as FROM letters WHERE id = ?";
+const REPLAYED: &str = "SELECT replayed_as FROM letters FORCE INDEX (letters_by_id) WHERE id = ? FOR UPDATE";
 
 const REPLAY_OF: &str = "UPDATE tasks SET replay_of = ? WHERE id = ?";
 const REPLAYED_AS: &str = "UPDATE letters SET replayed_as = ? WHERE id = ?";
 
 /// The oldest first.
 const DOOMED: &str = "\
-SELECT seq, size, id FROM letters WHERE died_at < ? AND (? IS NULL OR model = ?) AND (? IS NULL OR tenant = ?)
-ORDER BY died_at LIMIT ?";
+SELECT seq, size, id FROM letters FORCE INDEX (letters_by_time)
+WHERE died_at < ? AND (? IS NULL OR model = ?) AND (? IS NULL OR tenant = ?) ORDER BY died_at LIMIT ? FOR UPDATE SKIP LOCKED";
 
-const REMOVE: &str = "DELETE FROM letters WHERE seq IN (?)";
-const REMOVE_INPUT: &str =
-    "DELETE FROM inputs WHERE id = ? AND EXISTS (SELECT 1 FROM letters AS l WHERE l.id = inputs.id)";
-const REMOVE_ONE: &str = "DELETE FROM letters WHERE id = ?";
+const REMOVE: [&str; 2] = [
+    "DELETE i FROM inputs AS i FORCE INDEX (PRIMARY) WHERE i.id IN (?)",
+    "DELETE l FROM letters AS l FORCE INDEX (PRIMARY) WHERE l.seq IN (?)",
+];
+
+const ONE: &str = "SELECT seq, size, id FROM letters FORCE INDEX (letters_by_id) WHERE id = ? FOR UPDATE";
 
 /// Leaves a letter for the task in this row, which has ended.
 pub(super) fn add(seq: i64, evidence: &str) -> String {
@@ -44,7 +48,7 @@ pub(super) async fn replay(
     conn: &Conn,
     letter: TaskId,
     task: &Submission,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Result<Replayed, StoreError>, StoreError> {
     let found = conn
         .row("cannot look up a dead letter", sql!(REPLAYED, letter))
@@ -55,7 +59,7 @@ pub(super) async fn replay(
     if let Some(before) = id_or_none(&row, 0)? {
         return Ok(Ok(Replayed::Before(before)));
     }
-    let submitted = submit(conn, &[task], change).await?;
+    let submitted = submit(conn, &[task], tally).await?;
     if submitted.into_iter().flatten().next().is_none() {
         return Ok(Err(taken(task.id)));
     }
@@ -71,9 +75,9 @@ pub(super) async fn replay(
 pub(super) async fn discard(conn: &Conn, doom: &Doom) -> Result<usize, StoreError> {
     match doom {
         Doom::One(id) => {
-            let statements = [sql!(REMOVE_INPUT, *id), sql!(REMOVE_ONE, *id)];
-            let answers = conn.all("cannot throw a dead letter away", &statements).await?;
-            Ok(answers.last().map_or(0, |answer| count(answer.found)))
+            let doing = "cannot throw a dead letter away";
+            let found = conn.rows(doing, sql!(ONE, *id)).await?;
+            throw(conn, doing, found).await
         }
         Doom::Matching(filter) => {
             let before = filter.before.map_or(i64::MAX, |at| at.as_micros());
@@ -92,17 +96,20 @@ async fn remove(conn: &Conn, before: i64, filter: &LetterFilter, limit: usize) -
     let tenant = filter.tenant.as_ref().map(Tenant::as_str);
     let doing = "cannot throw dead letters away";
     let asked = sql!(DOOMED, before, model, model, tenant, tenant, as_number(limit));
-    let mut rows = conn.rows(doing, asked).await?;
-    let chunk = within_bytes(&rows)?;
+    let found = conn.rows(doing, asked).await?;
+    throw(conn, doing, found).await
+}
+
+/// Of these letters, as many as one chunk takes; how many.
+async fn throw(conn: &Conn, doing: &'static str, mut found: Vec<Row>) -> Result<usize, StoreError> {
+    let chunk = within_bytes(&found)?;
     if chunk.is_empty() {
         return Ok(0);
     }
-    rows.truncate(chunk.len());
-    let inputs = ids(&rows, 2)?;
-    let statements = [
-        sql!("DELETE FROM inputs WHERE id IN (?)", &inputs[..]),
-        sql!(REMOVE, &chunk[..]),
-    ];
+    found.truncate(chunk.len());
+    let inputs = ids(&found, 2)?;
+    let [remove_inputs, remove] = REMOVE;
+    let statements = [sql!(remove_inputs, &inputs[..]), sql!(remove, &chunk[..])];
     conn.all(doing, &statements).await?;
     Ok(chunk.len())
 }

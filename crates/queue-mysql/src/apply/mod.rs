@@ -7,6 +7,7 @@
 mod bulk;
 mod cancel;
 mod ends;
+mod gone;
 mod inbox;
 mod lease;
 mod letters;
@@ -16,35 +17,38 @@ mod submit;
 mod tell;
 mod undo;
 
+pub(crate) use self::gone::end_leases;
 pub(crate) use self::undo::undo;
 
 use std::ops::Range;
 
 use cresset_queue::Release;
-use cresset_queue::kit::{Change, Ttl};
+use cresset_queue::kit::Ttl;
+use cresset_queue::kit::fleet::Tally;
 
 use crate::connect::Conn;
 use crate::error::StoreError;
+use crate::member;
 use crate::op::Op;
 
-/// Applies them, puts their answers into their slots, and notes what they do to the counts.
+/// Applies them, puts their answers into their slots, and notes what they come to.
 pub(crate) async fn apply(
     conn: &Conn,
     ops: &mut [Op],
     ttl: Ttl,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<(), StoreError> {
-    releases(conn, ops, change).await?;
-    submits(conn, ops, change).await?;
-    finishes(conn, ops, change).await?;
-    retries(conn, ops, change).await?;
+    releases(conn, ops, tally).await?;
+    submits(conn, ops, tally).await?;
+    finishes(conn, ops, tally).await?;
+    retries(conn, ops, tally).await?;
     for op in ops {
-        one(conn, op, ttl, change).await?;
+        one(conn, op, ttl, tally).await?;
     }
     Ok(())
 }
 
-async fn releases(conn: &Conn, ops: &mut [Op], change: &mut Change) -> Result<(), StoreError> {
+async fn releases(conn: &Conn, ops: &mut [Op], tally: &mut Tally) -> Result<(), StoreError> {
     let mut all: Vec<Release> = Vec::new();
     for op in ops {
         match op {
@@ -56,16 +60,16 @@ async fn releases(conn: &Conn, ops: &mut [Op], change: &mut Change) -> Result<()
             _ => {}
         }
     }
-    ends::release(conn, &all, change).await
+    ends::release(conn, &all, tally).await
 }
 
-async fn submits(conn: &Conn, ops: &mut [Op], change: &mut Change) -> Result<(), StoreError> {
+async fn submits(conn: &Conn, ops: &mut [Op], tally: &mut Tally) -> Result<(), StoreError> {
     let tasks = ops.iter().filter_map(|op| match op {
         Op::Submit { task, .. } => Some(&**task),
         _ => None,
     });
     let tasks: Vec<_> = tasks.collect();
-    let mut answers = submit::submit(conn, &tasks, change).await?.into_iter();
+    let mut answers = submit::submit(conn, &tasks, tally).await?.into_iter();
     for op in ops {
         if let Op::Submit { task, slot } = op {
             let answer = answers.next().flatten();
@@ -75,7 +79,7 @@ async fn submits(conn: &Conn, ops: &mut [Op], change: &mut Change) -> Result<(),
     Ok(())
 }
 
-async fn finishes(conn: &Conn, ops: &mut [Op], change: &mut Change) -> Result<(), StoreError> {
+async fn finishes(conn: &Conn, ops: &mut [Op], tally: &mut Tally) -> Result<(), StoreError> {
     let mut all = Vec::new();
     let mut parts: Vec<Range<usize>> = Vec::new();
     for op in ops.iter() {
@@ -85,7 +89,7 @@ async fn finishes(conn: &Conn, ops: &mut [Op], change: &mut Change) -> Result<()
             parts.push(from..all.len());
         }
     }
-    let answers = ends::finish(conn, &all, change).await?;
+    let answers = ends::finish(conn, &all, tally).await?;
     let mut parts = parts.into_iter();
     for op in ops {
         if let Op::Finish { slot, .. } = op {
@@ -99,16 +103,16 @@ async fn finishes(conn: &Conn, ops: &mut [Op], change: &mut Change) -> Result<()
     Ok(())
 }
 
-async fn retries(conn: &Conn, ops: &mut [Op], change: &mut Change) -> Result<(), StoreError> {
+async fn retries(conn: &Conn, ops: &mut [Op], tally: &mut Tally) -> Result<(), StoreError> {
     for op in ops {
         if let Op::Retry { retries, slot } = op {
-            slot.set(Ok(ends::retry(conn, retries, change).await?));
+            slot.set(Ok(ends::retry(conn, retries, tally).await?));
         }
     }
     Ok(())
 }
 
-async fn one(conn: &Conn, op: &mut Op, ttl: Ttl, change: &mut Change) -> Result<(), StoreError> {
+async fn one(conn: &Conn, op: &mut Op, ttl: Ttl, tally: &mut Tally) -> Result<(), StoreError> {
     match op {
         // Above, all together.
         Op::Submit { .. }
@@ -116,22 +120,22 @@ async fn one(conn: &Conn, op: &mut Op, ttl: Ttl, change: &mut Change) -> Result<
         | Op::GiveBack { .. }
         | Op::Finish { .. }
         | Op::Retry { .. } => {}
-        Op::Lease { request, slot } => slot.set(Ok(lease::lease(conn, request, change).await?)),
+        Op::Lease { request, slot } => slot.set(Ok(lease::lease(conn, request, tally).await?)),
         Op::Cancel {
             id,
             reason,
             now,
             slot,
         } => {
-            slot.set(Ok(cancel::cancel(conn, *id, reason, *now, change).await?));
+            slot.set(Ok(cancel::cancel(conn, *id, reason, *now, tally).await?));
         }
-        Op::Expire { now, slot } => slot.set(Ok(cancel::expire(conn, *now, change).await?)),
+        Op::Expire { now, slot } => slot.set(Ok(cancel::expire(conn, *now, tally).await?)),
         Op::Purge { now, slot } => slot.set(Ok(purge::purge(conn, *now, ttl).await?)),
-        Op::Replay { letter, task, slot } => slot.set(letters::replay(conn, *letter, task, change).await?),
+        Op::Replay { letter, task, slot } => slot.set(letters::replay(conn, *letter, task, tally).await?),
         Op::Discard { doom, slot } => slot.set(Ok(letters::discard(conn, doom).await?)),
-        Op::OutboxLease { request, slot } => slot.set(Ok(outbox::lease(conn, request, change).await?)),
-        Op::OutboxSettle { tried, slot } => slot.set(Ok(outbox::settle(conn, tried, change).await?)),
-        Op::Redeliver { id, now, slot } => slot.set(Ok(outbox::redeliver(conn, *id, *now, change).await?)),
+        Op::OutboxLease { request, slot } => slot.set(Ok(outbox::lease(conn, request, tally).await?)),
+        Op::OutboxSettle { tried, slot } => slot.set(Ok(outbox::settle(conn, tried, tally).await?)),
+        Op::Redeliver { id, now, slot } => slot.set(Ok(outbox::redeliver(conn, *id, *now, tally).await?)),
         Op::BulkMake { new, slot } => slot.set(Ok(bulk::make(conn, new).await?)),
         Op::BulkAdd {
             id,
@@ -139,13 +143,20 @@ async fn one(conn: &Conn, op: &mut Op, ttl: Ttl, change: &mut Change) -> Result<
             lines,
             now,
             slot,
-        } => slot.set(Ok(bulk::add(conn, (*id, *first), lines, *now, change).await?)),
+        } => slot.set(Ok(bulk::add(conn, (*id, *first), lines, *now, tally).await?)),
         Op::BulkSeal { id, total, slot } => slot.set(Ok(bulk::seal(conn, *id, *total).await?)),
         Op::BulkCancel { id, now, slot } => slot.set(Ok(bulk::cancel(conn, *id, *now).await?)),
         Op::InboxTake { entries, now, slot } => {
-            slot.set(Ok(inbox::take(conn, entries, *now, change).await?));
+            slot.set(Ok(inbox::take(conn, entries, *now, tally).await?));
         }
+        Op::Reap { ids, requeued } => *requeued = gone::reap(conn, ids, tally).await?,
+        Op::Leave => gone::leave(conn, tally).await?,
         // The group itself writes a row.
+        Op::Beat => {}
+        Op::Introduce { about, is_news, slot } => {
+            tally.is_said |= member::introduce(conn, tally.me, about).await? && *is_news;
+            slot.set(Ok(()));
+        }
         Op::Probe { slot } => slot.set(Ok(())),
     }
     Ok(())

@@ -1,13 +1,14 @@
 //! The outbox: what the writer does with it.
 
-use cresset_queue::kit::{Change, DISABLED, as_number, event_id, model_of, url_of};
+use cresset_queue::kit::fleet::Tally;
+use cresset_queue::kit::{DISABLED, as_number, event_id, model_of, url_of};
 use cresset_queue::{
     Finished, HOSTS_LOOK_MAX, OutboxRequest, Redelivered, Sending, Sendings, Told, Tried, cut_note,
 };
 use cresset_task::{EventId, Timestamp};
 use mysql_async::Row;
 
-use super::purge::count;
+use super::purge::{count, numbers};
 use crate::connect::Conn;
 use crate::error::{StoreError, col, id, small};
 use crate::sql::sql;
@@ -18,25 +19,27 @@ SELECT host, MIN(due_at) AS due FROM outbox WHERE host > ? GROUP BY host HAVING 
 
 /// What is due for a host; nothing of a task of which something is being sent, and of each task one.
 const DUE: &str = "\
-SELECT o.task, o.event, o.attempt, o.model, o.url, o.at, o.since, o.tries, o.fence, o.seq FROM outbox AS o
+SELECT o.task, o.event, o.attempt, o.model, o.url, o.at, o.since, o.tries, o.fence, o.seq
+FROM outbox AS o FORCE INDEX (outbox_due_by_host)
 WHERE o.host = ? AND o.due_at <= ?
       AND NOT EXISTS (SELECT 1 FROM outbox AS p WHERE p.task = o.task AND p.state = 1)
       AND NOT EXISTS (SELECT 1 FROM outbox AS e WHERE e.task = o.task AND e.due_at <= ?
                       AND (e.due_at < o.due_at OR (e.due_at = o.due_at AND e.seq < o.seq)))
-ORDER BY o.due_at, o.seq LIMIT ?";
+ORDER BY o.due_at, o.seq LIMIT ? FOR UPDATE SKIP LOCKED";
 
-const TAKE: &str =
-    "UPDATE outbox SET state = 1, due_at = NULL, tries = tries + 1, fence = fence + 1 WHERE seq IN (?)";
+const TAKE: &str = "\
+UPDATE outbox SET state = 1, due_at = NULL, tries = tries + 1, fence = fence + 1, holder = ? WHERE seq IN (?)";
 
-/// Under the number that holds the lease; and whether something of the task came later.
+/// Under the server and the number that hold the lease; and whether something of the task came later.
 const HELD: &str = "\
 SELECT o.seq, o.host, o.url, EXISTS (SELECT 1 FROM outbox AS l WHERE l.task = o.task AND l.seq > o.seq)
-FROM outbox AS o WHERE o.task = ? AND o.event = ? AND o.attempt = ? AND o.state = 1 AND o.fence = ?";
+FROM outbox AS o FORCE INDEX (outbox_by_name)
+WHERE o.task = ? AND o.event = ? AND o.attempt = ? AND o.state = 1 AND o.fence = ? AND o.holder = ? FOR UPDATE";
 
 const REMOVE: &str = "DELETE FROM outbox WHERE seq = ?";
 
 const SETTLE: &str = "\
-UPDATE outbox SET state = ?, due_at = ?, settled_at = ?, status = ?, note = ? WHERE seq = ?";
+UPDATE outbox SET state = ?, due_at = ?, settled_at = ?, status = ?, note = ?, holder = NULL WHERE seq = ?";
 
 const GONE_ADD: &str = "INSERT INTO gone (url, at) VALUES (?, ?) ON DUPLICATE KEY UPDATE at = VALUES(at)";
 
@@ -45,14 +48,17 @@ const DISABLE: &str = "\
 UPDATE outbox SET state = 4, due_at = NULL, settled_at = ?, note = ? WHERE host = ? AND due_at IS NOT NULL AND url = ?";
 
 const ONE: &str = "\
-SELECT seq, state, host, url, settled_at IS NULL FROM outbox WHERE task = ? AND event = ? AND attempt = ?";
+SELECT seq, state, host, url, settled_at IS NULL FROM outbox FORCE INDEX (outbox_by_name)
+WHERE task = ? AND event = ? AND attempt = ? FOR UPDATE";
 
 const GONE_REMOVE: &str = "DELETE FROM gone WHERE url = ?";
 
 const AGAIN: &str = "\
 UPDATE outbox SET state = 0, tries = 0, since = ?, due_at = ?, settled_at = NULL WHERE seq = ?";
 
-const PURGE: &str = "DELETE FROM outbox WHERE settled_at < ? ORDER BY settled_at LIMIT ?";
+const OLD: &str = "\
+SELECT seq FROM outbox FORCE INDEX (outbox_settled) WHERE settled_at < ? ORDER BY settled_at LIMIT ? FOR UPDATE SKIP LOCKED";
+const PURGE: &str = "DELETE o FROM outbox AS o FORCE INDEX (PRIMARY) WHERE o.seq IN (?)";
 
 const GONE_FORGET: &str = "DELETE FROM gone WHERE at < ? ORDER BY at LIMIT ?";
 
@@ -63,7 +69,7 @@ const SENDING: i64 = 1;
 pub(super) async fn lease(
     conn: &Conn,
     request: &OutboxRequest,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Sendings, StoreError> {
     let mut answer = Sendings::default();
     let mut at = request.after.clone().unwrap_or_default();
@@ -81,12 +87,12 @@ pub(super) async fn lease(
         let room = request.rooms.get(&host).copied().unwrap_or(request.per_host);
         let room = room.min(request.max - answer.sendings.len());
         if room > 0 {
-            take(conn, (&host, room), request.now, &mut answer.sendings).await?;
+            take(conn, (&host, room), (request.now, tally.me), &mut answer.sendings).await?;
         }
         at = host;
     }
     if !answer.sendings.is_empty() {
-        change.outbox.touch();
+        tally.counts.outbox.touch();
     }
     Ok(answer)
 }
@@ -94,7 +100,7 @@ pub(super) async fn lease(
 async fn take(
     conn: &Conn,
     (host, room): (&str, usize),
-    now: Timestamp,
+    (now, me): (Timestamp, i64),
     taken: &mut Vec<Sending>,
 ) -> Result<(), StoreError> {
     let doing = "cannot lease deliveries";
@@ -106,7 +112,7 @@ async fn take(
         return Ok(());
     }
     let seqs: Vec<i64> = due.iter().map(|row| col(row, 9)).collect::<Result<_, _>>()?;
-    conn.run(doing, sql!(TAKE, &seqs[..])).await?;
+    conn.run(doing, sql!(TAKE, me, &seqs[..])).await?;
     for row in &due {
         taken.push(sending(row)?);
     }
@@ -126,11 +132,14 @@ fn sending(row: &Row) -> Result<Sending, StoreError> {
     })
 }
 
-pub(super) async fn settle(conn: &Conn, tried: &Tried, change: &mut Change) -> Result<Finished, StoreError> {
+pub(super) async fn settle(conn: &Conn, tried: &Tried, tally: &mut Tally) -> Result<Finished, StoreError> {
     let doing = "cannot settle a delivery";
     let EventId { task, event, attempt } = tried.id;
     let held = conn
-        .row(doing, sql!(HELD, task, event.code(), attempt, tried.fence))
+        .row(
+            doing,
+            sql!(HELD, task, event.code(), attempt, tried.fence, tally.me),
+        )
         .await?;
     let Some(row) = held else {
         return Ok(Finished::Stale);
@@ -140,7 +149,7 @@ pub(super) async fn settle(conn: &Conn, tried: &Tried, change: &mut Change) -> R
     let (state, due, is_over) = match tried.told {
         Told::Again(_) if has_later => {
             conn.run(doing, sql!(REMOVE, seq)).await?;
-            change.outbox.add(&host, -1);
+            tally.counts.outbox.add(&host, -1);
             return Ok(Finished::Recorded);
         }
         Told::Again(due) => (WAITING, Some(due.as_micros()), false),
@@ -160,7 +169,7 @@ pub(super) async fn settle(conn: &Conn, tried: &Tried, change: &mut Change) -> R
     let answers = conn.all(doing, &statements).await?;
     let mut open = -i64::from(is_over);
     open -= answers.get(2).map_or(0, |disabled| disabled.found.cast_signed());
-    change.outbox.add(&host, open);
+    tally.counts.outbox.add(&host, open);
     Ok(Finished::Recorded)
 }
 
@@ -168,7 +177,7 @@ pub(super) async fn redeliver(
     conn: &Conn,
     id: EventId,
     now: Timestamp,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Redelivered, StoreError> {
     let doing = "cannot have a delivery sent again";
     let EventId { task, event, attempt } = id;
@@ -186,16 +195,16 @@ pub(super) async fn redeliver(
         sql!(AGAIN, now, now, seq),
     ];
     conn.all(doing, &statements).await?;
-    change.outbox.add(&host, i64::from(!col::<bool>(&row, 4)?));
+    tally.counts.outbox.add(&host, i64::from(!col::<bool>(&row, 4)?));
     Ok(Redelivered::Queued)
 }
 
 /// Forgets one chunk of what was settled, and of addresses that were disabled, before this instant; how many.
 pub(super) async fn purge(conn: &Conn, before: i64, limit: usize) -> Result<usize, StoreError> {
-    let settled = conn
-        .run("cannot purge deliveries", sql!(PURGE, before, as_number(limit)))
-        .await?;
-    let settled = count(settled);
+    let doing = "cannot purge deliveries";
+    let old = numbers(&conn.rows(doing, sql!(OLD, before, as_number(limit))).await?)?;
+    conn.run(doing, sql!(PURGE, &old[..])).await?;
+    let settled = old.len();
     let left = as_number(limit.saturating_sub(settled));
     let gone = conn
         .run("cannot forget addresses", sql!(GONE_FORGET, before, left))

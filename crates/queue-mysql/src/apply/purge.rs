@@ -12,24 +12,27 @@ use crate::sql::sql;
 /// Finished tasks that ended before an instant, longest ago first.
 const CANDIDATES: &str = "\
 SELECT t.seq, t.weight + CAST((SELECT COALESCE(SUM(o.size), 0) FROM outcomes AS o WHERE o.id = t.id) AS SIGNED), t.id
-FROM tasks AS t WHERE t.finished_at < ? ORDER BY t.finished_at LIMIT ?";
+FROM tasks AS t FORCE INDEX (tasks_finished) WHERE t.finished_at < ? ORDER BY t.finished_at LIMIT ? FOR UPDATE SKIP LOCKED";
 
 const LAY: &str = "\
 INSERT INTO tombstones (id, purged_at, tenant) SELECT t.id, ?, t.tenant FROM tasks AS t WHERE t.seq IN (?)
 ON DUPLICATE KEY UPDATE purged_at = VALUES(purged_at), tenant = VALUES(tenant)";
 
-/// What belongs to tasks with these ids; the input of a dead letter stays.
+/// What belongs to tasks with these ids; the input of a dead letter stays. Without a word about the index a small table is read
+/// from end to end, and what others are just writing is waited for.
 const BELONGINGS: [&str; 5] = [
-    "DELETE FROM outcomes WHERE id IN (?)",
-    "DELETE FROM inputs WHERE id IN (?) AND NOT EXISTS (SELECT 1 FROM letters AS l WHERE l.id = inputs.id)",
-    "DELETE FROM idempotency WHERE task IN (?)",
-    "DELETE FROM history WHERE task IN (?)",
-    "DELETE FROM callbacks WHERE task IN (?)",
+    "DELETE o FROM outcomes AS o FORCE INDEX (PRIMARY) WHERE o.id IN (?)",
+    "DELETE i FROM inputs AS i FORCE INDEX (PRIMARY) WHERE i.id IN (?) AND NOT EXISTS (SELECT 1 FROM letters AS l WHERE l.id = i.id)",
+    "DELETE k FROM idempotency AS k FORCE INDEX (idempotency_by_task) WHERE k.task IN (?)",
+    "DELETE h FROM history AS h FORCE INDEX (PRIMARY) WHERE h.task IN (?)",
+    "DELETE c FROM callbacks AS c FORCE INDEX (PRIMARY) WHERE c.task IN (?)",
 ];
 
-const TASKS: &str = "DELETE FROM tasks WHERE seq IN (?)";
+const TASKS: &str = "DELETE t FROM tasks AS t FORCE INDEX (PRIMARY) WHERE t.seq IN (?)";
 
-const FORGET: &str = "DELETE FROM tombstones WHERE purged_at < ? ORDER BY purged_at LIMIT ?";
+const OLD: &str = "\
+SELECT id FROM tombstones FORCE INDEX (tombstones_by_time) WHERE purged_at < ? ORDER BY purged_at LIMIT ? FOR UPDATE SKIP LOCKED";
+const FORGET: &str = "DELETE b FROM tombstones AS b FORCE INDEX (PRIMARY) WHERE b.id IN (?)";
 
 /// One chunk: finished tasks first, then, with what is left of the chunk, dead letters, settled deliveries, bulks and the
 /// memory of purged ids; how many.
@@ -46,8 +49,11 @@ pub(super) async fn purge(conn: &Conn, now: Timestamp, ttl: Ttl) -> Result<usize
         removed += bulk::purge(conn, before(now, ttl.results), left(removed)).await?;
     }
     if left(removed) > 0 {
-        let forget = sql!(FORGET, before(now, ttl.tombstones), as_number(left(removed)));
-        removed += count(conn.run("cannot forget ids", forget).await?);
+        let doing = "cannot forget ids";
+        let old = sql!(OLD, before(now, ttl.tombstones), as_number(left(removed)));
+        let old = ids(&conn.rows(doing, old).await?, 0)?;
+        conn.run(doing, sql!(FORGET, &old[..])).await?;
+        removed += old.len();
     }
     Ok(removed)
 }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use cresset_queue::Submitted;
-use cresset_queue::kit::Change;
-use cresset_task::{ClientKey, ModelName, TaskId, Tenant, Timestamp};
+use cresset_queue::kit::fleet::Tally;
+use cresset_task::{ClientKey, ModelName, State, TaskId, Tenant, Timestamp};
 
 use super::tell::{begun, tell};
 use crate::connect::Conn;
@@ -19,10 +19,12 @@ const TAKEN: &str =
 
 const TASKS: &str = "\
 INSERT INTO tasks (id, model, state, priority, turn, weight, created_at, due_at, expires_at, deadline_at, cache, client, tenant,
-                   retry, metadata, trace, attempts, started_at, bulk, line)";
+                   retry, metadata, trace, attempts, started_at, holder, bulk, line)";
 
 const CALLBACKS: &str = "INSERT INTO callbacks (task, url, host, events)";
 
+/// In one order, so that servers which meet at a key do not wait for each other in a circle. Who finds that another has just
+/// taken one begins its group again.
 const KEYS: &str = "INSERT INTO idempotency (model, word, task, digest)";
 
 pub(crate) fn taken(id: TaskId) -> StoreError {
@@ -34,9 +36,9 @@ pub(crate) fn taken(id: TaskId) -> StoreError {
 pub(crate) async fn submit(
     conn: &Conn,
     tasks: &[&Submission],
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Vec<Option<Submitted>>, StoreError> {
-    submit_into(conn, tasks, None, change).await
+    submit_into(conn, tasks, None, tally).await
 }
 
 /// The same for lines of a bulk: its row, and the number of each line.
@@ -44,7 +46,7 @@ pub(super) async fn submit_into(
     conn: &Conn,
     tasks: &[&Submission],
     bulk: Option<(i64, &[i64])>,
-    change: &mut Change,
+    tally: &mut Tally,
 ) -> Result<Vec<Option<Submitted>>, StoreError> {
     let (mut answers, mut told) = (vec![None; tasks.len()], Vec::new());
     let mut left: Vec<usize> = (0..tasks.len()).collect();
@@ -65,25 +67,26 @@ pub(super) async fn submit_into(
             .iter()
             .map(|&at| (tasks[at], bulk.map(|(bulk, lines)| (bulk, lines[at]))))
             .collect();
-        make(conn, &fresh).await?;
+        make(conn, &fresh, tally.me).await?;
         for at in round {
             let task = tasks[at];
             answers[at] = Some(Submitted::New);
             if let Some(started) = task.started_at {
                 // Born leased: it is not queued.
+                tally.note(task.id, task.owner.model.as_str(), (State::Started, false))?;
                 told.extend(begun(task, started));
                 continue;
             }
-            change.add(&task.owner, 1, task.weight);
+            tally.counts.add(&task.owner, 1, task.weight);
             if task.due_at.is_some() {
-                change.delay(&task.owner.model, 1);
+                tally.counts.delay(&task.owner.model, 1);
             }
         }
         // What has the id of another one and no key is answered by that alone.
         left = rest;
         left.retain(|&at| tasks[at].idempotency.is_some());
     }
-    tell(conn, &told, change).await?;
+    tell(conn, &told, tally).await?;
     Ok(answers)
 }
 
@@ -117,7 +120,7 @@ async fn look(
     rows.map(|row| id(row, 0)).collect()
 }
 
-async fn make(conn: &Conn, fresh: &[(&Submission, Option<(i64, i64)>)]) -> Result<(), StoreError> {
+async fn make(conn: &Conn, fresh: &[(&Submission, Option<(i64, i64)>)], me: i64) -> Result<(), StoreError> {
     if fresh.is_empty() {
         return Ok(());
     }
@@ -143,6 +146,7 @@ async fn make(conn: &Conn, fresh: &[(&Submission, Option<(i64, i64)>)]) -> Resul
             task.trace.as_deref(),
             i64::from(task.started_at.is_some()),
             task.started_at.map(Timestamp::as_micros),
+            task.started_at.map(|_| me),
             place.map(|(bulk, _)| bulk),
             place.map(|(_, line)| line),
         ]
@@ -153,7 +157,11 @@ async fn make(conn: &Conn, fresh: &[(&Submission, Option<(i64, i64)>)]) -> Resul
         callbacks.map(|(id, to)| row![id, to.url.as_str(), to.url.host().to_string(), to.events.code()]);
     insert(&mut statements, CALLBACKS, callbacks, "");
     let keys = each().filter_map(|task| Some((task, task.idempotency.as_ref()?)));
-    let keys = keys.map(|(task, i)| row![task.owner.model.as_str(), i.key.as_str(), task.id, &i.digest[..]]);
+    let mut keys: Vec<_> = keys.collect();
+    keys.sort_unstable_by_key(|(task, i)| (task.owner.model.as_str(), i.key.as_str()));
+    let keys = keys
+        .into_iter()
+        .map(|(task, i)| row![task.owner.model.as_str(), i.key.as_str(), task.id, &i.digest[..]]);
     insert(&mut statements, KEYS, keys, "");
     let inputs: Vec<_> = each().map(|task| (task.id, &task.input)).collect();
     keep(conn, Table::Inputs, &inputs, &mut statements).await?;

@@ -1,27 +1,29 @@
 //! What is to be told of tasks, written in the transaction that makes it true.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use cresset_queue::kit::{Change, DISABLED};
+use cresset_queue::kit::DISABLED;
+use cresset_queue::kit::fleet::Tally;
 use cresset_task::{Event, Events, TaskId, Timestamp};
 use mysql_async::Row;
 
-use crate::connect::Conn;
-use crate::error::{StoreError, col, id};
+use crate::connect::{Answer, Conn};
+use crate::error::{StoreError, col, id, small};
 use crate::sql::{Lit, fill, insert, row, sql};
 use crate::submission::Submission;
 
-const KNOWN: &str = "SELECT task, event, attempt, seq, host, state FROM outbox WHERE task IN (?)";
+/// What another server has just in its hands is waited for.
+const KNOWN: &str = "\
+SELECT task, event, attempt, seq, host, state FROM outbox FORCE INDEX (outbox_by_name) WHERE task IN (?) FOR UPDATE";
 
-const REPLACE: &str = "DELETE FROM outbox WHERE seq IN (?)";
+const REPLACE: &str = "DELETE o FROM outbox AS o FORCE INDEX (PRIMARY) WHERE o.seq IN (?)";
 
 const GONE: &str = "SELECT url FROM gone WHERE url IN (";
 
 const ADD: &str = "\
 INSERT INTO outbox (task, event, attempt, model, url, host, at, since, state, tries, fence, due_at, settled_at, note)";
 
-/// Whom to tell of a task.
-pub(super) const CALLBACKS: &str = "SELECT task, url, host, events FROM callbacks WHERE task IN (?)";
+const CALLBACKS: &str = "SELECT task, url, host, events FROM callbacks WHERE task IN (?)";
 
 const WAITING: i64 = 0;
 const DISABLED_STATE: i64 = 4;
@@ -37,30 +39,48 @@ pub(super) struct News {
     at: Timestamp,
 }
 
-/// What a task's callback wants to be told, from the columns `url, host, events`, the first of which is number `first`; `None`
-/// when it has none or wants no such event.
-pub(super) fn news(
-    (task, model): (TaskId, &str),
-    (row, first): (&Row, usize),
-    (event, attempt): (Event, u32),
-    at: Timestamp,
-) -> Result<Option<News>, StoreError> {
-    let Some(events) = col::<Option<i64>>(row, first + 2)? else {
-        return Ok(None);
-    };
-    let events = u8::try_from(events).ok().and_then(Events::from_code);
-    if !events.is_some_and(|events| events.has(event)) {
-        return Ok(None);
+/// Whom to tell of which task.
+pub(super) struct Callbacks(HashMap<TaskId, Row>);
+
+impl Callbacks {
+    /// The statement that asks for them.
+    pub(super) fn asked(tasks: &[TaskId]) -> String {
+        sql!(CALLBACKS, tasks)
     }
-    Ok(Some(News {
-        task,
-        model: model.to_owned(),
-        url: col(row, first)?,
-        host: col(row, first + 1)?,
-        event,
-        attempt,
-        at,
-    }))
+
+    /// What it gave.
+    pub(super) fn read(answer: Option<Answer>) -> Result<Self, StoreError> {
+        let mut callbacks = HashMap::new();
+        for row in answer.map(|answer| answer.rows).unwrap_or_default() {
+            callbacks.insert(id(&row, 0)?, row);
+        }
+        Ok(Self(callbacks))
+    }
+
+    /// What a task's callback wants to be told; `None` when it has none or wants no such event.
+    pub(super) fn news(
+        &self,
+        (task, model): (TaskId, &str),
+        (event, attempt): (Event, u32),
+        at: Timestamp,
+    ) -> Result<Option<News>, StoreError> {
+        let Some(row) = self.0.get(&task) else {
+            return Ok(None);
+        };
+        let events = Events::from_code(small(row, 3)?);
+        if !events.is_some_and(|events| events.has(event)) {
+            return Ok(None);
+        }
+        Ok(Some(News {
+            task,
+            model: model.to_owned(),
+            url: col(row, 1)?,
+            host: col(row, 2)?,
+            event,
+            attempt,
+            at,
+        }))
+    }
 }
 
 /// What the callback of a task that is born leased wants to be told; `None` likewise.
@@ -78,7 +98,7 @@ pub(super) fn begun(task: &Submission, at: Timestamp) -> Option<News> {
 }
 
 /// Leaves deliveries; each takes the place of what waits of its task.
-pub(super) async fn tell(conn: &Conn, news: &[News], change: &mut Change) -> Result<(), StoreError> {
+pub(super) async fn tell(conn: &Conn, news: &[News], tally: &mut Tally) -> Result<(), StoreError> {
     if news.is_empty() {
         return Ok(());
     }
@@ -93,7 +113,7 @@ pub(super) async fn tell(conn: &Conn, news: &[News], change: &mut Change) -> Res
     for row in rows(0) {
         if col::<i64>(row, 5)? == WAITING {
             replaced.push(col(row, 3)?);
-            change.outbox.add(&col::<String>(row, 4)?, -1);
+            tally.counts.outbox.add(&col::<String>(row, 4)?, -1);
         } else {
             known.insert((id(row, 0)?, col::<i64>(row, 1)?, col::<i64>(row, 2)?));
         }
@@ -122,7 +142,7 @@ pub(super) async fn tell(conn: &Conn, news: &[News], change: &mut Change) -> Res
             is_gone.then_some(at),
             is_gone.then_some(DISABLED),
         ]);
-        change.outbox.add(&n.host, i64::from(!is_gone));
+        tally.counts.outbox.add(&n.host, i64::from(!is_gone));
     }
     let mut statements = vec![sql!(REPLACE, &replaced[..])];
     insert(&mut statements, ADD, fresh, "");

@@ -7,13 +7,30 @@ use mysql_async::Row;
 
 use super::{at_once, instant};
 use crate::connect::Conn;
-use crate::error::{StoreError, col, id_or_none, small};
+use crate::error::{StoreError, col, id_or_none, small, take};
 use crate::payload::{Table, asked, parts};
 use crate::sql::sql;
 
-const FETCH: &str = "\
-SELECT model, state, priority, attempts, created_at, started_at, finished_at, version, metadata, due_at, expires_at, retries,
-       replay_of, deadline_at, cached, retry, trace FROM tasks WHERE id = ?";
+macro_rules! columns {
+    () => {
+        "t.model, t.state, t.priority, t.attempts, t.created_at, t.started_at, t.finished_at, t.version, t.metadata, t.due_at, \
+         t.expires_at, t.retries, t.replay_of, t.deadline_at, t.cached, t.retry, t.trace"
+    };
+}
+
+const FETCH: &str = concat!("SELECT ", columns!(), " FROM tasks AS t WHERE t.id = ?");
+
+/// All that there is of most tasks, in one statement, which is of one moment by itself; and whether there is more.
+const FETCH_MOST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", o.kind, o.bytes, EXISTS (SELECT 1 FROM outcomes AS p WHERE p.id = t.id AND p.part = 1) \
+     OR EXISTS (SELECT 1 FROM history AS h WHERE h.task = t.id) \
+     FROM tasks AS t LEFT JOIN outcomes AS o ON o.id = t.id AND o.part = 0 WHERE t.id = ?"
+);
+const KIND: usize = 17;
+const BYTES: usize = 18;
+const HAS_MORE: usize = 19;
 
 const HISTORY: &str = "SELECT attempt, at, reason FROM history WHERE task = ? ORDER BY attempt";
 
@@ -33,6 +50,22 @@ SELECT COUNT(*) FROM (
 const PLACE: &str = "SELECT model, place, seq FROM tasks WHERE id = ? AND place IS NOT NULL";
 
 pub(crate) async fn fetch(conn: &Conn, id: TaskId) -> Result<Lookup, StoreError> {
+    let asked = sql!(FETCH_MOST, id);
+    if let Some(mut row) = conn.row("cannot read a task", asked).await?
+        && !col::<bool>(&row, HAS_MORE)?
+    {
+        let kind = col::<Option<i64>>(&row, KIND)?.map(|_| small(&row, KIND));
+        let outcome = kind.transpose()?.map(|kind| Stored {
+            kind,
+            bytes: take(&mut row, BYTES).unwrap_or_default(),
+        });
+        return Ok(Lookup::Found(Box::new(record(&row, id, outcome, &[])?)));
+    }
+    fetch_all(conn, id).await
+}
+
+/// The same for one of which there is more, and for one that is not there.
+async fn fetch_all(conn: &Conn, id: TaskId) -> Result<Lookup, StoreError> {
     let statements = [
         sql!(FETCH, id),
         asked(Table::Outcomes, &[id]),

@@ -15,15 +15,11 @@ use super::MysqlStore;
 use crate::connect::{Conn, Dialer, Role};
 use crate::error::StoreError;
 use crate::op::Op;
+use crate::pace::pause_after;
 use crate::read::{self, Glance};
 
-/// Between two looks there is this part of the time since something came or went: who comes after a second is seen within a
-/// sixteenth of one, and a rush of rows costs no more looks than it has time for.
-const PAUSE_PART: u32 = 16;
 /// While rows come; a look takes the database some tenths of a millisecond.
 const PAUSE_SHORTEST: Duration = Duration::from_millis(10);
-/// While there are none: a row is seen so late at most, and an idle site asks four times a second.
-const PAUSE_LONGEST: Duration = Duration::from_millis(250);
 
 /// Pauses between attempts to connect: the first, and the longest. Meanwhile the engine looks by itself.
 const CONNECT_FIRST: Duration = Duration::from_millis(50);
@@ -74,17 +70,12 @@ async fn looks(dialer: &Dialer, bell: &watch::Sender<u64>, pause: &mut Duration)
             }
             (seen, since) = (now, Instant::now());
         }
-        sleep(pause_after(since.elapsed())).await;
+        sleep(pause_after(since.elapsed(), PAUSE_SHORTEST)).await;
     }
 }
 
 fn no_answer() -> StoreError {
     StoreError::Away(format!("the database did not answer within {STATEMENT_LIMIT:?}"))
-}
-
-/// Until the next look, when nothing has come or gone for so long.
-fn pause_after(quiet: Duration) -> Duration {
-    (quiet / PAUSE_PART).clamp(PAUSE_SHORTEST, PAUSE_LONGEST)
 }
 
 impl MysqlStore {
@@ -127,19 +118,5 @@ impl Inbox for MysqlStore {
 
     async fn inbox_load(&self) -> Result<InboxLoad, QueueError> {
         ask!(self, "inbox_load", |conn| read::inbox_load(conn))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looks_are_frequent_while_rows_come_and_seldom_while_none_do() {
-        let after = |millis| pause_after(Duration::from_millis(millis)).as_millis();
-        assert_eq!(
-            [after(0), after(160), after(1_600), after(4_000), after(3_600_000)],
-            [10, 10, 100, 250, 250]
-        );
     }
 }

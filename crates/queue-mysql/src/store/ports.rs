@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use cresset_queue::kit::Doom;
 use cresset_queue::kit::remote::{ask, tell};
 use cresset_queue::{
-    Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
+    About, Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
-    Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, Neighbours,
-    NewBulk, NewTask, Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release, Replayed,
-    ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried, check_lines,
+    Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, Member,
+    Neighbours, NewBulk, NewTask, News, Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release,
+    Replayed, ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried, check_lines,
 };
 use cresset_task::{
     BulkId, ClientKey, DeadLetter, EventId, ModelName, Ownership, Payload, TaskId, Timestamp,
@@ -16,6 +16,7 @@ use cresset_task::{
 use tokio::sync::watch;
 
 use super::MysqlStore;
+use crate::member;
 use crate::op::{Line, Op};
 use crate::read;
 use crate::submission::{Ending, Submission};
@@ -129,6 +130,26 @@ impl ResultStore for MysqlStore {
 
     async fn purge(&self, now: Timestamp) -> Result<usize, QueueError> {
         tell!(self, "purge", |slot| Op::Purge { now, slot })
+    }
+}
+
+#[async_trait]
+impl Neighbours for MysqlStore {
+    async fn news(&self) -> Vec<News> {
+        self.inner.board.take().await
+    }
+
+    async fn introduce(&self, about: About, is_news: bool) -> Result<(), QueueError> {
+        let about = self.inner.board.introduce(&about)?;
+        tell!(self, "introduce", |slot| Op::Introduce { about, is_news, slot })
+    }
+
+    async fn members(&self, with_ended: bool) -> Result<Vec<Member>, QueueError> {
+        ask!(self, "members", |conn| member::members(conn, with_ended))
+    }
+
+    async fn served_elsewhere(&self, models: Vec<ModelName>) -> Result<Vec<ModelName>, QueueError> {
+        ask!(self, "served_elsewhere", |conn| member::served(conn, &models))
     }
 }
 
@@ -257,7 +278,3 @@ impl Bulks for MysqlStore {
         ask!(self, "bulks", |conn| read::bulks(conn, &query))
     }
 }
-
-/// There are none: a database belongs to one server.
-#[async_trait]
-impl Neighbours for MysqlStore {}

@@ -1,10 +1,10 @@
-//! The connection goes, and another server comes.
+//! What the database is, and what it is asked to hold.
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_queue::conformance::{ALL, RemoteHarness as _, at, giving_up, request, success, task};
+use cresset_queue::conformance::{ALL, at, request, success, task};
 use cresset_queue::{Broker, Completion, Finished, Lookup, QueueErrorKind, ResultStore};
 use cresset_queue_mysql::MysqlStore;
 use cresset_task::{Outcome, Payload};
@@ -15,71 +15,6 @@ use crate::common::Database;
 
 /// Nothing here takes longer.
 const LONG: Duration = Duration::from_secs(60);
-
-/// Until the store works again.
-async fn recovered(store: &MysqlStore) {
-    let works = async {
-        while store.probe().await.is_err() {
-            // Only keeps the asking civil.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(LONG, works).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_server_is_refused_in_words() {
-    let Some(database) = Database::or_skip().await else {
-        return;
-    };
-    let first = MysqlStore::open(database.options()).await.unwrap();
-    let refused = MysqlStore::open(database.options()).await.unwrap_err();
-    assert_eq!(refused.kind, QueueErrorKind::Unavailable);
-    assert!(
-        refused
-            .to_string()
-            .contains("one server at a time owns a database of MySQL or MariaDB"),
-        "{refused}"
-    );
-    first.close().await.unwrap();
-    MysqlStore::open(database.options())
-        .await
-        .unwrap()
-        .close()
-        .await
-        .unwrap();
-}
-
-/// Another server has the store for a while: this one writes nothing, says so, and takes it back when that one is gone.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_has_lost_the_store_writes_nothing_until_it_is_free() {
-    let Some(database) = Database::or_skip().await else {
-        return;
-    };
-    let store = MysqlStore::open(database.options()).await.unwrap();
-    store.submit(task("digits")).await.unwrap();
-    let held = store.lease(request("digits", ALL)).await.unwrap();
-    database.end_session().await;
-    let mut thief = database.client().await;
-    let lock = "SELECT GET_LOCK(CONCAT('cresset.', MD5(DATABASE())), 10)";
-    assert_eq!(thief.query_first::<i64, _>(lock).await.unwrap(), Some(1));
-    database
-        .run("UPDATE server SET epoch = epoch + 1, owner = UNHEX(REPLACE(UUID(), '-', '')), who = 'a thief'")
-        .await;
-    database.run("UPDATE tasks SET state = 0 WHERE state = 1").await;
-    let refused = store.submit(task("digits")).await.unwrap_err();
-    assert_eq!(refused.kind, QueueErrorKind::Unavailable);
-    assert!(refused.to_string().contains("a thief"), "{refused}");
-    assert_eq!(database.number("SELECT count(*) FROM tasks").await, 1);
-    drop(thief);
-    recovered(&store).await;
-    assert_eq!(database.number("SELECT epoch FROM server").await, 3);
-    let stale = giving_up(&held[0]);
-    store.release(vec![stale]).await.unwrap();
-    let again = store.lease(request("digits", ALL)).await.unwrap();
-    assert_eq!((again.len(), again[0].attempt.0), (1, 2));
-    store.close().await.unwrap();
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_connection_is_in_tls_where_that_is_asked_or_there_is_none() {

@@ -169,9 +169,12 @@ impl RemoteHarness for Database {
     }
 
     async fn end_session(&self) {
-        let session = self.number("SELECT session FROM server").await;
-        // It may have ended by itself.
-        let _gone = self.client().await.query_drop(format!("KILL {session}")).await;
+        let mut client = self.client().await;
+        let there = "SELECT session FROM servers WHERE ended_at IS NULL";
+        for session in client.query::<i64, _>(there).await.unwrap() {
+            // It may have ended by itself.
+            let _gone = client.query_drop(format!("KILL {session}")).await;
+        }
     }
 
     async fn tasks(&self) -> i64 {
@@ -179,10 +182,18 @@ impl RemoteHarness for Database {
     }
 
     async fn forget(&self, and_leases: bool) {
-        self.run("UPDATE server SET commits = commits - 1").await;
+        self.run("UPDATE servers SET commits = commits - 1").await;
         if and_leases {
-            self.run("UPDATE tasks SET state = 0, attempts = 0").await;
+            self.run("UPDATE tasks SET state = 0, attempts = 0, holder = NULL")
+                .await;
         }
+    }
+
+    async fn end_all(&self) {
+        self.run(
+            "UPDATE servers SET ended_at = 1; UPDATE tasks SET state = 0, holder = NULL WHERE state = 1",
+        )
+        .await;
     }
 }
 
@@ -247,7 +258,8 @@ impl Applications for Database {
 /// Opens stores in one database, each on a runtime of its own, so that it can die as a process does.
 pub(crate) struct MysqlHarness {
     database: Database,
-    runtimes: Mutex<Vec<Runtime>>,
+    /// Each with the store that works on it.
+    runtimes: Mutex<Vec<(usize, Runtime)>>,
 }
 
 impl MysqlHarness {
@@ -268,21 +280,30 @@ impl MysqlHarness {
             .spawn(MysqlStore::open(self.database.options()))
             .await
             .unwrap();
-        self.runtimes.lock().unwrap().push(runtime);
-        opened.map(|store| Arc::new(store) as Arc<dyn Backend>)
+        let opened = opened.map(|store| Arc::new(store) as Arc<dyn Backend>);
+        let which = opened.as_ref().map_or(0, which);
+        self.runtimes.lock().unwrap().push((which, runtime));
+        opened
     }
 
-    fn kill(&self) {
-        for runtime in self.runtimes.lock().unwrap().drain(..) {
+    /// All of them, or this one.
+    fn kill(&self, only: Option<usize>) {
+        let mut runtimes = self.runtimes.lock().unwrap();
+        let (dead, alive): (Vec<_>, Vec<_>) = runtimes
+            .drain(..)
+            .partition(|(which, _)| only.is_none_or(|only| only == *which));
+        *runtimes = alive;
+        for (_, runtime) in dead {
             runtime.shutdown_background();
         }
     }
 
-    /// Until the database has seen that nobody has it.
+    /// Until the database has seen that no server is left.
     async fn is_free(&self) {
         let mut client = self.database.client().await;
-        let sql = "SELECT IS_FREE_LOCK(CONCAT('cresset.', MD5(DATABASE())))";
-        while client.query_first::<i64, _>(sql).await.unwrap() != Some(1) {
+        let sql = "SELECT COUNT(*) FROM servers WHERE ended_at IS NULL \
+                   AND IS_FREE_LOCK(CONCAT('cresset.', MD5(DATABASE()), '.', id)) = 0";
+        while client.query_first::<i64, _>(sql).await.unwrap() != Some(0) {
             // Only keeps the asking civil.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -291,8 +312,13 @@ impl MysqlHarness {
 
 impl Drop for MysqlHarness {
     fn drop(&mut self) {
-        self.kill();
+        self.kill(None);
     }
+}
+
+/// Which store it is, among those that are open.
+fn which(store: &Arc<dyn Backend>) -> usize {
+    Arc::as_ptr(store).addr()
 }
 
 #[async_trait]
@@ -301,9 +327,18 @@ impl Harness for MysqlHarness {
         self.open_now().await.unwrap()
     }
 
+    async fn open_beside(&self) -> Option<Arc<dyn Backend>> {
+        Some(self.open().await)
+    }
+
+    async fn crash_one(&self, store: Arc<dyn Backend>) {
+        self.kill(Some(which(&store)));
+        drop(store);
+    }
+
     /// Everything of it stops where it is, and its connections end.
     async fn crash(&self, store: Arc<dyn Backend>) -> Arc<dyn Backend> {
-        self.kill();
+        self.kill(None);
         drop(store);
         self.is_free().await;
         self.open().await

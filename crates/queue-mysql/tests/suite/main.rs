@@ -4,3 +4,4 @@ mod away;
 mod common;
 mod conformance;
 mod inbox;
+mod shared;

@@ -1,5 +1,6 @@
 //! Bulks: what the writer does with them.
 
+use cresset_queue::kit::fleet::Tally;
 use cresset_queue::kit::{BulkPlace, as_number};
 use cresset_queue::{BulkAdded, BulkMade, BulkSealed, NewBulk};
 use cresset_task::{BulkId, Tenant, Timestamp};
@@ -11,7 +12,6 @@ use super::submit::{submit, taken};
 use crate::connect::{Conn, Params, text};
 use crate::error::{StoreError, col};
 use crate::op::Line;
-use crate::tally::Tally;
 
 /// Nothing when the key is known.
 const MAKE: &str = "\

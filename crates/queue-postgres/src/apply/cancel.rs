@@ -1,5 +1,6 @@
 //! Ends that no holder of a lease reports: cancelled by a caller, or expired.
 
+use cresset_queue::kit::fleet::Tally;
 use cresset_queue::kit::{Content, EXPIRED, EXPIRED_MAX, OVERDUE, Owner, STARTED, owner_of, state_of};
 use cresset_queue::{Cancelled, Expiries};
 use cresset_task::{Event, ModelName, Move, Outcome, State, TaskId, Timestamp};
@@ -10,7 +11,6 @@ use super::ends::uuid;
 use super::tell::{news, tell};
 use crate::connect::{Conn, Params};
 use crate::error::{StoreError, col};
-use crate::tally::Tally;
 
 const OPEN_TASK: &str = "\
 SELECT seq, id, model, weight, due_at IS NOT NULL, client, state FROM tasks WHERE id = $1 FOR UPDATE";

@@ -1,5 +1,6 @@
 //! How leases end: outcomes, retries, releases; each in one statement for all of them.
 
+use cresset_queue::kit::fleet::Tally;
 use cresset_queue::kit::{owner_of, state_of};
 use cresset_queue::{Finished, Release, Retry};
 use cresset_task::{Attempt, Event, HISTORY_MAX, Redelivery, State, TaskId};
@@ -10,7 +11,6 @@ use super::tell::{news, tell};
 use crate::connect::{Conn, text};
 use crate::error::{StoreError, col};
 use crate::submission::Ending;
-use crate::tally::Tally;
 
 /// Under the server and the attempt that hold the lease, and of two ends of one attempt the first.
 const FINISH: &str = "\

@@ -1,12 +1,12 @@
 //! What servers had in hand that are there no more goes back to the queue.
 
+use cresset_queue::kit::fleet::Tally;
 use cresset_queue::kit::{SERVER_ENDED, owner_of};
 use cresset_task::Timestamp;
 
 use crate::connect::{Conn, Params};
 use crate::error::{StoreError, col};
 use crate::locks::server_lock;
-use crate::tally::Tally;
 
 /// Those of them whose lock is free, and that nobody else ends at this moment.
 const END: &str = concat!(

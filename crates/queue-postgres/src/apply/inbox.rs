@@ -2,6 +2,7 @@
 //!
 //! A row is locked first, and passed over where somebody else has it: no server and no application can make a group wait.
 
+use cresset_queue::kit::fleet::Tally;
 use std::collections::HashSet;
 
 use cresset_queue::InboxTaken;
@@ -14,7 +15,6 @@ use super::submit::{submit, taken};
 use super::tell::{news, tell};
 use crate::connect::{Conn, Params, text};
 use crate::error::{StoreError, col};
-use crate::tally::Tally;
 
 const CLAIM: &str = "SELECT id FROM inbox WHERE id = ANY ($1) AND error IS NULL FOR UPDATE SKIP LOCKED";
 

@@ -1,6 +1,7 @@
 //! Leases: the head of a model's queue, in one statement.
 
 use bytes::Bytes;
+use cresset_queue::kit::fleet::Tally;
 use cresset_queue::kit::{PROMOTED_MAX, Stored, as_number, client_of, retry_of, trace_of};
 use cresset_queue::{Lease, LeaseRequest, Turn, Unreadable};
 use cresset_task::{Attempt, CacheUse, Event, Payload, State, TaskId, Timestamp};
@@ -11,7 +12,6 @@ use uuid::Uuid;
 use super::tell::{news, tell};
 use crate::connect::{Conn, Params};
 use crate::error::{StoreError, col, small, tiny};
-use crate::tally::Tally;
 
 /// Delayed tasks that are due take their places in the queue.
 const PROMOTE: &str = "\

@@ -3,6 +3,7 @@
 //! The input moves from its task to the letter in the step that ends the task, so that a purge of the task has nothing to do
 //! with it.
 
+use cresset_queue::kit::fleet::Tally;
 use cresset_queue::kit::{Doom, PURGE_ROWS_MAX, as_number};
 use cresset_queue::{LetterFilter, Replayed};
 use cresset_task::{TaskId, Tenant};
@@ -14,7 +15,6 @@ use super::submit::{submit, taken};
 use crate::connect::Conn;
 use crate::error::{StoreError, col};
 use crate::submission::Submission;
-use crate::tally::Tally;
 
 const ADD: &str = "\
 WITH input AS (DELETE FROM inputs WHERE seq = $1 RETURNING seq, kind, bytes)

@@ -20,6 +20,7 @@ mod undo;
 pub(crate) use self::gone::end_leases;
 pub(crate) use self::undo::undo;
 
+use cresset_queue::kit::fleet::Tally;
 use std::ops::Range;
 
 use cresset_queue::Release;
@@ -29,7 +30,6 @@ use crate::connect::Conn;
 use crate::error::StoreError;
 use crate::member;
 use crate::op::Op;
-use crate::tally::Tally;
 
 /// Applies them, puts their answers into their slots, and notes what they come to.
 pub(crate) async fn apply(

@@ -1,5 +1,6 @@
 //! The outbox: what the writer does with it.
 
+use cresset_queue::kit::fleet::Tally;
 use cresset_queue::kit::{DISABLED, as_number, event_id, model_of, url_of};
 use cresset_queue::{
     Finished, HOSTS_LOOK_MAX, OutboxRequest, Redelivered, Sending, Sendings, Told, Tried, cut_note,
@@ -12,7 +13,6 @@ use super::ends::uuid;
 use super::purge::count;
 use crate::connect::{Conn, Params, text};
 use crate::error::{StoreError, col, small, tiny};
-use crate::tally::Tally;
 
 /// The hosts behind one for which something waits, each found by a step along the index.
 const HOSTS: &str = "\

@@ -1,5 +1,6 @@
 //! Tasks that come in, in one statement for all of them.
 
+use cresset_queue::kit::fleet::Tally;
 use std::collections::{HashMap, HashSet};
 
 use cresset_queue::Submitted;
@@ -11,7 +12,6 @@ use crate::connect::Conn;
 use crate::error::{StoreError, col};
 use crate::read::recall;
 use crate::submission::Submission;
-use crate::tally::Tally;
 
 /// One statement brings this many bytes of inputs at most, or one task.
 const STATEMENT_BYTES_MAX: usize = 32 * 1024 * 1024;

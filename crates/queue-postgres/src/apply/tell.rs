@@ -1,6 +1,7 @@
 //! What is to be told of tasks, written in the transaction that makes it true.
 
 use cresset_queue::kit::DISABLED;
+use cresset_queue::kit::fleet::Tally;
 use cresset_task::{Callback, Event, Events, Timestamp};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -8,7 +9,6 @@ use uuid::Uuid;
 use crate::connect::Conn;
 use crate::error::{StoreError, col};
 use crate::submission::Submission;
-use crate::tally::Tally;
 
 const REPLACE: &str = "DELETE FROM outbox WHERE task = ANY ($1) AND state = 0 RETURNING host";
 

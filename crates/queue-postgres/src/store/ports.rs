@@ -7,9 +7,8 @@ use cresset_queue::{
     About, Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
     Idempotency, Lease, LeaseRequest, LetterFilter, LetterPage, LetterQuery, Load, Lookup, Member,
-    Neighbours, NewBulk, NewTask, News, Outbox, OutboxLoad, OutboxRequest, QueueError, QueueErrorKind,
-    Redelivered, Release, Replayed, ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery,
-    Tried, check_lines,
+    Neighbours, NewBulk, NewTask, News, Outbox, OutboxLoad, OutboxRequest, QueueError, Redelivered, Release,
+    Replayed, ResultStore, Retry, Sendings, Submitted, TaskList, TaskPage, TaskQuery, Tried, check_lines,
 };
 use cresset_task::{
     BulkId, ClientKey, DeadLetter, EventId, ModelName, Ownership, Payload, TaskId, Timestamp,
@@ -144,15 +143,7 @@ impl Neighbours for PostgresStore {
     }
 
     async fn introduce(&self, about: About, is_news: bool) -> Result<(), QueueError> {
-        let about = serde_json::to_string(&about).map_err(|error| {
-            QueueError::new(
-                QueueErrorKind::Internal,
-                "introduce",
-                "this cannot be written down",
-            )
-            .because(error)
-        })?;
-        self.inner.board.introduce(about.clone());
+        let about = self.inner.board.introduce(&about)?;
         tell!(self, "introduce", |slot| Op::Introduce { about, is_news, slot })
     }
 

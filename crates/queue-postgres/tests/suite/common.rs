@@ -168,6 +168,12 @@ impl RemoteHarness for Schema {
         let forget = format!("BEGIN; UPDATE servers SET commits = commits - 1{leases}; COMMIT");
         self.client().await.batch_execute(&forget).await.unwrap();
     }
+
+    async fn end_all(&self) {
+        let end =
+            "UPDATE servers SET ended_at = 1; UPDATE tasks SET state = 0, holder = NULL WHERE state = 1";
+        self.client().await.batch_execute(end).await.unwrap();
+    }
 }
 
 /// A transaction of an application's, on a connection of its own.

@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::proxy::Proxy;
-use super::world::{ALL, at, model, request, success, task};
+use super::world::{ALL, at, giving_up, model, request, success, task};
 use super::{Applications, CASE_LIMIT, inbox_entry, inbox_query, inbox_take, limited};
-use crate::{Backend, Finished, Lookup, QueueErrorKind, Submitted};
+use crate::{About, Backend, Finished, Lookup, QueueErrorKind, Role, Submitted};
 
 /// What the suite needs of such a store. Each case gets a fresh one, in a database that is reached without TLS.
 #[async_trait]
@@ -38,6 +38,9 @@ pub trait RemoteHarness: Applications + Send + Sync {
     /// Makes the tables forget that the last group was committed, as a copy would that lacks it; with `and_leases` they
     /// forget all leases too.
     async fn forget(&self, and_leases: bool);
+
+    /// Takes every server for ended, as another one would that finds them without sessions.
+    async fn end_all(&self);
 }
 
 const SUBMITTERS: usize = 8;
@@ -88,6 +91,7 @@ table! { $
     a_connection_that_is_lost_while_it_is_opened_costs_no_reader_an_error,
     connections_that_are_lost_whenever_they_are_opened_are_told_until_one_is_not,
     a_row_that_was_taken_stays_taken_though_its_taker_was_told_otherwise,
+    who_was_taken_for_ended_goes_on_as_a_new_server,
 }
 
 /// Plays one case against a fresh harness; panics when the promise is broken.
@@ -306,4 +310,31 @@ async fn a_row_that_was_taken_stays_taken_though_its_taker_was_told_otherwise(wi
     assert_eq!(inbox_take(&*wire.store, 9).await, []);
     assert_eq!(wire.harness.tasks().await, 1);
     wire.store.close().await.unwrap();
+}
+
+/// It writes nothing more as what it was, and what it said of itself is so all the same.
+async fn who_was_taken_for_ended_goes_on_as_a_new_server(wire: Wire) {
+    let store = &wire.store;
+    wire.submit().await;
+    let about = About {
+        role: Role::Worker,
+        host: "gpu-1".into(),
+        ..About::default()
+    };
+    store.introduce(about.clone(), true).await.unwrap();
+    let before = store.members(false).await.unwrap();
+    let held = store.lease(request("digits", ALL)).await.unwrap();
+    wire.harness.end_all().await;
+    let ended = store.finish(vec![success(&held[0], at(5))]).await.unwrap();
+    assert_eq!(ended, [Finished::Stale]);
+    wire.submit().await;
+    let members = store.members(false).await.unwrap();
+    assert_eq!((before.len(), members.len()), (1, 1));
+    assert!(members[0].id > before[0].id, "{members:?}");
+    assert_eq!(members[0].about, about);
+    store.release(vec![giving_up(&held[0])]).await.unwrap();
+    let again = store.lease(request("digits", ALL)).await.unwrap();
+    assert_eq!((again.len(), again[0].attempt.0), (2, 2));
+    assert_eq!(wire.depth(), 0);
+    store.close().await.unwrap();
 }

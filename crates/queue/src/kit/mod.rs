@@ -8,6 +8,7 @@ mod bulk;
 mod codec;
 mod depth;
 mod fault;
+pub mod fleet;
 mod inbox;
 mod names;
 mod outbox;

@@ -2,15 +2,16 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cresset_queue::News;
 use tokio::sync::Notify;
+
+use crate::{About, News, QueueError, QueueErrorKind};
 
 /// What is more, unasked for, becomes "look again".
 const NEWS_MAX: usize = 8_192;
 
 /// Where they wait.
 #[derive(Debug, Default)]
-pub(crate) struct Board {
+pub struct Board {
     news: Mutex<Vec<News>>,
     pinned: Notify,
     /// As it is in the server's row, or is to be in that of whom it comes back as.
@@ -22,18 +23,32 @@ impl Board {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What this server says of itself.
-    pub(crate) fn about(&self) -> Option<String> {
+    /// What this server says of itself, as its row has it.
+    #[must_use]
+    pub fn about(&self) -> Option<String> {
         self.about.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes that, for whenever it is to be said again.
-    pub(crate) fn introduce(&self, about: String) {
-        *self.about.lock().unwrap_or_else(PoisonError::into_inner) = Some(about);
+    /// Notes that, for whenever it is to be said again; as its row is to have it.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` when it cannot be written down.
+    pub fn introduce(&self, about: &About) -> Result<String, QueueError> {
+        let about = serde_json::to_string(about).map_err(|error| {
+            QueueError::new(
+                QueueErrorKind::Internal,
+                "introduce",
+                "this cannot be written down",
+            )
+            .because(error)
+        })?;
+        *self.about.lock().unwrap_or_else(PoisonError::into_inner) = Some(about.clone());
+        Ok(about)
     }
 
     /// Adds some.
-    pub(crate) fn pin(&self, more: Vec<News>) {
+    pub fn pin(&self, more: Vec<News>) {
         if more.is_empty() {
             return;
         }
@@ -48,7 +63,7 @@ impl Board {
     }
 
     /// All there are, once there are any.
-    pub(crate) async fn take(&self) -> Vec<News> {
+    pub async fn take(&self) -> Vec<News> {
         loop {
             let news = std::mem::take(&mut *self.lock());
             if !news.is_empty() {
