@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.application import Redis, RedisHouse, house, redis_or_skip
+from support.mariadb import MariaDatabase
 from support.postgres import Database, postgres_or_skip
 from support.server import Server
 
@@ -41,6 +42,16 @@ def the_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 def database() -> Iterator[Database]:
     """A database for one test."""
     made = postgres_or_skip()
+    try:
+        yield made
+    finally:
+        made.drop()
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def either(request: pytest.FixtureRequest) -> Iterator[Database | MariaDatabase]:
+    """A database of each kind, for one test."""
+    made = postgres_or_skip() if request.param == "postgresql" else MariaDatabase()
     try:
         yield made
     finally:

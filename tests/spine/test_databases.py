@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from conftest import Serve
 from support.mariadb import MariaDatabase
 from support.models import ECHO, write_model
-from support.postgres import Database, postgres_or_skip
+from support.postgres import Database
 from support.server import LONG, run_cli
 from support.tasks import result, submit
 
@@ -26,14 +25,10 @@ def predict(batch):
 """
 
 
-@pytest.fixture(params=["postgresql", "mariadb"])
-def database(request: pytest.FixtureRequest) -> Iterator[Database | MariaDatabase]:
-    """A database of each kind, for one test."""
-    made = postgres_or_skip() if request.param == "postgresql" else MariaDatabase()
-    try:
-        yield made
-    finally:
-        made.drop()
+@pytest.fixture
+def database(either: Database | MariaDatabase) -> Database | MariaDatabase:
+    """One of each kind."""
+    return either
 
 
 def test_tasks_are_kept_in_the_database_and_a_kill_loses_none(

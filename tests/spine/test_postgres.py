@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from contextlib import closing
@@ -85,3 +86,17 @@ def test_a_backup_of_such_a_store_is_left_to_the_databases_own_tools(tmp_path: P
         assert words in done.stderr and "never-shown" not in done.stderr, done.stderr
     shown = run_cli("config", "show", "--store", url, check=False)
     assert "never-shown" not in shown.stdout + shown.stderr
+
+
+def test_a_store_of_an_older_schema_that_is_in_use_is_left_alone(
+    serve: Serve, tmp_path: Path, database: Database
+) -> None:
+    models = write_model(tmp_path / "models", "echo", ECHO)
+    assert serve(models, "--store", database.url).wait_ready().stop() == 0
+    database.sql("DELETE FROM migrations WHERE version > 1; CREATE TABLE server AS SELECT 'an old server' AS who")
+    lock = f"SELECT pg_advisory_lock({0x43525354}, 'cresset'::regnamespace::oid::bigint::int)"
+    with database.session(lock):
+        refused = serve(models, "--store", database.url, data="second")
+        assert refused.ended() == os.EX_UNAVAILABLE
+        refused.wait_log(lambda line: "an old server is on it" in line, "who is on the store")
+        assert "never-shown" not in refused.log

@@ -1,4 +1,4 @@
-"""Gateways and workers, apart, over one store in PostgreSQL."""
+"""Gateways and workers, apart, over one store in PostgreSQL or MariaDB."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import Serve
+from support.mariadb import MariaDatabase
 from support.models import write_model
 from support.postgres import Database
 from support.server import LONG, Server, run_cli
@@ -46,7 +47,13 @@ Start = Callable[..., Server]
 
 
 @pytest.fixture
-def start(tmp_path: Path, database: Database) -> Iterator[Start]:
+def database(either: Database | MariaDatabase) -> Database | MariaDatabase:
+    """One of each kind."""
+    return either
+
+
+@pytest.fixture
+def start(tmp_path: Path, database: Database | MariaDatabase) -> Iterator[Start]:
     """Starts gateways and workers on one store; ends them all."""
     with ExitStack() as servers:
 
@@ -112,7 +119,7 @@ def ask(client: httpx.Client, value: list[int]) -> list[Any]:
 
 
 def test_a_worker_that_is_killed_under_load_costs_nobody_an_answer(
-    start: Start, tmp_path: Path, database: Database
+    start: Start, tmp_path: Path, database: Database | MariaDatabase
 ) -> None:
     models = write_model(tmp_path / "models", "who", WHO, SETTINGS.format(1))
     gateway = start("gateway")
@@ -171,7 +178,7 @@ def test_without_a_worker_callers_are_told_who_was_the_last_until_there_is_one(s
 
 
 def test_every_server_tells_of_all_and_a_door_of_a_worker_takes_no_work(
-    start: Start, serve: Serve, tmp_path: Path, database: Database
+    start: Start, serve: Serve, tmp_path: Path, database: Database | MariaDatabase
 ) -> None:
     models = write_model(tmp_path / "models", "who", WHO, SETTINGS.format(1))
     gateway, worker = start("gateway"), start("worker", models)
@@ -252,9 +259,11 @@ def test_workers_with_two_versions_are_told_apart_and_the_newer_one_says_what_is
         ("gateway", [], "shares a store with other servers, and none is named"),
         ("gateway", ["--broker", "redis://127.0.0.1/0"], "a gateway keeps its tasks in PostgreSQL"),
         ("gateway", ["--broker", "postgresql://h/d", "--store", "postgresql://h/d"], "both name the store"),
+        ("gateway", ["--store", "sqlite:///tmp/tasks.db"], "an SQLite database, which belongs to one server"),
         ("worker", ["."], "shares a store with other servers, and none is named"),
         ("worker", [".", "--broker", "redis://127.0.0.1/0"], "no queue is named"),
         ("worker", [".", "--broker", "postgresql://h/d", "--celery", "q"], "is no broker of Celery"),
+        ("worker", [".", "--broker", "mysql://h/d", "--celery", "q"], "is no broker of Celery"),
     ],
 )
 def test_a_broker_that_a_role_cannot_use_is_refused_with_what_would_be_right(

@@ -1,16 +1,17 @@
-"""Several servers on one store in PostgreSQL."""
+"""Several servers on one store in PostgreSQL or MariaDB."""
 
 from __future__ import annotations
 
 import json
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 from conftest import Serve
-from support.models import ECHO, write_model
+from support.mariadb import MariaDatabase
+from support.models import write_model
 from support.postgres import Database
 from support.server import LONG, Server, run_cli
 
@@ -44,7 +45,13 @@ def predict(batch):
 ONE_BY_ONE = "[batching]\nmax_batch_size = 1\n"
 
 
-def pair(serve: Serve, models: Path, database: Database) -> tuple[Server, Server]:
+@pytest.fixture
+def database(either: Database | MariaDatabase) -> Database | MariaDatabase:
+    """One of each kind."""
+    return either
+
+
+def pair(serve: Serve, models: Path, database: Database | MariaDatabase) -> tuple[Server, Server]:
     """Two servers on one store."""
     first = serve(models, "--store", database.url, data="first")
     second = serve(models, "--store", database.url, data="second")
@@ -65,7 +72,7 @@ def begun(server: Server, mark: Path) -> int:
 
 
 def test_both_run_what_either_accepts_and_a_wait_at_one_ends_with_the_other(
-    serve: Serve, tmp_path: Path, database: Database
+    serve: Serve, tmp_path: Path, database: Database | MariaDatabase
 ) -> None:
     models = write_model(tmp_path / "models", "who", WHO, ONE_BY_ONE)
     first, second = pair(serve, models, database)
@@ -93,7 +100,7 @@ def test_both_run_what_either_accepts_and_a_wait_at_one_ends_with_the_other(
 
 
 def test_a_follower_at_one_sees_the_states_at_the_other_and_a_cancellation_gets_there(
-    serve: Serve, tmp_path: Path, database: Database
+    serve: Serve, tmp_path: Path, database: Database | MariaDatabase
 ) -> None:
     models = write_model(tmp_path / "models", "held", HELD, ONE_BY_ONE)
     servers = pair(serve, models, database)
@@ -117,7 +124,7 @@ def test_a_follower_at_one_sees_the_states_at_the_other_and_a_cancellation_gets_
 
 
 def test_a_killed_server_loses_nothing_that_was_accepted_and_ends_nothing_twice(
-    serve: Serve, tmp_path: Path, database: Database
+    serve: Serve, tmp_path: Path, database: Database | MariaDatabase
 ) -> None:
     models = write_model(tmp_path / "models", "who", WHO, ONE_BY_ONE)
     first, second = pair(serve, models, database)
@@ -161,7 +168,9 @@ def test_a_killed_server_loses_nothing_that_was_accepted_and_ends_nothing_twice(
     assert report["ok"] and not report["problems"], report
 
 
-def test_connections_that_end_cost_neither_server_its_leases(serve: Serve, tmp_path: Path, database: Database) -> None:
+def test_connections_that_end_cost_neither_server_its_leases(
+    serve: Serve, tmp_path: Path, database: Database | MariaDatabase
+) -> None:
     models = write_model(tmp_path / "models", "held", HELD, ONE_BY_ONE)
     first, second = pair(serve, models, database)
     with first.http() as client:
@@ -178,17 +187,3 @@ def test_connections_that_end_cost_neither_server_its_leases(serve: Serve, tmp_p
         for place in places:
             task = client.get(place, params={"wait": "60s"}).json()
             assert (task["status"], task["attempts"]) == ("SUCCESS", 1), task
-
-
-def test_a_store_of_an_older_schema_that_is_in_use_is_left_alone(
-    serve: Serve, tmp_path: Path, database: Database
-) -> None:
-    models = write_model(tmp_path / "models", "echo", ECHO)
-    assert serve(models, "--store", database.url).wait_ready().stop() == 0
-    database.sql("DELETE FROM migrations WHERE version > 1; CREATE TABLE server AS SELECT 'an old server' AS who")
-    lock = f"SELECT pg_advisory_lock({0x43525354}, 'cresset'::regnamespace::oid::bigint::int)"
-    with database.session(lock):
-        refused = serve(models, "--store", database.url, data="second")
-        assert refused.ended() == os.EX_UNAVAILABLE
-        refused.wait_log(lambda line: "an old server is on it" in line, "who is on the store")
-        assert "never-shown" not in refused.log

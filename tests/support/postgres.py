@@ -61,11 +61,14 @@ class Database:
     @property
     def url(self) -> str:
         """Its address, with a password that is not asked for."""
-        return self.url_by(self.at)
+        return self._url(self.at)
 
-    def url_by(self, way: Address) -> str:
-        """The same where something else listens on the way to it."""
+    def _url(self, way: Address) -> str:
         return f"postgresql://postgres:never-shown@{way[0]}:{way[1]}/{self.name}"
+
+    def url_by(self, way: Address, application: str) -> str:
+        """The same where something else listens on the way to it, for an application that is told apart by its name."""
+        return f"{self._url(way)}?application_name={application}"
 
     def sql(self, text: str) -> str:
         """Runs SQL in the store's schema."""

@@ -19,7 +19,7 @@ pub(super) const URL: Setting = words(
         },
         "Where tasks and results are kept: `sqlite:///PATH`, a file on a local disk, \
          `postgresql://user:password@host:port/database`, PostgreSQL 15 or newer, or `mysql://user:password@host:port/database`, \
-         MySQL 8.0 or MariaDB 10.6 or newer, a database of its own for one server. Behind a `?` the latter two take `sslmode` \
+         MySQL 8.0 or MariaDB 10.6 or newer, a database of its own. Behind a `?` the latter two take `sslmode` \
          (`disable`, `prefer`, `require`, `verify-full`) and `sslrootcert`, PostgreSQL also `schema` (`cresset` unless told). Shown \
          without its password.",
     ),

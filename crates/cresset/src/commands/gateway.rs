@@ -10,11 +10,12 @@ use crate::exit::{Exit, Trouble};
 /// Takes and answers requests for the models of workers on the same store.
 ///
 /// It starts no model: it learns from the workers on its store (`cresset worker`, `cresset serve`) which models there are, what
-/// these take and how they stand. --broker is where the tasks are, in PostgreSQL. DIR, with models that are to be known before a
+/// these take and how they stand. --broker is where the tasks are, in PostgreSQL, MySQL or MariaDB. DIR, with models that are to be known before a
 /// worker has said so, is not needed. The flags are those of `cresset serve`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     cresset gateway --broker postgresql://cresset@db.internal/cresset --listen 0.0.0.0:8700\n  \
+    cresset gateway --broker mysql://cresset@db.internal/cresset\n  \
     cresset gateway --config /etc/cresset.toml")]
 pub(crate) struct GatewayArgs {
     #[command(flatten)]

@@ -10,11 +10,10 @@ use crate::exit::{Exit, Trouble};
 const BROKER: &str = "celery.broker";
 const STORE: &str = "store.url";
 /// Addresses of a store that servers share.
-const SHARED: [&str; 2] = ["postgresql", "postgres"];
-const SHARED_HINT: &str =
-    "--broker postgresql://USER@HOST/DATABASE, or url = \"postgresql://...\" in [store] of cresset.toml";
+const SHARED: [&str; 4] = ["postgresql", "postgres", "mysql", "mariadb"];
+const SHARED_HINT: &str = "--broker postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE, or the same as url in [store] of cresset.toml";
 
-/// The settings with the broker that was given as a flag as what it is: PostgreSQL is broker and store at once. Says whether it
+/// The settings with the broker that was given as a flag as what it is: a database is broker and store at once. Says whether it
 /// was one.
 pub(super) fn broker_as_store(
     mut settings: SettingsArgs,
@@ -36,7 +35,9 @@ pub(super) fn broker_as_store(
     if role == Role::Gateway {
         let what = match scheme {
             "" => "--broker is no address".to_owned(),
-            scheme => format!("--broker {scheme}://...: a gateway keeps its tasks in PostgreSQL"),
+            scheme => {
+                format!("--broker {scheme}://...: a gateway keeps its tasks in PostgreSQL, MySQL or MariaDB")
+            }
         };
         return Err(Trouble::new(Exit::USAGE, what).hint(format!("{SHARED_HINT}; {CELERY_HINT}")));
     }
@@ -53,12 +54,9 @@ pub(super) fn needs_shared_store(config: &ServerConfig, role: Role) -> Result<()
     let scheme = scheme.map(|url| url.split_once(':').map_or("", |(scheme, _)| scheme));
     let words = match scheme {
         Some(scheme) if SHARED.contains(&scheme) => return Ok(()),
-        Some("sqlite") => {
+        Some(_) => {
             format!("store.url is an SQLite database, which belongs to one server: a {name} shares its store")
         }
-        Some(_) => format!(
-            "store.url is a database of MySQL or MariaDB, which belongs to one server so far: a {name} shares its store"
-        ),
         None => format!("a {name} shares a store with other servers, and none is named"),
     };
     let hint = format!("{SHARED_HINT}; {CELERY_HINT}; `cresset serve` needs no other server");

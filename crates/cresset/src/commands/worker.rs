@@ -34,7 +34,10 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<Exit, Trouble> {
     let celery = &effective.config.celery;
     if celery.is_on() {
         if is_store {
-            let trouble = Trouble::new(Exit::USAGE, "--broker postgresql://... is no broker of Celery");
+            let trouble = Trouble::new(
+                Exit::USAGE,
+                "--broker names a database, which is no broker of Celery",
+            );
             return Err(trouble.hint(
                 "leave out --celery for a worker of gateways; or name Celery's broker, redis:// or amqp://, and the store with --store",
             ));

@@ -1,4 +1,4 @@
-//! A server from start to stop, in order. Here concrete types are picked: the SQLite store or the PostgreSQL one, real model processes, the
+//! A server from start to stop, in order. Here concrete types are picked: the SQLite store or one in a database, real model processes, the
 //! HTTP door; everything else knows them by their ports only.
 //!
 //! Start: bind the door -> open the store -> start the engine -> start the models (a gateway looks for those of others) -> open the door, and take Celery's tasks and the inbox's. The models only

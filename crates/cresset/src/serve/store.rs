@@ -53,7 +53,7 @@ pub(crate) async fn open(config: &ServerConfig, role: Role) -> Result<Arc<dyn Ba
     match place(config)? {
         Place::Sqlite(path) => embedded(config, &path),
         Place::Postgres(target) => postgres(config, *target, role).await,
-        Place::Mysql(target) => mysql(config, *target).await,
+        Place::Mysql(target) => mysql(config, *target, role).await,
     }
 }
 
@@ -93,10 +93,7 @@ async fn postgres(config: &ServerConfig, target: Target, role: Role) -> Result<A
             deliveries: config.webhooks.retention,
             ..defaults.ttl
         },
-        // It is a door, and a worker has none.
-        inbox: (config.inbox && role != Role::Worker).then(|| InboxOptions {
-            tenant: config.inbox_tenant.clone(),
-        }),
+        inbox: inbox(config, role),
         ..defaults
     };
     let store = PostgresStore::open(options).await.map_err(|error| away(&error))?;
@@ -112,7 +109,7 @@ async fn postgres(config: &ServerConfig, target: Target, role: Role) -> Result<A
     Ok(Arc::new(store))
 }
 
-async fn mysql(config: &ServerConfig, target: MysqlTarget) -> Result<Arc<dyn Backend>, Trouble> {
+async fn mysql(config: &ServerConfig, target: MysqlTarget, role: Role) -> Result<Arc<dyn Backend>, Trouble> {
     let shown = target.to_string();
     let defaults = MysqlOptions::at(target);
     let options = MysqlOptions {
@@ -122,9 +119,7 @@ async fn mysql(config: &ServerConfig, target: MysqlTarget) -> Result<Arc<dyn Bac
             deliveries: config.webhooks.retention,
             ..defaults.ttl
         },
-        inbox: config.inbox.then(|| InboxOptions {
-            tenant: config.inbox_tenant.clone(),
-        }),
+        inbox: inbox(config, role),
         ..defaults
     };
     let store = MysqlStore::open(options).await.map_err(|error| away(&error))?;
@@ -138,6 +133,13 @@ async fn mysql(config: &ServerConfig, target: MysqlTarget) -> Result<Arc<dyn Bac
         "task store open"
     );
     Ok(Arc::new(store))
+}
+
+/// It is a door, and a worker has none.
+fn inbox(config: &ServerConfig, role: Role) -> Option<InboxOptions> {
+    (config.inbox && role != Role::Worker).then(|| InboxOptions {
+        tenant: config.inbox_tenant.clone(),
+    })
 }
 
 /// A store in a database that does not open is left as it is.
