@@ -95,7 +95,7 @@ fn follow(job: &Job<'_>, head: &Head, body: &Body, status: &Status) -> Result<Pl
         Status::Failure(..) | Status::Revoked(_) => {
             next(job, head, |next| next.after_failure(embed.errbacks.as_deref()))
         }
-        Status::Started { .. } | Status::Retry(..) => Ok(Plan::default()),
+        Status::Tensors(_) | Status::Started { .. } | Status::Retry(..) => Ok(Plan::default()),
     }
 }
 
@@ -223,6 +223,7 @@ fn tell(job: &Job<'_>, head: &Head, status: &Status, took: Duration) {
             };
             events.task(head, revoked);
         }
+        Status::Tensors(_) => events.task(head, TaskEvent::Succeeded("", took.as_secs_f64())),
         Status::Started { .. } | Status::Retry(..) => {}
     }
 }

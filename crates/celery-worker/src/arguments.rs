@@ -8,6 +8,9 @@ use serde_json::value::RawValue;
 
 /// The input that the arguments of a task of this name are; or the exception that a Python function would raise.
 pub(crate) fn input(task: &str, body: &Body, config: &ModelConfig) -> Result<Payload, Exception> {
+    if let Some(payload) = &body.payload {
+        return Ok(payload.clone());
+    }
     match config.kind() {
         ModelKind::Tensor => tensors(task, body, config).map(Payload::Tensors),
         ModelKind::Object => object(task, body, config).map(|text| Payload::Json(text.into())),

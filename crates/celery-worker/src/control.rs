@@ -196,10 +196,10 @@ async fn revoke(shared: &Shared, request: &Request, terminate: bool) -> Value {
         shared.parked.forget(id);
     }
     let found = shared.held.revoke(&ids, terminate);
-    // All workers hear this: what runs elsewhere, or has ended, is left alone; what waits is told at once.
+    // All workers hear this: what runs elsewhere, or has ended, is left alone; what waits is told at once. A gateway knows already.
     for id in ids
         .iter()
-        .filter(|id| !found.contains(id) && !shared.held.is_active(id))
+        .filter(|id| !shared.options.is_fleet && !found.contains(id) && !shared.held.is_active(id))
     {
         if let Err(error) = store_revoked(shared, id).await {
             tracing::warn!(error = %error, "revocation could not be stored");

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_celery::{
-    Body, Exception, Head, Message, Status, Task, TaskEvent, UNLOCK, Unread, read, read_envelope,
+    Body, Exception, Head, Message, Status, Task, TaskEvent, UNLOCK, Unread, read, read_envelope, trace_of,
 };
 use cresset_config::ModelConfig;
 use cresset_engine::{EngineError, Prediction, retry_wait};
-use cresset_task::{Failure, Payload, Timestamp, json};
-use serde_json::value::RawValue;
+use cresset_task::{Payload, Timestamp, Trace};
 use tokio::time::Instant;
 
 use crate::after::{self, Finished};
+use crate::answer::{Answer, unfit};
 use crate::arguments;
 use crate::held::{Place, Stand};
 use crate::insist::{Abandoned, insist};
@@ -260,7 +260,7 @@ impl Job<'_> {
         }
         shared.events.task(head, TaskEvent::Started);
         let answered = tokio::select! {
-            answered = self.ask(head, config, input, began) => answered,
+            answered = self.ask(head, config, input, began, trace_of(&task.headers)) => answered,
             () = self.place.revoke.cancelled() => Answer::Ends(Status::Revoked(Exception::revoked("terminated"))),
             () = shared.abandon.cancelled() => Answer::Back,
         };
@@ -277,6 +277,11 @@ impl Job<'_> {
             Answer::Failed(failure) => {
                 let exception = Exception::of_failure(&failure, config.limits.timeout.as_secs_f64());
                 let traceback = failure.traceback.clone().unwrap_or_else(|| exception.line());
+                if head.is_ours {
+                    // Whoever has sent it decides whether it is tried again.
+                    let status = Status::Failure(exception.standing_for(&failure), traceback);
+                    return self.finish(head, &task.body, status).await;
+                }
                 let wait = retry_wait(&config.retry, head.retries, &failure, rand::random());
                 if let Some(wait) = wait {
                     return after::again(self, task, exception, traceback, wait).await;
@@ -289,7 +294,14 @@ impl Job<'_> {
     }
 
     /// Asks the engine, again while it has no room or no process.
-    async fn ask(&self, head: &Head, config: &ModelConfig, input: Payload, began: Instant) -> Answer {
+    async fn ask(
+        &self,
+        head: &Head,
+        config: &ModelConfig,
+        input: Payload,
+        began: Instant,
+        trace: Option<Trace>,
+    ) -> Answer {
         let limit = head
             .hard_limit
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -300,13 +312,22 @@ impl Job<'_> {
                 let line = exception.line();
                 return Answer::Ends(Status::Failure(exception, line));
             }
-            let error = match self.shared.engine.work(&config.name, input.clone(), left).await {
-                Ok(Prediction { output, .. }) => return Answer::of(&output),
+            let trace = trace.clone().map(Box::new);
+            let error = match self
+                .shared
+                .engine
+                .work(&config.name, input.clone(), left, trace)
+                .await
+            {
+                Ok(Prediction { output, .. }) => return Answer::of(&output, head),
                 Err(error) => error,
             };
             let wait = match error {
                 EngineError::Failed(failure) => return Answer::Failed(failure),
                 EngineError::ShuttingDown => return Answer::Back,
+                EngineError::InvalidInput(_) | EngineError::TooLarge { .. } if head.is_ours => {
+                    return Answer::Failed(unfit(error.to_string()));
+                }
                 EngineError::InvalidInput(_) | EngineError::TooLarge { .. } => {
                     let exception = Exception::builtin("ValueError", &error.to_string());
                     let line = exception.line();
@@ -344,37 +365,6 @@ impl Job<'_> {
         match after::finish(self, finished).await {
             Ok(()) => End::Done,
             Err(Abandoned) => End::Back,
-        }
-    }
-}
-
-/// What came of asking the engine.
-enum Answer {
-    Ends(Status),
-    Failed(Failure),
-    Back,
-}
-
-impl Answer {
-    fn of(output: &Payload) -> Self {
-        let text = match output {
-            Payload::Json(text) => text.to_vec(),
-            Payload::Tensors(set) => {
-                let mut text = Vec::new();
-                json::write_outputs(set, &mut text);
-                text
-            }
-        };
-        let raw = String::from_utf8(text)
-            .ok()
-            .and_then(|text| RawValue::from_string(text).ok());
-        match raw {
-            Some(raw) => Self::Ends(Status::Success(raw)),
-            None => {
-                let exception = Exception::builtin("RuntimeError", "the model's result is not JSON");
-                let line = exception.line();
-                Self::Ends(Status::Failure(exception, line))
-            }
         }
     }
 }

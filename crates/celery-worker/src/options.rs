@@ -17,6 +17,8 @@ pub struct Options {
     pub routes: BTreeMap<String, Arc<ModelConfig>>,
     /// How long a stop waits for what runs.
     pub drain_timeout: Duration,
+    /// Its queues are a fleet's: no worker of another kind takes from them.
+    pub is_fleet: bool,
 }
 
 /// Why the door does not open.
@@ -35,6 +37,9 @@ pub enum StartError {
     /// There is no result backend.
     #[error("`celery.result_backend` is missing")]
     NoBackend,
+    /// A fleet cannot work by these settings.
+    #[error("{0}")]
+    Fleet(String),
     /// There is no broker.
     #[error("`celery.broker` is missing")]
     NoBroker,

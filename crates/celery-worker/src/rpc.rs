@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cresset_celery::{ChordSize, Exception, Head, Message, Meta, Properties, Status};
+use cresset_celery::{ChordSize, Exception, Head, Meta, Properties, Status};
 use cresset_task::Timestamp;
 
 use crate::results::{ChordStep, Nowhere, Results, Stored};
@@ -24,12 +24,13 @@ impl Results for Rpc {
         };
         let properties = Properties {
             correlation_id: Some(head.id.clone()),
-            delivery_mode: Some(1),
+            // What a server of ours is told outlives the broker, as the task did.
+            delivery_mode: Some(if head.is_ours { 2 } else { 1 }),
             priority: Some(0),
             ..Properties::default()
         };
-        let message = |text: String| Message::json(Default::default(), properties.clone(), text.into_bytes());
-        let Some(Refused(why)) = self.transport.answer(queue, &message(meta.text())).await? else {
+        let message = |meta: &Meta<'_>| meta.message(properties.clone());
+        let Some(Refused(why)) = self.transport.answer(queue, &message(meta)).await? else {
             return Ok(());
         };
         tracing::error!(why, "result is refused by the broker; its task fails");
@@ -43,10 +44,7 @@ impl Results for Rpc {
             extended: None,
         };
         // Whoever refuses that, too, has heard of it in the log.
-        self.transport
-            .answer(queue, &message(failed.text()))
-            .await
-            .map(drop)
+        self.transport.answer(queue, &message(&failed)).await.map(drop)
     }
 
     async fn success(&self, _: &str) -> Result<Option<Stored>, Trouble> {

@@ -140,6 +140,14 @@ pub(crate) trait Transport: Send + Sync + 'static {
         heard: &CancellationToken,
     ) -> Result<(), Trouble>;
 
+    /// Tells every server of the fleet that listens now. Somebody must have listened on this connection before.
+    async fn call(&self, words: &[u8]) -> Result<(), Trouble>;
+
+    /// Hands over what servers of the fleet tell, this one among them, until the connection is lost or the receiver gone. `heard` is
+    /// cancelled as soon as everything from then on reaches us.
+    async fn overhear(&self, words: &mpsc::Sender<Vec<u8>>, heard: &CancellationToken)
+    -> Result<(), Trouble>;
+
     /// What `stats` says of the connection.
     fn describe(&self) -> serde_json::Value;
 }

@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::amqp::AmqpBroker;
 use crate::catalog::Catalog;
+use crate::connect::connect;
 use crate::events::{self, Events};
 use crate::finished::Finished;
 use crate::held::Held;
 use crate::options::{Options, StartError};
 use crate::parked::Parked;
-use crate::redis::{RedisBroker, RedisResults, open};
+use crate::redis::{RedisResults, open};
 use crate::results::{Nowhere, Results};
 use crate::revoked::Revoked;
 use crate::rpc::Rpc;
@@ -157,25 +157,9 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
         CancellationToken::new(),
         CancellationToken::new(),
     );
-    let url = settings.broker.as_ref().ok_or(StartError::NoBroker)?;
     let catalog = Catalog::new(&options.routes);
-    let transport: Arc<dyn Transport> = match url.scheme() {
-        "redis" | "rediss" => {
-            let client = open("broker", url)?;
-            Arc::new(RedisBroker::new(client, &options, &house, closing.clone())?)
-        }
-        _ => {
-            let (closing, leave) = (closing.clone(), leave.clone());
-            Arc::new(AmqpBroker::new(
-                &options,
-                None,
-                catalog.prefetch(),
-                &house,
-                closing,
-                leave,
-            )?)
-        }
-    };
+    let prefetch = catalog.prefetch();
+    let transport = connect(&options, None, prefetch, &house, closing.clone(), leave.clone())?;
     let results: Arc<dyn Results> = match &settings.result_backend {
         None => Arc::new(Nowhere),
         Some(url) if url.scheme() == "rpc" => Arc::new(Rpc {
@@ -218,7 +202,10 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
     ));
     house.spawn(control::listen(Arc::clone(&shared), requests, leave.clone()));
     house.spawn(control::answer(Arc::clone(&shared), asked, leave.clone()));
-    house.spawn(care::beat(Arc::clone(&shared), leave.clone()));
+    if !shared.options.is_fleet {
+        // A fleet has words of its own, and its models figures of their own.
+        house.spawn(care::beat(Arc::clone(&shared), leave.clone()));
+    }
     house.spawn(care::look_after(Arc::clone(&shared), leave.clone()));
     // Among the jobs: whoever waits for them waits for what makes them.
     shared.jobs.spawn(take::run(Arc::clone(&shared)));
@@ -258,15 +245,17 @@ impl Worker {
             shared.abandon.cancel();
             shared.jobs.wait().await;
         }
-        let offline = Event::Worker {
-            what: "offline",
-            active: 0,
-            processed: shared.processed.load(Ordering::Relaxed),
-            load: node::load(),
-        };
-        let farewell = shared.events.worker(&*shared.transport, offline);
-        // Nobody may be there to hear it.
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        if !shared.options.is_fleet {
+            let offline = Event::Worker {
+                what: "offline",
+                active: 0,
+                processed: shared.processed.load(Ordering::Relaxed),
+                load: node::load(),
+            };
+            let farewell = shared.events.worker(&*shared.transport, offline);
+            // Nobody may be there to hear it.
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        }
         leave.cancel();
         house.close();
         house.wait().await;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use cresset_task::Payload;
 use serde::Deserialize;
 use serde::de::Error as _;
 use serde_json::value::RawValue;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::compress::{BadCompression, decompress};
 use crate::message::{JSON, MSGPACK, Message};
 use crate::msgpack;
+use crate::ours;
 
 /// The largest body, decompressed: as large as the largest request over HTTP by default.
 pub const BODY_BYTES_MAX: usize = 64 << 20;
@@ -23,6 +25,8 @@ pub struct Body {
     pub args: Vec<Box<RawValue>>,
     /// The named ones.
     pub kwargs: Vec<(String, Box<RawValue>)>,
+    /// The input itself, of a task that a server of ours has sent: it has no arguments.
+    pub payload: Option<Payload>,
     /// What is to follow.
     pub embed: Embed,
 }
@@ -82,20 +86,42 @@ pub(crate) fn text(message: &Message) -> Result<Cow<'_, [u8]>, BadBody> {
         let text = msgpack::to_json(&plain, BODY_DEPTH_MAX).map_err(BadBody::Malformed)?;
         return Ok(Cow::Owned(text));
     }
-    if depth(&plain) > BODY_DEPTH_MAX {
+    check_depth(&plain)?;
+    Ok(plain)
+}
+
+/// That it is no deeper than we go.
+fn check_depth(text: &[u8]) -> Result<(), BadBody> {
+    if depth(text) > BODY_DEPTH_MAX {
         return Err(BadBody::Malformed(format!(
             "it is nested deeper than {BODY_DEPTH_MAX} levels"
         )));
     }
-    Ok(plain)
+    Ok(())
+}
+
+/// That it is JSON, and no deeper than we go.
+pub(crate) fn check_json(text: &[u8]) -> Result<(), BadBody> {
+    check_depth(text)?;
+    match serde_json::from_slice::<&RawValue>(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(not_json(text, &error)),
+    }
 }
 
 /// What is wrong with a text that could not be read as `shape` says: it is no JSON, or JSON of another shape.
 pub(crate) fn because(text: &[u8], shape: String) -> BadBody {
     match serde_json::from_slice::<&RawValue>(text) {
         Ok(_) => BadBody::Shape(shape),
-        Err(_) if has_non_finite(text) => BadBody::NonFinite,
-        Err(error) => BadBody::Malformed(error.to_string()),
+        Err(error) => not_json(text, &error),
+    }
+}
+
+fn not_json(text: &[u8], error: &serde_json::Error) -> BadBody {
+    if has_non_finite(text) {
+        BadBody::NonFinite
+    } else {
+        BadBody::Malformed(error.to_string())
     }
 }
 
@@ -170,6 +196,12 @@ impl<'de> Deserialize<'de> for Named {
 impl Body {
     /// Reads a body of the current protocol.
     pub(crate) fn of(message: &Message) -> Result<Self, BadBody> {
+        if let Some(payload) = ours::input(message)? {
+            return Ok(Self {
+                payload: Some(payload),
+                ..Self::default()
+            });
+        }
         let text = text(message)?;
         let shape = |error: serde_json::Error| because(&text, error.to_string());
         let (args, kwargs, embed): (Vec<Box<RawValue>>, Named, Option<Map<String, Value>>) =
@@ -182,6 +214,7 @@ impl Body {
             args,
             kwargs: kwargs.0,
             embed,
+            payload: None,
         })
     }
 }

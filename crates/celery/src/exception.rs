@@ -3,6 +3,7 @@
 use cresset_task::{Code, Failure};
 use serde_json::{Value, json};
 
+use crate::ours::Own;
 use crate::python::repr;
 
 const BUILTINS: &str = "builtins";
@@ -65,6 +66,8 @@ pub struct Exception {
     pub module: String,
     /// What its constructor is given.
     pub args: Vec<Value>,
+    /// The failure that it stands for, where whoever is told is one of ours.
+    pub(crate) own: Option<Box<Own>>,
 }
 
 impl Exception {
@@ -73,6 +76,7 @@ impl Exception {
             type_: type_.into(),
             module: module.into(),
             args: vec![arg],
+            own: None,
         }
     }
 
@@ -146,6 +150,13 @@ impl Exception {
         }
     }
 
+    /// The same for a server of ours, which is told the failure as it is.
+    #[must_use]
+    pub fn standing_for(mut self, failure: &Failure) -> Self {
+        self.own = Some(Box::new(Own::of(failure)));
+        self
+    }
+
     /// As a result holds it.
     #[must_use]
     pub fn to_value(&self) -> Value {
@@ -167,6 +178,7 @@ impl Exception {
             type_: text("exc_type").unwrap_or_else(|| "Exception".into()),
             module: text("exc_module").unwrap_or_else(|| BUILTINS.into()),
             args,
+            own: None,
         }
     }
 

@@ -4,6 +4,7 @@ use cresset_task::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::message::Properties;
+use crate::ours;
 use crate::time::parse_time;
 
 /// A task's headers, understood.
@@ -49,6 +50,8 @@ pub struct Head {
     pub redelivered: bool,
     /// How often, where the broker counts that; 0 otherwise.
     pub delivered: u64,
+    /// A server of ours has sent it, and reads what comes back as ours.
+    pub is_ours: bool,
 }
 
 /// A header that cannot be used.
@@ -84,6 +87,7 @@ impl Head {
             priority: properties.priority.unwrap_or(0),
             redelivered: properties.redelivered,
             delivered: properties.delivered,
+            is_ours: ours::is_ours(headers),
             ..Self::default()
         })
     }

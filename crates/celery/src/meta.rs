@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::exception::Exception;
 use crate::head::Head;
+use crate::message::{Message, Properties};
+use crate::ours;
 use crate::time::show_time;
 
 /// A state. That a task is pending is said by nothing being stored.
@@ -20,6 +22,8 @@ pub enum Status {
     },
     /// It has a result, as JSON text.
     Success(Box<RawValue>),
+    /// The same of tensors, for a server of ours: as [`crate::write_tensors`] has written it.
+    Tensors(Vec<u8>),
     /// It will be tried again.
     Retry(Exception, String),
     /// It failed, with this traceback.
@@ -34,7 +38,7 @@ impl Status {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Started { .. } => "STARTED",
-            Self::Success(_) => "SUCCESS",
+            Self::Success(_) | Self::Tensors(_) => "SUCCESS",
             Self::Retry(..) => "RETRY",
             Self::Failure(..) => "FAILURE",
             Self::Revoked(_) => "REVOKED",
@@ -44,7 +48,7 @@ impl Status {
     /// Nothing comes after it.
     #[must_use]
     pub const fn is_end(&self) -> bool {
-        matches!(self, Self::Success(_) | Self::Failure(..) | Self::Revoked(_))
+        !matches!(self, Self::Started { .. } | Self::Retry(..))
     }
 
     /// The exception, of one that has one.
@@ -54,7 +58,7 @@ impl Status {
             Self::Retry(exception, _) | Self::Failure(exception, _) | Self::Revoked(exception) => {
                 Some(exception)
             }
-            Self::Started { .. } | Self::Success(_) => None,
+            Self::Started { .. } | Self::Success(_) | Self::Tensors(_) => None,
         }
     }
 
@@ -63,6 +67,7 @@ impl Status {
     pub fn result(&self) -> String {
         match self {
             Self::Success(result) => result.get().to_owned(),
+            Self::Tensors(_) => "null".into(),
             Self::Started { pid, node } => json!({"pid": pid, "hostname": node}).to_string(),
             Self::Retry(exception, _) | Self::Failure(exception, _) | Self::Revoked(exception) => {
                 exception.to_value().to_string()
@@ -87,6 +92,29 @@ pub struct Meta<'a> {
 }
 
 impl Meta<'_> {
+    /// As it is stored under a key.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        match self.status {
+            Status::Tensors(bytes) => bytes.clone(),
+            _ => self.text().into_bytes(),
+        }
+    }
+
+    /// As a message.
+    #[must_use]
+    pub fn message(&self, properties: Properties) -> Message {
+        let message = Message::json(Default::default(), properties, self.bytes());
+        match self.status {
+            Status::Tensors(_) => Message {
+                content_type: ours::RESULT.into(),
+                content_encoding: "binary".into(),
+                ..message
+            },
+            _ => message,
+        }
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -122,6 +150,9 @@ impl Meta<'_> {
                     add(name, value.clone());
                 }
             }
+        }
+        if let Some(own) = status.exception().and_then(|exception| exception.own.as_ref()) {
+            add(ours::HEADER, json!(own));
         }
         add("task_id", json!(head.id));
         out.push('}');

@@ -127,7 +127,12 @@ fn read_old(message: &Message) -> Result<Task, Box<Unread>> {
     }
     Ok(Task {
         head: Arc::new(head),
-        body: Body { args, kwargs, embed },
+        body: Body {
+            args,
+            kwargs,
+            embed,
+            payload: None,
+        },
         headers,
     })
 }

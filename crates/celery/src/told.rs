@@ -1,6 +1,6 @@
 //! What a Celery worker says of a task of ours: states and results, as its result backend keeps or sends them.
 
-use cresset_task::{Code, Failure};
+use cresset_task::{Code, Failure, TensorSet};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::body::{self, BODY_BYTES_MAX, BadBody};
 use crate::exception::Exception;
 use crate::message::{JSON, MSGPACK, Message};
+use crate::ours::{self, Own};
 
 /// Longer texts of foreign code are cut: the bounds of a model's own failures.
 const TYPE_MAX: usize = 256;
@@ -21,6 +22,8 @@ const PROGRESS_MAX: usize = 1024;
 pub enum Told {
     /// Its result, as JSON text.
     Success(String),
+    /// Its result, of a server of ours.
+    Tensors(TensorSet),
     /// It will not have one.
     Failure(Failure),
     /// It goes on: how far it has come, from 0 to 1, and in words.
@@ -31,7 +34,7 @@ impl Told {
     /// Nothing comes after it.
     #[must_use]
     pub const fn is_end(&self) -> bool {
-        matches!(self, Self::Success(_) | Self::Failure(_))
+        !matches!(self, Self::Going(..))
     }
 }
 
@@ -44,13 +47,22 @@ struct Meta<'a> {
     traceback: Option<Value>,
     #[serde(default)]
     task_id: Option<Value>,
+    #[serde(default)]
+    cresset: Option<Own>,
 }
 
 /// Reads a stored state: the bytes do not say how they were serialized, but each way begins in its own.
 #[must_use]
 pub fn read_stored(bytes: &[u8]) -> Told {
+    read_published(bytes).1
+}
+
+/// The same, and whose state it is, if it says so.
+#[must_use]
+pub fn read_published(bytes: &[u8]) -> (Option<String>, Told) {
     let content_type = match bytes {
         [b'{', ..] => JSON,
+        [ours::MARK, ..] => ours::RESULT,
         [0x80, 2..=5, ..] => "application/x-python-serialize",
         [0x81..=0x8f | 0xde | 0xdf, ..] => MSGPACK,
         _ => "unknown",
@@ -60,13 +72,18 @@ pub fn read_stored(bytes: &[u8]) -> Told {
         body: bytes.to_vec(),
         ..Message::default()
     };
-    read_sent(&message).1
+    read_sent(&message)
 }
 
 /// Reads a state that was sent as a message, and whose it is.
 #[must_use]
 pub fn read_sent(message: &Message) -> (Option<String>, Told) {
     let named = message.properties.correlation_id.clone();
+    if message.content_type == ours::RESULT {
+        let (id, read) = ours::read_tensors(&message.body);
+        let told = read.map_or_else(|why| Told::Failure(no_result(why)), Told::Tensors);
+        return (named.or(id), told);
+    }
     let text = match body::text(message) {
         Ok(text) => text,
         Err(error) => return (named, Told::Failure(unreadable(&error))),
@@ -81,8 +98,11 @@ pub fn read_sent(message: &Message) -> (Option<String>, Told) {
             return (named, Told::Failure(failure));
         }
     };
-    let told = meta.told();
     let id = meta.task_id.as_ref().and_then(Value::as_str).map(str::to_owned);
+    let told = match meta.cresset.clone().filter(|_| meta.status == "FAILURE") {
+        Some(own) => Told::Failure(own.into_failure()),
+        None => meta.told(),
+    };
     (named.or(id), told)
 }
 

@@ -6,6 +6,7 @@
 
 pub mod celery;
 mod celery_calls;
+mod celery_fleet;
 mod celery_routes;
 pub mod discover;
 pub mod door;
@@ -35,6 +36,7 @@ mod units;
 mod walk;
 
 pub use celery::{Arguments, Celery, CeleryCall, CeleryParameter, CeleryTasks, QueueType, ServiceUrl};
+pub use celery_fleet::fleet_queue;
 pub use discover::discover;
 pub use door::{Address, Listen, Network, Scheme};
 pub use field::Scalar;

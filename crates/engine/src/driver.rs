@@ -12,6 +12,7 @@ use cresset_runner::{DownReason, Job, JobEnd, NotTaken, PoolEvent, Timing};
 use cresset_task::{BatchId, InstanceId, Payload, TaskId, Timestamp, Trace};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use self::aside::Aside;
 use self::idle::Idle;
@@ -69,14 +70,17 @@ pub(crate) struct Driver {
     revoked: HashSet<TaskId>,
     busy: BusyClock,
     idle: Idle,
+    /// Takes nothing new: the engine drains, or another driver has the model.
+    leave: CancellationToken,
     draining: bool,
     abandoned: bool,
 }
 
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>, served: Arc<Served>) -> Self {
+    /// It drains with the engine, or with `leave` before.
+    pub(crate) fn new(shared: Arc<Shared>, served: Arc<Served>, leave: CancellationToken) -> Self {
         let measure = Measure::of(&served.config);
-        let limits = measure.limits(&served.config.batching);
+        let limits = measure.limits(&served.batching);
         Self {
             shared,
             served,
@@ -93,12 +97,13 @@ impl Driver {
             revoked: HashSet::new(),
             busy: BusyClock::default(),
             idle: Idle::default(),
+            leave,
             draining: false,
             abandoned: false,
         }
     }
 
-    /// Runs until the engine drains and nothing is left in hand.
+    /// Runs until it drains and nothing is left in hand.
     pub(crate) async fn run(
         mut self,
         mut inbox: mpsc::Receiver<Item>,
@@ -106,6 +111,7 @@ impl Driver {
     ) {
         let shared = Arc::clone(&self.shared);
         let served = Arc::clone(&self.served);
+        let leave = self.leave.clone();
         let mut intake = Vec::with_capacity(INTAKE_MAX);
         let mut news = Vec::with_capacity(INTAKE_MAX);
         let mut pool_alive = true;
@@ -136,7 +142,7 @@ impl Driver {
                     self.lease = None;
                     self.put_down();
                 }
-                () = shared.draining.cancelled(), if !self.draining => {
+                () = leave.cancelled(), if !self.draining => {
                     self.draining = true;
                     self.put_down();
                 }

@@ -2,26 +2,34 @@
 //! processes and its driver are there.
 //!
 //! ```text
-//!   servers' rows -> look: who runs what -> sight: how each model stands -> Elsewhere, in a `Served` like any other
+//!   servers' rows, or words -> look: who runs what -> sight: how each model stands -> Elsewhere, in a `Served` like any other
 //! ```
+//!
+//! Its work lies in the store, where these servers take it. Where they are not on the store there is a way to them instead (`way`), which is
+//! to the model's driver what its processes are elsewhere.
 //!
 //! What is known here is behind the fact by a moment. So nothing may depend on it but whether a request is worth taking: the
 //! store decides everything else.
 
 mod fleet;
+mod port;
 mod predict;
 mod sight;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use cresset_runner::{Executor, Job, NotTaken, PoolStatus, Unwanted};
+use cresset_config::ModelConfig;
+use cresset_runner::{Executor, Job, NotTaken, PoolState, PoolStatus, Unwanted};
 use cresset_task::{BatchId, InstanceId, ModelName, Timestamp};
 
 pub(crate) use self::fleet::Fleet;
+pub use self::port::{Reach, Roster};
 pub(crate) use self::sight::Sight;
+pub(crate) use self::way::Way;
 use crate::admission::{Pace, What};
 use crate::api::{EngineError, ModelHealth, Runner};
 
@@ -32,27 +40,43 @@ const COME_BACK: (Duration, Duration) = (Duration::from_secs(2), Duration::from_
 /// Such a model.
 pub(crate) struct Elsewhere {
     sight: ArcSwap<Sight>,
+    way: Option<Way>,
 }
 
 impl Elsewhere {
-    pub(crate) fn new(sight: Sight) -> Self {
+    /// `way`: what leads to who runs it, where that is not the store.
+    pub(crate) fn new(sight: Sight, way: Option<Way>) -> Self {
         Self {
             sight: ArcSwap::from_pointee(sight),
+            way,
         }
     }
 
+    /// What leads to who runs it, where that is not the store.
+    pub(crate) fn way(&self) -> Option<&Way> {
+        self.way.as_ref()
+    }
+
     /// How it stands; gives how it stood.
-    fn see(&self, sight: Sight) -> Arc<Sight> {
+    fn see(&self, sight: Sight, config: &ModelConfig) -> Arc<Sight> {
+        if let Some(way) = &self.way {
+            way.has_room(way::room(&sight, config));
+        }
         self.sight.swap(Arc::new(sight))
     }
 
     pub(crate) fn health(&self, name: &ModelName) -> ModelHealth {
         let sight = self.sight.load();
+        let closed = self.way.as_ref().filter(|_| sight.is_ready).and_then(Way::closed);
+        let (state, ready, reason) = match closed {
+            Some(why) => (PoolState::Down, false, Some(why)),
+            None => (sight.state, sight.is_ready, sight.reason.clone()),
+        };
         ModelHealth {
             name: name.clone(),
-            state: sight.state,
-            ready: sight.is_ready,
-            reason: sight.reason.clone(),
+            state,
+            ready,
+            reason,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::admission::Admissions;
 use crate::api::{EngineError, ModelView, TaskView};
 use crate::cache::Cache;
 use crate::driver::Driver;
+use crate::elsewhere::{Reach, Roster};
 use crate::errand::Errand;
 use crate::expiry;
 use crate::idempotency::OFFLOAD_BYTES;
@@ -50,6 +51,10 @@ pub struct EngineOptions {
     pub spans: Option<Arc<dyn Spans>>,
     /// What this server is; what it serves is added. Default: everything, and nobody in particular.
     pub me: About,
+    /// Who else there is, where that is not told by the store. Default: nobody tells.
+    pub roster: Option<Arc<dyn Roster>>,
+    /// What leads a gateway's work to the servers that run it. Default: the store.
+    pub reach: Option<Arc<dyn Reach>>,
 }
 
 impl Default for EngineOptions {
@@ -60,6 +65,8 @@ impl Default for EngineOptions {
             stream_bytes: 64 << 20,
             spans: None,
             me: About::default(),
+            roster: None,
+            reach: None,
         }
     }
 }
@@ -73,6 +80,8 @@ pub(crate) struct Inner {
     /// What this server is, but for its models.
     pub(crate) me: About,
     pub(crate) said: Said,
+    pub(crate) roster: Option<Arc<dyn Roster>>,
+    pub(crate) reach: Option<Arc<dyn Reach>>,
     pub(crate) tracker: TaskTracker,
 }
 
@@ -104,6 +113,8 @@ impl Engine {
             unreadable: ArcSwap::default(),
             me: options.me.clone(),
             said: Said::default(),
+            roster: options.roster.clone(),
+            reach: options.reach.clone(),
             tracker,
         };
         Self {
@@ -131,7 +142,8 @@ impl Engine {
         let (served, inbox) = Served::new(config, executor, metrics, cache);
         let served = Arc::new(served);
         served.refresh();
-        let driver = Driver::new(Arc::clone(&self.inner.shared), Arc::clone(&served));
+        let shared = &self.inner.shared;
+        let driver = Driver::new(Arc::clone(shared), Arc::clone(&served), shared.draining.clone());
         self.inner.tracker.spawn(driver.run(inbox, events));
         self.inner.models.rcu(|models| {
             let mut models = Models::clone(models);
@@ -355,12 +367,12 @@ impl Engine {
         let runners = elsewhere.map(|elsewhere| elsewhere.runners());
         ModelView {
             config: Arc::clone(&served.config),
-            pool: served.executor.status(),
+            pool: elsewhere.map_or_else(|| served.executor.status(), |elsewhere| elsewhere.status()),
             depth: shared.backend.depth(&served.config.name),
-            running: runners
-                .iter()
-                .flatten()
-                .fold(served.running(), |sum, runner| sum + runner.offer.load.running),
+            running: match &runners {
+                None => served.running(),
+                Some(runners) => runners.iter().map(|runner| runner.offer.load.running).sum(),
+            },
             waiting: served.waiting(),
             rate: elsewhere.map_or_else(|| served.rate(shared.now()), |elsewhere| elsewhere.rate()),
             runners,

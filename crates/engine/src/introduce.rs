@@ -3,7 +3,7 @@
 //! A gateway takes and answers work by that alone, so a change is told at once; what the models have to do changes with every
 //! batch, and is written down now and then for people.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cresset_config::ModelConfig;
@@ -13,7 +13,7 @@ use cresset_task::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::api::EngineError;
-use crate::elsewhere::Fleet;
+use crate::elsewhere::{Fleet, Roster};
 use crate::engine::Engine;
 use crate::served::Served;
 
@@ -52,7 +52,13 @@ impl Engine {
             self.inner.shared.store.failed(&error);
         }
         self.inner.tracker.spawn(keep_saying(self.clone()));
+        if let Some(roster) = &self.inner.roster {
+            self.inner.tracker.spawn(hear(self.clone(), Arc::clone(roster)));
+        }
         if self.inner.me.role == Role::Gateway {
+            if let Some(roster) = &self.inner.roster {
+                roster.settled().await;
+            }
             let mut fleet = Fleet::new(self.clone(), declared);
             if let Err(error) = fleet.look().await {
                 self.inner.shared.store.failed(&error);
@@ -81,7 +87,7 @@ impl Engine {
 
     /// The servers on the store, by number; this one alone where it has the store for itself.
     pub async fn members(&self) -> Result<Vec<Member>, EngineError> {
-        let members = self.inner.shared.backend.members(false).await?;
+        let members = self.all_members(false).await?;
         if !members.is_empty() {
             return Ok(members);
         }
@@ -96,12 +102,25 @@ impl Engine {
         }])
     }
 
+    /// The servers that there are, and with `with_ended` those that were: by whoever knows.
+    pub(crate) async fn all_members(&self, with_ended: bool) -> Result<Vec<Member>, QueueError> {
+        match &self.inner.roster {
+            Some(roster) => Ok(roster.members(with_ended)),
+            None => self.inner.shared.backend.members(with_ended).await,
+        }
+    }
+
     /// Says it, unless that is known.
     pub(crate) async fn introduce(&self) -> Result<(), QueueError> {
         let about = self.about();
         if let Some(is_news) = self.inner.said.differs(&about) {
-            let backend = &self.inner.shared.backend;
-            backend.introduce(about.clone(), is_news).await?;
+            match &self.inner.roster {
+                Some(roster) => roster.introduce(about.clone(), is_news),
+                None => {
+                    let backend = &self.inner.shared.backend;
+                    backend.introduce(about.clone(), is_news).await?;
+                }
+            }
             self.inner.said.note(about);
         }
         Ok(())
@@ -130,7 +149,7 @@ fn offer(served: &Served) -> Offer {
 /// Until the engine drains, and that it does too.
 async fn keep_saying(engine: Engine) {
     let shared = &engine.inner.shared;
-    if !shared.backend.capabilities().shared {
+    if !shared.backend.capabilities().shared && engine.inner.roster.is_none() {
         return;
     }
     let mut looks = interval(LOOK_EVERY);
@@ -147,6 +166,18 @@ async fn keep_saying(engine: Engine) {
         }
         if is_last {
             return;
+        }
+    }
+}
+
+/// A gateway looks again whenever others come, go or say something else.
+async fn hear(engine: Engine, roster: Arc<dyn Roster>) {
+    let shared = &engine.inner.shared;
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.draining.cancelled() => return,
+            () = roster.changed() => shared.members.notify_one(),
         }
     }
 }

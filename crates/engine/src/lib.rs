@@ -78,6 +78,7 @@ pub use cresset_queue::{TASKS_MAX, TaskCursor, TaskPage, TaskQuery};
 pub use cresset_runner::{InstanceState, InstanceStatus, PoolState, PoolStatus, Replacement};
 /// What the doors make for webhooks: the data of a message.
 pub use cresset_webhook::{Writer as WebhookWriter, message::BODY_MAX as WEBHOOK_BODY_MAX};
+pub use elsewhere::{Reach, Roster};
 pub use engine::{Engine, EngineOptions};
 pub use follow::{Event, Following, Place};
 pub use hint::{MeanTime, hint};

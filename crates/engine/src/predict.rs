@@ -79,7 +79,7 @@ impl Engine {
         let served = self.open(model.as_str())?;
         let longest = served.config.limits.predict_timeout;
         let limit = terms.limit.map_or(longest, |l| l.min(longest));
-        if served.elsewhere.is_some() {
+        if served.is_by_store() {
             return self.predict_elsewhere(&served, input, limit, terms).await;
         }
         self.answer(&served, input, limit, terms, feed).await
@@ -95,7 +95,7 @@ impl Engine {
         let served = self.open(submission.model.as_str())?;
         let longest = served.config.limits.predict_timeout;
         let limit = limit.map_or(longest, |l| l.min(longest));
-        if served.elsewhere.is_some() {
+        if served.is_by_store() {
             return self.predict_or_task_elsewhere(&served, submission, limit).await;
         }
         let terms = PredictTerms {
@@ -135,11 +135,15 @@ impl Engine {
         model: &ModelName,
         input: Payload,
         limit: Option<Duration>,
+        trace: Option<Box<Trace>>,
     ) -> Result<Prediction, EngineError> {
         let served = self.open(model.as_str())?;
         let limit = limit.map_or(WORK_LIMIT_MAX, |l| l.min(WORK_LIMIT_MAX));
-        self.answer(&served, input, limit, PredictTerms::default(), None)
-            .await
+        let terms = PredictTerms {
+            trace,
+            ..PredictTerms::default()
+        };
+        self.answer(&served, input, limit, terms, None).await
     }
 
     /// Of a call that ends at its limit.

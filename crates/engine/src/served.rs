@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use cresset_batch::Moment;
-use cresset_config::ModelConfig;
+use cresset_config::{Batching, ModelConfig};
 use cresset_runner::{Executor, PoolState, PoolStatus};
 use cresset_task::{ModelName, TaskId};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -23,6 +23,9 @@ use crate::progress::Progress;
 use crate::rate::Rate;
 use crate::revocations::Revocations;
 
+/// Of a model whose items go out one by one, what is leased for each place that is free: a larger one goes all the same.
+const ALONE_BYTES: usize = 256 << 10;
+
 /// All served models.
 pub(crate) type Models = BTreeMap<ModelName, Arc<Served>>;
 
@@ -30,8 +33,10 @@ pub(crate) type Models = BTreeMap<ModelName, Arc<Served>>;
 pub(crate) struct Served {
     pub(crate) config: Arc<ModelConfig>,
     pub(crate) executor: Arc<dyn Executor>,
-    /// Other servers run it: there is no driver here.
+    /// Other servers run it; without a way to them the store leads there, and there is no driver here.
     pub(crate) elsewhere: Option<Arc<Elsewhere>>,
+    /// How items go together on their way to the executor.
+    pub(crate) batching: Batching,
     pub(crate) metrics: ModelMetrics,
     /// Rung when a task has been queued.
     pub(crate) wake: Notify,
@@ -78,6 +83,7 @@ impl Served {
         let waiting = config.limits.max_waiting.clamp(1, Semaphore::MAX_PERMITS);
         let (inbox, outbox) = mpsc::channel(waiting);
         let served = Self {
+            batching: config.batching.clone(),
             config,
             executor,
             elsewhere: None,
@@ -101,14 +107,34 @@ impl Served {
     }
 
     /// A model that other servers run.
-    pub(crate) fn elsewhere(config: Arc<ModelConfig>, elsewhere: Elsewhere, metrics: ModelMetrics) -> Self {
+    pub(crate) fn elsewhere(
+        config: Arc<ModelConfig>,
+        elsewhere: Elsewhere,
+        metrics: ModelMetrics,
+    ) -> (Self, mpsc::Receiver<Item>) {
         let elsewhere = Arc::new(elsewhere);
-        let executor = Arc::clone(&elsewhere) as Arc<dyn Executor>;
-        let (served, _nobody_asks) = Self::new(config, executor, metrics, None);
-        Self {
+        let executor = match elsewhere.way() {
+            Some(way) => Arc::clone(&way.executor),
+            None => Arc::clone(&elsewhere) as Arc<dyn Executor>,
+        };
+        let (served, inbox) = Self::new(config, executor, metrics, None);
+        let batching = match elsewhere.way() {
+            Some(_) => each_alone(&served.batching),
+            None => served.batching.clone(),
+        };
+        let served = Self {
             elsewhere: Some(elsewhere),
+            batching,
             ..served
-        }
+        };
+        (served, inbox)
+    }
+
+    /// Other servers run it, and take its work from the store.
+    pub(crate) fn is_by_store(&self) -> bool {
+        self.elsewhere
+            .as_ref()
+            .is_some_and(|elsewhere| elsewhere.way().is_none())
     }
 
     fn pulse(&self) -> MutexGuard<'_, Pulse> {
@@ -129,7 +155,7 @@ impl Served {
 
     /// How fast what is there is worked off, for callers who are told to come back.
     pub(crate) fn pace(&self, what: What, now: Moment) -> Pace {
-        if let Some(elsewhere) = &self.elsewhere {
+        if let Some(elsewhere) = self.elsewhere.as_ref().filter(|_| self.is_by_store()) {
             return elsewhere.pace(what);
         }
         let turned = Duration::from_nanos(self.turned.load(Ordering::Relaxed));
@@ -151,7 +177,7 @@ impl Served {
     /// A leased task has been revoked: its driver takes it out of its hands, and stops it where it runs. Other servers hear of it
     /// by the store.
     pub(crate) fn stop(&self, id: TaskId) {
-        if self.elsewhere.is_some() {
+        if self.is_by_store() {
             return;
         }
         self.revocations.add(id);
@@ -202,6 +228,17 @@ impl Served {
         } else {
             self.unavailable_because(reason(&status))
         }
+    }
+}
+
+/// For whoever makes batches of their own of what comes one by one.
+fn each_alone(batching: &Batching) -> Batching {
+    Batching {
+        max_batch_size: 1,
+        max_delay: Duration::ZERO,
+        max_batch_bytes: batching.max_batch_bytes.min(ALONE_BYTES),
+        max_batch_cost: None,
+        ..batching.clone()
     }
 }
 

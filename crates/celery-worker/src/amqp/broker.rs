@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_celery::{Message, Outgoing, Target};
+use cresset_celery::{Message, Outgoing, Properties, Target};
 use futures_util::StreamExt as _;
 use lapin::ExchangeKind;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
@@ -24,6 +24,10 @@ use super::{message, park, wire};
 use crate::options::{Options, StartError};
 use crate::transport::{Content, Delivery, Receipt, Refused, Transport, Trouble};
 
+/// What servers of a fleet tell each other.
+const FLEET: &str = "cresset.fleet";
+/// What one of them has not read by then is over: it is told again.
+const WORDS_KEPT_MS: i32 = 10_000;
 /// Broadcasts to workers.
 const PIDBOX: &str = "celery.pidbox";
 /// The queue of a node that listens no more goes after so many milliseconds, and a request that nobody hears, as in Celery.
@@ -106,6 +110,47 @@ impl AmqpBroker {
             )
             .await
             .or_trouble()?;
+        Ok(())
+    }
+
+    /// What servers of the fleet tell.
+    async fn hear_fleet(
+        &self,
+        live: &Live,
+        words: &mpsc::Sender<Vec<u8>>,
+        heard: &CancellationToken,
+    ) -> lapin::Result<()> {
+        topology::exchange(&live.taking, FLEET.into(), ExchangeKind::Fanout, false).await?;
+        let channel = live.taking.create_channel().await?;
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            auto_delete: true,
+            ..QueueDeclareOptions::default()
+        };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-message-ttl".into(), AMQPValue::LongInt(WORDS_KEPT_MS));
+        // The broker gives it a name.
+        let queue = channel
+            .queue_declare(ShortString::default(), options, arguments)
+            .await?;
+        let (name, none) = (queue.name().clone(), QueueBindOptions::default());
+        let key = ShortString::default();
+        channel
+            .queue_bind(name.clone(), FLEET.into(), key, none, FieldTable::default())
+            .await?;
+        let options = BasicConsumeOptions {
+            no_ack: true,
+            ..BasicConsumeOptions::default()
+        };
+        let mut coming = channel
+            .basic_consume(name, ShortString::default(), options, FieldTable::default())
+            .await?;
+        heard.cancel();
+        while let Some(delivery) = coming.next().await {
+            if words.send(delivery?.data).await.is_err() {
+                return Ok(());
+            }
+        }
         Ok(())
     }
 
@@ -280,6 +325,24 @@ impl Transport for AmqpBroker {
     ) -> Result<(), Trouble> {
         let live = self.link.live().await?;
         self.hear(&live, requests, heard).await.map_err(trouble)
+    }
+
+    async fn call(&self, words: &[u8]) -> Result<(), Trouble> {
+        let properties = Properties {
+            delivery_mode: Some(1),
+            ..Properties::default()
+        };
+        let message = Message::json(Default::default(), properties, words.to_vec());
+        self.say(FLEET, "", &message).await
+    }
+
+    async fn overhear(
+        &self,
+        words: &mpsc::Sender<Vec<u8>>,
+        heard: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        let live = self.link.live().await?;
+        self.hear_fleet(&live, words, heard).await.map_err(trouble)
     }
 
     fn describe(&self) -> Value {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_celery::{ChordSize, Head, Meta, Status};
+use cresset_celery::{ChordSize, Head, Meta, Status, is_tensors};
 use cresset_config::Celery;
 use redis::aio::ConnectionManager;
 use redis::{Client, RedisResult, Value};
@@ -12,7 +12,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::connect::{manager, trouble};
-use super::keys::{result_key, result_prefix};
+use super::keys::{reply_channel, result_key, result_prefix};
 use super::scripts::BackendScripts;
 use crate::options::StartError;
 use crate::results::{ChordStep, Results, Stored};
@@ -77,6 +77,13 @@ impl RedisResults {
             .query_async(&mut self.connection.clone())
             .await
             .map_err(trouble(SERVICE))?;
+        if text.as_deref().is_some_and(is_tensors) {
+            return Ok(Some(Known {
+                status: "SUCCESS".into(),
+                // Nothing of ours follows a task.
+                result: RawValue::NULL.to_owned(),
+            }));
+        }
         // What cannot be read is not ours to trust: it counts as nothing, and is written over.
         Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
@@ -106,12 +113,19 @@ impl RedisResults {
 #[async_trait]
 impl Results for RedisResults {
     async fn store(&self, meta: &Meta<'_>) -> Result<(), Trouble> {
+        let key = self.task(&meta.head.id);
+        // A server of ours has one channel for all of its results.
+        let channel = match &meta.head.reply_to {
+            Some(name) if meta.head.is_ours => reply_channel(&self.prefix, name),
+            _ => key.clone(),
+        };
         let call = self
             .scripts
             .store
-            .key(self.task(&meta.head.id))
-            .arg(meta.text())
+            .key(key)
+            .arg(meta.bytes())
             .arg(self.expires.as_secs())
+            .arg(channel)
             .invoke_async::<Value>(&mut self.connection.clone())
             .await;
         call.map(drop).map_err(trouble(SERVICE))

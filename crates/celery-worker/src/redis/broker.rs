@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connect::{manager, trouble};
-use super::keys::{EVENTS, Keys, PIDBOX, STEPS, binding};
+use super::keys::{EVENTS, FLEET, Keys, PIDBOX, STEPS, binding};
 use super::unacked::{Unacked, now_seconds};
 use super::wake::Wake;
 use crate::options::{Options, StartError};
@@ -77,7 +77,7 @@ impl RedisBroker {
                 .unwrap_or_default(),
             why: error.to_string(),
         })?;
-        let unacked = Unacked::new(connection.clone(), keys.clone());
+        let unacked = Unacked::new(connection.clone(), keys.clone(), options.is_fleet);
         let of = |queue: &String, step: u8| List {
             key: keys.list(queue, step.into()),
             queue: queue.clone(),
@@ -162,6 +162,19 @@ impl RedisBroker {
         command.arg(self.keys.channel(exchange, routing_key)).arg(text);
         let done = command.query_async::<Value>(&mut self.connection.clone()).await;
         done.map(drop).map_err(trouble(SERVICE))
+    }
+
+    async fn hear_fleet(&self, words: &mpsc::Sender<Vec<u8>>, heard: &CancellationToken) -> RedisResult<()> {
+        let mut pubsub = self.client.get_async_pubsub().await?;
+        pubsub.subscribe(self.keys.channel(FLEET, "")).await?;
+        heard.cancel();
+        let mut coming = pubsub.on_message();
+        while let Some(message) = coming.next().await {
+            if words.send(message.get_payload_bytes().to_vec()).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     async fn hear(&self, requests: &mpsc::Sender<Message>, heard: &CancellationToken) -> RedisResult<()> {
@@ -304,6 +317,21 @@ impl Transport for RedisBroker {
         heard: &CancellationToken,
     ) -> Result<(), Trouble> {
         self.hear(requests, heard).await.map_err(trouble(SERVICE))
+    }
+
+    async fn call(&self, words: &[u8]) -> Result<(), Trouble> {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(self.keys.channel(FLEET, "")).arg(words);
+        let done = command.query_async::<Value>(&mut self.connection.clone()).await;
+        done.map(drop).map_err(trouble(SERVICE))
+    }
+
+    async fn overhear(
+        &self,
+        words: &mpsc::Sender<Vec<u8>>,
+        heard: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        self.hear_fleet(words, heard).await.map_err(trouble(SERVICE))
     }
 
     fn describe(&self) -> Json {

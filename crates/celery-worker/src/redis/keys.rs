@@ -10,6 +10,8 @@ const SEPARATOR: &str = "\u{6}\u{16}";
 pub(crate) const PIDBOX: &str = "celery.pidbox";
 /// Events.
 pub(crate) const EVENTS: &str = "celeryev";
+/// What servers of a fleet tell each other.
+pub(crate) const FLEET: &str = "cresset.fleet";
 
 /// Names at one broker.
 #[derive(Clone, Debug)]
@@ -71,6 +73,11 @@ pub(crate) fn result_prefix(settings: &Celery) -> String {
 /// The key of a task's state and result, and the channel on which it is told.
 pub(crate) fn result_key(prefix: &str, id: &str) -> String {
     format!("{prefix}celery-task-meta-{id}")
+}
+
+/// The channel on which a server of a fleet is told results.
+pub(crate) fn reply_channel(prefix: &str, name: &str) -> String {
+    format!("{prefix}{name}")
 }
 
 #[cfg(test)]

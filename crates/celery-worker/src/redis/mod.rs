@@ -12,4 +12,4 @@ mod wake;
 pub(crate) use backend::RedisResults;
 pub(crate) use broker::RedisBroker;
 pub(crate) use connect::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, manager, open, trouble};
-pub(crate) use keys::{result_key, result_prefix};
+pub(crate) use keys::{reply_channel, result_key, result_prefix};

@@ -48,18 +48,21 @@ redis.call('RPUSH', KEYS[3], ARGV[2])
 return 1
 ";
 
-/// Stores a state and tells whoever waits, unless a success is stored already.
+/// Stores a state and tells whoever waits, unless a success is stored already: as text, or as ours, which begins with a byte of its own.
 ///
-/// KEYS: the key. ARGV: the text, how long to keep it in seconds (0: for ever).
+/// KEYS: the key. ARGV: the text, how long to keep it in seconds (0: for ever), the channel of whoever waits.
 pub(super) const STORE: &str = r#"
 local old = redis.call('GET', KEYS[1])
-if old and string.find(old, '^{%s*"status"%s*:%s*"SUCCESS"') then return 0 end
+if old and (string.byte(old) == 193 or string.find(old, '^{%s*"status"%s*:%s*"SUCCESS"')) then
+    redis.call('PUBLISH', ARGV[3], old)
+    return 0
+end
 if ARGV[2] == '0' then
     redis.call('SET', KEYS[1], ARGV[1])
 else
     redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 end
-redis.call('PUBLISH', KEYS[1], ARGV[1])
+redis.call('PUBLISH', ARGV[3], ARGV[1])
 return 1
 "#;
 

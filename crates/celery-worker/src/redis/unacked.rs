@@ -1,6 +1,7 @@
 //! What is held: taken from its list, noted in a hash and an index so that nobody's death loses it, and then acknowledged, given
 //! back, or, when its holder was not heard of for a visibility timeout, restored by whoever looks. Shared with real workers.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cresset_celery::Route;
@@ -8,6 +9,7 @@ use cresset_task::Timestamp;
 use redis::aio::ConnectionManager;
 use redis::{RedisResult, Value};
 use serde_json::{Value as Json, json};
+use tokio::time::Instant;
 
 use super::keys::Keys;
 use super::scripts::BrokerScripts;
@@ -15,6 +17,9 @@ use super::scripts::BrokerScripts;
 /// The hash, and its index.
 const UNACKED: &str = "unacked";
 const UNACKED_INDEX: &str = "unacked_index";
+/// Behind both, where the queues are a fleet's: its workers keep what they hold known, so that it is missed within seconds. What real
+/// workers hold, who do not, is left alone.
+const OF_FLEET: &str = ".cresset";
 /// Messages that one look for lost ones restores at most: the next look comes soon.
 const RESTORE_MAX: usize = 1_000;
 /// Members of one command.
@@ -27,16 +32,30 @@ pub(super) struct Unacked {
     scripts: BrokerScripts,
     hash: String,
     index: String,
+    clock: Clock,
+}
+
+/// By which it is told how long ago somebody was heard of.
+enum Clock {
+    /// Our own, as with Celery: hours matter.
+    Own,
+    /// The server's, since seconds do: what it said, and when.
+    Servers(Mutex<Option<(f64, Instant)>>),
 }
 
 impl Unacked {
-    pub(super) fn new(connection: ConnectionManager, keys: Keys) -> Self {
+    pub(super) fn new(connection: ConnectionManager, keys: Keys, is_fleet: bool) -> Self {
+        let whose = if is_fleet { OF_FLEET } else { "" };
         Self {
             connection,
-            hash: keys.key(UNACKED),
-            index: keys.key(UNACKED_INDEX),
+            hash: keys.key(&format!("{UNACKED}{whose}")),
+            index: keys.key(&format!("{UNACKED_INDEX}{whose}")),
             keys,
             scripts: BrokerScripts::new(),
+            clock: match is_fleet {
+                true => Clock::Servers(Mutex::default()),
+                false => Clock::Own,
+            },
         }
     }
 
@@ -47,8 +66,9 @@ impl Unacked {
         tags: &str,
         lists: &[(&str, &str)],
     ) -> RedisResult<Vec<Vec<u8>>> {
+        let now = self.now().await?;
         let mut call = self.scripts.fetch.key(&self.hash);
-        call.key(&self.index).arg(now_seconds()).arg(max).arg(tags);
+        call.key(&self.index).arg(now).arg(max).arg(tags);
         for (list, end) in lists {
             call.key(list).arg(end);
         }
@@ -82,7 +102,8 @@ impl Unacked {
 
     /// These are held still.
     pub(super) async fn keep(&self, tags: &[&str]) -> RedisResult<()> {
-        let now = now_seconds();
+        self.look_at_clock().await?;
+        let now = self.now().await?;
         for some in tags.chunks(CHUNK) {
             let mut command = redis::cmd("ZADD");
             command.arg(&self.index).arg("XX");
@@ -96,7 +117,7 @@ impl Unacked {
 
     /// Those of whom nothing was heard for so long go back to where they came from; says how many.
     pub(super) async fn restore(&self, visibility: Duration) -> RedisResult<usize> {
-        let before = now_seconds() - visibility.as_secs_f64();
+        let before = self.now().await? - visibility.as_secs_f64();
         let tags: Vec<String> = redis::cmd("ZRANGEBYSCORE")
             .arg(&self.index)
             .arg("-inf")
@@ -125,6 +146,34 @@ impl Unacked {
             restored += self.put(&tag, &list, message.into_bytes(), Some(before)).await?;
         }
         Ok(restored)
+    }
+
+    /// Now, as it is kept with what is held.
+    async fn now(&self) -> RedisResult<f64> {
+        let Clock::Servers(known) = &self.clock else {
+            return Ok(now_seconds());
+        };
+        let said = *known.lock().unwrap_or_else(PoisonError::into_inner);
+        match said {
+            Some((seconds, since)) => Ok(seconds + since.elapsed().as_secs_f64()),
+            None => self
+                .look_at_clock()
+                .await
+                .map(|seconds| seconds.unwrap_or_else(now_seconds)),
+        }
+    }
+
+    /// What the server's clock says, where that counts.
+    async fn look_at_clock(&self) -> RedisResult<Option<f64>> {
+        let Clock::Servers(known) = &self.clock else {
+            return Ok(None);
+        };
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME")
+            .query_async(&mut self.connection.clone())
+            .await?;
+        let now = seconds as f64 + micros as f64 / 1e6;
+        *known.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Instant::now()));
+        Ok(Some(now))
     }
 
     async fn record(&self, tag: &str) -> RedisResult<Option<Vec<u8>>> {

@@ -12,10 +12,9 @@ use tokio_util::task::TaskTracker;
 use super::answers::Answers;
 use super::redis::RedisAnswers;
 use super::rpc::{PREFETCH, RpcAnswers};
-use crate::amqp::AmqpBroker;
+use crate::connect::connect;
 use crate::insist::Waits;
 use crate::options::{Options, StartError};
-use crate::redis::{RedisBroker, open};
 use crate::transport::{Transport, Trouble};
 
 /// Between two looks at services that can be used.
@@ -42,6 +41,8 @@ pub struct Courier {
     pub(super) settings: Celery,
     /// Our name.
     pub(super) node: String,
+    /// Servers of ours have the work, and not Celery workers: the name by which they tell us results.
+    pub(super) fleet: Option<String>,
     way: watch::Sender<Way>,
     house: TaskTracker,
     leave: CancellationToken,
@@ -51,8 +52,21 @@ impl Courier {
     /// Connects in the background. `replies` is the queue that results come to where they do: always the same one for a server, and
     /// another one for another. Must be called inside a tokio runtime.
     pub fn start(settings: &Celery, node: String, replies: &str) -> Result<Arc<Self>, StartError> {
+        Self::begin(settings, node, replies, false)
+    }
+
+    /// The same to servers of ours.
+    pub(crate) fn of_fleet(settings: &Celery, node: String, replies: &str) -> Result<Arc<Self>, StartError> {
+        Self::begin(settings, node, replies, true)
+    }
+
+    fn begin(
+        settings: &Celery,
+        node: String,
+        replies: &str,
+        is_fleet: bool,
+    ) -> Result<Arc<Self>, StartError> {
         let (house, leave) = (TaskTracker::new(), CancellationToken::new());
-        let url = settings.broker.as_ref().ok_or(StartError::NoBroker)?;
         let backend = settings.result_backend.as_ref().ok_or(StartError::NoBackend)?;
         let is_rpc = backend.scheme() == "rpc";
         let options = Options {
@@ -67,30 +81,33 @@ impl Courier {
             node: node.clone(),
             routes: Default::default(),
             drain_timeout: Duration::ZERO,
+            is_fleet,
         };
-        let transport: Arc<dyn Transport> = match url.scheme() {
-            "redis" | "rediss" => {
-                let client = open("broker", url)?;
-                Arc::new(RedisBroker::new(client, &options, &house, leave.clone())?)
-            }
-            _ => {
-                let (closing, leave) = (leave.clone(), leave.clone());
-                let kept = Some(REPLIES_KEPT);
-                Arc::new(AmqpBroker::new(&options, kept, PREFETCH, &house, closing, leave)?)
-            }
-        };
+        let (closing, ending) = (leave.clone(), leave.clone());
+        let transport = connect(&options, Some(REPLIES_KEPT), PREFETCH, &house, closing, ending)?;
+        let fleet = is_fleet.then(|| replies.to_owned());
         let answers: Arc<dyn Answers> = match is_rpc {
             true => {
                 let transport = Arc::clone(&transport);
                 RpcAnswers::new(transport, replies.to_owned(), &house, leave.clone())
             }
-            false => Arc::new(RedisAnswers::new(backend, settings, &house, leave.clone())?),
+            false => {
+                let inbox = fleet.as_deref();
+                Arc::new(RedisAnswers::new(
+                    backend,
+                    settings,
+                    inbox,
+                    &house,
+                    leave.clone(),
+                )?)
+            }
         };
         let courier = Arc::new(Self {
             transport,
             answers,
             settings: settings.clone(),
             node,
+            fleet,
             way: watch::Sender::new(Way::Unknown),
             house,
             leave,
@@ -98,6 +115,11 @@ impl Courier {
         courier.house.spawn(Arc::clone(&courier).look());
         courier.house.close();
         Ok(courier)
+    }
+
+    /// What leads to the broker.
+    pub(crate) fn transport(&self) -> Arc<dyn Transport> {
+        Arc::clone(&self.transport)
     }
 
     /// Ends the connections. Models that use it must have stopped.
@@ -158,11 +180,11 @@ impl Courier {
                 (Way::Unknown | Way::Open, Way::Closed(why)) => {
                     tracing::warn!(
                         why,
-                        "broker or results of Celery cannot be reached; tasks for its workers wait"
+                        "broker or results cannot be reached; tasks for the workers behind them wait"
                     );
                 }
                 (Way::Unknown | Way::Closed(_), Way::Open) => {
-                    tracing::info!("broker and results of Celery can be reached; tasks go to its workers");
+                    tracing::info!("broker and results can be reached; tasks go to the workers behind them");
                 }
                 _ => {}
             }

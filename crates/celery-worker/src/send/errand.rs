@@ -1,22 +1,27 @@
 //! One item at the workers, from the message to its result.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_celery::{Call, Outgoing, Told};
-use cresset_config::{Arguments, CeleryCall};
+use cresset_celery::{BODY_BYTES_MAX, Call, Message, Outgoing, Sending, Told};
+use cresset_config::{Arguments, Celery, CeleryCall};
 use cresset_runner::{ItemEnd, Name};
 use cresset_task::{Code, Failure, Payload, TaskId, Timestamp, Trace};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::courier::Courier;
+use super::courier::{Courier, Way};
 use crate::insist::{Abandoned, insist};
 use crate::transport::Refused;
 
 /// Priorities of Celery with Redis: 0 goes first, 9 last, and most have 0.
 const REDIS_LAST: i64 = 9;
+/// In a fleet: the step of a usual task, as predictions have the first.
+const REDIS_USUAL: i64 = 3;
+/// A result that has not been told by then is looked for.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// One item.
 pub(super) struct Errand {
@@ -58,40 +63,37 @@ impl Errand {
         stop: &CancellationToken,
         tell: impl Fn(f64, Option<String>) -> F,
     ) -> Result<ItemEnd, Stopped> {
-        let Payload::Json(input) = &self.input else {
-            return Ok(ItemEnd::Failed(failed(
-                Code::InvalidInput,
-                "InvalidInput",
-                "tensors cannot be sent to Celery workers".into(),
-            )));
+        let message = match self.message() {
+            Ok(message) => message,
+            Err(why) => return Ok(ItemEnd::Failed(failed(Code::InvalidInput, "InvalidInput", why))),
         };
         let early = |_: Abandoned| Stopped { is_sent: false };
         let answers = &*self.courier.answers;
         // Before it is sent: nothing may be missed.
         let expected = insist(stop, "waiting for a result", || answers.expect(&self.id));
         let mut expected = expected.await.map_err(early)?;
-        if self.name.task.is_some() {
+        if self.name.task.is_some() && !self.name.is_first {
             // An earlier attempt may have sent it, and ended before it could take its result.
             let stored = insist(stop, "looking for a result", || answers.stored(&self.id));
             if let Some(told) = stored.await.map_err(early)? {
                 return self.end(told, stop).await.map_err(early);
             }
         }
-        let message = self.message(input);
         let late = |_: Abandoned| Stopped { is_sent: true };
-        let sent = insist(stop, "sending a task", || self.courier.transport.offer(&message));
-        if let Some(Refused(why)) = sent.await.map_err(late)? {
-            let message = format!("the message for Celery's workers cannot be sent: {why}");
-            return Ok(ItemEnd::Failed(failed(
-                Code::InvalidInput,
-                "InvalidInput",
-                message,
-            )));
+        if let Some(refused) = self.send(&message, stop).await.map_err(late)? {
+            return Ok(refused);
         }
         let deadline = Instant::now() + self.call.timeout;
+        // It can be made again, and need not lie here for as long as the item is away.
+        drop(message);
+        let mut again = pin!(self.missed(stop));
         loop {
             let told = tokio::select! {
                 told = expected.next() => told,
+                missed = &mut again, if self.courier.fleet.is_some() => match missed.map_err(late)? {
+                    Missed::Told(told) => told,
+                    Missed::Refused(end) => return Ok(end),
+                },
                 () = tokio::time::sleep_until(deadline) => {
                     self.revoke().await;
                     return Ok(ItemEnd::Failed(self.overdue()));
@@ -113,6 +115,7 @@ impl Errand {
     async fn end(&self, told: Told, stop: &CancellationToken) -> Result<ItemEnd, Abandoned> {
         Ok(match told {
             Told::Success(text) => ItemEnd::Done(Payload::Json(Bytes::from(text))),
+            Told::Tensors(set) => ItemEnd::Done(Payload::Tensors(set)),
             // That stays, as a result does: it is not tried again.
             Told::Failure(failure) if failure.code == Code::Revoked => ItemEnd::Failed(failure),
             Told::Failure(failure) => {
@@ -131,33 +134,107 @@ impl Errand {
         })
     }
 
-    fn message(&self, input: &Bytes) -> Outgoing {
+    /// Sends it; gives its end when it can never be sent.
+    async fn send(&self, message: &Outgoing, stop: &CancellationToken) -> Result<Option<ItemEnd>, Abandoned> {
+        let sent = insist(stop, "sending a task", || self.courier.transport.offer(message));
+        Ok(sent.await?.map(|Refused(why)| {
+            let message = format!("the message for the workers cannot be sent: {why}");
+            ItemEnd::Failed(failed(Code::InvalidInput, "InvalidInput", message))
+        }))
+    }
+
+    /// Looks for what may have been missed, now and then. When a broker has been away it may have lost the message, or its result: what has
+    /// none by then is sent once more. Workers of ours take that as they take every message; one of the two ends counts.
+    async fn missed(&self, stop: &CancellationToken) -> Result<Missed, Abandoned> {
+        let mut way = self.courier.way();
+        loop {
+            let was_closed = tokio::select! {
+                closed = way.wait_for(|way| matches!(way, Way::Closed(_))) => closed.is_ok(),
+                () = tokio::time::sleep(LOOK_AGAIN) => false,
+            };
+            if was_closed && way.wait_for(|way| *way == Way::Open).await.is_err() {
+                // The courier has gone, and with it whoever asks.
+                std::future::pending::<()>().await;
+            }
+            let answers = &*self.courier.answers;
+            let stored = insist(stop, "looking for a result", || answers.stored(&self.id));
+            if let Some(told) = stored.await? {
+                return Ok(Missed::Told(told));
+            }
+            if was_closed
+                && let Ok(message) = self.message()
+                && let Some(refused) = self.send(&message, stop).await?
+            {
+                return Ok(Missed::Refused(refused));
+            }
+        }
+    }
+
+    fn message(&self) -> Result<Outgoing, String> {
+        let settings = &self.courier.settings;
+        let message = match (&self.courier.fleet, &self.input) {
+            (Some(replies), input) => self.ours(replies, input)?,
+            // It was checked to be JSON, and so is UTF-8.
+            (None, Payload::Json(input)) => self.call().message(&String::from_utf8_lossy(input)),
+            (None, Payload::Tensors(_)) => return Err("tensors cannot be sent to Celery workers".into()),
+        };
+        Ok(Outgoing {
+            queue: settings.queue_of(&self.call).to_owned(),
+            message,
+        })
+    }
+
+    fn ours(&self, replies: &str, input: &Payload) -> Result<Message, String> {
+        let settings = &self.courier.settings;
+        let sending = Sending {
+            id: &self.id,
+            task: &self.call.task,
+            reply_to: replies,
+            // Whose caller is on the line goes first.
+            priority: match (is_redis(settings), self.name.task) {
+                (true, None) => 0,
+                (true, Some(_)) => {
+                    (REDIS_USUAL - i64::from(self.name.priority)).clamp(REDIS_USUAL, REDIS_LAST)
+                }
+                (false, _) => priority(self.name.priority, false, settings.max_priority),
+            },
+            trace: self.trace.as_ref(),
+        };
+        let message = sending.message(input);
+        let bytes = message.body.len();
+        if bytes > BODY_BYTES_MAX {
+            return Err(format!(
+                "the input must be at most {BODY_BYTES_MAX} bytes to go by the broker, is {bytes}"
+            ));
+        }
+        Ok(message)
+    }
+
+    fn call(&self) -> Call<'_> {
         let call = &self.call;
         let settings = &self.courier.settings;
-        let is_redis = settings
-            .broker
-            .as_ref()
-            .is_some_and(|url| url.scheme().starts_with("redis"));
         let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs_f64());
-        let message = Call {
+        Call {
             id: &self.id,
             task: &call.task,
             origin: &self.courier.node,
             reply_to: self.courier.answers.reply_to(),
-            priority: priority(self.name.priority, is_redis, settings.max_priority),
+            priority: priority(self.name.priority, is_redis(settings), settings.max_priority),
             limits: [seconds(call.hard_limit), seconds(call.soft_limit)],
             expires: Timestamp::now().plus(call.timeout),
             trace: self.trace.as_ref(),
             is_one: call.arguments == Arguments::One,
-        };
-        Outgoing {
-            queue: settings.queue_of(call).to_owned(),
-            // It was checked to be JSON, and so is UTF-8.
-            message: message.message(&String::from_utf8_lossy(input)),
         }
     }
 
     fn overdue(&self) -> Failure {
+        if self.courier.fleet.is_some() {
+            let message = format!(
+                "no worker has ended it within {:?}, and no result of it is at the broker; it was revoked",
+                self.call.timeout
+            );
+            return failed(Code::TimeLimit, "TimeLimit", message);
+        }
         let message = format!(
             "no result came from Celery within {:?} (send.timeout): nobody takes tasks from the queue `{}`, or the worker that had \
              this one has died; it was revoked",
@@ -166,6 +243,18 @@ impl Errand {
         );
         failed(Code::TimeLimit, "TimeLimit", message)
     }
+}
+
+/// What a look for what was missed has found.
+enum Missed {
+    Told(Told),
+    /// It can never be sent.
+    Refused(ItemEnd),
+}
+
+fn is_redis(settings: &Celery) -> bool {
+    let broker = settings.broker.as_ref();
+    broker.is_some_and(|url| url.scheme().starts_with("redis"))
 }
 
 /// A priority as the broker means it. Here a higher one is more urgent and 0 is the usual one.

@@ -1,8 +1,9 @@
 //! A model at Celery workers, as the engine sees it: an executor with a place for each item that may be away at once.
 //!
-//! A place comes up when the broker and the result backend can be used, and goes down when they cannot and nothing of ours is away by
-//! it. What is away then stays away: it comes back with the connection, and ends once.
+//! A place comes up when the broker and the result backend can be used and whoever runs the model has room for it, and goes down when that is
+//! no more so and nothing of ours is away by it. What is away then stays away: it comes back with the connection, and ends once.
 
+use std::ops::RangeFrom;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -51,6 +52,8 @@ struct Shared {
     call: Arc<CeleryCall>,
     courier: Arc<Courier>,
     events: mpsc::Sender<PoolEvent>,
+    /// How many places there is room for at the workers.
+    room: watch::Receiver<usize>,
     seats: Mutex<Vec<Seat>>,
     stand: Mutex<Stand>,
     /// Whoever changes what a place is tells it before the next may: the engine hears things in the order in which they were.
@@ -68,6 +71,9 @@ pub struct CeleryPool {
     keeper: TaskTracker,
 }
 
+/// Why a place is closed that the workers have no room for.
+const NO_ROOM: &str = "no worker takes more of it now";
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -81,12 +87,25 @@ impl CeleryPool {
         courier: Arc<Courier>,
         events: mpsc::Sender<PoolEvent>,
     ) -> Arc<Self> {
+        let room = watch::Sender::new(call.concurrency).subscribe();
+        Self::with_room(model, call, courier, room, events)
+    }
+
+    /// The same where the workers say how much room they have: at most all places.
+    pub(crate) fn with_room(
+        model: Arc<ModelConfig>,
+        call: CeleryCall,
+        courier: Arc<Courier>,
+        room: watch::Receiver<usize>,
+        events: mpsc::Sender<PoolEvent>,
+    ) -> Arc<Self> {
         let seats = (0..call.concurrency).map(|_| Seat::Down).collect();
         let shared = Arc::new(Shared {
             model,
             call: Arc::new(call),
             courier,
             events,
+            room,
             seats: Mutex::new(seats),
             stand: Mutex::new(Stand {
                 state: InstanceState::Starting,
@@ -104,6 +123,14 @@ impl CeleryPool {
         keeper.spawn(Arc::clone(&shared).keep());
         keeper.close();
         Arc::new(Self { shared, keeper })
+    }
+}
+
+/// Returns when there is other room than there was.
+async fn news_of(room: &mut watch::Receiver<usize>) {
+    if room.changed().await.is_err() {
+        // Nobody says anything any more: it stays as it is.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -198,15 +225,22 @@ impl Shared {
     async fn keep(self: Arc<Self>) {
         let mut way = self.courier.way();
         let mut stop = self.stop.subscribe();
+        let mut room = self.room.clone();
         while stop.borrow_and_update().is_none() {
             let found = way.borrow_and_update().clone();
+            let places = *room.borrow_and_update();
             match found {
                 Way::Unknown => {}
-                Way::Open => self.open().await,
-                Way::Closed(why) => self.close(DownReason::Away(why)).await,
+                Way::Open if places > 0 => {
+                    self.close(places.., &DownReason::Away(NO_ROOM.into())).await;
+                    self.open(places).await;
+                }
+                Way::Open => self.all_close(DownReason::Away(NO_ROOM.into())).await,
+                Way::Closed(why) => self.all_close(DownReason::Away(why)).await,
             }
             tokio::select! {
                 changed = way.changed() => if changed.is_err() { break },
+                () = news_of(&mut room) => {}
                 _ = stop.changed() => {}
             }
         }
@@ -223,7 +257,7 @@ impl Shared {
                 _ = stop.changed() => {}
             }
         }
-        self.close(DownReason::Stopped).await;
+        self.close(0.., &DownReason::Stopped).await;
         self.stand(InstanceState::Stopped);
     }
 
@@ -237,11 +271,14 @@ impl Shared {
         stand.since = SystemTime::now();
     }
 
-    /// Every place that is closed is opened.
-    async fn open(&self) {
+    /// Of the first places every one that is closed is opened.
+    async fn open(&self, places: usize) {
         let _telling = self.telling.lock().await;
-        self.stand(InstanceState::Ready);
-        for (at, instance) in (0..).map(InstanceId).enumerate().take(self.call.concurrency) {
+        if lock(&self.stand).state != InstanceState::Ready {
+            self.stand(InstanceState::Ready);
+        }
+        let all = places.min(self.call.concurrency);
+        for (at, instance) in (0..).map(InstanceId).enumerate().take(all) {
             let is_turn = match lock(&self.seats).get_mut(at) {
                 Some(seat @ Seat::Down) => {
                     *seat = Seat::Free;
@@ -255,18 +292,22 @@ impl Shared {
         }
     }
 
-    /// Every place that nothing is away by is closed; the others are when it has come back.
-    async fn close(&self, reason: DownReason) {
+    /// Nothing more can be sent.
+    async fn all_close(&self, reason: DownReason) {
+        let waiting = InstanceState::Waiting {
+            reason: reason.clone(),
+            delay: Duration::ZERO,
+        };
+        self.stand(waiting);
+        lock(&self.stand).last_failure = Some(reason.clone());
+        self.close(0.., &reason).await;
+    }
+
+    /// Each of these places that nothing is away by is closed; the others are when it has come back.
+    async fn close(&self, places: RangeFrom<usize>, reason: &DownReason) {
         let _telling = self.telling.lock().await;
-        if let DownReason::Away(_) = &reason {
-            let waiting = InstanceState::Waiting {
-                reason: reason.clone(),
-                delay: Duration::ZERO,
-            };
-            self.stand(waiting);
-            lock(&self.stand).last_failure = Some(reason.clone());
-        }
-        for (at, instance) in (0..).map(InstanceId).enumerate().take(self.call.concurrency) {
+        let all = (0..).map(InstanceId).enumerate().take(self.call.concurrency);
+        for (at, instance) in all.skip(places.start) {
             let is_turn = match lock(&self.seats).get_mut(at) {
                 Some(seat @ Seat::Free) => {
                     *seat = Seat::Down;
@@ -317,9 +358,12 @@ impl Shared {
             compute: began.elapsed(),
         };
         let _telling = self.telling.lock().await;
-        let way = self.courier.way().borrow().clone();
+        let closed = self.closed(instance);
         if let Some(seat) = lock(&self.seats).get_mut(instance.0 as usize) {
-            *seat = if way == Way::Open { Seat::Free } else { Seat::Down };
+            *seat = match closed {
+                None => Seat::Free,
+                Some(_) => Seat::Down,
+            };
         }
         let ended = PoolEvent::Ended {
             instance,
@@ -328,9 +372,18 @@ impl Shared {
             timing,
         };
         self.emit(ended).await;
-        if let Way::Closed(why) = way {
+        if let Some(why) = closed {
             let reason = DownReason::Away(why);
             self.emit(PoolEvent::Down { instance, reason }).await;
+        }
+    }
+
+    /// Why a place is not to be used now, if so.
+    fn closed(&self, instance: InstanceId) -> Option<String> {
+        match &*self.courier.way().borrow() {
+            Way::Closed(why) => Some(why.clone()),
+            Way::Unknown | Way::Open if (instance.0 as usize) < *self.room.borrow() => None,
+            Way::Unknown | Way::Open => Some(NO_ROOM.into()),
         }
     }
 

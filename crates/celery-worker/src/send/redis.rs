@@ -1,5 +1,7 @@
 //! Redis as the result backend of the workers: a key for each task, which is also the channel on which it is told.
 //!
+//! Servers of ours tell all results on one channel instead, which is listened to once; a result that has been taken is kept for a moment more.
+//!
 //! One connection listens for all tasks. It asks for a task's channel before the task is sent, so that nothing is missed; when it is
 //! lost, whatever may have been said meanwhile is in the keys.
 
@@ -7,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_celery::{Told, read_stored};
+use cresset_celery::{Told, read_published, read_stored};
 use cresset_config::{Celery, ServiceUrl};
 use futures_util::StreamExt as _;
 use redis::aio::{ConnectionManager, PubSubSink};
@@ -20,7 +22,9 @@ use tokio_util::task::TaskTracker;
 use super::answers::{Answers, Desk, Expected};
 use crate::insist::Waits;
 use crate::options::StartError;
-use crate::redis::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, manager, open, result_key, result_prefix, trouble};
+use crate::redis::{
+    ANSWER_TIMEOUT, CONNECT_TIMEOUT, manager, open, reply_channel, result_key, result_prefix, trouble,
+};
 use crate::transport::Trouble;
 
 const SERVICE: &str = "result backend";
@@ -28,6 +32,8 @@ const SERVICE: &str = "result backend";
 const ORDERS_MAX: usize = 1024;
 /// Channels or keys in one command.
 const CHUNK: usize = 500;
+/// A result of ours that has been taken stays so many seconds: until then its end is in the store.
+const TAKEN_KEPT_SECONDS: u64 = 60;
 /// A connection that lasted so long was a good one: the next try comes soon.
 const GOOD: Duration = Duration::from_secs(10);
 
@@ -48,6 +54,8 @@ struct Ear {
     client: Client,
     connection: ConnectionManager,
     prefix: String,
+    /// Our channel, where there is one for all results.
+    inbox: Option<String>,
     desk: Arc<Desk>,
     /// Why nothing is heard now, if so.
     deaf: watch::Sender<Option<String>>,
@@ -56,10 +64,11 @@ struct Ear {
 }
 
 impl RedisAnswers {
-    /// Listens in the background; `tracker` owns that, until `leave`.
+    /// Listens in the background; `tracker` owns that, until `leave`. `inbox`: by which name servers of ours tell us all results.
     pub(super) fn new(
         url: &ServiceUrl,
         settings: &Celery,
+        inbox: Option<&str>,
         tracker: &TaskTracker,
         leave: CancellationToken,
     ) -> Result<Self, StartError> {
@@ -69,10 +78,12 @@ impl RedisAnswers {
             url: url.to_string(),
             why: error.to_string(),
         })?;
+        let prefix = result_prefix(settings);
         let ear = Arc::new(Ear {
             client,
             connection,
-            prefix: result_prefix(settings),
+            inbox: inbox.map(|name| reply_channel(&prefix, name)),
+            prefix,
             desk: Arc::default(),
             deaf: watch::Sender::new(Some("not connected yet".into())),
             renew: Notify::new(),
@@ -117,6 +128,10 @@ impl Answers for RedisAnswers {
             // When there is no room the channel is left as soon as something is said on it.
             let _ = orders.try_send(Order::Leave(id.to_owned()));
         });
+        if self.ear.inbox.is_some() {
+            // It is listened to already; what is lost with the connection is looked for with the next one.
+            return Ok(expected);
+        }
         let (done, heard) = oneshot::channel();
         let asked = async {
             // An error means that the connection was lost, or that all of it has ended.
@@ -183,8 +198,13 @@ impl Ear {
     async fn listen(&self, orders: &mut mpsc::Receiver<Order>) -> RedisResult<()> {
         let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.client.get_async_pubsub());
         let (mut sink, mut heard) = connecting.await.map_err(late)??.split();
+        if let Some(inbox) = &self.inbox {
+            hear(&mut sink, std::slice::from_ref(inbox)).await?;
+        }
         for some in self.desk.ids().chunks(CHUNK) {
-            hear(&mut sink, &self.keys(some)).await?;
+            if self.inbox.is_none() {
+                hear(&mut sink, &self.keys(some)).await?;
+            }
             self.catch_up(some).await?;
         }
         self.deaf.send_replace(None);
@@ -219,6 +239,13 @@ impl Ear {
     }
 
     fn deliver(&self, message: &redis::Msg) {
+        if self.inbox.is_some() {
+            if let (Some(id), told) = read_published(message.get_payload_bytes()) {
+                // Whoever has left does not want it.
+                let _ = self.desk.tell(&id, told);
+            }
+            return;
+        }
         let channel = message.get_channel_name();
         if let Some(id) = channel.strip_prefix(&result_key(&self.prefix, "")) {
             // Whoever has left does not want it.
@@ -238,6 +265,9 @@ impl Ear {
                 Order::Leave(id) => left.push(id),
             }
         }
+        if self.inbox.is_some() {
+            return self.keep_briefly(&left).await;
+        }
         if !left.is_empty() {
             let done = tokio::time::timeout(ANSWER_TIMEOUT, sink.unsubscribe(self.keys(&left)));
             done.await.map_err(late)??;
@@ -250,6 +280,20 @@ impl Ear {
             let _ = done.send(());
         }
         Ok(())
+    }
+}
+
+/// Results that have been taken.
+impl Ear {
+    async fn keep_briefly(&self, ids: &[String]) -> RedisResult<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut pipe = redis::pipe();
+        for key in self.keys(ids) {
+            pipe.cmd("EXPIRE").arg(key).arg(TAKEN_KEPT_SECONDS).ignore();
+        }
+        pipe.query_async(&mut self.connection.clone()).await
     }
 }
 

@@ -47,6 +47,7 @@ struct Early {
 fn size(told: &Told) -> usize {
     match told {
         Told::Success(text) => text.len(),
+        Told::Tensors(set) => set.data_len(),
         Told::Failure(failure) => failure.message.len() + failure.traceback.as_ref().map_or(0, String::len),
         Told::Going(..) => 0,
     }

@@ -6,6 +6,9 @@ use cresset_celery::{
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+/// The content types of tasks that servers of ours send each other.
+const OURS: [&str; 2] = ["application/x-cresset-json", "application/x-cresset-tensors"];
+
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -56,7 +59,7 @@ proptest! {
             (json_value(), json_value(), json_value()).prop_map(|(a, k, e)| json!([a, k, e]).to_string().into_bytes()),
             prop::collection::vec(any::<u8>(), 0..40),
         ],
-        content_type in prop_oneof![Just(JSON), Just(MSGPACK), Just("text/plain")],
+        content_type in prop_oneof![Just(JSON), Just(MSGPACK), Just("text/plain"), Just(OURS[0]), Just(OURS[1])],
     ) {
         let message = Message {
             headers,
@@ -83,12 +86,14 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..40),
     ) {
         let said = json!({"status": status, "result": result, "traceback": rest, "task_id": rest}).to_string();
-        for bytes in [said.into_bytes(), rest.to_string().into_bytes(), bytes] {
+        let ours = [&[0xc1][..], &bytes].concat();
+        for bytes in [said.into_bytes(), rest.to_string().into_bytes(), bytes, ours] {
             let stored = read_stored(&bytes);
             let message = Message::json(Map::new(), Properties::default(), bytes);
             for told in [stored, read_sent(&message).1] {
                 match told {
                     Told::Success(text) => prop_assert!(serde_json::from_str::<Value>(&text).is_ok()),
+                    Told::Tensors(_) => {}
                     Told::Failure(failure) => prop_assert!(!failure.type_.is_empty()),
                     Told::Going(fraction, _) => prop_assert!((0.0..=1.0).contains(&fraction)),
                 }

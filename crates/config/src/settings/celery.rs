@@ -62,7 +62,7 @@ pub(super) const BROKER: Setting = words(
             get: |c| c.celery.broker.as_ref().map(ToString::to_string),
             set: |c, text| set_url(&mut c.celery.broker, text, BROKERS),
         },
-        "Celery's broker, as `broker_url` names it. Shown without its password.",
+        "Celery's broker, as `broker_url` names it; or what leads from `cresset gateway` to `cresset worker`. Shown without its password.",
     ),
     "none",
     r#""redis://127.0.0.1:6379/0""#,

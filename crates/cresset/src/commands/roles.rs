@@ -1,6 +1,8 @@
-//! What gateways and workers ask of their settings: a store that several servers may share.
+//! What gateways and workers ask of their settings: a store that several servers may share, or a broker that leads from one to the other.
 
-use cresset_config::ServerConfig;
+use std::path::Path;
+
+use cresset_config::{Celery, Effective, Origin, ServerConfig, render_all};
 use cresset_engine::Role;
 
 use crate::args::settings::SettingsArgs;
@@ -32,16 +34,84 @@ pub(super) fn broker_as_store(
         settings.rename(BROKER, STORE);
         return Ok((settings, true));
     }
-    if role == Role::Gateway {
-        let what = match scheme {
-            "" => "--broker is no address".to_owned(),
-            scheme => {
-                format!("--broker {scheme}://...: a gateway keeps its tasks in PostgreSQL, MySQL or MariaDB")
-            }
-        };
-        return Err(Trouble::new(Exit::USAGE, what).hint(format!("{SHARED_HINT}; {CELERY_HINT}")));
+    if BROKERS.contains(&scheme) {
+        return Ok((settings, false));
     }
-    Ok((settings, false))
+    let name = role.name();
+    let what = match (scheme, not_spoken_to(scheme)) {
+        ("", _) => "--broker is no address".to_owned(),
+        (scheme, Some(why)) => format!("--broker {scheme}://...: {why}"),
+        (scheme, None) => format!("--broker {scheme}://...: a {name} takes PostgreSQL, MySQL, MariaDB, Redis or RabbitMQ"),
+    };
+    Err(Trouble::new(Exit::USAGE, what).hint(format!("{SHARED_HINT}; {BROKER_HINT}")))
+}
+
+/// Brokers that lead from gateways to workers.
+const BROKERS: [&str; 5] = ["redis", "rediss", "amqp", "amqps", "pyamqp"];
+const BROKER_HINT: &str = "or --broker redis://HOST:6379/0, or amqp://USER@HOST/VHOST";
+
+/// Why a broker that others know is none here, where there is more to say than that.
+fn not_spoken_to(scheme: &str) -> Option<&'static str> {
+    Some(match scheme {
+        "sqlite" => {
+            "an SQLite database belongs to one process, also on one machine; `cresset serve` is gateway and worker in one"
+        }
+        "sentinel" | "redis-sentinel" | "rediss-sentinel" => {
+            "Redis Sentinel is not asked who is the primary: give the address of a name or a proxy that leads there"
+        }
+        "redis-cluster" | "rediss-cluster" | "rediscluster" => {
+            "Redis Cluster would keep a queue and what is held of it on different nodes: name one server"
+        }
+        "memory" => "what is in the memory of one process is seen by no other",
+        _ => return None,
+    })
+}
+
+/// What is between gateways and workers, if it is a broker: one that a flag names, or one that the settings name where no store is
+/// shared.
+pub(super) fn fleet(effective: &Effective) -> Result<Option<Celery>, Trouble> {
+    let config = &effective.config;
+    if config.celery.broker.is_none() {
+        return Ok(None);
+    }
+    let is_flag = matches!(effective.origins.get(BROKER), Some(Origin::Flag(_)));
+    let store = config.store.as_ref().map(|url| url.reveal());
+    let is_shared = store.is_some_and(|url| SHARED.contains(&scheme_of(url)));
+    if is_shared && !is_flag {
+        return Ok(None);
+    }
+    let fleet = config.celery.fleet();
+    fleet
+        .map(Some)
+        .map_err(|mistake| Trouble::new(Exit::DATA, render_all(&[*mistake])))
+}
+
+/// A worker behind a broker keeps nothing.
+pub(super) fn has_no_store(settings: &SettingsArgs) -> Result<(), Trouble> {
+    if settings.given(STORE).is_none() {
+        return Ok(());
+    }
+    let trouble = Trouble::new(
+        Exit::USAGE,
+        "--store: a worker behind a broker keeps no tasks, its gateways do",
+    );
+    Err(trouble.hint("leave it out; `cresset gateway --results URL` names their store"))
+}
+
+/// The settings with the store that `--results` names.
+pub(super) fn results_as_store(
+    settings: SettingsArgs,
+    results: Option<&Path>,
+) -> Result<SettingsArgs, Trouble> {
+    if results.is_some() && settings.given(STORE).is_some() {
+        let trouble = Trouble::new(Exit::USAGE, "--results and --store both name the store");
+        return Err(trouble.hint("leave out one of them"));
+    }
+    Ok(settings.with("--results", STORE, results))
+}
+
+fn scheme_of(url: &str) -> &str {
+    url.split_once(':').map_or("", |(scheme, _)| scheme)
 }
 
 /// Where a worker takes tasks that are not in a store of ours.
@@ -51,7 +121,7 @@ const CELERY_HINT: &str = "Celery's tasks are taken by `cresset worker --celery 
 pub(super) fn needs_shared_store(config: &ServerConfig, role: Role) -> Result<(), Trouble> {
     let name = role.name();
     let scheme = config.store.as_ref().map(|url| url.reveal());
-    let scheme = scheme.map(|url| url.split_once(':').map_or("", |(scheme, _)| scheme));
+    let scheme = scheme.map(scheme_of);
     let words = match scheme {
         Some(scheme) if SHARED.contains(&scheme) => return Ok(()),
         Some(_) => {
@@ -59,6 +129,6 @@ pub(super) fn needs_shared_store(config: &ServerConfig, role: Role) -> Result<()
         }
         None => format!("a {name} shares a store with other servers, and none is named"),
     };
-    let hint = format!("{SHARED_HINT}; {CELERY_HINT}; `cresset serve` needs no other server");
+    let hint = format!("{SHARED_HINT}; {BROKER_HINT}; {CELERY_HINT}; `cresset serve` needs no other server");
     Err(Trouble::new(Exit::USAGE, words).hint(hint))
 }

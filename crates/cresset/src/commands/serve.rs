@@ -1,7 +1,7 @@
 //! `cresset serve`: settings and models are read and checked before anything starts; then `crate::serve` takes over.
 
 use clap::Args;
-use cresset_config::{Mistake, Origin, render_all};
+use cresset_config::{Celery, Mistake, Origin, render_all};
 use cresset_engine::Role;
 
 use crate::args::settings::{Look, SettingsArgs};
@@ -25,11 +25,11 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Trouble> {
-    look_and_run(args.settings.look(), Role::Serve)
+    look_and_run(args.settings.look(), Role::Serve, None)
 }
 
-/// Serves what was found, if nothing is wrong with it.
-pub(super) fn look_and_run(look: Look, role: Role) -> Result<Exit, Trouble> {
+/// Serves what was found, if nothing is wrong with it; `fleet`: by a broker that leads from gateways to workers.
+pub(super) fn look_and_run(look: Look, role: Role, fleet: Option<Celery>) -> Result<Exit, Trouble> {
     let Some(effective) = look.effective.as_ref().filter(|_| look.errors() == 0) else {
         return Err(wrong(&look.mistakes));
     };
@@ -42,7 +42,11 @@ pub(super) fn look_and_run(look: Look, role: Role) -> Result<Exit, Trouble> {
     if role == Role::Worker && effective.origins.get(LISTEN) == Some(&Origin::Default) {
         config.listen.clear();
     }
-    serve::run(&config, look.models, role)
+    if role == Role::Worker && fleet.is_some() {
+        // What it runs is in the stores of gateways; what is in its own is what it served before it was a worker.
+        config.store = None;
+    }
+    serve::run(&config, look.models, role, fleet)
 }
 
 /// All mistakes on stderr, and the end of the command.

@@ -1,4 +1,4 @@
-//! `cresset worker`: models without doors, for gateways on the same store; or `cresset serve` that insists on being a Celery worker.
+//! `cresset worker`: models without doors, for gateways on the same store or behind the same broker; or `cresset serve` that insists on being a Celery worker.
 
 use clap::Args;
 use cresset_engine::Role;
@@ -9,8 +9,9 @@ use crate::exit::{Exit, Trouble};
 
 /// Runs the models in a folder for gateways, or for an existing Celery application.
 ///
-/// With --broker postgresql://... it runs the tasks that gateways (`cresset gateway`, `cresset serve`) have stored there, and opens no
-/// door but the one of --listen, if that is given: health, figures and who else is there.
+/// With --broker postgresql://... it runs the tasks that gateways (`cresset gateway`, `cresset serve`) have stored there; with redis:// or
+/// amqp:// those that gateways send by that broker, each model by a queue of its own. It opens no door but the one of --listen, if that
+/// is given: health, figures and who else is there.
 ///
 /// With --celery it is a Celery worker to the application: it takes tasks from these queues, answers those that a model names in
 /// its model.toml ([celery] tasks) or that cresset.toml maps to one ([celery.tasks]), and stores the results where the
@@ -18,6 +19,7 @@ use crate::exit::{Exit, Trouble};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     cresset worker models --broker postgresql://cresset@db.internal/cresset\n  \
+    cresset worker models --broker redis://redis.internal:6379/0\n  \
     cresset worker models --celery inference --broker redis://127.0.0.1:6379/0 --result-backend redis://127.0.0.1:6379/0\n  \
     cresset worker examples/digits --celery celery --broker redis://localhost --celery-tasks proj.tasks.classify=digits")]
 pub(crate) struct WorkerArgs {
@@ -29,7 +31,7 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<Exit, Trouble> {
     let (settings, is_store) = roles::broker_as_store(args.settings.clone(), Role::Worker)?;
     let look = settings.look();
     let Some(effective) = &look.effective else {
-        return serve::look_and_run(look, Role::Worker);
+        return serve::look_and_run(look, Role::Worker, None);
     };
     let celery = &effective.config.celery;
     if celery.is_on() {
@@ -42,14 +44,12 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<Exit, Trouble> {
                 "leave out --celery for a worker of gateways; or name Celery's broker, redis:// or amqp://, and the store with --store",
             ));
         }
-        return serve::look_and_run(look, Role::Serve);
+        return serve::look_and_run(look, Role::Serve, None);
     }
-    if celery.broker.is_some() && effective.config.database().is_some() {
-        let trouble = Trouble::new(Exit::USAGE, "no queue is named, and a worker of Celery needs one");
-        return Err(trouble.hint(
-            "--celery QUEUE[,QUEUE], or queues = \"...\" in [celery] of cresset.toml; a worker of gateways: --broker postgresql://...",
-        ));
+    let fleet = roles::fleet(effective)?;
+    match fleet {
+        None => roles::needs_shared_store(&effective.config, Role::Worker)?,
+        Some(_) => roles::has_no_store(&settings)?,
     }
-    roles::needs_shared_store(&effective.config, Role::Worker)?;
-    serve::look_and_run(look, Role::Worker)
+    serve::look_and_run(look, Role::Worker, fleet)
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cresset_celery_worker::{Courier, Options, StartError, Worker, default_node};
-use cresset_config::{ModelConfig, ServerConfig, render_all};
-use cresset_engine::Engine;
+use cresset_celery_worker::{Courier, Doors, Fleet, Options, StartError, Worker, default_node};
+use cresset_config::{Celery, ModelConfig, ServerConfig, render_all};
+use cresset_engine::{Engine, Role};
 use cresset_task::TaskId;
 
 use crate::exit::{Exit, Trouble};
@@ -44,6 +44,7 @@ pub(super) fn start(
         settings: config.celery.clone(),
         routes,
         drain_timeout: config.drain_timeout,
+        is_fleet: false,
     };
     cresset_celery_worker::start(engine.clone(), options)
         .map(Some)
@@ -67,6 +68,35 @@ pub(super) fn courier(
     Courier::start(&config.celery, node, &replies)
         .map(Some)
         .map_err(|error: StartError| Trouble::new(Exit::DATA, error.to_string()))
+}
+
+/// This server's part in a fleet that a broker holds together, if that is how it works.
+pub(super) fn fleet(
+    config: &ServerConfig,
+    settings: Option<Celery>,
+    role: Role,
+) -> Result<Option<Fleet>, Trouble> {
+    let Some(settings) = settings else {
+        return Ok(None);
+    };
+    let replies = match role {
+        Role::Gateway => format!("{REPLIES}.{}", identity(config)?),
+        Role::Serve | Role::Worker => String::new(),
+    };
+    Fleet::join(settings, role, &replies)
+        .map(Some)
+        .map_err(|error: StartError| Trouble::new(Exit::DATA, error.to_string()))
+}
+
+/// The doors of a worker of such a fleet.
+pub(super) fn doors(
+    config: &ServerConfig,
+    fleet: Option<&Fleet>,
+    models: Vec<Arc<ModelConfig>>,
+    engine: &Engine,
+) -> Option<Doors> {
+    let settings = fleet?.settings();
+    Some(Doors::open(engine, settings, models, config.drain_timeout))
 }
 
 /// Who this server is, for as long as it has its data folder: the results of what it sends find it after a restart.

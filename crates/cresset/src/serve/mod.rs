@@ -5,6 +5,9 @@
 //! begin to load: the door opens long before they are ready, so that probes and submits are answered meanwhile, and
 //! after the engine knows them all, so that no probe sees a server that is ready because it serves nothing yet.
 //!
+//! A fleet that a broker holds together (`cresset-celery-worker`) is joined before the engine starts, and left when it has stopped; a worker's
+//! doors to its models' queues open after the models begin to load, and close first.
+//!
 //! Stop: no more of Celery's tasks -> not ready, no new work -> finish or give back what is under way -> stop the processes -> close the store ->
 //! close the door (a door that was handed over is closed first: the next server has the callers) -> send the last spans. A second signal ends at
 //! once; the model processes die with us.
@@ -25,8 +28,8 @@ mod webhooks;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cresset_celery_worker::{Worker, host_name};
-use cresset_config::{ModelConfig, ServerConfig};
+use cresset_celery_worker::{Fleet, host_name};
+use cresset_config::{Celery, ModelConfig, ServerConfig};
 use cresset_engine::{About, Engine, EngineOptions, Role};
 use cresset_gateway::RowReader;
 use cresset_task::Spans;
@@ -42,14 +45,19 @@ const PURGE_LONGEST: Duration = Duration::from_secs(30);
 /// Whatever still blocks a thread when all is stopped (a stuck disk, say) is given this long.
 const LAST_GRACE: Duration = Duration::from_secs(1);
 
-/// Serves until told to stop.
-pub(crate) fn run(config: &ServerConfig, models: Vec<ModelConfig>, role: Role) -> Result<Exit, Trouble> {
+/// Serves until told to stop. `fleet`: by a broker that leads from gateways to workers.
+pub(crate) fn run(
+    config: &ServerConfig,
+    models: Vec<ModelConfig>,
+    role: Role,
+    fleet: Option<Celery>,
+) -> Result<Exit, Trouble> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("cresset")
         .build()
         .map_err(|error| Trouble::new(Exit::SOFTWARE, format!("cannot start the runtime: {error}")))?;
-    let end = runtime.block_on(serve(config, models, role));
+    let end = runtime.block_on(serve(config, models, role, fleet));
     runtime.shutdown_timeout(LAST_GRACE);
     end
 }
@@ -65,7 +73,12 @@ fn me(role: Role) -> About {
     }
 }
 
-async fn serve(config: &ServerConfig, models: Vec<ModelConfig>, role: Role) -> Result<Exit, Trouble> {
+async fn serve(
+    config: &ServerConfig,
+    models: Vec<ModelConfig>,
+    role: Role,
+    fleet: Option<Celery>,
+) -> Result<Exit, Trouble> {
     let began = Instant::now();
     let keys = webhooks::keys(config, &models)?;
     let otlp = telemetry::start()?;
@@ -75,6 +88,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>, role: Role) -> R
     let entrances = door::open(config, handed_over, role)?;
     let auth = keys::open(config)?;
     let store = store::open(config, role).await?;
+    let fleet = celery::fleet(config, fleet, role)?;
     let purge_every =
         (config.result_ttl.min(config.webhooks.retention) / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
     let options = EngineOptions {
@@ -83,6 +97,8 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>, role: Role) -> R
         stream_bytes: config.max_stream_bytes,
         spans: otlp.clone().map(|otlp| otlp as Arc<dyn Spans>),
         me: me(role),
+        roster: fleet.as_ref().map(Fleet::roster),
+        reach: fleet.as_ref().and_then(Fleet::reach),
     };
     let engine = Engine::start(store, &options);
     webhooks::start(config, keys, &engine);
@@ -91,6 +107,7 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>, role: Role) -> R
     let urls: Vec<String> = entrances.iter().map(ToString::to_string).collect();
     let served = models.len();
     let routes = celery::routes(config, &models)?;
+    let behind_doors: Vec<_> = models.iter().cloned().map(Arc::new).collect();
     let (courier, declared) = match role {
         Role::Gateway => (None, models),
         Role::Serve | Role::Worker => (models::start(config, models, &engine)?, Vec::new()),
@@ -101,6 +118,10 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>, role: Role) -> R
         engine.take_in(Arc::new(RowReader), config.max_body_bytes);
     }
     let celery = celery::start(config, routes, &engine)?;
+    let doors = match role {
+        Role::Worker => celery::doors(config, fleet.as_ref(), behind_doors, &engine),
+        Role::Serve | Role::Gateway => None,
+    };
     keys::warn_if_open(&entrances, auth.as_ref());
     let told = CancellationToken::new();
     if let Some(auth) = &auth {
@@ -109,7 +130,13 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>, role: Role) -> R
             tracker.spawn(issuer::watch(Arc::clone(issuer), set.clone(), told.clone()));
         }
     }
-    let options = door::options(config, auth, celery.as_ref().map(Worker::broker));
+    let broker = match (&celery, role) {
+        (Some(worker), _) => Some(worker.broker()),
+        // A gateway takes tasks all the while.
+        (None, Role::Gateway) => None,
+        (None, Role::Serve | Role::Worker) => fleet.as_ref().map(Fleet::broker),
+    };
+    let options = door::options(config, auth, broker);
     let door = (!entrances.is_empty()).then(|| {
         tracker.spawn(cresset_gateway::serve(
             entrances,
@@ -148,11 +175,19 @@ async fn serve(config: &ServerConfig, models: Vec<ModelConfig>, role: Role) -> R
         if let Some(worker) = celery {
             worker.stop().await;
         }
+        if let Some(doors) = doors {
+            // The gateways are told first: nobody is to count on us any more. What has not begun goes back to the broker.
+            engine.drain();
+            doors.close().await;
+        }
         engine
             .stop(config.drain_timeout.saturating_sub(began.elapsed()))
             .await;
         if let Some(courier) = courier {
             courier.stop().await;
+        }
+        if let Some(fleet) = fleet {
+            fleet.stop().await;
         }
     };
     tokio::select! {

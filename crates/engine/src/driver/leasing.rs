@@ -17,6 +17,8 @@ use crate::verdict::Resolution;
 
 /// Groups of outcomes on their way to the store, at most: when it is slow or refuses, leasing stops.
 const RECORDS_MAX: usize = 64;
+/// The same where each outcome is a group of its own.
+const RECORDS_ALONE_MAX: usize = 1024;
 /// A store that refused a lease is asked again after this.
 const LEASE_PAUSE: Duration = Duration::from_millis(500);
 /// A queue that gave nothing, though something should be in it, is asked again after this: what is in it has expired, by a clock
@@ -37,16 +39,20 @@ impl Driver {
     /// Leases exactly what the free seats can use beyond what waits here already; and while predictions wait that could
     /// fill all seats for ever, a share of a batch, so that tasks are here to take their turn.
     pub(super) fn lease_what_fits(&mut self) {
+        let records_max = match self.served.batching.max_batch_size {
+            1 => RECORDS_ALONE_MAX,
+            _ => RECORDS_MAX,
+        };
         if self.draining
             || self.lease.is_some()
             || self.aside.is_keying()
-            || self.records.len() >= RECORDS_MAX
+            || self.records.len() >= records_max
         {
             return;
         }
         let leased_at = Timestamp::now();
-        let config = &self.served.config;
-        let max_batch = config.batching.max_batch_size;
+        let (config, batching) = (&self.served.config, &self.served.batching);
+        let max_batch = batching.max_batch_size;
         let (waiting, tasks) = (self.batcher.len(), self.batcher.bulk_len());
         let fits = (self.seats.room() * max_batch).saturating_sub(waiting);
         let share = if waiting > tasks && self.seats.any() {
@@ -64,10 +70,7 @@ impl Driver {
         let request = LeaseRequest {
             model: config.name.clone(),
             max_tasks,
-            max_bytes: config
-                .batching
-                .max_batch_bytes
-                .saturating_mul(self.seats.room().max(1)),
+            max_bytes: batching.max_batch_bytes.saturating_mul(self.seats.room().max(1)),
             now: leased_at,
         };
         let backend = Arc::clone(&self.shared.backend);

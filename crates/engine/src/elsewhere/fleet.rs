@@ -10,7 +10,7 @@ use cresset_task::{ModelName, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
 use super::sight::{in_order, who};
-use super::{Elsewhere, Sight};
+use super::{Elsewhere, Sight, way};
 use crate::api::Runner;
 use crate::engine::Engine;
 use crate::served::{Models, Served};
@@ -76,8 +76,7 @@ impl Fleet {
 
     /// Looks once.
     pub(crate) async fn look(&mut self) -> Result<(), QueueError> {
-        let backend = &self.engine.inner.shared.backend;
-        let members = backend.members(!self.has_looked).await?;
+        let members = self.engine.all_members(!self.has_looked).await?;
         self.has_looked = true;
         self.remember(&members, Timestamp::now());
         let known = self.last.keys().chain(self.declared.keys());
@@ -96,6 +95,10 @@ impl Fleet {
                     unreadable.insert(name, why);
                 }
             }
+        }
+        for (name, gone) in before.iter().filter(|(name, _)| !models.contains_key(*name)) {
+            tracing::info!(model = %name, "the model is not known any more");
+            way::retire(&self.engine, gone);
         }
         self.engine.inner.models.store(Arc::new(models));
         self.engine.inner.unreadable.store(Arc::new(unreadable));
@@ -194,7 +197,7 @@ impl Fleet {
         if let Some(served) = kept
             && let Some(elsewhere) = &served.elsewhere
         {
-            let was = elsewhere.see(sight);
+            let was = elsewhere.see(sight, &served.config);
             if was.state.name() != state || was.reason.clone().unwrap_or_default() != reason {
                 tracing::info!(model = %name, state, reason, "the model stands otherwise");
             }
@@ -202,7 +205,13 @@ impl Fleet {
         }
         tracing::info!(model = %name, version = config.version, state, reason, "the model is known");
         let metrics = self.engine.inner.metrics.model(name.as_str());
-        Arc::new(Served::elsewhere(config, Elsewhere::new(sight), metrics))
+        if let Some(old) = before {
+            way::retire(&self.engine, old);
+        }
+        match &self.engine.inner.reach {
+            Some(reach) => way::open(&self.engine, &**reach, config, sight, metrics),
+            None => Arc::new(Served::elsewhere(config, Elsewhere::new(sight, None), metrics).0),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod batching;
 mod caching;
 mod caching_tasks;
 mod cancelling;
+mod elsewhere;
 mod faults;
 mod follow;
 mod health;

@@ -22,4 +22,6 @@ pub struct Name {
     pub task: Option<TaskId>,
     /// How urgent it is: a higher one is more so.
     pub priority: i8,
+    /// It is given to somebody for the first time since it was accepted: nobody can have ended it.
+    pub is_first: bool,
 }

@@ -3,6 +3,7 @@
 //! Each part of it looks at one thing and adds lines to a list; none changes anything, and none stops the others. Taking the
 //! lock of a store for the moment of the check is the one thing that others could notice.
 
+mod broker;
 mod database;
 mod inbox;
 mod line;
@@ -22,7 +23,7 @@ use crate::out;
 /// Looks at everything a server needs and says what is wrong, with what to do about it. Changes nothing.
 ///
 /// Settings and models, each model's Python (does it run, which torch, does it see CUDA), the address (who has it), the data
-/// folder (file system, space), the task store (lock, schema, a quick check), the limits of the process and its cgroup, uv, versions.
+/// folder (file system, space), the task store (lock, schema, a quick check), the broker if there is one, the limits of the process and its cgroup, uv, versions.
 /// Takes the arguments that `cresset serve` takes. Exits 1 when something fails; a warning is no failure.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -61,6 +62,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Trouble> {
     if let Some(effective) = &look.effective {
         let config = &effective.config;
         let server = store::look(config, &mut lines)?;
+        broker::look_at(config, &mut lines)?;
         port::look(config, server.as_deref(), &mut lines);
         models::look(config, &look.models, &mut lines)?;
         machine::limits(config, &look.models, &mut lines);

@@ -1,0 +1,218 @@
+//! Who was heard of and when, from the words that servers send each other. No I/O: whoever calls brings words and time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cresset_engine::{About, Member};
+use cresset_task::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// A server that is not heard of for so long, while we hear ourselves, has gone: two of its words are missing.
+pub(super) const GONE_AFTER: Duration = Duration::from_secs(11);
+/// Servers that have gone are remembered for a day, so many of them at most.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+const GONE_MAX: usize = 256;
+/// Servers at most: whoever says more is no fleet.
+const THERE_MAX: usize = 10_000;
+/// Longer words are none of ours.
+const WORDS_MAX: usize = 8 << 20;
+
+/// What one server tells all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Word {
+    /// Since when it is there, in microseconds: its number, and a part of its name.
+    pub(super) since: i64,
+    /// What it says of itself. `None`: it has only asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) about: Option<About>,
+    /// It has just come, and wants to know who is there.
+    #[serde(default)]
+    pub(super) asks: bool,
+    /// It goes.
+    #[serde(default)]
+    pub(super) ended: bool,
+}
+
+impl Word {
+    /// Reads one; or says why it is none.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() > WORDS_MAX {
+            return Err(format!("it has more than {WORDS_MAX} bytes"));
+        }
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+    }
+}
+
+/// A server: no two have all three.
+type Who = (i64, String, u32);
+
+struct Entry {
+    about: About,
+    heard: Instant,
+    heard_at: Timestamp,
+    ended_at: Option<Timestamp>,
+}
+
+/// All that were heard of.
+#[derive(Default)]
+pub(super) struct Heard(BTreeMap<Who, Entry>);
+
+impl Heard {
+    /// A server has said this. Whether it is news: not of what it has to do.
+    pub(super) fn note(&mut self, word: Word, now: Instant, at: Timestamp) -> bool {
+        let Some(about) = word.about else {
+            return false;
+        };
+        let who = (word.since, about.host.clone(), about.pid);
+        let ended_at = word.ended.then_some(at);
+        let is_news = self.0.get(&who).is_none_or(|known| {
+            known.ended_at.is_some() || word.ended || known.about.at_rest() != about.at_rest()
+        });
+        if !self.0.contains_key(&who) && self.0.len() >= THERE_MAX {
+            tracing::warn!(
+                host = about.host,
+                "more servers than a fleet may have; one is passed over"
+            );
+            return false;
+        }
+        let entry = Entry {
+            about,
+            heard: now,
+            heard_at: at,
+            ended_at,
+        };
+        self.0.insert(who, entry);
+        is_news
+    }
+
+    /// Nobody could be heard until now: everybody has the whole time again.
+    pub(super) fn listens(&mut self, now: Instant) {
+        let there = self.0.values_mut().filter(|entry| entry.ended_at.is_none());
+        there.for_each(|entry| entry.heard = now);
+    }
+
+    /// Those that had not been heard of for long when we heard ourselves last have gone. Whether there was one.
+    pub(super) fn expire(&mut self, own: Instant, at: Timestamp) -> bool {
+        let mut is_news = false;
+        for entry in self.0.values_mut() {
+            if entry.ended_at.is_none() && own.saturating_duration_since(entry.heard) > GONE_AFTER {
+                entry.ended_at = Some(entry.heard_at);
+                is_news = true;
+            }
+        }
+        self.0
+            .retain(|_, entry| entry.ended_at.is_none_or(|ended| at.since(ended) < REMEMBERED));
+        let mut gone: Vec<_> = self
+            .0
+            .iter()
+            .filter_map(|(who, entry)| Some((entry.ended_at?, who.clone())))
+            .collect();
+        gone.sort();
+        for (_, who) in gone.iter().take(gone.len().saturating_sub(GONE_MAX)) {
+            self.0.remove(who);
+        }
+        is_news
+    }
+
+    /// The servers that are there, and before them, if wanted, those that were.
+    pub(super) fn members(&self, with_ended: bool) -> Vec<Member> {
+        let member = |((since, ..), entry): (&Who, &Entry)| Member {
+            id: *since,
+            since: Timestamp::from_micros(*since),
+            seen_at: entry.heard_at,
+            ended_at: entry.ended_at,
+            about: entry.about.clone(),
+        };
+        let ended = self
+            .0
+            .iter()
+            .filter(|(_, entry)| with_ended && entry.ended_at.is_some());
+        let there = self.0.iter().filter(|(_, entry)| entry.ended_at.is_none());
+        ended.chain(there).map(member).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(since: i64, host: &str) -> Word {
+        Word {
+            since,
+            about: Some(About {
+                host: host.into(),
+                ..About::default()
+            }),
+            asks: false,
+            ended: false,
+        }
+    }
+
+    fn hosts(heard: &Heard, with_ended: bool) -> Vec<String> {
+        let members = heard.members(with_ended).into_iter();
+        members.map(|member| member.about.host).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_more_has_gone_since_it_was_heard_last() {
+        let (mut heard, at) = (Heard::default(), Timestamp::from_micros(7));
+        assert!(heard.note(word(2, "b"), Instant::now(), at) && heard.note(word(1, "a"), Instant::now(), at));
+        assert!(!heard.note(word(1, "a"), Instant::now(), at), "it is known");
+        assert_eq!(hosts(&heard, false), ["a", "b"]);
+        tokio::time::advance(GONE_AFTER).await;
+        heard.note(word(2, "b"), Instant::now(), at);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let later = Timestamp::from_micros(9_000_000);
+        assert!(heard.expire(Instant::now(), later) && !heard.expire(Instant::now(), later));
+        assert_eq!(hosts(&heard, false), ["b"]);
+        assert_eq!(hosts(&heard, true), ["a", "b"]);
+        assert_eq!(heard.members(true)[0].ended_at, Some(at));
+        assert!(heard.note(word(1, "a"), Instant::now(), later), "it is back");
+        let long_after = later.plus(REMEMBERED);
+        heard.note(
+            Word {
+                ended: true,
+                ..word(1, "a")
+            },
+            Instant::now(),
+            later,
+        );
+        assert_eq!(hosts(&heard, false), ["b"]);
+        heard.expire(Instant::now(), long_after);
+        assert_eq!(hosts(&heard, true), ["b"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_nobody_can_be_heard_nobody_goes() {
+        let (mut heard, at) = (Heard::default(), Timestamp::from_micros(7));
+        heard.note(word(1, "a"), Instant::now(), at);
+        tokio::time::advance(GONE_AFTER * 10).await;
+        heard.listens(Instant::now());
+        assert!(!heard.expire(Instant::now(), at));
+        tokio::time::advance(GONE_AFTER + Duration::from_secs(1)).await;
+        assert!(heard.expire(Instant::now(), at));
+    }
+
+    #[test]
+    fn a_word_is_read_as_it_was_written_and_garbage_is_none() {
+        let asks = Word {
+            since: 1,
+            about: None,
+            asks: true,
+            ended: false,
+        };
+        for word in [word(3, "a"), asks] {
+            let text = serde_json::to_vec(&word).unwrap();
+            assert_eq!(Word::read(&text), Ok(word));
+        }
+        for garbage in [&b""[..], b"[]", b"{\"since\": \"now\"}", b"\xff"] {
+            assert!(Word::read(garbage).is_err());
+        }
+        assert!(
+            Word::read(&vec![b' '; WORDS_MAX + 1])
+                .unwrap_err()
+                .contains("bytes")
+        );
+    }
+}
