@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.families import FAMILIES, FLEET
+from faults.fleet.cluster import KINDS
 from faults.how import FAULT_SECONDS, FLEET_SECONDS, How
 from faults.run import run_seed
 
@@ -36,7 +37,7 @@ def one(seed: int, how: How) -> dict[str, Any]:
     command = [sys.executable, "-m", "faults", "--seed", str(seed), "--json", "--cache", str(how.cache)]
     command += ["--keep", str(how.keep), "--durability", how.durability, "--seconds", str(how.fault_seconds)]
     if how.is_fleet:
-        command += ["--fleet"]
+        command += ["--fleet", "--store", how.store]
     if how.families:
         command += ["--families", ",".join(how.families)]
     try:
@@ -120,7 +121,8 @@ def main() -> int:
     parser.add_argument("--keep", type=absolute, default=home / "kept", help="where the folders of bad runs are kept")
     parser.add_argument("--families", type=named, help="break these instead of what the seed draws, with commas")
     parser.add_argument("--durability", default="fsync", help="`os` to see that power cuts are noticed")
-    parser.add_argument("--fleet", action="store_true", help="gateways and workers on one store in PostgreSQL")
+    parser.add_argument("--fleet", action="store_true", help="gateways and workers on one store in a database")
+    parser.add_argument("--store", choices=KINDS, default=KINDS[0], help="which database (default: %(default)s)")
     default = f"(default: {FAULT_SECONDS:.0f}, of a fleet {FLEET_SECONDS:.0f})"
     parser.add_argument("--seconds", type=float, help=f"break things for so long {default}")
     parser.add_argument("--json", action="store_true", help="with --seed: print the verdict as JSON")
@@ -132,6 +134,7 @@ def main() -> int:
         arguments.durability,
         arguments.seconds,
         is_fleet=arguments.fleet,
+        store=arguments.store,
     )
     if arguments.seed is None:
         seeds = range(arguments.first, arguments.first + arguments.seeds)

@@ -41,10 +41,10 @@ def drawn(seed: int, table: dict[str, float] = FAMILIES) -> list[str]:
     return names or ["server"]
 
 
-def possible(names: list[str]) -> list[str]:
+def possible(names: list[str], store: str = "postgresql") -> list[str]:
     """Those that can be had here: a mount takes root, and a store that is restarted must be nobody else's."""
     cannot = {
         *(() if os.geteuid() == 0 else ("small_disk",)),
-        *(() if can_have_one() else ("store",)),
+        *(() if can_have_one(store) else ("store",)),
     }
     return [name for name in names if name not in cannot] or ["server"]

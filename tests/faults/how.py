@@ -25,6 +25,8 @@ class How:
     seconds: float | None = None
     #: Gateways and workers on one store, instead of one server with a store of its own.
     is_fleet: bool = False
+    #: Which database that store is in.
+    store: str = "postgresql"
 
     @property
     def fault_seconds(self) -> float:
@@ -34,4 +36,5 @@ class How:
 
     def replay(self, seed: int) -> str:
         """The command that runs a seed again."""
-        return f"make faults {'FAULT_FLEET=1 ' if self.is_fleet else ''}FAULT_SEED={seed}"
+        fleet = f"FAULT_FLEET={self.store} " if self.is_fleet else ""
+        return f"make faults {fleet}FAULT_SEED={seed}"

@@ -48,7 +48,7 @@ class Verdict:
 
 def run_seed(seed: int, how: How) -> Verdict:
     """Runs one seed in a folder of its own, which is kept when something was found."""
-    families = possible(how.families or drawn(seed, FLEET if how.is_fleet else FAMILIES))
+    families = possible(how.families or drawn(seed, FLEET if how.is_fleet else FAMILIES), how.store)
     began = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix=f"faults-{seed}-"))
     history = History()

@@ -1,6 +1,7 @@
 """The short form for gateways and workers on one store: two fixed seeds, and what they say of each promise.
 
-`make faults FAULT_FLEET=1` runs more. Without PostgreSQL it is skipped in print, and fails where CI says it has it.
+`make faults FAULT_FLEET=1` runs more, `FAULT_FLEET=mariadb` on MariaDB. Without the database it is skipped in print,
+and fails where CI says it has it.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.mariadb import MariaDatabase
 from support.postgres import postgres_or_skip
 
 from faults.__main__ import all_of
 from faults.families import FLEET, possible
-from faults.fleet.cluster import can_have_one
+from faults.fleet.cluster import KINDS, can_have_one
 from faults.how import How
 
 #: Together they draw every family but the one that takes a minute and a half.
@@ -24,12 +26,13 @@ SECONDS = 8.0
 Verdicts = list[dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
-    if not can_have_one():
-        postgres_or_skip().drop()
+@pytest.fixture(scope="module", params=KINDS)
+def verdicts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
+    store: str = request.param
+    if not can_have_one(store):
+        (postgres_or_skip() if store == "postgresql" else MariaDatabase()).drop()
     home = tmp_path_factory.mktemp("fleet")
-    how = How(cache=home, keep=home / "kept", seconds=SECONDS, is_fleet=True)
+    how = How(cache=home, keep=home / "kept", seconds=SECONDS, is_fleet=True, store=store)
     return list(all_of(SEEDS, len(SEEDS), how))
 
 

@@ -1,38 +1,26 @@
-"""A PostgreSQL of a run's own, which can be killed and started again without hurting anybody else.
-
-Its program does not run as root, so root runs it as the user that the package made for it.
-"""
+"""The databases that a fleet can be on, each in a server of the run's own where that can be had."""
 
 from __future__ import annotations
 
 import functools
 import os
-import pwd
 import shutil
 import signal
 import subprocess
-import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 
-from support.postgres import Address, Database, psql
+from support.mariadb import MariaDatabase, mariadb
+from support.postgres import Database, psql
 
-#: Making a cluster, a start with a recovery, a stop.
-LIMIT = 60.0
-USER = "postgres"
-#: What is written goes to the disk before it is confirmed, as it does by default; the rest keeps it small.
-SETTINGS = {
-    "unix_socket_directories": "",
-    "max_connections": "60",
-    "shared_buffers": "16MB",
-    "logging_collector": "off",
-}
+from faults.fleet.own import Address, OwnServer, can_run_as
+
+#: Which there are, and what each is called in `--store`.
+KINDS = ("postgresql", "mariadb")
 
 
 @functools.cache
-def programs() -> Path | None:
-    """The folder of its programs."""
+def _postgres_programs() -> Path | None:
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
     if found := shutil.which("pg_config"):
         told = subprocess.run([found, "--bindir"], capture_output=True, text=True, check=False).stdout.strip()
@@ -42,100 +30,112 @@ def programs() -> Path | None:
     )
 
 
-def can_have_one() -> bool:
+def can_have_one(kind: str = "postgresql") -> bool:
     """Whether its programs are here, and somebody whom they run as."""
-    if programs() is None or shutil.which("setpriv") is None or shutil.which("psql") is None:
-        return False
-    with suppress(KeyError):
-        return os.geteuid() != 0 or pwd.getpwnam(USER).pw_uid != 0
-    return False
+    if kind == "mariadb":
+        programs = ("mariadbd", "mariadb-install-db", "mariadb")
+        return all(shutil.which(name) for name in programs) and can_run_as(MariaServer.USER)
+    return _postgres_programs() is not None and shutil.which("psql") is not None and can_run_as(Cluster.USER)
 
 
-class Cluster:
-    """It lies in a folder of its own, which goes with it.
+class Cluster(OwnServer):
+    """A PostgreSQL."""
 
-    The thread that starts it must outlive it: it ends with that, so that a run that is killed leaves none behind.
-    """
+    USER = "postgres"
+    #: What is written goes to the disk before it is confirmed, as it does by default; the rest keeps it small.
+    SETTINGS = {  # noqa: RUF012
+        "unix_socket_directories": "",
+        "max_connections": "60",
+        "shared_buffers": "16MB",
+        "logging_collector": "off",
+    }
 
     def __init__(self, address: Address, log: Path) -> None:
         """Makes and starts it."""
-        found = programs()
+        found = _postgres_programs()
         assert found is not None
         self._bin = found
-        self.address = address
-        self._folder = Path(tempfile.mkdtemp(prefix="faults-store-"))
-        self._log = log
-        self._as = ["setpriv", "--pdeathsig", "QUIT"]
-        if os.geteuid() == 0:
-            user = pwd.getpwnam(USER)
-            os.chown(self._folder, user.pw_uid, user.pw_gid)
-            self._as += [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-        self._child: subprocess.Popen[bytes] | None = None
-        make = [*self._as, str(self._bin / "initdb"), "-D", str(self._data), "-U", USER, "-A", "trust"]
-        words = [*make, "-E", "UTF8", "--locale", "C", "--no-sync"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=False, cwd="/")
-        if done.returncode != 0:
-            raise RuntimeError(f"initdb: {done.stderr}")
-        self.start()
+        super().__init__(address, log, self.USER)
 
-    @property
-    def _data(self) -> Path:
-        return self._folder / "data"
+    def _making(self) -> list[str]:
+        make = [str(self._bin / "initdb"), "-D", str(self._data), "-U", self.USER, "-A", "trust"]
+        return [*make, "-E", "UTF8", "--locale", "C", "--no-sync"]
 
-    def start(self) -> None:
-        """Starts it, and waits until it can be asked."""
-        settings = SETTINGS | {"listen_addresses": self.address[0], "port": str(self.address[1])}
+    def _running(self) -> list[str]:
+        settings = self.SETTINGS | {"listen_addresses": self.address[0], "port": str(self.address[1])}
         flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        with self._log.open("ab") as log:
-            self._child = subprocess.Popen(
-                [*self._as, str(self._bin / "postgres"), "-D", str(self._data), *flags],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-            )
-        self.wait_open()
+        return [str(self._bin / "postgres"), "-D", str(self._data), *flags]
 
-    def wait_open(self) -> None:
-        """Waits until it can be asked."""
-        limit = time.monotonic() + LIMIT
-        while True:
-            try:
-                psql("", at=self.address)
-                return
-            except RuntimeError:  # noqa: PERF203  (it is asked again)
-                if time.monotonic() > limit or self._child is None or self._child.poll() is not None:
-                    raise
-                time.sleep(0.05)
+    def _ask(self) -> None:
+        psql("", at=self.address)
 
-    def stop(self, number: int) -> None:
-        """SIGINT: at once, and in order (`-m fast`). SIGQUIT: at once, and nothing more is written (`-m immediate`)."""
-        if self._child is not None:
-            self._child.send_signal(number)
-            self._child.wait(LIMIT)
-
-    def kill_session(self, choice: int) -> None:
-        """kill -9 of one of its processes, which it answers by ending all and recovering."""
+    def break_down(self, choice: int) -> None:
+        """It answers the death of one of its processes by ending all and recovering."""
         assert self._child is not None
         path = Path(f"/proc/{self._child.pid}/task/{self._child.pid}/children")
         pids = [int(pid) for pid in path.read_text().split()]
         with suppress(ProcessLookupError):
             os.kill(pids[choice % len(pids)], signal.SIGKILL)
+        self.wait_open()
 
-    def close(self) -> None:
-        """Nothing is left of it but its log."""
-        if self._child is not None and self._child.poll() is None:
-            self.stop(signal.SIGQUIT)
-        shutil.rmtree(self._folder, ignore_errors=True)
+
+class MariaServer(OwnServer):
+    """A MariaDB."""
+
+    USER = "mysql"
+    AT_ONCE = signal.SIGKILL
+    IN_ORDER = signal.SIGTERM
+    #: As it is by default, but small: each commit is flushed.
+    SETTINGS = {  # noqa: RUF012
+        "innodb_buffer_pool_size": "32M",
+        "innodb_log_file_size": "32M",
+        "max_connections": "80",
+        "performance_schema": "OFF",
+        "skip_name_resolve": "ON",
+    }
+
+    def __init__(self, address: Address, log: Path) -> None:
+        """Makes and starts it."""
+        super().__init__(address, log, self.USER)
+
+    def _making(self) -> list[str]:
+        make = ["mariadb-install-db", "--no-defaults", f"--datadir={self._data}", "--skip-test-db"]
+        return [*make, "--skip-name-resolve", "--auth-root-authentication-method=normal"]
+
+    def _running(self) -> list[str]:
+        # The superuser comes from wherever a test does.
+        welcome = self._folder / "welcome.sql"
+        welcome.write_text("CREATE USER IF NOT EXISTS root@'%'; GRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;\n")
+        found = shutil.which("mariadbd")
+        assert found is not None
+        where = [f"--datadir={self._data}", f"--socket={self._folder}/socket", f"--pid-file={self._folder}/pid"]
+        where += [f"--bind-address={self.address[0]}", f"--port={self.address[1]}", f"--init-file={welcome}"]
+        return [found, "--no-defaults", *where, *(f"--{name}={value}" for name, value in self.SETTINGS.items())]
+
+    def _ask(self) -> None:
+        mariadb("SELECT 1", at=self.address)
+
+    def break_down(self, choice: int) -> None:
+        """It is one process; whoever looks after it starts it again."""
+        self.stop(at_once=True)
+        self.start()
 
 
 class Store:
-    """The run's own database: in a PostgreSQL of its own where that can be had, else in the one of this machine."""
+    """The run's own database: in a server of its own where that can be had, else in the one of this machine."""
 
-    def __init__(self, address: Address, log: Path) -> None:
-        """Makes it; `address` is where a PostgreSQL of its own would listen."""
-        self.cluster = Cluster(address, log) if can_have_one() else None
-        self.database = Database() if self.cluster is None else Database(self.cluster.address)
+    def __init__(self, kind: str, address: Address, log: Path) -> None:
+        """Makes it; `address` is where a server of its own would listen."""
+        self.kind = kind
+        self.cluster: OwnServer | None = None
+        if can_have_one(kind):
+            self.cluster = MariaServer(address, log) if kind == "mariadb" else Cluster(address, log)
+        own = self.cluster and self.cluster.address
+        self.database: Database | MariaDatabase
+        if kind == "mariadb":
+            self.database = MariaDatabase(own)
+        else:
+            self.database = Database() if own is None else Database(own)
 
     def end_sessions(self, application: str | None = None) -> None:
         """Terminates all sessions, or those of one server; in vain where the store is away."""

@@ -6,7 +6,6 @@ Several hands draw faults and whom they befall. The main one alone touches what 
 from __future__ import annotations
 
 import random
-import signal
 import threading
 import time
 from collections import Counter
@@ -145,10 +144,10 @@ class FleetInjector:
         """It ends and comes again; at once, or in order, and some time later."""
         assert self._store.cluster is not None
         began = time.monotonic()
-        number = rng.choice((signal.SIGQUIT, signal.SIGQUIT, signal.SIGINT))
-        self._store.cluster.stop(number)
+        at_once = rng.choice((True, True, False))
+        self._store.cluster.stop(at_once=at_once)
         # A lease is not flushed before it is worked on.
-        lost = "power cut: the store is stopped at once, " if number == signal.SIGQUIT else "the store is stopped, "
+        lost = "power cut: the store is stopped at once, " if at_once else "the store is stopped, "
         seconds = rng.choice((0.0, rng.uniform(0, AWAY_MAX)))
         self._tell(f"{lost}and starts {seconds:.1f} s later")
         self._pause.wait(seconds)
@@ -159,9 +158,8 @@ class FleetInjector:
     def _kill_session(self, rng: random.Random) -> None:
         assert self._store.cluster is not None
         began = time.monotonic()
-        self._store.cluster.kill_session(rng.randrange(1000))
         self._tell("power cut: kill -9 of a process of the store, which recovers")
-        self._store.cluster.wait_open()
+        self._store.cluster.break_down(rng.randrange(1000))
         self._tell("the store is open")
         self._forgot(began)
 

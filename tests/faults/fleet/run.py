@@ -58,7 +58,7 @@ class FleetRun:
             "TMPDIR": str(temporary),
             **({} if how.durability == "fsync" else {"CRESSET_DURABILITY": how.durability}),
         }
-        self._store = Store((own_address(), STORE_PORT), home / "store.log")
+        self._store = Store(how.store, (own_address(), STORE_PORT), home / "store.log")
         self._open.callback(self._store.close)
         names = [f"gateway {n}" for n in range(GATEWAYS)] + [f"worker {n}" for n in range(WORKERS)]
         self._members = [self._member(name, port, models, seed) for name, port in zip(names, PORTS, strict=True)]
@@ -73,7 +73,7 @@ class FleetRun:
         mark = f"{os.getpid()}-{seed}-{data.name}"
         link = Link((own_address(), port + 2), self._store.database.at)
         self._open.callback(link.close)
-        broker = f"{self._store.database.url_by(link.address)}?application_name={mark}"
+        broker = self._store.database.url_by(link.address, mark)
         words = [role, *([str(models)] if role == "worker" else []), "--broker", broker]
         environment = {MARK: mark, **self._environment}
         log = self._home / f"{data.name}.log"
@@ -117,7 +117,7 @@ class FleetRun:
             aftermath.wait_resting(baseline)
         self._tell("all are at rest")
         stop(aftermaths)
-        store = StoreAftermath(self._store.database, self._history)
+        store = StoreAftermath(self._store, self._history)
         store.look(final=False)
         # Once more, to see that what had ended stays as it is.
         self._start()
