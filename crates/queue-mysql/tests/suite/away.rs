@@ -1,5 +1,4 @@
 //! What the database is, and what it is asked to hold.
-#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use std::time::Duration;
 

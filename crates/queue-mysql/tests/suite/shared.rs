@@ -1,5 +1,4 @@
 //! Several servers on one database: what is MySQL's own about that. The promises are in the conformance suite.
-#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use std::time::Duration;
 
