@@ -41,7 +41,9 @@ pub(super) fn broker_as_store(
     let what = match (scheme, not_spoken_to(scheme)) {
         ("", _) => "--broker is no address".to_owned(),
         (scheme, Some(why)) => format!("--broker {scheme}://...: {why}"),
-        (scheme, None) => format!("--broker {scheme}://...: a {name} takes PostgreSQL, MySQL, MariaDB, Redis or RabbitMQ"),
+        (scheme, None) => {
+            format!("--broker {scheme}://...: a {name} takes PostgreSQL, MySQL, MariaDB, Redis or RabbitMQ")
+        }
     };
     Err(Trouble::new(Exit::USAGE, what).hint(format!("{SHARED_HINT}; {BROKER_HINT}")))
 }
