@@ -182,7 +182,9 @@ def test_half_an_answer_is_no_answer_and_its_connection_is_not_used_again(answer
 
 
 def test_a_refusal_that_comes_before_the_body_is_read_is_heard():
-    problem = json.dumps({"code": "payload_too_large", "status": 413, "title": "T", "detail": "16 MiB at most"}).encode()
+    problem = json.dumps(
+        {"code": "payload_too_large", "status": 413, "title": "T", "detail": "16 MiB at most"}
+    ).encode()
 
     def refuse(connection: socket.socket) -> None:
         answer = sized(problem, b"content-type: application/problem+json", status=b"413 Content Too Large")
