@@ -192,10 +192,13 @@ def test_a_refusal_that_comes_before_the_body_is_read_is_heard():
         connection.shutdown(socket.SHUT_WR)
         connection.recv(1000)
 
-    with serving(refuse) as server, cresset.Client(server.url, retries=0) as client:
+    with (
+        serving(refuse) as server,
+        cresset.Client(server.url, retries=0) as client,
+        pytest.raises(ApiError, match="16 MiB at most"),
+    ):
         # More than the kernel's buffers hold, so that sending fails while most of it is here.
-        with pytest.raises(ApiError, match="16 MiB at most"):
-            client.submit("m", "x" * (64 << 20))
+        client.submit("m", "x" * (64 << 20))
 
 
 def test_a_large_body_arrives_whole():
@@ -248,7 +251,7 @@ def test_an_interrupted_call_leaves_no_answer_for_the_next_one():
 def test_no_server_is_no_connection():
     with serving() as server:
         url = server.url
-    with cresset.Client(url, retries=0) as client, pytest.raises(ConnectionFailed, match="cannot connect: .*refused"):
+    with cresset.Client(url, retries=0) as client, pytest.raises(ConnectionFailed, match=r"cannot connect: .*refused"):
         client.models()
 
 
@@ -262,9 +265,11 @@ def test_a_socket_in_the_file_system(tmp_path: Path):
 
 def test_a_path_before_all_paths_and_headers_of_ones_own():
     headers = {"X-Site": "a b", "Host": "models.example"}
-    with serving(sized(), sized()) as server:
-        with cresset.Client(server.url + "/in/here/", headers=headers, key="k") as client:
-            client.models()
+    with (
+        serving(sized(), sized()) as server,
+        cresset.Client(server.url + "/in/here/", headers=headers, key="k") as client,
+    ):
+        client.models()
     lines = server.heads[0].lower().split(b"\r\n")
     assert lines[0] == b"get /in/here/v1/models http/1.1"
     assert {b"x-site: a b", b"host: models.example", b"authorization: bearer k"} <= set(lines)

@@ -3,7 +3,7 @@
 Long polls have connections of their own. A caller that waits for a thousand slow tasks would otherwise hold every
 connection, and the next submit would wait behind them.
 
-Each connection of httpx has an httpx client of its own. At every request, httpx looks at all the connections and all the waiting
+Each connection of httpx has its own client. At every request, httpx looks at all the connections and all the waiting
 requests of its pool, so one pool of hundreds costs more than everything else together (measured, 599 tasks at once:
 16 s of CPU with one pool, 3.3 s with pools of 16 connections, 1.7 s with pools of one).
 """
