@@ -22,7 +22,8 @@ from world import WORLDS, World
 DOCS = REPOSITORY / "docs"
 PAGES = (DOCS / "tutorial.md", DOCS / "django.md", *sorted((DOCS / "guides").glob("*.md")))
 RUN = [page for page in PAGES if pages.steps(page)]
-ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
+ADDRESS = re.compile(r"(?P<at>127\.0\.0\.1:\d+)")
+LISTEN = re.compile(r"--listen (?P<at>\S+)")
 SERVER = "127.0.0.1:8700"
 """Where guides have the server."""
 SLOW = 240.0
@@ -35,6 +36,8 @@ ELSEWHERE = {
     "cd cresset": ".ci/run",
     "cargo build --release -p cresset": ".ci/run",
     "export PATH=$PWD/target/release:$PATH": ".ci/run",
+    "cresset gateway --broker redis://redis.internal:6379/0 --listen 0.0.0.0:8700": "tests/spine/test_brokers.py",
+    "cresset worker models --broker redis://redis.internal:6379/0": "tests/spine/test_brokers.py",
 }
 """Commands that no page runs, as they build a release first; and what does with a build that takes less time."""
 
@@ -123,8 +126,9 @@ class Desk:
     def serve(self, step: pages.Step) -> None:
         """Starts a command and waits until it answers; what listened at its address before is stopped first."""
         is_cresset = step.text.split()[0] == "cresset"
-        said = ADDRESS.findall(self.here(step.text))
-        address = said[-1] if said else self.here(SERVER)  # where it listens is said last
+        # The address of a broker may be there as well.
+        said = LISTEN.search(self.here(step.text)) if is_cresset else ADDRESS.search(self.here(step.text))
+        address = said["at"] if said else self.here(SERVER)
         if address in self.running:
             self.running.pop(address).close()
         log = self.folder / f"{step.line}.log"

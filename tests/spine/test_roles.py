@@ -257,7 +257,7 @@ def test_workers_with_two_versions_are_told_apart_and_the_newer_one_says_what_is
     ("command", "flags", "words"),
     [
         ("gateway", [], "shares a store with other servers, and none is named"),
-        ("gateway", ["--broker", "sqs://h"], "a gateway takes PostgreSQL, Redis or RabbitMQ"),
+        ("gateway", ["--broker", "sqs://h"], "a gateway takes PostgreSQL, MySQL, MariaDB, Redis or RabbitMQ"),
         ("gateway", ["--broker", "sqlite:///t.db"], "belongs to one process, also on one machine"),
         ("worker", [".", "--broker", "sentinel://h"], "Redis Sentinel is not asked who is the primary"),
         ("gateway", ["--broker", "redis-cluster://h"], "name one server"),

@@ -7,7 +7,7 @@ import json
 import signal
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -274,6 +274,16 @@ def test_a_path_before_all_paths_and_headers_of_ones_own():
     assert lines[0] == b"get /in/here/v1/models http/1.1"
     assert {b"x-site: a b", b"host: models.example", b"authorization: bearer k"} <= set(lines)
     assert sum(line.startswith(b"host:") for line in lines) == 1
+
+
+def test_a_header_of_a_request_takes_the_place_of_the_one_that_all_have():
+    answer = sized(b'{"result":1,"model":"m","version":"1"}', b"content-type: application/json")
+    about = sized(b'{"name":"m","version":"1","kind":"object","inputs":[],"outputs":[],"instances":[]}')
+    with serving(answer, about) as server, cresset.Client(server.url, retries=0) as client, suppress(Exception):
+        client.predict("m", 1, as_="numpy")
+    accepted = [line for line in server.heads[0].lower().split(b"\r\n") if line.startswith(b"accept:")]
+    assert len(accepted) == 1
+    assert b"safetensors" in accepted[0]
 
 
 def test_a_header_that_would_end_the_head_is_refused():

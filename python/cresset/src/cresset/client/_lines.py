@@ -50,8 +50,8 @@ class Route:
     """For TLS: whose certificate it must be."""
     prefix: bytes
     """What comes before each path."""
-    head: bytes
-    """Lines of the head that all requests have."""
+    head: Mapping[str, bytes]
+    """Lines of the head that all requests have, by their names in lower case; a request's own take their places."""
 
 
 def route(base_url: str, options: Mapping[str, Any]) -> Route | None:
@@ -79,7 +79,7 @@ def route(base_url: str, options: Mapping[str, Any]) -> Route | None:
         options["verify"] or None,
         url.host,
         url.raw_path.rstrip(b"/"),
-        b"".join(b"%s: %s\r\n" % line for line in headers.raw),
+        {name.decode("ascii").lower(): b"%s: %s\r\n" % (name, value) for name, value in headers.raw},
     )
 
 
@@ -173,7 +173,7 @@ class Line:
         body = request.content
         lines = [
             b"%s %s%s HTTP/1.1\r\n" % (request.method.encode("ascii"), self._way.prefix, request.path.encode("ascii")),
-            self._way.head,
+            *(line for name, line in self._way.head.items() if name not in request.headers),
         ]
         for name, value in request.headers.items():
             if "\r" in value or "\n" in value:
