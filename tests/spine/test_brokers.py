@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,9 +18,9 @@ from support.application import Redis, redis_or_skip
 from support.models import PLUS_ONE, PLUS_ONE_TOML, write_model
 from support.postgres import Database
 from support.rabbit import Rabbit, largest_message, rabbit_or_skip
+from support.roles import Start, feeding, learns_of_a_worker, left_by_its_worker, model, wait_state, who
 from support.server import LONG, Server, run_cli
 from support.wait import until
-from test_roles import SETTINGS, WHO, ask, model, wait_state
 
 pytestmark = [
     # Celery leaves sockets and results to the collector.
@@ -47,21 +47,19 @@ def predict(batch):
     return ends
 """
 
-Start = Callable[..., Server]
 
-
-class Between:
+class Between(ABC):
     """A broker of one test."""
 
     url: str
 
+    @abstractmethod
     def lose(self) -> None:
         """Nobody is connected to it any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def found(self) -> None:
         """It can be used again."""
-        raise NotImplementedError
 
 
 class ByRedis(Between):
@@ -128,11 +126,6 @@ def start(tmp_path: Path, between: Between) -> Iterator[Start]:
         yield begin
 
 
-def who(tmp_path: Path, version: int = 1) -> Path:
-    """A folder with the model that says whose process it was."""
-    return write_model(tmp_path / f"models-{version}", "who", WHO, SETTINGS.format(version))
-
-
 def submitted(client: httpx.Client, value: object, **options: object) -> str:
     """Where a task can be asked for."""
     accepted = client.post("/v1/models/who/tasks", json={"input": value, **options})
@@ -148,27 +141,10 @@ def ended(client: httpx.Client, place: str) -> dict[str, Any]:
 
 
 def test_a_gateway_answers_with_what_workers_run(start: Start, tmp_path: Path) -> None:
-    models = who(tmp_path)
-    gateway = start("gateway")
+    gateway, worker = learns_of_a_worker(start, who(tmp_path / "models"))
     with gateway.http() as client:
-        assert client.get("/health/ready").json()["ready"], "it can store and answer, whoever runs what"
-        unheard_of = client.post("/v1/models/who/predict", json={"input": 1})
-        assert (unheard_of.status_code, unheard_of.json()["code"]) == (404, "unknown_model")
-        worker = start("worker", models)
-        wait_state(gateway, "ready")
-        described = model(client)
-        assert (described["version"], described["description"], described["instances"]) == ("1", "whose it was", [])
-        [runner] = described["workers"]
-        assert (runner["pid"], runner["state"], runner["instances_ready"]) == (worker.process.pid, "ready", 1)
-
-        answer = client.post("/v1/models/who/predict", json={"input": [1, 2]})
-        assert answer.status_code == 200, answer.text
-        assert (answer.json()["result"], answer.json()["version"]) == ([[1, 2], worker.process.pid], "1")
         task = ended(client, submitted(client, {"deep": [1.5, None, "é"]}))
         assert (task["status"], task["result"][0], task["attempts"]) == ("SUCCESS", {"deep": [1.5, None, "é"]}, 1)
-        with client.stream("GET", f"{submitted(client, 8)}/events") as events:
-            assert any('"SUCCESS"' in line for line in events.iter_lines())
-
         wait_state(worker, "ready")
         for server in (gateway, worker):
             said = json.loads(run_cli("workers", "--json", "--url", server.url).stdout)["workers"]
@@ -198,39 +174,24 @@ def test_tensors_go_as_their_bytes(start: Start, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_killed_under_load_costs_nobody_an_answer(start: Start, tmp_path: Path) -> None:
-    models = who(tmp_path)
+    models = who(tmp_path / "models")
     gateway = start("gateway")
     workers = [start("worker", models) for _ in range(2)]
     gateway.wait(lambda c: sum(one["ready"] for one in model(c).get("workers") or []) == 2, "told of both")
-    stop, done_by = threading.Event(), [0] * 4
-    with gateway.http() as client, ThreadPoolExecutor(4) as pool:
-
-        def feed(caller: int) -> list[tuple[list[int], list[Any]]]:
-            done: list[tuple[list[int], list[Any]]] = []
-            while not stop.is_set():
-                value = [caller, len(done)]
-                done.append((value, ask(client, value)))
-                done_by[caller] = len(done)
-            return done
-
-        feeds = [pool.submit(feed, number) for number in range(4)]
-        until(lambda: sum(done_by) > 60, "at work")
+    with gateway.http() as client, feeding(client) as feeds:
+        feeds.wait_more(60, "at work")
         tasks = [submitted(client, [9, number]) for number in range(200)]
         workers[1].kill()
         gateway.wait(lambda c: len(model(c)["workers"]) == 1, "told that one is gone")
-        before = sum(done_by)
-        until(lambda: sum(done_by) > before + 60, "at work with one worker")
-        stop.set()
-        done = [one for fed in feeds for one in fed.result(LONG)]
-        assert all(result[0] == value for value, result in done)
-        assert {result[1] for _, result in done} == {worker.process.pid for worker in workers}
+        feeds.wait_more(60, "at work with one worker")
+        feeds.end(workers)
         ends = [ended(client, place) for place in tasks]
         assert [(end["status"], end["result"][0]) for end in ends] == [("SUCCESS", [9, n]) for n in range(200)]
         assert {end["attempts"] for end in ends} == {1}, "what a worker lost another one ran, and it ended once"
 
 
 def test_a_gateway_that_is_killed_goes_on_with_what_it_had(start: Start, tmp_path: Path) -> None:
-    models = who(tmp_path)
+    models = who(tmp_path / "models")
     gateway = start("gateway", data="kept")
     start("worker", models)
     wait_state(gateway, "ready")
@@ -249,33 +210,12 @@ def test_a_gateway_that_is_killed_goes_on_with_what_it_had(start: Start, tmp_pat
 
 
 def test_without_a_worker_callers_are_told_who_was_the_last_until_there_is_one(start: Start, tmp_path: Path) -> None:
-    models = who(tmp_path)
-    gateway, worker = start("gateway"), start("worker", models)
-    wait_state(gateway, "ready")
-    gate, last = tmp_path / "gate", worker.process
-    with gateway.http() as client, ThreadPoolExecutor(1) as pool:
-        held = pool.submit(client.post, "/v1/models/who/predict", json={"input": str(gate)})
-        until(Path(f"{gate}.begun").exists, "at work on it")
-        last.terminate()
-        wait_state(gateway, "down")
-        gate.touch()
-        assert held.result(LONG).status_code == 200, "a worker that stops finishes what it has"
-        assert last.wait(LONG) == 0
-        for path in ("predict", "tasks"):
-            refused = client.post(f"/v1/models/who/{path}", json={"input": 1})
-            assert (refused.status_code, refused.json()["code"]) == (503, "model_unavailable"), refused.text
-            assert f"the last was process {last.pid} on " in refused.json()["detail"], refused.text
-            assert 1 <= int(refused.headers["retry-after"]) <= 60
-        health = client.get("/health/ready")
-        assert health.status_code == 200
-        assert [(one["name"], one["ready"]) for one in health.json()["models"]] == [("who", False)]
-        start("worker", models)
-        wait_state(gateway, "ready")
-        assert client.post("/v1/models/who/predict", json={"input": 3}).json()["result"][0] == 3
+    with left_by_its_worker(start, who(tmp_path / "models"), tmp_path / "gate"):
+        pass
 
 
 def test_a_broker_that_goes_away_costs_no_task(start: Start, tmp_path: Path, between: Between) -> None:
-    models = who(tmp_path)
+    models = who(tmp_path / "models")
     gateway = start("gateway")
     start("worker", models)
     wait_state(gateway, "ready")
@@ -290,7 +230,7 @@ def test_a_broker_that_goes_away_costs_no_task(start: Start, tmp_path: Path, bet
 
 
 def test_who_is_not_there_any_more_is_not_computed_for(start: Start, tmp_path: Path) -> None:
-    models = who(tmp_path)
+    models = who(tmp_path / "models")
     gateway = start("gateway")
     start("worker", models)
     wait_state(gateway, "ready")
@@ -331,13 +271,13 @@ def test_a_failure_comes_as_it_was_and_is_tried_again_by_the_gateway_alone(start
 
 def test_two_versions_are_told_apart_and_the_newer_one_says_what_is_taken(start: Start, tmp_path: Path) -> None:
     gateway = start("gateway")
-    first = start("worker", who(tmp_path, 1))
+    first = start("worker", who(tmp_path / "first"))
     wait_state(gateway, "ready")
     gate = tmp_path / "gate"
     with gateway.http() as client, ThreadPoolExecutor(1) as pool:
         held = pool.submit(client.post, "/v1/models/who/predict", json={"input": str(gate)})
         until(Path(f"{gate}.begun").exists, "at work on it")
-        start("worker", who(tmp_path, 2))
+        start("worker", who(tmp_path / "second", 2))
         wait_state(gateway, "degraded")
         gateway.wait(lambda c: model(c)["version"] == "2", "told of the newer one")
         gate.touch()
@@ -351,7 +291,7 @@ def test_two_versions_are_told_apart_and_the_newer_one_says_what_is_taken(start:
 def test_a_client_of_celery_is_answered_and_garbage_harms_nobody(
     start: Start, tmp_path: Path, between: Between
 ) -> None:
-    models = who(tmp_path)
+    models = who(tmp_path / "models")
     gateway, worker = start("gateway"), start("worker", models)
     wait_state(gateway, "ready")
     backend = between.url if between.url.startswith("redis") else "rpc://"
@@ -381,7 +321,7 @@ def test_a_client_of_celery_is_answered_and_garbage_harms_nobody(
 def test_gateways_over_one_database_and_a_broker_share_their_tasks(
     start: Start, tmp_path: Path, database: Database
 ) -> None:
-    models = who(tmp_path)
+    models = who(tmp_path / "models")
     gateways = [start("gateway", None, "--results", database.url) for _ in range(2)]
     start("worker", models)
     for gateway in gateways:
@@ -396,7 +336,7 @@ def test_gateways_over_one_database_and_a_broker_share_their_tasks(
 def test_what_the_broker_will_never_take_fails_in_words(start: Start, tmp_path: Path, between: Between) -> None:
     if not isinstance(between, ByRabbit):
         pytest.skip("Redis takes up to 512 MB, and the bound of 64 MiB is that of requests")
-    models = who(tmp_path)
+    models = who(tmp_path / "models")
     with largest_message(100_000):
         gateway = start("gateway")
         start("worker", models)
@@ -409,7 +349,7 @@ def test_what_the_broker_will_never_take_fails_in_words(start: Start, tmp_path: 
 
 
 def test_a_doctor_looks_at_the_broker(tmp_path: Path, between: Between) -> None:
-    models = who(tmp_path)
+    models = who(tmp_path / "models")
 
     def said(url: str) -> list[tuple[str, str]]:
         words = ("doctor", str(models), "--broker", url, "--data-dir", str(tmp_path / "data"), "--json")

@@ -5,45 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from conftest import Serve
 from support.mariadb import MariaDatabase
-from support.models import write_model
 from support.postgres import Database
+from support.roles import Start, feeding, learns_of_a_worker, left_by_its_worker, model, wait_state, who
 from support.server import LONG, Server, run_cli
-
-#: Gives its input and whose process it was; an input that names a pipe runs until that is there, or is not wanted.
-WHO = """
-import os
-import time
-from pathlib import Path
-
-import cresset
-
-def predict(batch):
-    for at, value in enumerate(batch):
-        if isinstance(value, str):
-            Path(value + ".begun").touch()
-            while not Path(value).exists():
-                if cresset.current().cancelled_items[at]:
-                    Path(value + ".stopped").touch()
-                    raise cresset.Cancelled
-                time.sleep(0.005)
-    time.sleep(0.01)
-    return [[value, os.getppid()] for value in batch]
-"""
-
-SETTINGS = 'description = "whose it was"\nversion = "{}"\n[batching]\nmax_batch_size = 4\n'
-
-Start = Callable[..., Server]
 
 
 @pytest.fixture
@@ -70,117 +43,38 @@ def start(tmp_path: Path, database: Database | MariaDatabase) -> Iterator[Start]
         assert not any("never-shown" in server.log for server in started)
 
 
-def model(client: httpx.Client) -> dict[str, Any]:
-    """What a gateway says of it; the status, where it says nothing of it."""
-    answer = client.get("/v1/models/who")
-    return answer.json() if answer.status_code == 200 else {"state": answer.status_code}
-
-
-def wait_state(gateway: Server, state: object) -> None:
-    gateway.wait(lambda client: model(client)["state"] == state, f"told that the model is {state}")
-
-
 def test_a_gateway_answers_with_what_workers_run(start: Start, tmp_path: Path) -> None:
-    models = write_model(tmp_path / "models", "who", WHO, SETTINGS.format(1))
-    gateway = start("gateway")
+    gateway, _ = learns_of_a_worker(start, who(tmp_path / "models"))
     with gateway.http() as client:
-        assert client.get("/health/ready").json()["ready"], "it can store and answer, whoever runs what"
-        unheard_of = client.post("/v1/models/who/predict", json={"input": 1})
-        assert (unheard_of.status_code, unheard_of.json()["code"]) == (404, "unknown_model")
-        worker = start("worker", models)
-        wait_state(gateway, "ready")
-        described = model(client)
-        assert (described["version"], described["description"], described["instances"]) == ("1", "whose it was", [])
-        [runner] = described["workers"]
-        assert (runner["pid"], runner["state"], runner["instances_ready"]) == (worker.process.pid, "ready", 1)
-
-        answer = client.post("/v1/models/who/predict", json={"input": [1, 2]})
-        assert answer.status_code == 200, answer.text
-        assert (answer.json()["result"], answer.json()["version"]) == ([[1, 2], worker.process.pid], "1")
-
         place = client.post("/v1/models/who/tasks", json={"input": 7}).headers["location"]
         assert client.get(place, params={"wait": "60s"}).json()["result"][0] == 7
-        place = client.post("/v1/models/who/tasks", json={"input": 8}).headers["location"]
-        with client.stream("GET", f"{place}/events") as events:
-            assert any('"SUCCESS"' in line for line in events.iter_lines())
-
-
-def ask(client: httpx.Client, value: list[int]) -> list[Any]:
-    """A task's result, or a prediction's, by turns."""
-    if value[1] % 2:
-        answer = client.post("/v1/models/who/predict", json={"input": value})
-        assert answer.status_code == 200, answer.text
-    else:
-        accepted = client.post("/v1/models/who/tasks", json={"input": value})
-        assert accepted.status_code == 202, accepted.text
-        answer = client.get(accepted.headers["location"], params={"wait": "60s"})
-        assert answer.json()["status"] == "SUCCESS", answer.text
-    return answer.json()["result"]
 
 
 def test_a_worker_that_is_killed_under_load_costs_nobody_an_answer(
     start: Start, tmp_path: Path, database: Database | MariaDatabase
 ) -> None:
-    models = write_model(tmp_path / "models", "who", WHO, SETTINGS.format(1))
+    models = who(tmp_path / "models")
     gateway = start("gateway")
     workers = [start("worker", models) for _ in range(2)]
     gateway.wait(lambda c: sum(one["ready"] for one in model(c).get("workers") or []) == 2, "told of both")
-    stop = threading.Event()
-    ended = "SELECT count(*) FROM tasks WHERE state = 3"
-    with gateway.http() as client, ThreadPoolExecutor(4) as pool:
-
-        def feed(caller: int) -> list[tuple[list[int], list[Any]]]:
-            done: list[tuple[list[int], list[Any]]] = []
-            while not stop.is_set():
-                value = [caller, len(done)]
-                done.append((value, ask(client, value)))
-            return done
-
-        feeds = [pool.submit(feed, number) for number in range(4)]
-        gateway.wait(lambda _: int(database.sql(ended)) > 60, "at work")
+    with gateway.http() as client, feeding(client) as feeds:
+        feeds.wait_more(60, "at work")
         workers[1].kill()
-        before = int(database.sql(ended))
-        gateway.wait(lambda _: int(database.sql(ended)) > before + 60, "at work with one worker")
+        feeds.wait_more(60, "at work with one worker")
         gateway.wait(lambda c: len(model(c)["workers"]) == 1, "told that one is gone")
-        stop.set()
-        done = [one for fed in feeds for one in fed.result(LONG)]
-    assert all(result[0] == value for value, result in done)
-    assert {result[1] for _, result in done} == {worker.process.pid for worker in workers}
+        done = feeds.end(workers)
     assert int(database.sql("SELECT count(*) FROM tasks")) == len(done)
 
 
 def test_without_a_worker_callers_are_told_who_was_the_last_until_there_is_one(start: Start, tmp_path: Path) -> None:
-    models = write_model(tmp_path / "models", "who", WHO, SETTINGS.format(1))
-    gateway, worker = start("gateway"), start("worker", models)
-    wait_state(gateway, "ready")
-    gate, last = tmp_path / "gate", worker.process
-    with gateway.http() as client, ThreadPoolExecutor(1) as pool:
-        held = pool.submit(client.post, "/v1/models/who/predict", json={"input": str(gate)})
-        gateway.wait(lambda _: Path(f"{gate}.begun").exists(), "at work on it")
-        last.terminate()
-        wait_state(gateway, "down")
-        gate.touch()
-        assert held.result(LONG).status_code == 200, "a worker that stops finishes what it has"
-        assert last.wait(LONG) == 0
-        for path in ("predict", "tasks"):
-            refused = client.post(f"/v1/models/who/{path}", json={"input": 1})
-            assert (refused.status_code, refused.json()["code"]) == (503, "model_unavailable"), refused.text
-            assert f"the last was process {last.pid} on " in refused.json()["detail"], refused.text
-            assert 1 <= int(refused.headers["retry-after"]) <= 60
-        health = client.get("/health/ready")
-        assert health.status_code == 200
-        assert [(one["name"], one["ready"]) for one in health.json()["models"]] == [("who", False)]
-        with start("gateway").http() as other:
-            assert "the last was process" in other.post("/v1/models/who/predict", json={"input": 1}).text
-        start("worker", models)
-        wait_state(gateway, "ready")
-        assert client.post("/v1/models/who/predict", json={"input": 3}).json()["result"][0] == 3
+    with left_by_its_worker(start, who(tmp_path / "models"), tmp_path / "gate"), start("gateway").http() as other:
+        assert "the last was process" in other.post("/v1/models/who/predict", json={"input": 1}).text
 
 
 def test_every_server_tells_of_all_and_a_door_of_a_worker_takes_no_work(
     start: Start, serve: Serve, tmp_path: Path, database: Database | MariaDatabase
 ) -> None:
-    models = write_model(tmp_path / "models", "who", WHO, SETTINGS.format(1))
+    models = who(tmp_path / "models")
     gateway, worker = start("gateway"), start("worker", models)
     both = serve(models, "--store", database.url)
     for server in (worker, both):
@@ -207,7 +101,7 @@ def test_every_server_tells_of_all_and_a_door_of_a_worker_takes_no_work(
 def test_a_late_prediction_goes_on_and_one_whose_caller_is_gone_is_stopped_where_it_runs(
     start: Start, tmp_path: Path
 ) -> None:
-    models = write_model(tmp_path / "models", "who", WHO, SETTINGS.format(1))
+    models = who(tmp_path / "models")
     gateway = start("gateway")
     start("worker", models)
     wait_state(gateway, "ready")
@@ -235,8 +129,8 @@ def test_a_late_prediction_goes_on_and_one_whose_caller_is_gone_is_stopped_where
 def test_workers_with_two_versions_are_told_apart_and_the_newer_one_says_what_is_taken(
     start: Start, tmp_path: Path
 ) -> None:
-    old = write_model(tmp_path / "old", "who", WHO, SETTINGS.format(1))
-    new = write_model(tmp_path / "new", "who", WHO, SETTINGS.format(2))
+    old = who(tmp_path / "old")
+    new = who(tmp_path / "new", 2)
     gateway = start("gateway")
     first = start("worker", old)
     wait_state(gateway, "ready")
