@@ -62,6 +62,32 @@ def test_an_array_is_kept_as_a_list_and_what_is_large_or_no_json_is_not(server, 
     assert kept == [([1.0, 2.0], True), (None, False), (None, False), ("short", True)]
 
 
+def test_a_row_is_what_the_table_would_write_itself(server, ada):
+    task_id = uuid.uuid4()
+    what = {"priority": 3, "metadata": {"a": ["b", None]}}
+    _rows.submitted(str(task_id), "upper", {"text": "ä"}, f"user:{ada.pk}", **what)
+    written = InferenceTask.objects.get()
+    plain = InferenceTask(
+        task_id=task_id,
+        model="upper",
+        owner=f"user:{ada.pk}",
+        user=ada,
+        input={"text": "ä"},
+        has_input=True,
+        created_at=written.created_at,
+        synced_at=written.synced_at,
+        **what,
+    )
+    assert written.created_at == written.synced_at
+    names = [field.attname for field in InferenceTask._meta.concrete_fields]
+    assert {name: getattr(written, name) for name in names} == {name: getattr(plain, name) for name in names}
+    # What is missing is NULL in the database, and not the word of JSON for it.
+    _rows.submitted(str(uuid.uuid4()), "upper", None, None)
+    bare = InferenceTask.objects.get(owner="")
+    assert (bare.input, bare.has_input, bare.metadata, bare.user) == (None, True, None, None)
+    assert rows(metadata__isnull=True).count() == 1
+
+
 def test_a_submit_under_a_known_key_keeps_its_row(server):
     first = submit("upper", "a", idempotency_key="k", owner="user:1")
     again = submit("upper", "a", idempotency_key="k", owner="user:1")

@@ -8,6 +8,7 @@ import uuid
 import pytest
 from django.http import HttpResponse
 from django.test import RequestFactory
+from django.test.utils import override_script_prefix
 
 from cresset.django import owners, signals, submit, submit_on_commit
 from cresset.testing import MockServer
@@ -37,6 +38,20 @@ def test_submit_poll_and_result(client, server):
     shown = client.get(body["url"])
     assert shown["Cache-Control"] == "no-store"
     assert (shown.json()["status"], shown.json()["result"], shown.json()["metadata"]) == ("SUCCESS", "HI", None)
+
+
+def test_a_tasks_urls_are_those_of_the_site_as_it_is_now(client, server):
+    def url(path):
+        return client.post(path, {"text": "hi"}).json()["url"]
+
+    task_id = url("/backwards").rpartition("/")[2][::-1]
+    assert client.get(f"/backwards/{task_id[::-1]}").json()["task_id"] == task_id
+    first, second = (url("/shout").rpartition("/") for _ in range(2))
+    assert first[0] == second[0] == "/inference/tasks"
+    assert first[2] != second[2]
+    with override_script_prefix("/under/"):  # as WSGI does for a site that is mounted there
+        assert url("/shout").startswith("/under/inference/tasks/")
+    assert url("/shout").startswith("/inference/tasks/")
 
 
 def test_a_failure_is_shown(client, server):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_script_prefix, get_urlconf, reverse
+from django.utils.translation import get_language
 
 from cresset import errors
 from cresset.django import conf, owners
@@ -27,6 +30,11 @@ _ANSWERED: Final = frozenset(
 )
 """Codes that are the caller's affair, or tell when to come back; the others are the site's own, and become a 503."""
 
+_ANY_ID: Final = "0196b1d2-5c3e-7a41-9f60-3d8e7c25ab14"
+"""Stands for a task's id in a URL. None has it: this one was made up."""
+_SHAPES_MAX: Final = 256
+"""URLs kept: a site has one or two for each language and each prefix that it is under."""
+
 
 def accepted(request: HttpRequest, task_id: str, model: str, name: str) -> JsonResponse:
     """Answer a submit: 202, with where to go on."""
@@ -43,6 +51,23 @@ def urls_of(request: HttpRequest, task_id: str, name: str) -> dict[str, str]:
     """
     match = request.resolver_match
     here = match.namespace if match else None
+    shapes = _shapes(name, here, get_script_prefix(), get_urlconf() or settings.ROOT_URLCONF, get_language())
+    if shapes is None:
+        return _reversed(name, here, task_id)
+    return {kind: shape.replace(_ANY_ID, task_id) for kind, shape in shapes.items()}
+
+
+@lru_cache(_SHAPES_MAX)
+def _shapes(name: str, here: str | None, *_where: Any) -> dict[str, str] | None:
+    """Give the URLs of any task, with `_ANY_ID` in them: to find three of them costs more than to store the task's row.
+
+    `None` where a site writes ids in a way of its own. `_where`: what else decides what a URL is.
+    """
+    shapes = _reversed(name, here, _ANY_ID)
+    return shapes if all(shape.count(_ANY_ID) == 1 for shape in shapes.values()) else None
+
+
+def _reversed(name: str, here: str | None, task_id: str) -> dict[str, str]:
     given = {"task_id": task_id}
     urls = {"url": reverse(name, kwargs=given, current_app=here)}
     for suffix in ("events", "cancel"):

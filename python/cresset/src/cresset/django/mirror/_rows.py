@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from cresset._json import NotJsonError, encode
 from cresset.django import conf, owners
+from cresset.django.mirror import _insert
 from cresset.django.mirror.models import FINAL, InferenceTask, changes_of
 
 if TYPE_CHECKING:
@@ -34,18 +35,19 @@ def submitted(
 ) -> None:
     """Write the row of a task that was just accepted. One that was submitted before under its key has one."""
     kept = _kept(value)
-    row: dict[str, Any] = {
-        "model": model,
-        "owner": owner or "",
-        "user_id": _known_user(owner) if user is None else user.pk,
-        "priority": priority,
-        "metadata": dict(metadata) if metadata else None,
-        "input": kept[0] if kept else None,
-        "has_input": kept is not None,
-        "created_at": timezone.now(),
-    }
-    # One statement: a view waits for it.
-    InferenceTask.objects.bulk_create([InferenceTask(task_id=UUID(task_id), **row)], ignore_conflicts=True)
+    now = timezone.now()
+    _insert.unless_there(
+        task_id=UUID(task_id),
+        model=model,
+        owner=owner or "",
+        user_id=_known_user(owner) if user is None else user.pk,
+        priority=priority,
+        metadata=dict(metadata) if metadata else None,
+        input=kept[0] if kept else None,
+        has_input=kept is not None,
+        created_at=now,
+        synced_at=now,
+    )
 
 
 def heard(task: TaskStatus | TaskSummary) -> bool:
