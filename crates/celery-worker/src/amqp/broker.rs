@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cresset_celery::{Message, Outgoing, Properties, Target};
 use futures_util::StreamExt as _;
-use lapin::ExchangeKind;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Consumer, ExchangeKind};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -120,31 +120,9 @@ impl AmqpBroker {
         words: &mpsc::Sender<Vec<u8>>,
         heard: &CancellationToken,
     ) -> lapin::Result<()> {
-        topology::exchange(&live.taking, FLEET.into(), ExchangeKind::Fanout, false).await?;
-        let channel = live.taking.create_channel().await?;
-        let options = QueueDeclareOptions {
-            exclusive: true,
-            auto_delete: true,
-            ..QueueDeclareOptions::default()
-        };
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongInt(WORDS_KEPT_MS));
-        // The broker gives it a name.
-        let queue = channel
-            .queue_declare(ShortString::default(), options, arguments)
-            .await?;
-        let (name, none) = (queue.name().clone(), QueueBindOptions::default());
-        let key = ShortString::default();
-        channel
-            .queue_bind(name.clone(), FLEET.into(), key, none, FieldTable::default())
-            .await?;
-        let options = BasicConsumeOptions {
-            no_ack: true,
-            ..BasicConsumeOptions::default()
-        };
-        let mut coming = channel
-            .basic_consume(name, ShortString::default(), options, FieldTable::default())
-            .await?;
+        let kept = [("x-message-ttl", WORDS_KEPT_MS)];
+        // The broker gives the queue a name.
+        let mut coming = overheard(live, FLEET, ShortString::default(), &kept).await?;
         heard.cancel();
         while let Some(delivery) = coming.next().await {
             if words.send(delivery?.data).await.is_err() {
@@ -161,35 +139,9 @@ impl AmqpBroker {
         requests: &mpsc::Sender<Message>,
         heard: &CancellationToken,
     ) -> lapin::Result<()> {
-        topology::exchange(&live.taking, PIDBOX.into(), ExchangeKind::Fanout, false).await?;
-        let channel = live.taking.create_channel().await?;
         let name = ShortString::try_new(format!("{}.{PIDBOX}", self.node)).unwrap_or_default();
-        let options = QueueDeclareOptions {
-            exclusive: true,
-            auto_delete: true,
-            ..QueueDeclareOptions::default()
-        };
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-expires".into(), AMQPValue::LongInt(PIDBOX_KEPT_MS));
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongInt(REQUEST_KEPT_MS));
-        channel.queue_declare(name.clone(), options, arguments).await?;
-        let none = QueueBindOptions::default();
-        channel
-            .queue_bind(
-                name.clone(),
-                PIDBOX.into(),
-                ShortString::default(),
-                none,
-                FieldTable::default(),
-            )
-            .await?;
-        let options = BasicConsumeOptions {
-            no_ack: true,
-            ..BasicConsumeOptions::default()
-        };
-        let mut coming = channel
-            .basic_consume(name, ShortString::default(), options, FieldTable::default())
-            .await?;
+        let kept = [("x-expires", PIDBOX_KEPT_MS), ("x-message-ttl", REQUEST_KEPT_MS)];
+        let mut coming = overheard(live, PIDBOX, name, &kept).await?;
         heard.cancel();
         while let Some(delivery) = coming.next().await {
             let delivery = delivery?;
@@ -200,6 +152,44 @@ impl AmqpBroker {
         }
         Ok(())
     }
+}
+
+/// What all are told by an exchange, from now on, by a queue that goes with this connection. `kept`: its arguments, in milliseconds.
+async fn overheard(
+    live: &Live,
+    exchange: &'static str,
+    name: ShortString,
+    kept: &[(&'static str, i32)],
+) -> lapin::Result<Consumer> {
+    topology::exchange(&live.taking, exchange.into(), ExchangeKind::Fanout, false).await?;
+    let channel = live.taking.create_channel().await?;
+    let options = QueueDeclareOptions {
+        exclusive: true,
+        auto_delete: true,
+        ..QueueDeclareOptions::default()
+    };
+    let mut arguments = FieldTable::default();
+    for (argument, milliseconds) in kept {
+        arguments.insert((*argument).into(), AMQPValue::LongInt(*milliseconds));
+    }
+    let queue = channel.queue_declare(name, options, arguments).await?;
+    let (name, none) = (queue.name().clone(), QueueBindOptions::default());
+    channel
+        .queue_bind(
+            name.clone(),
+            exchange.into(),
+            ShortString::default(),
+            none,
+            FieldTable::default(),
+        )
+        .await?;
+    let options = BasicConsumeOptions {
+        no_ack: true,
+        ..BasicConsumeOptions::default()
+    };
+    channel
+        .basic_consume(name, ShortString::default(), options, FieldTable::default())
+        .await
 }
 
 #[async_trait]
