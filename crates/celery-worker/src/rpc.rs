@@ -30,7 +30,7 @@ impl Results for Rpc {
             ..Properties::default()
         };
         let message = |meta: &Meta<'_>| meta.message(properties.clone());
-        let Some(Refused(why)) = self.transport.answer(queue, &message(meta)).await? else {
+        let Some(Refused(why)) = self.transport.answer(queue, &message(meta), head.is_ours).await? else {
             return Ok(());
         };
         tracing::error!(why, "result is refused by the broker; its task fails");
@@ -44,7 +44,10 @@ impl Results for Rpc {
             extended: None,
         };
         // Whoever refuses that, too, has heard of it in the log.
-        self.transport.answer(queue, &message(&failed)).await.map(drop)
+        self.transport
+            .answer(queue, &message(&failed), head.is_ours)
+            .await
+            .map(drop)
     }
 
     async fn success(&self, _: &str) -> Result<Option<Stored>, Trouble> {

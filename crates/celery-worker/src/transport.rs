@@ -106,8 +106,14 @@ pub(crate) trait Transport: Send + Sync + 'static {
         }
     }
 
-    /// Sends a result to the queue of whoever waits for it. Whoever does not wait any more is nobody's mistake.
-    async fn answer(&self, queue: &str, message: &Message) -> Result<Option<Refused>, Trouble> {
+    /// Sends a result to the queue of whoever waits for it. Whoever does not wait any more is nobody's mistake. `may_join`: they read several
+    /// results in one message.
+    async fn answer(
+        &self,
+        queue: &str,
+        message: &Message,
+        _may_join: bool,
+    ) -> Result<Option<Refused>, Trouble> {
         let (queue, message) = (queue.to_owned(), message.clone());
         self.publish(&[Outgoing { queue, message }]).await.map(|()| None)
     }

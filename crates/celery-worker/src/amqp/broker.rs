@@ -279,8 +279,13 @@ impl Transport for AmqpBroker {
         }
     }
 
-    async fn answer(&self, queue: &str, message: &Message) -> Result<Option<Refused>, Trouble> {
-        publish::result(&*self.link.live().await?, queue, message).await
+    async fn answer(
+        &self,
+        queue: &str,
+        message: &Message,
+        may_join: bool,
+    ) -> Result<Option<Refused>, Trouble> {
+        publish::result(&*self.link.live().await?, queue, message, may_join).await
     }
 
     fn refuses(&self, message: &Outgoing) -> Option<String> {

@@ -2,9 +2,12 @@
 //!
 //! Only for what need not be there to arrive. What the broker sends back, or refuses, it says of no message, and a refusal ends the channel: so
 //! whatever it might refuse goes elsewhere, and after a refusal each that was under way is tried by itself ([`super::publish`]).
+//!
+//! What is there at once for one server of ours goes as one message: the broker's work is by the message, and a batch ends at once.
 
 use std::sync::Arc;
 
+use cresset_celery::{Message, join, joined_len};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use lapin::types::ShortString;
@@ -12,19 +15,31 @@ use lapin::{BasicProperties, Channel};
 use tokio::sync::{mpsc, oneshot};
 
 use super::live::Live;
+use super::message;
 use super::publish::{self, Failed};
 
 /// Results that the broker has been sent and has not confirmed; as many wait for their turn.
 const UNDER_WAY_MAX: usize = 512;
 /// Larger ones go by themselves: a broker may refuse them.
 pub(super) const BYTES_MAX: usize = 512 * 1024;
+/// Results in one message. More would save little, and whoever takes them has each message's results in memory at once.
+const JOINED_MAX: usize = 64;
 
 /// One of them.
 struct Letter {
     queue: ShortString,
     properties: BasicProperties,
-    body: Vec<u8>,
+    message: Message,
+    may_join: bool,
     told: oneshot::Sender<Result<(), Failed>>,
+}
+
+/// What goes as one message.
+struct Parcel {
+    queue: ShortString,
+    properties: BasicProperties,
+    body: Vec<u8>,
+    told: Vec<oneshot::Sender<Result<(), Failed>>>,
 }
 
 /// What is to be sent.
@@ -44,13 +59,15 @@ impl Post {
         &self,
         queue: ShortString,
         properties: BasicProperties,
-        body: Vec<u8>,
+        message: Message,
+        may_join: bool,
     ) -> Result<(), Failed> {
         let (told, heard) = oneshot::channel();
         let letter = Letter {
             queue,
             properties,
-            body,
+            message,
+            may_join,
             told,
         };
         match self.0.send(letter).await {
@@ -66,6 +83,69 @@ impl Letter {
         let _ = self.told.send(sent);
     }
 
+    /// By itself.
+    fn alone(self) -> Parcel {
+        Parcel {
+            queue: self.queue,
+            properties: self.properties,
+            body: self.message.body,
+            told: vec![self.told],
+        }
+    }
+
+    /// Whether it can be in one message with these.
+    fn joins(&self, others: &[Self]) -> bool {
+        let bodies = others.iter().chain([self]).map(|one| one.message.body.as_slice());
+        let fits = others.len() < JOINED_MAX && joined_len(bodies) <= BYTES_MAX;
+        fits && self.may_join
+            && others
+                .first()
+                .is_some_and(|first| first.may_join && first.queue == self.queue)
+    }
+}
+
+/// As few messages as they can go in. Those to one queue keep their order.
+fn packed(letters: impl Iterator<Item = Letter>) -> Vec<Parcel> {
+    let mut parcels = Vec::new();
+    let mut together: Vec<Letter> = Vec::new();
+    for letter in letters {
+        if !letter.joins(&together) {
+            parcels.extend(joined(std::mem::take(&mut together)));
+        }
+        together.push(letter);
+    }
+    parcels.extend(joined(together));
+    parcels
+}
+
+fn joined(mut letters: Vec<Letter>) -> Vec<Parcel> {
+    if letters.len() < 2 {
+        return letters.into_iter().map(Letter::alone).collect();
+    }
+    let messages: Vec<_> = letters
+        .iter_mut()
+        .map(|letter| std::mem::take(&mut letter.message))
+        .collect();
+    let message = join(&messages);
+    let Some(queue) = letters.first().map(|first| first.queue.clone()) else {
+        return Vec::new();
+    };
+    match message::write(&message) {
+        Ok(properties) => vec![Parcel {
+            queue,
+            properties,
+            body: message.body,
+            told: letters.into_iter().map(|letter| letter.told).collect(),
+        }],
+        Err(_) => letters
+            .into_iter()
+            .zip(messages)
+            .map(|(letter, message)| Letter { message, ..letter }.alone())
+            .collect(),
+    }
+}
+
+impl Parcel {
     async fn go(self, channel: &Channel) {
         let Self {
             queue,
@@ -74,7 +154,9 @@ impl Letter {
             told,
         } = self;
         let sent = publish::send(channel, queue, &body, properties).await;
-        let _ = told.send(sent);
+        for one in told {
+            let _ = one.send(sent.clone());
+        }
     }
 }
 
@@ -97,7 +179,11 @@ impl Letters {
         loop {
             let is_open = channel.status().connected();
             if is_open {
-                under_way.extend(some.drain(..).map(|letter| letter.go(channel)));
+                under_way.extend(
+                    packed(some.drain(..))
+                        .into_iter()
+                        .map(|parcel| parcel.go(channel)),
+                );
             } else if under_way.is_empty() {
                 return;
             }
@@ -129,5 +215,81 @@ pub(super) async fn run(live: Arc<Live>, mut letters: Letters) {
     tokio::select! {
         () = work => {}
         () = live.lost() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cresset_celery::read_answers;
+
+    use super::*;
+
+    fn letter(queue: &str, id: &str, size: usize, may_join: bool) -> Letter {
+        let body = format!(
+            r#"{{"task_id": "{id}", "status": "SUCCESS", "result": "{}"}}"#,
+            "x".repeat(size)
+        );
+        let (told, _) = oneshot::channel();
+        Letter {
+            queue: queue.into(),
+            properties: BasicProperties::default().with_correlation_id(id.into()),
+            message: Message::json(Default::default(), Default::default(), body.into_bytes()),
+            may_join,
+            told,
+        }
+    }
+
+    /// Where each message goes, and of which tasks it tells.
+    fn shown(letters: Vec<Letter>) -> Vec<(String, Vec<String>)> {
+        let parcels = packed(letters.into_iter());
+        parcels
+            .iter()
+            .map(|parcel| {
+                let message = message::read(&parcel.properties, parcel.body.clone(), false);
+                let ids: Vec<_> = read_answers(&message)
+                    .into_iter()
+                    .filter_map(|(id, _)| id)
+                    .collect();
+                assert_eq!(ids.len(), parcel.told.len());
+                (parcel.queue.to_string(), ids)
+            })
+            .collect()
+    }
+
+    fn of(queue: &str, ids: &[&str]) -> (String, Vec<String>) {
+        (queue.into(), ids.iter().map(|id| (*id).to_owned()).collect())
+    }
+
+    #[test]
+    fn results_for_one_server_of_ours_go_as_one_message_and_all_others_alone() {
+        assert_eq!(shown(Vec::new()), []);
+        let letters = vec![
+            letter("ours", "a", 1, true),
+            letter("ours", "b", 1, true),
+            letter("another", "c", 1, true),
+            letter("celery", "d", 1, false),
+            letter("celery", "e", 1, false),
+            letter("ours", "f", 1, true),
+        ];
+        assert_eq!(
+            shown(letters),
+            [
+                of("ours", &["a", "b"]),
+                of("another", &["c"]),
+                of("celery", &["d"]),
+                of("celery", &["e"]),
+                of("ours", &["f"]),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_message_is_bounded_in_count_and_bytes() {
+        let many = (0..2 * JOINED_MAX + 1).map(|at| letter("ours", &at.to_string(), 1, true));
+        let counts: Vec<_> = shown(many.collect()).iter().map(|(_, ids)| ids.len()).collect();
+        assert_eq!(counts, [JOINED_MAX, JOINED_MAX, 1]);
+        let large = (0..3).map(|at| letter("ours", &at.to_string(), BYTES_MAX / 3, true));
+        let counts: Vec<_> = shown(large.collect()).iter().map(|(_, ids)| ids.len()).collect();
+        assert_eq!(counts, [2, 1]);
     }
 }

@@ -69,7 +69,13 @@ pub(super) async fn existing(live: &Live, one: &Outgoing) -> Result<bool, Troubl
 }
 
 /// Sends a result to whoever waits for it. Their queue is theirs: if it is gone, nobody waits.
-pub(super) async fn result(live: &Live, queue: &str, message: &Message) -> Result<Option<Refused>, Trouble> {
+/// `may_join`: they read several in one message.
+pub(super) async fn result(
+    live: &Live,
+    queue: &str,
+    message: &Message,
+    may_join: bool,
+) -> Result<Option<Refused>, Trouble> {
     let properties = match message::write(message) {
         Ok(properties) => properties,
         Err(why) => return Ok(Some(Refused(why))),
@@ -81,7 +87,9 @@ pub(super) async fn result(live: &Live, queue: &str, message: &Message) -> Resul
     let sent = if body.len() > post::BYTES_MAX {
         alone(live, queue, body, properties).await
     } else {
-        let together = live.post.send(queue.clone(), properties.clone(), body.clone());
+        let together = live
+            .post
+            .send(queue.clone(), properties.clone(), message.clone(), may_join);
         match together.await {
             // One of those that were under way; whether it is this one, only trying it by itself tells.
             Err(Failed::Amqp(error)) if is_refusal(&error) => alone(live, queue, body, properties).await,
@@ -123,6 +131,7 @@ fn not_sent(why: &str) -> Trouble {
 }
 
 /// Why a message was not sent, or may not have been.
+#[derive(Clone)]
 pub(super) enum Failed {
     Amqp(Error),
     Nacked,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_celery::{Told, read_sent};
+use cresset_celery::{Told, read_answers};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -138,12 +138,17 @@ impl RpcAnswers {
             content,
             ..
         } = delivery;
-        if let Content::Message(message) = content
-            && let (Some(id), told) = read_sent(&message)
-            && let Err(told) = self.desk.tell(&id, told)
-            && told.is_end()
-        {
-            self.early().add(id, told);
+        let said = match content {
+            Content::Message(message) => read_answers(&message),
+            Content::Envelope(_) => Vec::new(),
+        };
+        for (id, told) in said {
+            if let Some(id) = id
+                && let Err(told) = self.desk.tell(&id, told)
+                && told.is_end()
+            {
+                self.early().add(id, told);
+            }
         }
         let receipt = Receipt { epoch, tag, place };
         if let Err(error) = self.transport.acknowledge(&receipt).await {
