@@ -63,41 +63,51 @@ SETTINGS = """
 """
 
 
+def free_port() -> int:
+    """A port that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answering(words: list[str], port: int) -> subprocess.Popen[bytes]:
+    """A program that answers as Redis does, started."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    pause = threading.Event()
+    client = redis.Redis(port=port)
+    for _ in range(int(LONG / 0.01)):
+        if process.poll() is not None:
+            break
+        with suppress(redis.ConnectionError):
+            with suppress(redis.AuthenticationError):
+                client.ping()
+            client.close()
+            return process
+        pause.wait(0.01)
+    raise AssertionError("redis-server does not answer")
+
+
 class Redis:
     """`redis-server` on a port of its own, in memory."""
 
-    def __init__(self, folder: Path, *, keeps: bool = False) -> None:
+    def __init__(self, folder: Path, *more: str, keeps: bool = False) -> None:
         """Starts it and waits until it answers. `keeps`: what it has is there again when it is started again."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port: int = free_port()
         self._folder = folder
         self._keeping = ["yes", "--appendfsync", "always"] if keeps else ["no"]
+        self._more = more
         self.start()
 
     def start(self) -> None:
         """Starts it, empty unless it keeps what it has."""
         words = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         words += ["--appendonly", *self._keeping]
-        self._process = subprocess.Popen(
-            [*words, "--dir", str(self._folder)], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
-        )
-        pause = threading.Event()
-        client = redis.Redis(port=self.port)
-        for _ in range(int(LONG / 0.01)):
-            if self._process.poll() is not None:
-                break
-            with suppress(redis.ConnectionError):
-                client.ping()
-                client.close()
-                return
-            pause.wait(0.01)
-        raise AssertionError("redis-server does not answer")
+        self.process = answering([*words, "--dir", str(self._folder), *self._more], self.port)
 
     def stop(self) -> None:
         """Ends it."""
-        self._process.kill()
-        self._process.wait(LONG)
+        self.process.kill()
+        self.process.wait(LONG)
 
     def url(self, db: int = 0) -> str:
         """Its address."""

@@ -18,6 +18,7 @@ from celery import Celery
 
 from support.application import WHO, Redis, close
 from support.rabbit import Rabbit, rabbit_or_skip
+from support.sentinel import Watched
 from support.server import LONG, Server
 from support.wait import until
 
@@ -38,6 +39,7 @@ TASKS = """
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
         broker_transport_options={transport!r},
+        result_backend_transport_options={results!r},
         result_serializer={serializer!r},
     )
 
@@ -97,6 +99,7 @@ class Shop:
     stack: ExitStack
     rabbit: Rabbit | None = None
     redis: Redis | None = None
+    watched: Watched | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
 
     @property
@@ -104,6 +107,9 @@ class Shop:
         """The application, as whoever sends tasks without Cresset has it."""
         app: Any = Celery("shop", broker=self.broker, backend=self.backend, set_as_current=False)
         app.conf.update(task_default_queue=self.queue)
+        if self.watched is not None:
+            options = self.watched.options
+            app.conf.update(broker_transport_options=options, result_backend_transport_options=options)
         self.stack.callback(close, app)
         return app
 
@@ -122,7 +128,8 @@ class Shop:
     def serve(self, *flags: str, data: str = "data", broker: str | None = None) -> Server:
         """Starts a server in front of it."""
         (self.folder / data).mkdir(exist_ok=True)
-        places = ["--broker", broker or self.broker, "--result-backend", self.backend]
+        ours = None if self.watched is None else self.watched.ours()
+        places = ["--broker", broker or ours or self.broker, "--result-backend", ours or self.backend]
         server = Server(self.models, self.folder / data, *places, *flags)
         self.stack.callback(server.close)
         return server
@@ -180,12 +187,18 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _shop(
-    folder: Path, broker: str, backend: str, transport: dict[str, Any], serializer: str = "json", **more: Any
+    folder: Path,
+    broker: str,
+    backend: str,
+    transport: dict[str, Any],
+    serializer: str = "json",
+    results: dict[str, Any] | None = None,
+    **more: Any,
 ) -> Shop:
     queue = f"shop{next(WHO)}"
     places = {"broker": broker, "backend": backend, "queue": queue}
     text = textwrap.dedent(TASKS).format(
-        **places, transport=transport, serializer=serializer, runs=str(folder / "runs")
+        **places, transport=transport, results=results or {}, serializer=serializer, runs=str(folder / "runs")
     )
     (folder / "shop.py").write_text(text)
     return Shop(folder=folder, **places, stack=ExitStack(), **more)
@@ -195,6 +208,13 @@ def redis_shop(folder: Path, server: Redis, serializer: str = "json") -> Shop:
     """With Redis for both."""
     url = server.url(next(WHO) % 16)
     return _shop(folder, url, url, {"visibility_timeout": 1}, serializer, redis=server)
+
+
+def sentinel_shop(folder: Path, watched: Watched) -> Shop:
+    """With Redis for both, as sentinels know it."""
+    url = watched.url()
+    transport = {"visibility_timeout": 1, **watched.options}
+    return _shop(folder, url, url, transport, results=watched.options, watched=watched)
 
 
 def rabbit_shop(folder: Path, backend: str = "rpc://") -> Shop:

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::amqp::AmqpBroker;
 use crate::node::default_node;
 use crate::options::{Options, StartError};
-use crate::redis::{RedisBroker, open};
+use crate::redis::{RedisBroker, Server};
 use crate::transport::Transport;
 
 /// A broker that says nothing by then is not there.
@@ -53,12 +53,12 @@ pub(crate) fn connect(
     leave: CancellationToken,
 ) -> Result<Arc<dyn Transport>, StartError> {
     let url = options.settings.broker.as_ref().ok_or(StartError::NoBroker)?;
-    Ok(match url.scheme() {
-        "redis" | "rediss" => {
-            let client = open("broker", url)?;
-            Arc::new(RedisBroker::new(client, options, house, closing)?)
+    Ok(match url.is_redis() {
+        true => {
+            let server = Server::open("broker", url, &options.settings, house, &leave)?;
+            Arc::new(RedisBroker::new(server, options, house, closing)?)
         }
-        _ => Arc::new(AmqpBroker::new(
+        false => Arc::new(AmqpBroker::new(
             options, unused_for, prefetch, house, closing, leave,
         )?),
     })

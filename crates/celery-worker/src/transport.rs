@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cresset_celery::{Message, Outgoing, Target};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A message that is ours for now.
@@ -153,6 +153,11 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// cancelled as soon as everything from then on reaches us.
     async fn overhear(&self, words: &mpsc::Sender<Vec<u8>>, heard: &CancellationToken)
     -> Result<(), Trouble>;
+
+    /// Counts how often what the broker had may have been lost without its having been away. `None`: that cannot be.
+    fn moves(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
 
     /// What `stats` says of the connection.
     fn describe(&self) -> serde_json::Value;

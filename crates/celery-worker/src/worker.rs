@@ -19,7 +19,7 @@ use crate::finished::Finished;
 use crate::held::Held;
 use crate::options::{Options, StartError};
 use crate::parked::Parked;
-use crate::redis::{RedisResults, open};
+use crate::redis::{RedisResults, Server};
 use crate::results::{Nowhere, Results};
 use crate::revoked::Revoked;
 use crate::rpc::Rpc;
@@ -115,7 +115,7 @@ impl Shared {
             .settings
             .broker
             .as_ref()
-            .is_some_and(|url| !url.scheme().starts_with("redis"));
+            .is_some_and(|url| !url.is_redis());
         let name = if is_amqp { "rabbitmq" } else { "redis" };
         self.figures().connected(name, why.is_none());
         self.broker.send_if_modified(|told| {
@@ -166,7 +166,10 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
             transport: Arc::clone(&transport),
         }),
         Some(url) if sql::is_sql(url) => sql::open(url, &house, &leave)?,
-        Some(url) => Arc::new(RedisResults::new(&open("result_backend", url)?, settings)?),
+        Some(url) => {
+            let server = Server::open("result_backend", url, settings, &house, &leave)?;
+            Arc::new(RedisResults::new(&server, settings)?)
+        }
     };
     let (events, waiting) = Events::new(node::identity(&options.node), settings.events);
     let events = Arc::new(events);

@@ -10,6 +10,24 @@ use crate::field::{Refusal, quote};
 /// Longer names of queues, tasks and nodes are slips; RabbitMQ takes no longer ones either.
 const NAME_MAX: usize = 255;
 
+/// Addresses of Redis.
+pub(crate) const REDIS: [&str; 3] = ["redis", "rediss", "sentinel"];
+
+/// Why an address that leads to Redis elsewhere does not here, where there is more to say than that.
+#[must_use]
+pub fn no_redis(scheme: &str) -> Option<&'static str> {
+    Some(match scheme {
+        "redis-sentinel" | "rediss-sentinel" | "redis+sentinel" | "rediss+sentinel" | "sentinels" => {
+            "the address of Redis Sentinel is written as Celery has it: sentinel://HOST:26379/0;sentinel://OTHER:26379?master_name=NAME"
+        }
+        "redis-cluster" | "rediss-cluster" | "redis+cluster" | "rediss+cluster" | "rediscluster" => {
+            "Redis Cluster is not spoken to: it keeps a queue, what is held of it and its results on different nodes, and a message goes from one \
+             to the other in one step, which a cluster refuses. One server works, or a master with replicas behind Redis Sentinel (sentinel://)"
+        }
+        _ => return None,
+    })
+}
+
 /// How the server is a Celery worker. Without queues it is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Celery {
@@ -43,6 +61,8 @@ pub struct Celery {
     pub broker_key_prefix: String,
     /// What every key of a result begins with.
     pub result_key_prefix: String,
+    /// Redis Sentinel: what the sentinels call the master, for addresses that do not say it.
+    pub master_name: Option<String>,
 }
 
 impl Default for Celery {
@@ -63,6 +83,7 @@ impl Default for Celery {
             max_priority: None,
             broker_key_prefix: String::new(),
             result_key_prefix: String::new(),
+            master_name: None,
         }
     }
 }
@@ -81,7 +102,9 @@ pub enum QueueType {
 pub struct ServiceUrl(String);
 
 impl ServiceUrl {
-    pub(crate) fn new(url: &str) -> Self {
+    /// As it was written. Nobody has looked whether it is one.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
         Self(url.to_owned())
     }
 
@@ -97,34 +120,59 @@ impl ServiceUrl {
         self.0.split_once("://").map_or("", |(scheme, _)| scheme)
     }
 
-    fn without_user_password(&self) -> Cow<'_, str> {
-        let all = Cow::Borrowed(self.0.as_str());
-        let Some((scheme, rest)) = self.0.split_once("://") else {
-            return all;
-        };
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let authority = rest.get(..end).unwrap_or_default();
-        // A password may have any character but these; where somebody forgot to write it as `%2F` it ends later.
-        let at = authority.rfind('@');
-        match at.or_else(|| rest.rfind('@').filter(|_| authority.contains(':'))) {
-            None => all,
-            Some(at) => {
-                let (user, host) = rest.split_at(at);
-                let user = user.split(':').next().unwrap_or_default();
-                Cow::Owned(format!("{scheme}://{user}:***{host}"))
-            }
+    /// Each of several: Celery puts a `;` between them.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<&str> {
+        let next = format!(";{}://", self.scheme());
+        let starts = self.0.match_indices(&next).map(|(at, _)| at);
+        let (mut from, mut all) = (0, Vec::new());
+        for end in starts.chain([self.0.len()]) {
+            all.push(self.0.get(from..end).unwrap_or_default());
+            from = end + 1;
+        }
+        all
+    }
+
+    /// Whether it leads to Redis, by itself or by sentinels that know where it is.
+    #[must_use]
+    pub fn is_redis(&self) -> bool {
+        REDIS.contains(&self.scheme())
+    }
+}
+
+/// One address without its password.
+fn shown(address: &str) -> String {
+    let shown = without_user_password(address);
+    let Some((before, query)) = shown.split_once('?') else {
+        return shown.into_owned();
+    };
+    let query: Vec<_> = query.split('&').map(without_password).collect();
+    format!("{before}?{}", query.join("&"))
+}
+
+fn without_user_password(address: &str) -> Cow<'_, str> {
+    let all = Cow::Borrowed(address);
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return all;
+    };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let authority = rest.get(..end).unwrap_or_default();
+    // A password may have any character but these; where somebody forgot to write it as `%2F` it ends later.
+    let at = authority.rfind('@');
+    match at.or_else(|| rest.rfind('@').filter(|_| authority.contains(':'))) {
+        None => all,
+        Some(at) => {
+            let (user, host) = rest.split_at(at);
+            let user = user.split(':').next().unwrap_or_default();
+            Cow::Owned(format!("{scheme}://{user}:***{host}"))
         }
     }
 }
 
 impl fmt::Display for ServiceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.without_user_password();
-        let Some((before, query)) = shown.split_once('?') else {
-            return f.write_str(&shown);
-        };
-        let shown: Vec<_> = query.split('&').map(without_password).collect();
-        write!(f, "{before}?{}", shown.join("&"))
+        let shown: Vec<_> = self.addresses().into_iter().map(shown).collect();
+        f.write_str(&shown.join(";"))
     }
 }
 
@@ -240,6 +288,15 @@ mod tests {
             ("amqp://guest:sec/r?t@host/v", "amqp://guest:***@host/v"),
             ("amqp://host:5672/v", "amqp://host:5672/v"),
             ("rpc://", "rpc://"),
+            (
+                "sentinel://a:26379/0;sentinel://:secret@b:26379/0;sentinel://u:sec/ret@c?master_name=m&sentinel_password=secret",
+                "sentinel://a:26379/0;sentinel://:***@b:26379/0;sentinel://u:***@c?master_name=m&sentinel_password=***",
+            ),
+            (
+                "amqp://a:5672/v;amqp://u:secret@b",
+                "amqp://a:5672/v;amqp://u:***@b",
+            ),
+            ("amqp://u:sec;ret://x@host/v", "amqp://u:***@host/v"),
             (
                 "db+postgresql://host/db?Password=sec%26ret&sslmode=require",
                 "db+postgresql://host/db?Password=***&sslmode=require",

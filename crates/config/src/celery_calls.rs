@@ -43,20 +43,19 @@ impl Celery {
                 "such as --broker redis://127.0.0.1:6379/0",
             ));
         }
-        let broker = self.broker.as_ref().map(ServiceUrl::scheme);
-        let is_amqp = broker.is_some_and(|scheme| !matches!(scheme, "redis" | "rediss"));
-        match self.result_backend.as_ref().map(ServiceUrl::scheme) {
-            Some("redis" | "rediss") => {}
-            Some("rpc") if is_amqp => {}
-            Some("rpc") if broker.is_none() => {}
+        let is_redis = self.broker.as_ref().is_some_and(ServiceUrl::is_redis);
+        match &self.result_backend {
+            Some(named) if named.is_redis() => {}
+            Some(named) if named.scheme() == "rpc" && !is_redis => {}
             Some(other) => {
+                let other = other.scheme();
                 let message = format!(
                     "is `{other}://`, and results of tasks that are sent to workers cannot be awaited there"
                 );
                 mistakes.push(mistake(
                     "celery.result_backend",
                     message,
-                    "the workers' `result_backend` must be `redis://` or `rediss://`, or `rpc://` with RabbitMQ",
+                    "the workers' `result_backend` must be `redis://`, `rediss://` or `sentinel://`, or `rpc://` with RabbitMQ",
                 ));
             }
             None => {

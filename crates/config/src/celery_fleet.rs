@@ -37,12 +37,12 @@ impl Celery {
         let Some(broker) = &self.broker else {
             return Err(mistake("celery.broker", "is missing".into()).into());
         };
-        let is_redis = broker.scheme().starts_with("redis");
+        let is_redis = broker.is_redis();
         let results = match self.result_backend.as_ref() {
             None if is_redis => broker.clone(),
             None => ServiceUrl::new("rpc://"),
+            Some(named) if named.is_redis() => named.clone(),
             Some(named) => match named.scheme() {
-                "redis" | "rediss" => named.clone(),
                 "rpc" if !is_redis => named.clone(),
                 other => {
                     let message = format!("is `{other}://`, and gateways cannot wait for results there");
@@ -105,6 +105,9 @@ mod tests {
             Ok::<_, String>(fleet.result_backend.unwrap().to_string())
         };
         assert_eq!(results("redis://h/1", None).unwrap(), "redis://h/1");
+        assert_eq!(results("sentinel://h", None).unwrap(), "sentinel://h");
+        assert_eq!(results("sentinel://h", Some("redis://r")).unwrap(), "redis://r");
+        assert_eq!(results("amqp://h", Some("sentinel://r")).unwrap(), "sentinel://r");
         assert_eq!(results("amqp://h", None).unwrap(), "rpc://");
         assert_eq!(results("amqp://h", Some("redis://r")).unwrap(), "redis://r");
         assert_eq!(results("rediss://h", Some("redis://r")).unwrap(), "redis://r");

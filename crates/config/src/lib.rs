@@ -35,7 +35,9 @@ mod tensor_keys;
 mod units;
 mod walk;
 
-pub use celery::{Arguments, Celery, CeleryCall, CeleryParameter, CeleryTasks, QueueType, ServiceUrl};
+pub use celery::{
+    Arguments, Celery, CeleryCall, CeleryParameter, CeleryTasks, QueueType, ServiceUrl, no_redis,
+};
 pub use celery_fleet::fleet_queue;
 pub use discover::discover;
 pub use door::{Address, Listen, Network, Scheme};

@@ -5,13 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cresset_celery::{ChordSize, Head, Meta, Status, is_tensors};
 use cresset_config::Celery;
-use redis::aio::ConnectionManager;
-use redis::{Client, RedisResult, Value};
+use redis::{RedisResult, Value};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::connect::{manager, trouble};
+use super::connect::{Line, Server, trouble, unusable};
 use super::keys::{reply_channel, result_key, result_prefix};
 use super::scripts::BackendScripts;
 use crate::options::StartError;
@@ -29,7 +28,7 @@ const SERVICE: &str = "result backend";
 
 /// The backend.
 pub(crate) struct RedisResults {
-    connection: ConnectionManager,
+    connection: Line,
     scripts: BackendScripts,
     prefix: String,
     expires: Duration,
@@ -44,16 +43,10 @@ struct Known {
 
 impl RedisResults {
     /// Connects when it is first asked.
-    pub(crate) fn new(client: &Client, settings: &Celery) -> Result<Self, StartError> {
-        let connection = manager(client).map_err(|error| StartError::Url {
-            setting: "result_backend",
-            url: settings
-                .result_backend
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            why: error.to_string(),
-        })?;
+    pub(crate) fn new(server: &Server, settings: &Celery) -> Result<Self, StartError> {
+        let connection = server
+            .line()
+            .map_err(|error| unusable("result_backend", settings.result_backend.as_ref(), &error))?;
         Ok(Self {
             connection,
             scripts: BackendScripts::new(),

@@ -7,15 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cresset_celery::{Message, Outgoing, Route, Target, read_envelope, write_envelope};
 use futures_util::StreamExt as _;
-use redis::aio::ConnectionManager;
-use redis::{Client, RedisResult, Value};
+use redis::{RedisResult, Value};
 use serde_json::{Value as Json, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connect::{manager, trouble};
+use super::connect::{Line, Server, trouble, unusable};
 use super::keys::{EVENTS, FLEET, Keys, PIDBOX, STEPS, binding};
+use super::sentinel::{Tenure, lost};
 use super::unacked::{Unacked, now_seconds};
 use super::wake::Wake;
 use crate::options::{Options, StartError};
@@ -32,8 +32,8 @@ const SERVICE: &str = "broker";
 
 /// The broker.
 pub(crate) struct RedisBroker {
-    client: Client,
-    connection: ConnectionManager,
+    server: Server,
+    connection: Line,
     keys: Keys,
     node: String,
     queues: Vec<String>,
@@ -58,7 +58,7 @@ struct List {
 impl RedisBroker {
     /// Connects when it is first asked. `tracker` owns what waits for messages, until `stop`.
     pub(crate) fn new(
-        client: Client,
+        server: Server,
         options: &Options,
         tracker: &TaskTracker,
         stop: CancellationToken,
@@ -66,17 +66,11 @@ impl RedisBroker {
         let settings = &options.settings;
         let keys = Keys {
             prefix: settings.broker_key_prefix.clone(),
-            db: client.get_connection_info().redis_settings().db(),
+            db: server.db(),
         };
-        let connection = manager(&client).map_err(|error| StartError::Url {
-            setting: "broker",
-            url: settings
-                .broker
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            why: error.to_string(),
-        })?;
+        let connection = server
+            .line()
+            .map_err(|error| unusable("broker", settings.broker.as_ref(), &error))?;
         let unacked = Unacked::new(connection.clone(), keys.clone(), options.is_fleet);
         let of = |queue: &String, step: u8| List {
             key: keys.list(queue, step.into()),
@@ -90,10 +84,10 @@ impl RedisBroker {
             .collect();
         let wake = Wake::new(stop);
         for list in &lists {
-            tracker.spawn(Arc::clone(&wake).watch(client.clone(), list.key.clone()));
+            tracker.spawn(Arc::clone(&wake).watch(server.clone(), list.key.clone()));
         }
         Ok(Self {
-            client,
+            server,
             connection,
             keys,
             node: options.node.clone(),
@@ -165,11 +159,11 @@ impl RedisBroker {
     }
 
     async fn hear_fleet(&self, words: &mpsc::Sender<Vec<u8>>, heard: &CancellationToken) -> RedisResult<()> {
-        let mut pubsub = self.client.get_async_pubsub().await?;
+        let (mut pubsub, mut tenure) = self.server.listen().await?;
         pubsub.subscribe(self.keys.channel(FLEET, "")).await?;
         heard.cancel();
         let mut coming = pubsub.on_message();
-        while let Some(message) = coming.next().await {
+        while let Some(message) = until(coming.next(), &mut tenure).await? {
             if words.send(message.get_payload_bytes().to_vec()).await.is_err() {
                 return Ok(());
             }
@@ -178,11 +172,11 @@ impl RedisBroker {
     }
 
     async fn hear(&self, requests: &mpsc::Sender<Message>, heard: &CancellationToken) -> RedisResult<()> {
-        let mut pubsub = self.client.get_async_pubsub().await?;
+        let (mut pubsub, mut tenure) = self.server.listen().await?;
         pubsub.subscribe(self.keys.channel(PIDBOX, "")).await?;
         heard.cancel();
         let mut coming = pubsub.on_message();
-        while let Some(message) = coming.next().await {
+        while let Some(message) = until(coming.next(), &mut tenure).await? {
             let Ok((message, _)) = read_envelope(message.get_payload_bytes()) else {
                 tracing::warn!("remote control request that cannot be read");
                 continue;
@@ -192,6 +186,14 @@ impl RedisBroker {
             }
         }
         Ok(())
+    }
+}
+
+/// What comes next, from a server that is still the one.
+async fn until<T>(next: impl Future<Output = Option<T>>, tenure: &mut Tenure) -> RedisResult<Option<T>> {
+    tokio::select! {
+        next = next => Ok(next),
+        () = tenure.over() => Err(lost("another server is the master now")),
     }
 }
 
@@ -334,12 +336,18 @@ impl Transport for RedisBroker {
         self.hear_fleet(words, heard).await.map_err(trouble(SERVICE))
     }
 
+    fn moves(&self) -> Option<watch::Receiver<u64>> {
+        self.server.moves()
+    }
+
     fn describe(&self) -> Json {
-        let (hostname, port) = match self.client.get_connection_info().addr() {
-            redis::ConnectionAddr::Tcp(host, port) | redis::ConnectionAddr::TcpTls { host, port, .. } => {
-                (host.clone(), json!(port))
-            }
-            other => (other.to_string(), Json::Null),
+        let place = self.server.place();
+        let (hostname, port) = match place
+            .rsplit_once(':')
+            .map(|(host, port)| (host, port.parse::<u16>()))
+        {
+            Some((host, Ok(port))) => (host, json!(port)),
+            _ => (place.as_str(), Json::Null),
         };
         json!({"transport": "redis", "hostname": hostname, "port": port, "virtual_host": self.keys.db.to_string(),
             "userid": null, "ssl": false, "heartbeat": 0})

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use cresset_celery::Route;
 use cresset_task::Timestamp;
-use redis::aio::ConnectionManager;
 use redis::{RedisResult, Value};
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
+use super::connect::Line;
 use super::keys::Keys;
 use super::scripts::BrokerScripts;
 
@@ -27,7 +27,7 @@ const CHUNK: usize = 500;
 
 /// What is held at a broker.
 pub(super) struct Unacked {
-    connection: ConnectionManager,
+    connection: Line,
     keys: Keys,
     scripts: BrokerScripts,
     hash: String,
@@ -44,7 +44,7 @@ enum Clock {
 }
 
 impl Unacked {
-    pub(super) fn new(connection: ConnectionManager, keys: Keys, is_fleet: bool) -> Self {
+    pub(super) fn new(connection: Line, keys: Keys, is_fleet: bool) -> Self {
         let whose = if is_fleet { OF_FLEET } else { "" };
         Self {
             connection,

@@ -6,9 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{AsyncConnectionConfig, Client, RedisResult, Value};
+use redis::{RedisResult, Value};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+
+use super::connect::Server;
+use super::sentinel::lost;
 
 /// Seconds that one blocking command lasts at most.
 const BLOCK_SECONDS: u64 = 20;
@@ -51,11 +54,11 @@ impl Wake {
     }
 
     /// Watches one list until it is stopped.
-    pub(super) async fn watch(self: Arc<Self>, client: Client, list: String) {
+    pub(super) async fn watch(self: Arc<Self>, server: Server, list: String) {
         let mut empty = self.empty.subscribe();
         loop {
             let watched = tokio::select! {
-                watched = self.watch_once(&client, &list, &mut empty) => watched,
+                watched = self.watch_once(&server, &list, &mut empty) => watched,
                 () = self.stop.cancelled() => return,
             };
             if let Err(error) = watched {
@@ -77,17 +80,12 @@ impl Wake {
 
     async fn watch_once(
         &self,
-        client: &Client,
+        server: &Server,
         list: &str,
         empty: &mut watch::Receiver<u64>,
     ) -> RedisResult<()> {
         let longest = Duration::from_secs(BLOCK_SECONDS) + LATE;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(LATE))
-            .set_response_timeout(Some(longest));
-        let mut connection = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
+        let (mut connection, mut tenure) = server.patient(longest).await?;
         let mut wait = redis::cmd("BLMOVE");
         wait.arg(list)
             .arg(list)
@@ -99,7 +97,15 @@ impl Wake {
                 return Ok(());
             }
             // Nothing came: nobody has fetched meanwhile, or has found nothing.
-            while wait.query_async::<Value>(&mut connection).await? == Value::Nil {}
+            loop {
+                let waited = tokio::select! {
+                    waited = wait.query_async::<Value>(&mut connection) => waited?,
+                    () = tenure.over() => return Err(lost("another server is the master now")),
+                };
+                if waited != Value::Nil {
+                    break;
+                }
+            }
             self.came.notify_one();
         }
     }

@@ -27,6 +27,11 @@ pub(crate) trait Answers: Send + Sync + 'static {
     /// An end that we have taken is not to be taken again: the task is tried once more.
     async fn forget(&self, id: &str) -> Result<(), Trouble>;
 
+    /// Counts how often results may have been lost without the backend's having been away. `None`: that cannot be.
+    fn moves(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
     /// The queue that results go to, where they go to one.
     fn reply_to(&self) -> Option<&str>;
 }

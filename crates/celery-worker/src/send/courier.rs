@@ -34,6 +34,29 @@ pub(super) enum Way {
     Closed(String),
 }
 
+/// How often broker and results may have lost something without having been away.
+pub(super) struct Moves([Option<watch::Receiver<u64>>; 2]);
+
+impl Moves {
+    /// Returns when something may have been lost since it was last asked.
+    pub(super) async fn next(&mut self) {
+        async fn one(moves: &mut Option<watch::Receiver<u64>>) {
+            let is_told = match moves {
+                Some(moves) => moves.changed().await.is_ok(),
+                None => false,
+            };
+            if !is_told {
+                std::future::pending().await
+            }
+        }
+        let [broker, results] = &mut self.0;
+        tokio::select! {
+            () = one(broker) => {}
+            () = one(results) => {}
+        }
+    }
+}
+
 /// The way to Celery workers.
 pub struct Courier {
     pub(super) transport: Arc<dyn Transport>,
@@ -141,6 +164,11 @@ impl Courier {
             Ok(Err(error)) => tracing::debug!(error = %error, "workers cannot be told of a revocation"),
             Err(_) => tracing::debug!("workers cannot be told of a revocation in time"),
         }
+    }
+
+    /// What may have been lost from now on although nothing was away.
+    pub(super) fn moves(&self) -> Moves {
+        Moves([self.transport.moves(), self.answers.moves()])
     }
 
     /// Looks again and again whether the services can be used.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset_celery::{BODY_BYTES_MAX, Call, Message, Outgoing, Sending, Told};
-use cresset_config::{Arguments, Celery, CeleryCall};
+use cresset_config::{Arguments, Celery, CeleryCall, ServiceUrl};
 use cresset_runner::{ItemEnd, Name};
 use cresset_task::{Code, Failure, Payload, TaskId, Timestamp, Trace};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::courier::{Courier, Way};
+use super::courier::{Courier, Moves, Way};
 use crate::insist::{Abandoned, insist};
 use crate::transport::Refused;
 
@@ -80,13 +80,15 @@ impl Errand {
             }
         }
         let late = |_: Abandoned| Stopped { is_sent: true };
+        // From before it is sent: whoever takes it may be no master any more.
+        let moves = self.courier.moves();
         if let Some(refused) = self.send(&message, stop).await.map_err(late)? {
             return Ok(refused);
         }
         let deadline = Instant::now() + self.call.timeout;
         // It can be made again, and need not lie here for as long as the item is away.
         drop(message);
-        let mut again = pin!(self.missed(stop));
+        let mut again = pin!(self.missed(stop, moves));
         loop {
             let told = tokio::select! {
                 told = expected.next() => told,
@@ -143,16 +145,17 @@ impl Errand {
         }))
     }
 
-    /// Looks for what may have been missed, now and then. When a broker has been away it may have lost the message, or its result: what has
-    /// none by then is sent once more. Workers of ours take that as they take every message; one of the two ends counts.
-    async fn missed(&self, stop: &CancellationToken) -> Result<Missed, Abandoned> {
+    /// Looks for what may have been missed, now and then. When a broker has been away, or another server has taken its master's place, the message
+    /// may be lost, or its result: what has none by then is sent once more. Workers of ours take that as they take every message; one of the two ends counts.
+    async fn missed(&self, stop: &CancellationToken, mut moves: Moves) -> Result<Missed, Abandoned> {
         let mut way = self.courier.way();
         loop {
-            let was_closed = tokio::select! {
+            let may_be_lost = tokio::select! {
                 closed = way.wait_for(|way| matches!(way, Way::Closed(_))) => closed.is_ok(),
+                () = moves.next() => true,
                 () = tokio::time::sleep(LOOK_AGAIN) => false,
             };
-            if was_closed && way.wait_for(|way| *way == Way::Open).await.is_err() {
+            if may_be_lost && way.wait_for(|way| *way == Way::Open).await.is_err() {
                 // The courier has gone, and with it whoever asks.
                 std::future::pending::<()>().await;
             }
@@ -161,7 +164,7 @@ impl Errand {
             if let Some(told) = stored.await? {
                 return Ok(Missed::Told(told));
             }
-            if was_closed
+            if may_be_lost
                 && let Ok(message) = self.message()
                 && let Some(refused) = self.send(&message, stop).await?
             {
@@ -254,7 +257,7 @@ enum Missed {
 
 fn is_redis(settings: &Celery) -> bool {
     let broker = settings.broker.as_ref();
-    broker.is_some_and(|url| url.scheme().starts_with("redis"))
+    broker.is_some_and(ServiceUrl::is_redis)
 }
 
 /// A priority as the broker means it. Here a higher one is more urgent and 0 is the usual one.

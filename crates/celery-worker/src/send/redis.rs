@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use cresset_celery::{Told, read_published, read_stored};
 use cresset_config::{Celery, ServiceUrl};
 use futures_util::StreamExt as _;
-use redis::aio::{ConnectionManager, PubSubSink};
-use redis::{Client, RedisResult, Value};
+use redis::aio::PubSubSink;
+use redis::{RedisResult, Value};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use super::answers::{Answers, Desk, Expected};
 use crate::insist::Waits;
 use crate::options::StartError;
 use crate::redis::{
-    ANSWER_TIMEOUT, CONNECT_TIMEOUT, manager, open, reply_channel, result_key, result_prefix, trouble,
+    ANSWER_TIMEOUT, Line, Server, late, reply_channel, result_key, result_prefix, trouble, unusable,
 };
 use crate::transport::Trouble;
 
@@ -51,8 +51,8 @@ pub(super) struct RedisAnswers {
 
 /// What listens.
 struct Ear {
-    client: Client,
-    connection: ConnectionManager,
+    server: Server,
+    connection: Line,
     prefix: String,
     /// Our channel, where there is one for all results.
     inbox: Option<String>,
@@ -72,15 +72,13 @@ impl RedisAnswers {
         tracker: &TaskTracker,
         leave: CancellationToken,
     ) -> Result<Self, StartError> {
-        let client = open("result_backend", url)?;
-        let connection = manager(&client).map_err(|error| StartError::Url {
-            setting: "result_backend",
-            url: url.to_string(),
-            why: error.to_string(),
-        })?;
+        let server = Server::open("result_backend", url, settings, tracker, &leave)?;
+        let connection = server
+            .line()
+            .map_err(|error| unusable("result_backend", Some(url), &error))?;
         let prefix = result_prefix(settings);
         let ear = Arc::new(Ear {
-            client,
+            server,
             connection,
             inbox: inbox.map(|name| reply_channel(&prefix, name)),
             prefix,
@@ -161,6 +159,10 @@ impl Answers for RedisAnswers {
         done.map(drop).map_err(trouble(SERVICE))
     }
 
+    fn moves(&self) -> Option<watch::Receiver<u64>> {
+        self.ear.server.moves()
+    }
+
     fn reply_to(&self) -> Option<&str> {
         None
     }
@@ -196,8 +198,8 @@ impl Ear {
     }
 
     async fn listen(&self, orders: &mut mpsc::Receiver<Order>) -> RedisResult<()> {
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.client.get_async_pubsub());
-        let (mut sink, mut heard) = connecting.await.map_err(late)??.split();
+        let (listening, mut tenure) = self.server.listen().await?;
+        let (mut sink, mut heard) = listening.split();
         if let Some(inbox) = &self.inbox {
             hear(&mut sink, std::slice::from_ref(inbox)).await?;
         }
@@ -220,6 +222,7 @@ impl Ear {
                     _ => self.obey(&mut sink, &mut given).await?,
                 },
                 () = self.renew.notified() => return Ok(()),
+                () = tenure.over() => return Ok(()),
             }
         }
     }
@@ -300,8 +303,4 @@ impl Ear {
 async fn hear(sink: &mut PubSubSink, channels: &[String]) -> RedisResult<()> {
     let done = tokio::time::timeout(ANSWER_TIMEOUT, sink.subscribe(channels));
     done.await.map_err(late)?
-}
-
-fn late(_: tokio::time::error::Elapsed) -> redis::RedisError {
-    std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time").into()
 }

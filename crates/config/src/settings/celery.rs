@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Setting;
 use super::forms::{setting, words};
-use crate::celery::{QueueType, ServiceUrl, name};
+use crate::celery::{QueueType, ServiceUrl, name, no_redis};
 use crate::field::{Field, Pairs, Refusal, quote};
 use crate::server::ServerConfig;
 
@@ -58,7 +58,7 @@ pub(super) const BROKER: Setting = words(
         "celery.broker",
         ["CRESSET_BROKER", "broker"],
         Field::Text {
-            form: "a URL in quotes, `redis://`, `rediss://`, `amqp://` or `amqps://`",
+            form: "a URL in quotes, `redis://`, `rediss://`, `sentinel://`, `amqp://` or `amqps://`",
             get: |c| c.celery.broker.as_ref().map(ToString::to_string),
             set: |c, text| set_url(&mut c.celery.broker, text, BROKERS),
         },
@@ -72,7 +72,7 @@ pub(super) const RESULT_BACKEND: Setting = words(
         "celery.result_backend",
         ["CRESSET_RESULT_BACKEND", "result-backend"],
         Field::Text {
-            form: "a URL in quotes: `redis://`, `rediss://`, `rpc://`, or `db+` or `django-db+` and `postgresql://`, `mysql://` or `sqlite:///`",
+            form: "a URL in quotes: `redis://`, `rediss://`, `sentinel://`, `rpc://`, or `db+` or `django-db+` and `postgresql://`, `mysql://` or `sqlite:///`",
             get: |c| c.celery.result_backend.as_ref().map(ToString::to_string),
             set: |c, text| set_url(&mut c.celery.result_backend, text, BACKENDS),
         },
@@ -218,12 +218,32 @@ pub(super) const RESULT_KEY_PREFIX: Setting = setting(
     "What every key of a result begins with: `global_keyprefix` in the application's `result_backend_transport_options`.",
 );
 
+pub(super) const MASTER_NAME: Setting = words(
+    setting(
+        "celery.master_name",
+        ["CRESSET_CELERY_MASTER_NAME", "celery-master-name"],
+        Field::Text {
+            form: "the master's name in quotes",
+            get: |c| c.celery.master_name.clone(),
+            set: |c, text| {
+                c.celery.master_name = Some(name(text)?);
+                Ok(())
+            },
+        },
+        "Redis Sentinel: what the sentinels call the master, where an address does not say it (`?master_name=`): `master_name` in the \
+         application's `broker_transport_options`.",
+    ),
+    "none: what the address says",
+    r#""mymaster""#,
+);
+
 /// Brokers that are spoken to.
-const BROKERS: &[&str] = &["redis", "rediss", "amqp", "amqps", "pyamqp"];
+const BROKERS: &[&str] = &["redis", "rediss", "sentinel", "amqp", "amqps", "pyamqp"];
 /// Result backends.
 const BACKENDS: &[&str] = &[
     "redis",
     "rediss",
+    "sentinel",
     "rpc",
     "db+postgresql",
     "db+mysql",
@@ -260,7 +280,10 @@ fn set_url(slot: &mut Option<ServiceUrl>, text: &str, schemes: &[&str]) -> Resul
     Err(match url.scheme() {
         // Not repeated: whatever it is, it may hold a password.
         "" => Refusal::new(format!("must be a URL that begins with one of {known}")),
-        other => Refusal::new(format!("must begin with one of {known}, is {}", quote(other))),
+        other => match no_redis(other) {
+            Some(why) => Refusal::new(format!("is {}: {why}", quote(other))),
+            None => Refusal::new(format!("must begin with one of {known}, is {}", quote(other))),
+        },
     })
 }
 

@@ -372,6 +372,7 @@ pub const SETTINGS: &[Setting] = &[
     celery::MAX_PRIORITY,
     celery::BROKER_KEY_PREFIX,
     celery::RESULT_KEY_PREFIX,
+    celery::MASTER_NAME,
     auth::ENABLED,
     auth::KEYS,
     auth::OPEN_METRICS,

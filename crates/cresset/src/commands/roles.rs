@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cresset_config::{Celery, Effective, Origin, ServerConfig, render_all};
+use cresset_config::{Celery, Effective, Origin, ServerConfig, no_redis, render_all};
 use cresset_engine::Role;
 
 use crate::args::settings::SettingsArgs;
@@ -49,8 +49,9 @@ pub(super) fn broker_as_store(
 }
 
 /// Brokers that lead from gateways to workers.
-const BROKERS: [&str; 5] = ["redis", "rediss", "amqp", "amqps", "pyamqp"];
-const BROKER_HINT: &str = "or --broker redis://HOST:6379/0, or amqp://USER@HOST/VHOST";
+const BROKERS: [&str; 6] = ["redis", "rediss", "sentinel", "amqp", "amqps", "pyamqp"];
+const BROKER_HINT: &str =
+    "or --broker redis://HOST:6379/0, sentinel://HOST:26379/0?master_name=NAME or amqp://USER@HOST/VHOST";
 
 /// Why a broker that others know is none here, where there is more to say than that.
 fn not_spoken_to(scheme: &str) -> Option<&'static str> {
@@ -58,14 +59,8 @@ fn not_spoken_to(scheme: &str) -> Option<&'static str> {
         "sqlite" => {
             "an SQLite database belongs to one process, also on one machine; `cresset serve` is gateway and worker in one"
         }
-        "sentinel" | "redis-sentinel" | "rediss-sentinel" => {
-            "Redis Sentinel is not asked who is the primary: give the address of a name or a proxy that leads there"
-        }
-        "redis-cluster" | "rediss-cluster" | "rediscluster" => {
-            "Redis Cluster would keep a queue and what is held of it on different nodes: name one server"
-        }
         "memory" => "what is in the memory of one process is seen by no other",
-        _ => return None,
+        other => return no_redis(other),
     })
 }
 
