@@ -1,5 +1,6 @@
 //! The store as its callers hold it: the ports, in front of the writer and the readers.
 
+mod fetches;
 mod inbox;
 mod ports;
 
@@ -52,6 +53,7 @@ pub struct MysqlStore {
 
 struct Inner {
     front: Front<Op, Dialer>,
+    fetches: fetches::Fetches,
     board: Arc<Board>,
     opened: Opened,
     inbox: Option<inbox::Watched>,
@@ -193,6 +195,7 @@ async fn start(options: MysqlOptions) -> Result<MysqlStore, StoreError> {
     Ok(MysqlStore {
         inner: Arc::new(Inner {
             front,
+            fetches: fetches::Fetches::default(),
             board,
             opened,
             inbox,

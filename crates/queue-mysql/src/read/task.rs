@@ -1,5 +1,7 @@
 //! One task.
 
+use std::collections::HashMap;
+
 use cresset_queue::kit::{Stored, model_of, retry_of, state_of, tenant_of, trace_of};
 use cresset_queue::{Lookup, POSITION_MAX};
 use cresset_task::{Attempt, Ownership, Redelivery, TaskId, TaskRecord, Timestamp};
@@ -7,7 +9,7 @@ use mysql_async::Row;
 
 use super::{at_once, instant};
 use crate::connect::Conn;
-use crate::error::{StoreError, col, id_or_none, small, take};
+use crate::error::{StoreError, col, id, id_or_none, small, take};
 use crate::payload::{Table, asked, parts};
 use crate::sql::sql;
 
@@ -24,13 +26,18 @@ const FETCH: &str = concat!("SELECT ", columns!(), " FROM tasks AS t WHERE t.id 
 const FETCH_MOST: &str = concat!(
     "SELECT ",
     columns!(),
-    ", o.kind, o.bytes, EXISTS (SELECT 1 FROM outcomes AS p WHERE p.id = t.id AND p.part = 1) \
-     OR EXISTS (SELECT 1 FROM history AS h WHERE h.task = t.id) \
-     FROM tasks AS t LEFT JOIN outcomes AS o ON o.id = t.id AND o.part = 0 WHERE t.id = ?"
+    ", o.kind, CASE WHEN o.size <= ? THEN o.bytes END, o.size > ? \
+     OR EXISTS (SELECT 1 FROM outcomes AS p WHERE p.id = t.id AND p.part = 1) \
+     OR EXISTS (SELECT 1 FROM history AS h WHERE h.task = t.id), t.id \
+     FROM tasks AS t FORCE INDEX (tasks_by_id) LEFT JOIN outcomes AS o ON o.id = t.id AND o.part = 0 WHERE t.id IN (?)"
 );
 const KIND: usize = 17;
 const BYTES: usize = 18;
 const HAS_MORE: usize = 19;
+const ID: usize = 20;
+
+/// Where several are asked for, an outcome of more bytes is not read: each is fetched by itself.
+const TOGETHER_MAX: i64 = 64 * 1024;
 
 const HISTORY: &str = "SELECT attempt, at, reason FROM history WHERE task = ? ORDER BY attempt";
 
@@ -49,23 +56,47 @@ SELECT COUNT(*) FROM (
 
 const PLACE: &str = "SELECT model, place, seq FROM tasks WHERE id = ? AND place IS NOT NULL";
 
-pub(crate) async fn fetch(conn: &Conn, id: TaskId) -> Result<Lookup, StoreError> {
-    let asked = sql!(FETCH_MOST, id);
-    if let Some(mut row) = conn.row("cannot read a task", asked).await?
-        && !col::<bool>(&row, HAS_MORE)?
-    {
-        let kind = col::<Option<i64>>(&row, KIND)?.map(|_| small(&row, KIND));
-        let outcome = kind.transpose()?.map(|kind| Stored {
-            kind,
-            bytes: take(&mut row, BYTES).unwrap_or_default(),
-        });
-        return Ok(Lookup::Found(Box::new(record(&row, id, outcome, &[])?)));
-    }
-    fetch_all(conn, id).await
+/// What one question says of a task.
+#[derive(Debug)]
+pub(crate) enum Glimpse {
+    /// All of it.
+    Whole(Box<TaskRecord>),
+    /// Something, but there is more; or it is not there.
+    Part,
+    /// It cannot be read.
+    Damaged(StoreError),
 }
 
-/// The same for one of which there is more, and for one that is not there.
-async fn fetch_all(conn: &Conn, id: TaskId) -> Result<Lookup, StoreError> {
+/// What is known of these, each as far as one statement tells, in their order.
+pub(crate) async fn glimpses(conn: &Conn, ids: &[TaskId]) -> Result<Vec<Glimpse>, StoreError> {
+    let largest = if ids.len() == 1 { i64::MAX } else { TOGETHER_MAX };
+    let asked = sql!(FETCH_MOST, largest, largest, ids);
+    let mut found = HashMap::new();
+    for mut row in conn.rows("cannot read a task", asked).await? {
+        if !col::<Option<bool>>(&row, HAS_MORE)?.unwrap_or(false) {
+            let id = id(&row, ID)?;
+            found.insert(id, whole(&mut row, id));
+        }
+    }
+    let glimpse = |id| match found.get(id) {
+        Some(Ok(record)) => Glimpse::Whole(Box::clone(record)),
+        Some(Err(error)) => Glimpse::Damaged(error.clone()),
+        None => Glimpse::Part,
+    };
+    Ok(ids.iter().map(glimpse).collect())
+}
+
+fn whole(row: &mut Row, id: TaskId) -> Result<Box<TaskRecord>, StoreError> {
+    let kind = col::<Option<i64>>(row, KIND)?.map(|_| small(row, KIND));
+    let outcome = kind.transpose()?.map(|kind| Stored {
+        kind,
+        bytes: take(row, BYTES).unwrap_or_default(),
+    });
+    Ok(Box::new(record(row, id, outcome, &[])?))
+}
+
+/// All that is known of one of which there is more, or that is not there.
+pub(crate) async fn fetch(conn: &Conn, id: TaskId) -> Result<Lookup, StoreError> {
     let statements = [
         sql!(FETCH, id),
         asked(Table::Outcomes, &[id]),

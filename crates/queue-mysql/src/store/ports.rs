@@ -106,7 +106,7 @@ impl ResultStore for MysqlStore {
     }
 
     async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError> {
-        let found = ask!(self, "fetch", |conn| read::fetch(conn, id))?;
+        let found = self.look_up(id).await?;
         if found != Lookup::Unknown || self.inner.inbox.is_none() {
             return Ok(found);
         }
@@ -114,7 +114,7 @@ impl ResultStore for MysqlStore {
             return Ok(Lookup::Found(Box::new(record)));
         }
         // It may have been taken in between.
-        ask!(self, "fetch", |conn| read::fetch(conn, id))
+        self.look_up(id).await
     }
 
     async fn owner(&self, id: TaskId) -> Result<Ownership, QueueError> {
