@@ -1,8 +1,8 @@
 //! The store as its callers hold it: the ports, in front of the writer and the readers.
 
-mod fetches;
 mod inbox;
 mod ports;
+mod together;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::together::{Fetch, Position, Together};
 use crate::connect::{Conn, Dialer, Role};
 use crate::ear::{self, Attention, Ear};
 use crate::error::StoreError;
@@ -53,7 +54,8 @@ pub struct MysqlStore {
 
 struct Inner {
     front: Front<Op, Dialer>,
-    fetches: fetches::Fetches,
+    fetches: Together<Fetch>,
+    positions: Together<Position>,
     board: Arc<Board>,
     opened: Opened,
     inbox: Option<inbox::Watched>,
@@ -195,7 +197,8 @@ async fn start(options: MysqlOptions) -> Result<MysqlStore, StoreError> {
     Ok(MysqlStore {
         inner: Arc::new(Inner {
             front,
-            fetches: fetches::Fetches::default(),
+            fetches: Together::default(),
+            positions: Together::default(),
             board,
             opened,
             inbox,

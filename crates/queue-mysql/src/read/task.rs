@@ -7,7 +7,7 @@ use cresset_queue::{Lookup, POSITION_MAX};
 use cresset_task::{Attempt, Ownership, Redelivery, TaskId, TaskRecord, Timestamp};
 use mysql_async::Row;
 
-use super::{at_once, instant};
+use super::{SNAPSHOT, at_once, instant};
 use crate::connect::Conn;
 use crate::error::{StoreError, col, id, id_or_none, small, take};
 use crate::payload::{Table, asked, parts};
@@ -54,7 +54,18 @@ SELECT COUNT(*) FROM (
     WHERE t.model = ? AND (t.place < ? OR (t.place = ? AND t.seq < ?)) LIMIT ?
 ) AS ahead";
 
-const PLACE: &str = "SELECT model, place, seq FROM tasks WHERE id = ? AND place IS NOT NULL";
+/// The same for several of a model, each with its number from 1: of as many as go before the last of them, no further than is
+/// asked.
+const POSITIONS: &str = "\
+SELECT r.seq, r.number FROM (
+    SELECT h.seq, ROW_NUMBER() OVER (ORDER BY h.place, h.seq) AS number FROM (
+        SELECT t.place, t.seq FROM tasks AS t FORCE INDEX (tasks_queued)
+        WHERE t.model = ? AND t.place <= ? ORDER BY t.place, t.seq LIMIT ?
+    ) AS h
+) AS r WHERE r.seq IN (?)";
+
+const PLACES: &str =
+    "SELECT id, model, place, seq FROM tasks FORCE INDEX (tasks_by_id) WHERE id IN (?) AND place IS NOT NULL";
 
 /// What one question says of a task.
 #[derive(Debug)]
@@ -155,17 +166,46 @@ fn entry(row: &Row) -> Result<Redelivery, StoreError> {
     })
 }
 
-pub(crate) async fn position(conn: &Conn, id: TaskId) -> Result<Option<u64>, StoreError> {
+/// How many go before each, in their order, all of one moment; `None` of one that is not queued.
+pub(crate) async fn positions(conn: &Conn, ids: &[TaskId]) -> Result<Vec<Option<u64>>, StoreError> {
     let doing = "cannot count the tasks ahead";
-    let Some(row) = conn.row(doing, sql!(PLACE, id)).await? else {
-        return Ok(None);
-    };
-    let (model, place, seq): (String, i64, i64) = (col(&row, 0)?, col(&row, 1)?, col(&row, 2)?);
+    let mut asked = vec![sql!(PLACES, ids)];
+    // One alone may have moved on meanwhile, and is told where it was.
+    let is_alone = ids.len() == 1;
+    if !is_alone {
+        asked.insert(0, SNAPSHOT.to_owned());
+    }
+    let places = conn.all(doing, &asked).await?.pop().unwrap_or_default();
+    let mut models: HashMap<String, Vec<(TaskId, i64, i64)>> = HashMap::new();
+    for row in places.rows {
+        let queued = (id(&row, 0)?, col(&row, 2)?, col(&row, 3)?);
+        models.entry(col(&row, 1)?).or_default().push(queued);
+    }
     let most = i64::try_from(POSITION_MAX).unwrap_or(i64::MAX);
-    let row = conn
-        .row(doing, sql!(POSITION, &model, place, place, seq, most))
-        .await?;
-    row.map(|row| small(&row, 0)).transpose()
+    let asked = models.iter().map(|(model, queued)| match queued[..] {
+        [(_, place, seq)] => sql!(POSITION, model, place, place, seq, most),
+        _ => {
+            let last = queued.iter().map(|(_, place, _)| *place).max();
+            let seqs: Vec<i64> = queued.iter().map(|(.., seq)| *seq).collect();
+            sql!(POSITIONS, model, last, most, &seqs[..])
+        }
+    });
+    let asked: Vec<String> = asked.chain((!is_alone).then(|| "COMMIT".to_owned())).collect();
+    let answers = conn.all(doing, &asked).await?;
+    let mut found = HashMap::new();
+    for (queued, answer) in models.values().zip(answers) {
+        if let ([(id, ..)], [row]) = (&queued[..], &answer.rows[..]) {
+            found.insert(*id, small(row, 0)?);
+            continue;
+        }
+        let mut ahead: HashMap<i64, u64> = HashMap::new();
+        for row in &answer.rows {
+            ahead.insert(col(row, 0)?, small::<u64>(row, 1)?.saturating_sub(1));
+        }
+        let each = queued.iter();
+        found.extend(each.map(|(id, _, seq)| (*id, ahead.get(seq).copied().unwrap_or(POSITION_MAX))));
+    }
+    Ok(ids.iter().map(|id| found.get(id).copied()).collect())
 }
 
 pub(crate) async fn owner(conn: &Conn, id: TaskId) -> Result<Ownership, StoreError> {
