@@ -1,5 +1,6 @@
 //! A connection, set up as all of ours are.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +55,9 @@ pub(crate) struct Answer {
     /// Rows that it found to change.
     pub(crate) found: u64,
 }
+
+/// A statement, and what cannot be done when it fails.
+pub(crate) type Piece<'a> = (&'static str, Cow<'a, str>);
 
 /// A connection. When it is dropped, so is its session in the database.
 pub(crate) struct Conn {
@@ -137,36 +141,42 @@ impl Conn {
         doing: &'static str,
         statements: &[String],
     ) -> Result<Vec<Answer>, StoreError> {
-        let mut answers = Vec::with_capacity(statements.len());
+        let pieces: Vec<Piece> = statements
+            .iter()
+            .map(|text| (doing, text.as_str().into()))
+            .collect();
+        self.send(&pieces).await.map_err(|(_, error)| error)
+    }
+
+    /// The same for statements that do different things; the error with the place of the one that failed.
+    pub(crate) async fn send(&self, pieces: &[Piece<'_>]) -> Result<Vec<Answer>, (usize, StoreError)> {
+        let mut answers = Vec::with_capacity(pieces.len());
         let mut packet = String::new();
-        for (at, statement) in statements.iter().enumerate() {
-            if packet.is_empty() {
-                packet.push_str(statement);
-            } else {
+        for (at, (_, statement)) in pieces.iter().enumerate() {
+            if !packet.is_empty() {
                 packet.push(';');
-                packet.push_str(statement);
             }
-            let next = statements.get(at + 1).map_or(PACKET_MAX, String::len);
-            if packet.len() + next >= PACKET_MAX {
-                let part = self.ask(std::mem::take(&mut packet)).await;
-                answers.append(&mut part.map_err(StoreError::mysql(doing))?);
+            packet.push_str(statement);
+            let next = pieces.get(at + 1).map_or(PACKET_MAX, |(_, next)| next.len());
+            if packet.len() + next >= PACKET_MAX
+                && let Err(error) = self.ask(std::mem::take(&mut packet), &mut answers).await
+            {
+                let failed = answers.len().min(at);
+                return Err((failed, StoreError::mysql(pieces[failed].0)(error)));
             }
-        }
-        if !packet.is_empty() {
-            let part = self.ask(packet).await;
-            answers.append(&mut part.map_err(StoreError::mysql(doing))?);
         }
         Ok(answers)
     }
 
-    async fn ask(&self, packet: String) -> Result<Vec<Answer>, Error> {
+    /// Adds what each statement gives, up to one that fails.
+    async fn ask(&self, packet: String, to: &mut Vec<Answer>) -> Result<(), Error> {
         let mut client = self.client.lock().await;
         // Who gives up in the middle leaves a connection that nobody can use.
         self.is_over.store(true, Ordering::Release);
-        let answers = answers(&mut client, packet).await;
-        let is_fine = !answers.as_ref().is_err_and(crate::error::ends_connection);
+        let answered = answers(&mut client, packet, to).await;
+        let is_fine = !answered.as_ref().is_err_and(crate::error::ends_connection);
         self.is_over.store(!is_fine, Ordering::Release);
-        answers
+        answered
     }
 
     /// The rows that a statement of ours gives.
@@ -188,8 +198,8 @@ impl Conn {
 
     /// Several statements without values.
     pub(crate) async fn batch(&self, doing: &'static str, sql: &str) -> Result<(), StoreError> {
-        let done = self.ask(sql.to_owned()).await;
-        done.map(drop).map_err(StoreError::mysql(doing))
+        let done = self.ask(sql.to_owned(), &mut Vec::new()).await;
+        done.map_err(StoreError::mysql(doing))
     }
 
     /// A statement whose values are too large to be written into it.
@@ -227,9 +237,9 @@ impl Dial for Dialer {
     }
 }
 
-async fn answers(client: &mut mysql_async::Conn, packet: String) -> Result<Vec<Answer>, Error> {
+/// Adds the answers up to the one that fails, whose error the library keeps until somebody asks for what comes behind them.
+async fn answers(client: &mut mysql_async::Conn, packet: String, to: &mut Vec<Answer>) -> Result<(), Error> {
     let mut result = client.query_iter(packet).await?;
-    let mut answers = Vec::new();
     while result.columns().is_some() {
         let mut answer = Answer {
             found: result.affected_rows(),
@@ -238,9 +248,9 @@ async fn answers(client: &mut mysql_async::Conn, packet: String) -> Result<Vec<A
         while let Some(row) = result.next().await? {
             answer.rows.push(row);
         }
-        answers.push(answer);
+        to.push(answer);
     }
-    Ok(answers)
+    result.next().await.map(drop)
 }
 
 /// Whether it is a database that this program can use.

@@ -10,23 +10,15 @@ use cresset_queue::kit::{Change, Ttl, client_of, model_of};
 use cresset_task::Timestamp;
 
 use crate::apply::apply;
-use crate::connect::Conn;
+use crate::connect::{Answer, Conn};
 use crate::error::{StoreError, col};
-use crate::locks::now_micros;
 use crate::member::Member;
 use crate::notes;
 use crate::op::Op;
 use crate::sql::sql;
+use crate::tx::{Rest, Tx};
 
-/// Every group counts itself, in the row of its server as long as that has not ended.
-const FENCE: &str = concat!(
-    "UPDATE servers SET commits = ?, seen_at = ",
-    now_micros!(),
-    " WHERE id = ? AND number = ? AND ended_at IS NULL"
-);
-
-/// Looked at once the row above is ours.
-const IS_HEARD: &str = "SELECT 1 FROM servers WHERE ended_at IS NULL AND id <> ? LIMIT 1";
+const LOOKING: &str = "cannot look up what is due next";
 
 /// What follows is of one moment, on a connection that otherwise takes each statement's own.
 const ONE_MOMENT: [&str; 2] = [
@@ -51,44 +43,41 @@ WHERE finished_at IS NULL AND state IN (0, 2) AND client IS NOT NULL GROUP BY cl
 
 const COUNT_OUTBOX: &str = "SELECT host, COUNT(*) FROM outbox WHERE settled_at IS NULL GROUP BY host";
 
-/// Everything but the commit; what it does to the counts.
+/// All of it but what goes along with the commit; what it does to the counts.
 pub(crate) async fn work(
     conn: &Conn,
     (member, number): (Member, i64),
     ttl: Ttl,
     ops: &mut [Op],
-) -> Result<Change, StoreError> {
-    let begin = [
-        "START TRANSACTION".to_owned(),
-        sql!(FENCE, number, member.id, member.number),
-        sql!(IS_HEARD, member.id),
-    ];
-    let begun = conn.all("cannot write under the server's number", &begin).await?;
-    if begun.get(1).is_none_or(|fenced| fenced.found == 0) {
-        return Err(StoreError::Fenced(
-            "other servers took this one for ended and have given its leases back: nothing was written"
-                .into(),
-        ));
+) -> Result<(Change, Rest), StoreError> {
+    let mut tx = Tx::of_group(conn, member, number);
+    // Whether anybody listens is known once it has begun.
+    let mut tally = Tally::of(member.id, true);
+    apply(&mut tx, ops, ttl, &mut tally).await?;
+    let asked = asked(&tally.counts);
+    if !asked.is_empty() {
+        let answers = tx.all(LOOKING, &asked).await?;
+        note(&mut tally.counts, &answers)?;
     }
-    let is_heard = begun.get(2).is_some_and(|others| !others.rows.is_empty());
-    let mut tally = Tally::of(member.id, is_heard);
-    apply(conn, ops, ttl, &mut tally).await?;
-    let told = if is_heard {
-        notes::of_group(&tally)
-    } else {
-        Vec::new()
-    };
-    look_up_and(conn, &mut tally.counts, told).await?;
-    Ok(tally.counts)
+    tx.begun().await?;
+    if tx.is_heard() {
+        tx.later("cannot tell the other servers", notes::of_group(&tally));
+    }
+    Ok((tally.counts, tx.rest().await?))
 }
 
 /// What may have changed and is no sum of the operations: first due times.
 pub(crate) async fn look_up(conn: &Conn, change: &mut Change) -> Result<(), StoreError> {
-    look_up_and(conn, change, Vec::new()).await
+    let asked = asked(change);
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let answers = conn.all(LOOKING, &asked).await?;
+    note(change, &answers)
 }
 
-/// The same, and these statements with it.
-async fn look_up_and(conn: &Conn, change: &mut Change, more: Vec<String>) -> Result<(), StoreError> {
+/// The statements that ask for them.
+fn asked(change: &Change) -> Vec<String> {
     let models = change.due_wanted();
     let mut asked: Vec<String> = models
         .iter()
@@ -97,15 +86,15 @@ async fn look_up_and(conn: &Conn, change: &mut Change, more: Vec<String>) -> Res
     if change.outbox.is_touched() {
         asked.push(NEXT_TOLD.to_owned());
     }
-    asked.extend(more);
-    if asked.is_empty() {
-        return Ok(());
-    }
-    let answers = conn.all("cannot look up what is due next", &asked).await?;
+    asked
+}
+
+/// What they gave.
+fn note(change: &mut Change, answers: &[Answer]) -> Result<(), StoreError> {
     let mut rows = answers.iter().map(|answer| answer.rows.first());
-    for model in &models {
+    for model in change.due_wanted() {
         let due: Option<i64> = rows.next().flatten().map_or(Ok(None), |row| col(row, 0))?;
-        change.due(model, due.map(Timestamp::from_micros));
+        change.due(&model, due.map(Timestamp::from_micros));
     }
     if change.outbox.is_touched()
         && let Some(Some(row)) = rows.next()

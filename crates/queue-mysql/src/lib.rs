@@ -51,6 +51,7 @@ mod sql;
 mod store;
 mod submission;
 mod target;
+mod tx;
 mod writer;
 
 pub use look::{Looked, look};

@@ -14,6 +14,7 @@ use crate::error::{StoreError, col};
 use crate::locks::{self, node, now_micros};
 use crate::schema;
 use crate::sql::sql;
+use crate::tx::Tx;
 
 /// What a task's history says of a lease that ended because of that.
 const FORGOTTEN: &str = "the database forgot part of what it had confirmed while it ran";
@@ -213,8 +214,8 @@ async fn await_groups(conn: &Conn, me: i64) -> Result<(), StoreError> {
 }
 
 /// False when it was so already.
-pub(crate) async fn introduce(conn: &Conn, me: i64, about: &str) -> Result<bool, StoreError> {
-    let changed = conn
+pub(crate) async fn introduce(tx: &mut Tx<'_>, me: i64, about: &str) -> Result<bool, StoreError> {
+    let changed = tx
         .run("cannot say what is served here", sql!(ABOUT, about, me, about))
         .await?;
     Ok(changed > 0)
@@ -254,13 +255,9 @@ pub(crate) async fn served(conn: &Conn, models: &[ModelName]) -> Result<Vec<Mode
 /// news that one was given back, so what it takes to be leased by that server is queued again.
 pub(crate) async fn skip_fences(conn: &Conn, ids: &[i64], lost: i64) -> Result<(), StoreError> {
     let doing = "cannot skip the numbers of leases that the database has forgotten";
-    conn.batch(doing, "START TRANSACTION").await?;
+    let mut tx = Tx::on(conn);
     let now = Timestamp::now();
-    end_leases(conn, ids, (now, FORGOTTEN), &mut Tally::default()).await?;
-    let statements = [
-        sql!(SKIP_ATTEMPTS, lost),
-        sql!(SKIP_FENCES, lost),
-        "COMMIT".to_owned(),
-    ];
-    conn.all(doing, &statements).await.map(drop)
+    end_leases(&mut tx, ids, (now, FORGOTTEN), &mut Tally::default()).await?;
+    tx.later(doing, [sql!(SKIP_ATTEMPTS, lost), sql!(SKIP_FENCES, lost)]);
+    tx.commit().await
 }

@@ -7,9 +7,10 @@ use cresset_queue::kit::{Stored, as_number};
 use cresset_task::TaskId;
 use mysql_async::{Params, Value};
 
-use crate::connect::{Answer, Conn};
+use crate::connect::Answer;
 use crate::error::{StoreError, id, small, take};
 use crate::sql::{insert, row, sql};
+use crate::tx::Tx;
 
 /// What has at most so many bytes goes along with the statements of its group.
 const INLINE_MAX: usize = 64 * 1024;
@@ -33,13 +34,9 @@ impl Table {
     }
 }
 
-/// Keeps all of these: the small ones with the statements that are sent next, the large ones now.
-pub(crate) async fn keep(
-    conn: &Conn,
-    table: Table,
-    all: &[(TaskId, &Stored)],
-    statements: &mut Vec<String>,
-) -> Result<(), StoreError> {
+/// Keeps all of these: the small ones with what the transaction does later, the large ones now.
+pub(crate) async fn keep(tx: &mut Tx<'_>, table: Table, all: &[(TaskId, &Stored)]) -> Result<(), StoreError> {
+    let doing = "cannot keep a payload";
     let is_small = |stored: &Stored| stored.bytes.len() <= INLINE_MAX;
     let small = all.iter().filter(|(_, stored)| is_small(stored));
     let rows = small.map(|(id, stored)| {
@@ -51,7 +48,9 @@ pub(crate) async fn keep(
             &stored.bytes[..]
         ]
     });
-    insert(statements, table.head(), rows, "");
+    let mut statements = Vec::new();
+    insert(&mut statements, table.head(), rows, "");
+    tx.later(doing, statements);
     for (id, stored) in all.iter().filter(|(_, stored)| !is_small(stored)) {
         for (part, bytes) in stored.bytes.chunks(PART_MAX).enumerate() {
             let values = vec![
@@ -62,8 +61,7 @@ pub(crate) async fn keep(
                 bytes.into(),
             ];
             let sql = format!("{} VALUES (?, ?, ?, ?, ?)", table.head());
-            conn.put("cannot keep a payload", &sql, Params::Positional(values))
-                .await?;
+            tx.put(doing, &sql, Params::Positional(values)).await?;
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 mod inbox;
 mod ports;
+mod together;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::together::{Fetch, Position, Together};
 use crate::connect::{Conn, Dialer, Role};
 use crate::ear::{self, Attention, Ear};
 use crate::error::StoreError;
@@ -52,6 +54,8 @@ pub struct MysqlStore {
 
 struct Inner {
     front: Front<Op, Dialer>,
+    fetches: Together<Fetch>,
+    positions: Together<Position>,
     board: Arc<Board>,
     opened: Opened,
     inbox: Option<inbox::Watched>,
@@ -193,6 +197,8 @@ async fn start(options: MysqlOptions) -> Result<MysqlStore, StoreError> {
     Ok(MysqlStore {
         inner: Arc::new(Inner {
             front,
+            fetches: Together::default(),
+            positions: Together::default(),
             board,
             opened,
             inbox,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_queue::kit::fleet::{self, Board, COUNT_ANEW, Fleet, Heard, SAID, UNSAID};
-use cresset_queue::kit::remote::{Database, Fate, Trouble as _, Undo, Writer, commit};
+use cresset_queue::kit::remote::{Database, Ended, Fate, Trouble as _, Undo, Writer, commit};
 use cresset_queue::kit::{Change, Ttl};
 use tokio::sync::mpsc;
 
@@ -23,6 +23,7 @@ use crate::locks::LET_GO_OF_ALL;
 use crate::member::{self, Held, Member};
 use crate::notes;
 use crate::op::Op;
+use crate::tx::Rest;
 
 /// A store that this server is on.
 pub(crate) struct Mysql {
@@ -45,6 +46,7 @@ impl Database for Mysql {
     type Error = StoreError;
     type Held = Held;
     type Heard = Vec<Heard>;
+    type Rest = Rest;
 
     /// After it others do not yet take this server for ended once the database is back (see `fleet::GRACE`).
     const PAUSE_LONGEST: Duration = Duration::from_secs(2);
@@ -57,11 +59,20 @@ impl Database for Mysql {
         self.member.commits = number;
     }
 
-    async fn work(&self, conn: &Conn, number: i64, ops: &mut [Op]) -> Result<Change, StoreError> {
+    async fn work(&self, conn: &Conn, number: i64, ops: &mut [Op]) -> Result<(Change, Rest), StoreError> {
         if ops.iter().any(Op::has_more_to_come) {
             self.attention.stir();
         }
         group::work(conn, (self.member, number), self.ttl, ops).await
+    }
+
+    async fn end(&self, conn: &Conn, rest: Rest) -> Result<Ended<StoreError>, StoreError> {
+        match rest.commit(conn).await {
+            Ok(()) => Ok(Ended::Committed),
+            // What ends the connection may have come behind the commit.
+            Err((true, error)) if !error.is_of_the_connection() => Ok(Ended::Before(error)),
+            Err((_, error)) => Err(error),
+        }
     }
 
     async fn hear(&mut self, _conn: &Conn) -> Option<Vec<Heard>> {

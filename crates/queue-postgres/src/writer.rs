@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_queue::kit::fleet::{self, Board, Fleet, Heard, UNSAID};
-use cresset_queue::kit::remote::{Database, Fate, Trouble as _, Undo, Writer, commit};
+use cresset_queue::kit::remote::{Database, Ended, Fate, Trouble as _, Undo, Writer, commit};
 use cresset_queue::kit::{Change, Ttl};
 use tokio::sync::mpsc;
 
@@ -43,6 +43,7 @@ impl Database for Postgres {
     type Error = StoreError;
     type Held = Held;
     type Heard = Vec<Heard>;
+    type Rest = ();
 
     /// After it others do not yet take this server for ended once the database is back (see `fleet::GRACE`).
     const PAUSE_LONGEST: Duration = Duration::from_secs(2);
@@ -55,9 +56,15 @@ impl Database for Postgres {
         self.member.commits = number;
     }
 
-    async fn work(&self, conn: &Conn, number: i64, ops: &mut [Op]) -> Result<Change, StoreError> {
+    async fn work(&self, conn: &Conn, number: i64, ops: &mut [Op]) -> Result<(Change, ()), StoreError> {
         let how = (self.durability, self.ttl);
-        group::work(conn, (self.member, number), how, ops).await
+        let change = group::work(conn, (self.member, number), how, ops).await?;
+        Ok((change, ()))
+    }
+
+    async fn end(&self, conn: &Conn, _nothing: ()) -> Result<Ended<StoreError>, StoreError> {
+        conn.batch("cannot commit", "COMMIT").await?;
+        Ok(Ended::Committed)
     }
 
     async fn hear(&mut self, conn: &Conn) -> Option<Vec<Heard>> {

@@ -48,6 +48,17 @@ impl QueueError {
         self
     }
 
+    /// The same error for another who waited for the same; its cause in words.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            kind: self.kind,
+            operation: self.operation,
+            context: self.context.clone(),
+            source: self.source.as_ref().map(|source| source.to_string().into()),
+        }
+    }
+
     /// True when the same call may succeed later.
     #[must_use]
     pub fn is_temporary(&self) -> bool {

@@ -7,10 +7,10 @@ use cresset_task::{BulkId, Tenant, Timestamp};
 
 use super::purge::{count, numbers};
 use super::submit::{submit_into, taken};
-use crate::connect::Conn;
 use crate::error::{StoreError, col, id};
 use crate::op::Line;
 use crate::sql::{insert, row, sql};
+use crate::tx::Tx;
 
 const MAKE: &str = "INSERT INTO bulks (id, model, tenant, word, metadata, created_at, touched_at) VALUES (?, ?, ?, ?, ?, ?, ?)";
 
@@ -46,10 +46,10 @@ LIMIT ? FOR UPDATE SKIP LOCKED";
 
 const PURGE: &str = "DELETE b FROM bulks AS b FORCE INDEX (PRIMARY) WHERE b.seq IN (?)";
 
-pub(super) async fn make(conn: &Conn, new: &NewBulk) -> Result<BulkMade, StoreError> {
+pub(super) async fn make(tx: &mut Tx<'_>, new: &NewBulk) -> Result<BulkMade, StoreError> {
     let (model, key) = (new.model.as_str(), new.key.as_ref().map(|key| key.as_str()));
     if key.is_some()
-        && let Some(row) = conn
+        && let Some(row) = tx
             .row("cannot look up a bulk's key", sql!(KNOWN, model, key))
             .await?
     {
@@ -66,12 +66,12 @@ pub(super) async fn make(conn: &Conn, new: &NewBulk) -> Result<BulkMade, StoreEr
         at,
         at
     );
-    conn.run("cannot make a bulk", made).await?;
+    tx.later("cannot make a bulk", [made]);
     Ok(BulkMade::New)
 }
 
-async fn place(conn: &Conn, id: BulkId) -> Result<Option<BulkPlace>, StoreError> {
-    let row = conn.row("cannot look up a bulk", sql!(PLACE, id)).await?;
+async fn place(tx: &mut Tx<'_>, id: BulkId) -> Result<Option<BulkPlace>, StoreError> {
+    let row = tx.row("cannot look up a bulk", sql!(PLACE, id)).await?;
     let place = |row| {
         Ok(BulkPlace {
             seq: col(&row, 0)?,
@@ -84,13 +84,13 @@ async fn place(conn: &Conn, id: BulkId) -> Result<Option<BulkPlace>, StoreError>
 }
 
 pub(super) async fn add(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     (id, first): (BulkId, u64),
     lines: &[Line],
     now: Timestamp,
     tally: &mut Tally,
 ) -> Result<BulkAdded, StoreError> {
-    let Some(bulk) = place(conn, id).await? else {
+    let Some(bulk) = place(tx, id).await? else {
         return Ok(BulkAdded::Unknown);
     };
     let fresh = match bulk.fresh(first, lines) {
@@ -107,48 +107,48 @@ pub(super) async fn add(
             Line::Wrong(error) => wrong.push(row![bulk.seq, number, error]),
         }
     }
-    let answers = submit_into(conn, &tasks, Some((bulk.seq, &task_lines)), tally).await?;
+    let answers = submit_into(tx, &tasks, Some((bulk.seq, &task_lines)), tally).await?;
     if let Some((task, _)) = tasks.iter().zip(answers).find(|(_, answer)| answer.is_none()) {
         return Err(taken(task.id));
     }
     let (new, not_tasks) = (as_number(fresh.len()), as_number(wrong.len()));
     let mut statements = vec![sql!(ACCEPTED, new, not_tasks, now.as_micros(), bulk.seq)];
     insert(&mut statements, WRONG, wrong, "");
-    conn.all("cannot count the lines of a bulk", &statements).await?;
+    tx.later("cannot count the lines of a bulk", statements);
     Ok(BulkAdded::Added(fresh.len()))
 }
 
-pub(super) async fn seal(conn: &Conn, id: BulkId, total: u64) -> Result<BulkSealed, StoreError> {
-    let Some(bulk) = place(conn, id).await? else {
+pub(super) async fn seal(tx: &mut Tx<'_>, id: BulkId, total: u64) -> Result<BulkSealed, StoreError> {
+    let Some(bulk) = place(tx, id).await? else {
         return Ok(BulkSealed::Unknown);
     };
     if bulk.accepted != total {
         return Ok(BulkSealed::Differs(bulk.accepted));
     }
-    conn.run("cannot seal a bulk", sql!(SEAL, bulk.seq)).await?;
+    tx.later("cannot seal a bulk", [sql!(SEAL, bulk.seq)]);
     Ok(BulkSealed::Sealed)
 }
 
 /// False when there is no such bulk.
-pub(super) async fn cancel(conn: &Conn, id: BulkId, now: Timestamp) -> Result<bool, StoreError> {
-    let cancelled = conn
+pub(super) async fn cancel(tx: &mut Tx<'_>, id: BulkId, now: Timestamp) -> Result<bool, StoreError> {
+    let cancelled = tx
         .run("cannot cancel a bulk", sql!(CANCEL, now.as_micros(), id))
         .await?;
     Ok(cancelled > 0)
 }
 
 /// Removes what nothing is left of, in a chunk: lines that were wrong, then bulks; how many.
-pub(super) async fn purge(conn: &Conn, before: i64, max: usize) -> Result<usize, StoreError> {
-    let lines = conn
+pub(super) async fn purge(tx: &mut Tx<'_>, before: i64, max: usize) -> Result<usize, StoreError> {
+    let lines = tx
         .run("cannot purge lines", sql!(PURGE_WRONG, before, as_number(max)))
         .await?;
     let lines = count(lines);
     let doing = "cannot purge bulks";
     let left = as_number(max.saturating_sub(lines));
-    let bulks = numbers(&conn.rows(doing, sql!(FORGOTTEN, before, left)).await?)?;
+    let bulks = numbers(&tx.rows(doing, sql!(FORGOTTEN, before, left)).await?)?;
     if bulks.is_empty() {
         return Ok(lines);
     }
-    let bulks = conn.run(doing, sql!(PURGE, &bulks[..])).await?;
+    let bulks = tx.run(doing, sql!(PURGE, &bulks[..])).await?;
     Ok(lines + count(bulks))
 }

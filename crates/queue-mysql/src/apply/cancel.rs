@@ -7,10 +7,10 @@ use cresset_task::{Event, ModelName, Move, Outcome, State, TaskId, Timestamp};
 use mysql_async::Row;
 
 use super::tell::{Callbacks, tell};
-use crate::connect::Conn;
 use crate::error::{StoreError, col, id};
 use crate::payload::{Table, keep};
 use crate::sql::sql;
+use crate::tx::Tx;
 
 const OPEN_TASK: &str = "\
 SELECT seq, id, model, weight, due_at IS NOT NULL, client, state FROM tasks FORCE INDEX (tasks_by_id) WHERE id = ? FOR UPDATE";
@@ -63,17 +63,17 @@ impl Open {
 }
 
 pub(super) async fn cancel(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     id: TaskId,
     reason: &str,
     now: Timestamp,
     tally: &mut Tally,
 ) -> Result<Cancelled, StoreError> {
-    let found = conn
+    let found = tx
         .row("cannot look for a task to cancel", sql!(OPEN_TASK, id))
         .await?;
     let Some(row) = found else {
-        let purged = conn.row("cannot read a purged id", sql!(TOMBSTONE, id)).await?;
+        let purged = tx.row("cannot read a purged id", sql!(TOMBSTONE, id)).await?;
         return Ok(match purged {
             Some(_) => Cancelled::Expired,
             None => Cancelled::Unknown,
@@ -87,7 +87,7 @@ pub(super) async fn cancel(
     let open = Open::read(&row)?;
     let was_leased = number == STARTED;
     let what = std::slice::from_ref(&open);
-    revoke(conn, what, (reason, was_leased), now, tally).await?;
+    revoke(tx, what, (reason, was_leased), now, tally).await?;
     if was_leased {
         return Ok(Cancelled::Leased(open.owner.model));
     }
@@ -96,19 +96,23 @@ pub(super) async fn cancel(
 }
 
 /// Revokes one chunk of what has expired.
-pub(super) async fn expire(conn: &Conn, now: Timestamp, tally: &mut Tally) -> Result<Expiries, StoreError> {
+pub(super) async fn expire(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    tally: &mut Tally,
+) -> Result<Expiries, StoreError> {
     let doing = "cannot look for expired tasks";
     let asked = [EXPIRE, OVERDUE_TASKS].map(|text| sql!(text, now.as_micros(), EXPIRED_MAX));
-    let found = conn.all(doing, &asked).await?;
+    let found = tx.all(doing, &asked).await?;
     let mut found = found
         .iter()
         .map(|answer| answer.rows.iter().map(Open::read).collect());
     let mut next = || found.next().unwrap_or_else(|| Ok(Vec::new()));
     let (queued, leased): (Vec<Open>, Vec<Open>) = (next()?, next()?);
-    revoke(conn, &queued, (EXPIRED, false), now, tally).await?;
+    revoke(tx, &queued, (EXPIRED, false), now, tally).await?;
     queued.iter().for_each(|open| open.uncount(tally));
-    revoke(conn, &leased, (OVERDUE, true), now, tally).await?;
-    let next = conn.row("cannot look up the next expiry", NEXT.into()).await?;
+    revoke(tx, &leased, (OVERDUE, true), now, tally).await?;
+    let next = tx.row("cannot look up the next expiry", NEXT.into()).await?;
     let next: Option<i64> = next.as_ref().map_or(Ok(None), |row| col(row, 0))?;
     let named = |open: Vec<Open>| -> Vec<(TaskId, ModelName)> {
         open.into_iter().map(|open| (open.id, open.owner.model)).collect()
@@ -121,7 +125,7 @@ pub(super) async fn expire(conn: &Conn, now: Timestamp, tally: &mut Tally) -> Re
 }
 
 async fn revoke(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     open: &[Open],
     (reason, was_leased): (&str, bool),
     now: Timestamp,
@@ -137,9 +141,10 @@ async fn revoke(
     let seqs: Vec<i64> = open.iter().map(|open| open.seq).collect();
     let ids: Vec<TaskId> = open.iter().map(|open| open.id).collect();
     let outcomes: Vec<_> = ids.iter().map(|id| (*id, &outcome)).collect();
-    let mut statements = vec![Callbacks::asked(&ids), sql!(REVOKE, now.as_micros(), &seqs[..])];
-    keep(conn, Table::Outcomes, &outcomes, &mut statements).await?;
-    let answers = conn.all("cannot revoke tasks", &statements).await?;
+    let doing = "cannot revoke tasks";
+    tx.later(doing, [sql!(REVOKE, now.as_micros(), &seqs[..])]);
+    keep(tx, Table::Outcomes, &outcomes).await?;
+    let answers = tx.all(doing, &[Callbacks::asked(&ids)]).await?;
     let callbacks = Callbacks::read(answers.into_iter().next())?;
     let mut told = Vec::new();
     for open in open {
@@ -147,5 +152,5 @@ async fn revoke(
         tally.note(open.id, model, (State::Revoked, was_leased))?;
         told.extend(callbacks.news((open.id, model), (Event::Revoked, 0), now)?);
     }
-    tell(conn, &told, tally).await
+    tell(tx, &told, tally).await
 }

@@ -11,16 +11,24 @@ use serde_json::{Value, json};
 
 use super::letters;
 use super::tell::{Callbacks, tell};
-use crate::connect::Conn;
 use crate::error::{StoreError, col, id, small};
 use crate::payload::{Table, keep};
 use crate::sql::{insert, row, sql};
 use crate::submission::Ending;
+use crate::tx::Tx;
 
 /// Tasks that this server has leased. Nobody else ends them meanwhile.
 const LEASED: &str = "\
 SELECT id, attempts, seq, model, weight, client FROM tasks FORCE INDEX (tasks_by_id)
 WHERE id IN (?) AND state = 1 AND holder = ? FOR UPDATE";
+
+/// Ends that are alike but for their tasks, as those of a batch are.
+const FINISH_ALIKE: &str = "\
+UPDATE tasks FORCE INDEX (PRIMARY)
+SET state = ?, finished_at = ?, version = ?, attempts = attempts + ?, cached = ?, holder = NULL WHERE seq IN (?)";
+
+/// More kinds of them than this take a statement for all, which costs the database more for each.
+const KINDS_MAX: usize = 16;
 
 const FINISH: &str = "\
 UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
@@ -55,12 +63,12 @@ struct Leased {
 
 impl Leased {
     async fn among(
-        conn: &Conn,
+        tx: &mut Tx<'_>,
         doing: &'static str,
         (ids, me): (&[TaskId], i64),
     ) -> Result<Self, StoreError> {
         let asked = [sql!(LEASED, ids, me), Callbacks::asked(ids)];
-        let mut answers = conn.all(doing, &asked).await?.into_iter();
+        let mut answers = tx.all(doing, &asked).await?.into_iter();
         let mut rows = HashMap::new();
         for row in answers.next().map(|answer| answer.rows).unwrap_or_default() {
             rows.insert((id(&row, 0)?, Attempt(small(&row, 1)?)), row);
@@ -79,7 +87,7 @@ impl Leased {
 
 /// What became of each, in their order.
 pub(super) async fn finish(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     endings: &[&Ending],
     tally: &mut Tally,
 ) -> Result<Vec<Finished>, StoreError> {
@@ -89,7 +97,7 @@ pub(super) async fn finish(
     }
     let doing = "cannot record outcomes";
     let ids: Vec<TaskId> = endings.iter().map(|ending| ending.id).collect();
-    let mut leased = Leased::among(conn, doing, (&ids, tally.me)).await?;
+    let mut leased = Leased::among(tx, doing, (&ids, tally.me)).await?;
     let (mut ended, mut told, mut histories) = (Vec::new(), Vec::new(), Vec::new());
     let (mut outcomes, mut dead) = (Vec::new(), Vec::new());
     for (ending, answer) in endings.iter().zip(&mut answers) {
@@ -98,14 +106,7 @@ pub(super) async fn finish(
         };
         *answer = Finished::Recorded;
         let seq: i64 = col(&row, 2)?;
-        ended.push(json!([
-            seq,
-            ending.state,
-            ending.finished_at.as_micros(),
-            ending.version,
-            ending.redeliveries,
-            i64::from(ending.cached),
-        ]));
+        ended.push((seq, *ending));
         outcomes.push((ending.id, &ending.outcome));
         histories.push((ending.id, &ending.history[..]));
         dead.extend(ending.evidence.as_deref().map(|evidence| (seq, evidence)));
@@ -119,21 +120,52 @@ pub(super) async fn finish(
     if ended.is_empty() {
         return Ok(answers);
     }
-    let mut statements = vec![sql!(FINISH, Value::Array(ended).to_string())];
+    let mut statements = finishing(&ended);
     statements.extend(
         dead.into_iter()
             .map(|(seq, evidence)| letters::add(seq, evidence)),
     );
     add_history(&mut statements, &histories);
-    keep(conn, Table::Outcomes, &outcomes, &mut statements).await?;
-    conn.all(doing, &statements).await?;
-    tell(conn, &told, tally).await?;
+    tx.later(doing, statements);
+    keep(tx, Table::Outcomes, &outcomes).await?;
+    tell(tx, &told, tally).await?;
     Ok(answers)
+}
+
+/// The statements that end these.
+fn finishing(ended: &[(i64, &Ending)]) -> Vec<String> {
+    let mut kinds: HashMap<_, Vec<i64>> = HashMap::new();
+    for (seq, e) in ended {
+        let kind = (
+            e.state,
+            e.finished_at.as_micros(),
+            e.version.as_deref(),
+            e.redeliveries,
+            e.cached,
+        );
+        kinds.entry(kind).or_default().push(*seq);
+    }
+    if kinds.len() <= KINDS_MAX {
+        let each = kinds.into_iter();
+        return each
+            .map(|((state, at, version, redeliveries, cached), seqs)| {
+                sql!(FINISH_ALIKE, state, at, version, redeliveries, cached, &seqs[..])
+            })
+            .collect();
+    }
+    let row = |(seq, e): &(i64, &Ending)| {
+        let at = e.finished_at.as_micros();
+        json!([seq, e.state, at, e.version, e.redeliveries, i64::from(e.cached)])
+    };
+    vec![sql!(
+        FINISH,
+        Value::Array(ended.iter().map(row).collect()).to_string()
+    )]
 }
 
 /// What became of each, in their order.
 pub(super) async fn retry(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     retries: &[Retry],
     tally: &mut Tally,
 ) -> Result<Vec<Finished>, StoreError> {
@@ -143,7 +175,7 @@ pub(super) async fn retry(
     }
     let doing = "cannot queue tasks again";
     let ids: Vec<TaskId> = retries.iter().map(|retry| retry.id).collect();
-    let mut leased = Leased::among(conn, doing, (&ids, tally.me)).await?;
+    let mut leased = Leased::among(tx, doing, (&ids, tally.me)).await?;
     let (mut queued, mut told, mut histories) = (Vec::new(), Vec::new(), Vec::new());
     for (retry, answer) in retries.iter().zip(&mut answers) {
         let Some(row) = leased.take(retry.id, retry.attempt) else {
@@ -170,19 +202,23 @@ pub(super) async fn retry(
     }
     let mut statements = vec![sql!(RETRY, Value::Array(queued).to_string())];
     add_history(&mut statements, &histories);
-    conn.all(doing, &statements).await?;
-    tell(conn, &told, tally).await?;
+    tx.later(doing, statements);
+    tell(tx, &told, tally).await?;
     Ok(answers)
 }
 
 /// Gives leases back. Stale ones are ignored.
-pub(super) async fn release(conn: &Conn, leases: &[Release], tally: &mut Tally) -> Result<(), StoreError> {
+pub(super) async fn release(
+    tx: &mut Tx<'_>,
+    leases: &[Release],
+    tally: &mut Tally,
+) -> Result<(), StoreError> {
     if leases.is_empty() {
         return Ok(());
     }
     let doing = "cannot release tasks";
     let ids: Vec<TaskId> = leases.iter().map(|lease| lease.id).collect();
-    let mut leased = Leased::among(conn, doing, (&ids, tally.me)).await?;
+    let mut leased = Leased::among(tx, doing, (&ids, tally.me)).await?;
     let mut released: Vec<i64> = Vec::new();
     for lease in leases {
         if let Some(row) = leased.take(lease.id, lease.attempt) {
@@ -197,7 +233,8 @@ pub(super) async fn release(conn: &Conn, leases: &[Release], tally: &mut Tally) 
     if released.is_empty() {
         return Ok(());
     }
-    conn.run(doing, sql!(RELEASE, &released[..])).await.map(drop)
+    tx.later(doing, [sql!(RELEASE, &released[..])]);
+    Ok(())
 }
 
 fn add_history(statements: &mut Vec<String>, histories: &[(TaskId, &[Redelivery])]) {

@@ -7,10 +7,10 @@ use cresset_queue::kit::{SERVER_ENDED, owner_of};
 use cresset_task::Timestamp;
 
 use super::ends::{HISTORY_ADD, HISTORY_KNOWN};
-use crate::connect::Conn;
 use crate::error::{StoreError, col, id};
 use crate::locks::{is_gone, silent_micros};
 use crate::sql::{insert, row, sql};
+use crate::tx::Tx;
 
 /// Those that nobody else ends at this moment, and that do not write.
 const CLAIM: &str = "SELECT id FROM servers WHERE id IN (?) AND ended_at IS NULL FOR UPDATE SKIP LOCKED";
@@ -29,22 +29,20 @@ const SENDINGS: &str = "\
 UPDATE outbox FORCE INDEX (outbox_held) SET state = 0, due_at = ?, holder = NULL WHERE holder IN (?) AND state = 1";
 
 /// Ends servers that have no session; says how many tasks are queued again.
-pub(super) async fn reap(conn: &Conn, ids: &[i64], tally: &mut Tally) -> Result<u64, StoreError> {
+pub(super) async fn reap(tx: &mut Tx<'_>, ids: &[i64], tally: &mut Tally) -> Result<u64, StoreError> {
     let doing = "cannot end a server";
     if ids.is_empty() {
         return Ok(0);
     }
-    let claimed = conn.rows(doing, sql!(CLAIM, ids)).await?;
+    let claimed = tx.rows(doing, sql!(CLAIM, ids)).await?;
     let claimed: Vec<i64> = claimed.iter().map(|row| col(row, 0)).collect::<Result<_, _>>()?;
-    let gone = conn
-        .rows(doing, sql!(GONE, &claimed[..], silent_micros()))
-        .await?;
+    let gone = tx.rows(doing, sql!(GONE, &claimed[..], silent_micros())).await?;
     if gone.is_empty() {
         return Ok(0);
     }
     let ended: Vec<i64> = gone.iter().map(|row| col(row, 0)).collect::<Result<_, _>>()?;
     let who: Vec<String> = gone.iter().map(|row| col(row, 1)).collect::<Result<_, _>>()?;
-    let requeued = end(conn, &ended, tally).await?;
+    let requeued = end(tx, &ended, tally).await?;
     tracing::info!(
         servers = who.join(", "),
         requeued,
@@ -54,28 +52,28 @@ pub(super) async fn reap(conn: &Conn, ids: &[i64], tally: &mut Tally) -> Result<
 }
 
 /// This server is there no more.
-pub(super) async fn leave(conn: &Conn, tally: &mut Tally) -> Result<(), StoreError> {
+pub(super) async fn leave(tx: &mut Tx<'_>, tally: &mut Tally) -> Result<(), StoreError> {
     let me = [tally.me];
-    end(conn, &me, tally).await.map(drop)
+    end(tx, &me, tally).await.map(drop)
 }
 
-async fn end(conn: &Conn, ids: &[i64], tally: &mut Tally) -> Result<u64, StoreError> {
+async fn end(tx: &mut Tx<'_>, ids: &[i64], tally: &mut Tally) -> Result<u64, StoreError> {
     let now = Timestamp::now();
-    conn.run("cannot end a server", sql!(END, now.as_micros(), ids))
+    tx.run("cannot end a server", sql!(END, now.as_micros(), ids))
         .await?;
     tally.is_gone = true;
-    end_leases(conn, ids, (now, SERVER_ENDED), tally).await
+    end_leases(tx, ids, (now, SERVER_ENDED), tally).await
 }
 
 /// Whatever these servers have leased is queued again; how many tasks.
 pub(crate) async fn end_leases(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     ids: &[i64],
     (now, reason): (Timestamp, &str),
     tally: &mut Tally,
 ) -> Result<u64, StoreError> {
     let doing = "cannot end the leases of a server";
-    let held = conn.rows(doing, sql!(HELD, ids)).await?;
+    let held = tx.rows(doing, sql!(HELD, ids)).await?;
     let (mut seqs, mut notes, mut counts) = (Vec::<i64>::new(), Vec::new(), HashMap::new());
     for row in &held {
         let (task, attempt): (_, i64) = (id(row, 1)?, col(row, 2)?);
@@ -93,7 +91,7 @@ pub(crate) async fn end_leases(
     }
     let mut statements = vec![sql!(SENDINGS, now.as_micros(), ids), sql!(FREE, &seqs[..])];
     insert(&mut statements, HISTORY_ADD, notes, HISTORY_KNOWN);
-    let answers = conn.all(doing, &statements).await?;
+    let answers = tx.all(doing, &statements).await?;
     if answers.first().is_some_and(|answer| answer.found > 0) {
         tally.counts.outbox.touch();
     }

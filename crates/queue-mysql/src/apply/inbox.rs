@@ -11,11 +11,11 @@ use cresset_task::{Event, State, TaskId, Timestamp};
 
 use super::submit::{submit, taken};
 use super::tell::{Callbacks, tell};
-use crate::connect::Conn;
 use crate::error::{StoreError, col};
 use crate::payload::{Table, keep};
 use crate::read::inbox_id;
 use crate::sql::{Lit, fill, sql};
+use crate::tx::Tx;
 
 const CLAIM: &str = "SELECT id, seq FROM inbox FORCE INDEX (inbox_by_id) WHERE id IN (";
 const CLAIM_TAIL: &str = ") AND error IS NULL FOR UPDATE SKIP LOCKED";
@@ -30,14 +30,14 @@ const END: &str = "UPDATE tasks SET state = ?, finished_at = ?, due_at = NULL WH
 
 /// What became of each, in their order.
 pub(super) async fn take(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     entries: &[Entry],
     now: Timestamp,
     tally: &mut Tally,
 ) -> Result<Vec<InboxTaken>, StoreError> {
-    let seqs = claim(conn, entries).await?;
+    let seqs = claim(tx, entries).await?;
     let mut taking = Taking::of(entries, seqs.keys().copied().collect());
-    let submitted = submit(conn, &taking.tasks(), tally).await?;
+    let submitted = submit(tx, &taking.tasks(), tally).await?;
     taking.submitted(&submitted, |id| taken(id).to_string());
     let made: Vec<i64> = taking
         .made()
@@ -47,16 +47,16 @@ pub(super) async fn take(
     let mut statements = vec![sql!(REMOVE, &made[..])];
     let refused = taking.refused().iter();
     statements.extend(refused.filter_map(|(id, why)| Some(sql!(REFUSE, why, *seqs.get(id)?))));
-    conn.all("cannot take rows out of the inbox", &statements).await?;
+    tx.later("cannot take rows out of the inbox", statements);
     if !taking.ended().is_empty() {
-        finish(conn, taking.ended(), now, tally).await?;
+        finish(tx, taking.ended(), now, tally).await?;
         taking.uncount_ended(&mut tally.counts);
     }
     Ok(taking.answers())
 }
 
 /// Locks the rows that can be had, and gives their places.
-async fn claim(conn: &Conn, entries: &[Entry]) -> Result<HashMap<TaskId, i64>, StoreError> {
+async fn claim(tx: &mut Tx<'_>, entries: &[Entry]) -> Result<HashMap<TaskId, i64>, StoreError> {
     if entries.is_empty() {
         return Ok(HashMap::new());
     }
@@ -65,7 +65,7 @@ async fn claim(conn: &Conn, entries: &[Entry]) -> Result<HashMap<TaskId, i64>, S
     let places = vec!["?"; ids.len()].join(",");
     let asked = fill(&format!("{CLAIM}{places}{CLAIM_TAIL}"), &ids);
     let mut seqs = HashMap::new();
-    for row in conn.rows("cannot lock rows of the inbox", asked).await? {
+    for row in tx.rows("cannot lock rows of the inbox", asked).await? {
         seqs.insert(inbox_id(&row, 0)?, col(&row, 1)?);
     }
     Ok(seqs)
@@ -73,7 +73,7 @@ async fn claim(conn: &Conn, entries: &[Entry]) -> Result<HashMap<TaskId, i64>, S
 
 /// Ends tasks that were just made.
 async fn finish(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     ended: &[EndedUnrun<'_>],
     now: Timestamp,
     tally: &mut Tally,
@@ -83,15 +83,17 @@ async fn finish(
         .iter()
         .map(|(task, _, outcome)| (task.id, *outcome))
         .collect();
-    let mut statements = vec![Callbacks::asked(&ids)];
+    let doing = "cannot end tasks of the inbox";
+    let mut statements = Vec::new();
     let states: HashSet<State> = ended.iter().map(|(_, state, _)| *state).collect();
     for state in states {
         let so = ended.iter().filter(|(_, other, _)| *other == state);
         let ids: Vec<TaskId> = so.map(|(task, ..)| task.id).collect();
         statements.push(sql!(END, state_number(state), now.as_micros(), &ids[..]));
     }
-    keep(conn, Table::Outcomes, &outcomes, &mut statements).await?;
-    let answers = conn.all("cannot end tasks of the inbox", &statements).await?;
+    tx.later(doing, statements);
+    keep(tx, Table::Outcomes, &outcomes).await?;
+    let answers = tx.all(doing, &[Callbacks::asked(&ids)]).await?;
     let callbacks = Callbacks::read(answers.into_iter().next())?;
     let mut told = Vec::new();
     for (task, state, _) in ended {
@@ -101,5 +103,5 @@ async fn finish(
             told.extend(callbacks.news(whose, (event, 0), now)?);
         }
     }
-    tell(conn, &told, tally).await
+    tell(tx, &told, tally).await
 }

@@ -10,10 +10,10 @@ use mysql_async::Row;
 
 use super::purge::numbers;
 use super::tell::{Callbacks, tell};
-use crate::connect::Conn;
 use crate::error::{StoreError, col, id, small};
 use crate::payload::{Table, asked, parts};
 use crate::sql::sql;
+use crate::tx::Tx;
 
 /// Delayed tasks that are due take their places in the queue. What somebody else has just in their hands is not waited for, here
 /// and below.
@@ -32,20 +32,20 @@ const TAKE: &str = "\
 UPDATE tasks SET state = 1, attempts = attempts + 1, started_at = ?, holder = ? WHERE seq IN (?)";
 
 pub(super) async fn lease(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     request: &LeaseRequest,
     tally: &mut Tally,
 ) -> Result<Vec<Lease>, StoreError> {
     let doing = "cannot lease tasks";
     let (model, now) = (request.model.as_str(), request.now.as_micros());
     let head = sql!(HEAD, model, now, as_number(request.max_tasks));
-    let mut looked = conn
+    let mut looked = tx
         .all(doing, &[sql!(DUE, model, now, PROMOTED_MAX), head.clone()])
         .await?;
     let due = looked.first().map(|answer| &answer.rows[..]).unwrap_or_default();
     if !due.is_empty() {
         let due = numbers(due)?;
-        looked = conn.all(doing, &[sql!(PROMOTE, &due[..]), head]).await?;
+        looked = tx.all(doing, &[sql!(PROMOTE, &due[..]), head]).await?;
         tally.counts.delay(&request.model, -as_number(due.len()));
     }
     let rows = looked.pop().map(|answer| answer.rows).unwrap_or_default();
@@ -53,7 +53,7 @@ pub(super) async fn lease(
     if head.is_empty() {
         return Ok(Vec::new());
     }
-    let (mut inputs, callbacks) = take(conn, head, (now, tally.me)).await?;
+    let (mut inputs, callbacks) = take(tx, head, (now, tally.me)).await?;
     let (mut leases, mut told) = (Vec::with_capacity(head.len()), Vec::new());
     for row in head {
         let (mut lease, weight, client) = read(row)?;
@@ -68,7 +68,7 @@ pub(super) async fn lease(
         lease.payload = decode(row, input, &mut lease).map_err(|damage| Unreadable(damage.to_string()));
         leases.push(lease);
     }
-    tell(conn, &told, tally).await?;
+    tell(tx, &told, tally).await?;
     Ok(leases)
 }
 
@@ -86,7 +86,7 @@ fn within(rows: &[Row], max_bytes: usize) -> Result<&[Row], StoreError> {
 
 /// They are leased; their inputs, and whom to tell of them.
 async fn take(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     head: &[Row],
     (now, me): (i64, i64),
 ) -> Result<(HashMap<TaskId, Stored>, Callbacks), StoreError> {
@@ -97,7 +97,7 @@ async fn take(
         asked(Table::Inputs, &ids),
         Callbacks::asked(&ids),
     ];
-    let mut answers = conn.all("cannot lease tasks", &statements).await?;
+    let mut answers = tx.all("cannot lease tasks", &statements).await?;
     let callbacks = Callbacks::read(answers.pop())?;
     Ok((parts(answers.pop().unwrap_or_default())?, callbacks))
 }

@@ -10,10 +10,10 @@ use mysql_async::Row;
 
 use super::purge::{ids, within_bytes};
 use super::submit::{submit, taken};
-use crate::connect::Conn;
 use crate::error::{StoreError, id_or_none};
 use crate::sql::sql;
 use crate::submission::Submission;
+use crate::tx::Tx;
 
 const ADD: &str = "\
 INSERT INTO letters (id, model, version, created_at, died_at, priority, metadata, evidence, tenant, retry, size)
@@ -45,12 +45,12 @@ pub(super) fn add(seq: i64, evidence: &str) -> String {
 
 /// Queues the task that a letter is replayed as, unless there is one; an error when its id is taken.
 pub(super) async fn replay(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     letter: TaskId,
     task: &Submission,
     tally: &mut Tally,
 ) -> Result<Result<Replayed, StoreError>, StoreError> {
-    let found = conn
+    let found = tx
         .row("cannot look up a dead letter", sql!(REPLAYED, letter))
         .await?;
     let Some(row) = found else {
@@ -59,7 +59,7 @@ pub(super) async fn replay(
     if let Some(before) = id_or_none(&row, 0)? {
         return Ok(Ok(Replayed::Before(before)));
     }
-    let submitted = submit(conn, &[task], tally).await?;
+    let submitted = submit(tx, &[task], tally).await?;
     if submitted.into_iter().flatten().next().is_none() {
         return Ok(Err(taken(task.id)));
     }
@@ -67,41 +67,46 @@ pub(super) async fn replay(
         sql!(REPLAY_OF, letter, task.id),
         sql!(REPLAYED_AS, task.id, letter),
     ];
-    conn.all("cannot link a replay to its letter", &link).await?;
+    tx.later("cannot link a replay to its letter", link);
     Ok(Ok(Replayed::New))
 }
 
 /// Throws letters away; says how many.
-pub(super) async fn discard(conn: &Conn, doom: &Doom) -> Result<usize, StoreError> {
+pub(super) async fn discard(tx: &mut Tx<'_>, doom: &Doom) -> Result<usize, StoreError> {
     match doom {
         Doom::One(id) => {
             let doing = "cannot throw a dead letter away";
-            let found = conn.rows(doing, sql!(ONE, *id)).await?;
-            throw(conn, doing, found).await
+            let found = tx.rows(doing, sql!(ONE, *id)).await?;
+            throw(tx, doing, found).await
         }
         Doom::Matching(filter) => {
             let before = filter.before.map_or(i64::MAX, |at| at.as_micros());
-            remove(conn, before, filter, PURGE_ROWS_MAX).await
+            remove(tx, before, filter, PURGE_ROWS_MAX).await
         }
     }
 }
 
 /// Forgets one chunk of letters that died before this instant.
-pub(super) async fn purge(conn: &Conn, died_before: i64, limit: usize) -> Result<usize, StoreError> {
-    remove(conn, died_before, &LetterFilter::default(), limit).await
+pub(super) async fn purge(tx: &mut Tx<'_>, died_before: i64, limit: usize) -> Result<usize, StoreError> {
+    remove(tx, died_before, &LetterFilter::default(), limit).await
 }
 
-async fn remove(conn: &Conn, before: i64, filter: &LetterFilter, limit: usize) -> Result<usize, StoreError> {
+async fn remove(
+    tx: &mut Tx<'_>,
+    before: i64,
+    filter: &LetterFilter,
+    limit: usize,
+) -> Result<usize, StoreError> {
     let model = filter.model.as_ref().map(|model| model.as_str());
     let tenant = filter.tenant.as_ref().map(Tenant::as_str);
     let doing = "cannot throw dead letters away";
     let asked = sql!(DOOMED, before, model, model, tenant, tenant, as_number(limit));
-    let found = conn.rows(doing, asked).await?;
-    throw(conn, doing, found).await
+    let found = tx.rows(doing, asked).await?;
+    throw(tx, doing, found).await
 }
 
 /// Of these letters, as many as one chunk takes; how many.
-async fn throw(conn: &Conn, doing: &'static str, mut found: Vec<Row>) -> Result<usize, StoreError> {
+async fn throw(tx: &mut Tx<'_>, doing: &'static str, mut found: Vec<Row>) -> Result<usize, StoreError> {
     let chunk = within_bytes(&found)?;
     if chunk.is_empty() {
         return Ok(0);
@@ -110,6 +115,6 @@ async fn throw(conn: &Conn, doing: &'static str, mut found: Vec<Row>) -> Result<
     let inputs = ids(&found, 2)?;
     let [remove_inputs, remove] = REMOVE;
     let statements = [sql!(remove_inputs, &inputs[..]), sql!(remove, &chunk[..])];
-    conn.all(doing, &statements).await?;
+    tx.later(doing, statements);
     Ok(chunk.len())
 }

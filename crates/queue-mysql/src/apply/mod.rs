@@ -26,29 +26,29 @@ use cresset_queue::Release;
 use cresset_queue::kit::Ttl;
 use cresset_queue::kit::fleet::Tally;
 
-use crate::connect::Conn;
 use crate::error::StoreError;
 use crate::member;
 use crate::op::Op;
+use crate::tx::Tx;
 
 /// Applies them, puts their answers into their slots, and notes what they come to.
 pub(crate) async fn apply(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     ops: &mut [Op],
     ttl: Ttl,
     tally: &mut Tally,
 ) -> Result<(), StoreError> {
-    releases(conn, ops, tally).await?;
-    submits(conn, ops, tally).await?;
-    finishes(conn, ops, tally).await?;
-    retries(conn, ops, tally).await?;
+    releases(tx, ops, tally).await?;
+    submits(tx, ops, tally).await?;
+    finishes(tx, ops, tally).await?;
+    retries(tx, ops, tally).await?;
     for op in ops {
-        one(conn, op, ttl, tally).await?;
+        one(tx, op, ttl, tally).await?;
     }
     Ok(())
 }
 
-async fn releases(conn: &Conn, ops: &mut [Op], tally: &mut Tally) -> Result<(), StoreError> {
+async fn releases(tx: &mut Tx<'_>, ops: &mut [Op], tally: &mut Tally) -> Result<(), StoreError> {
     let mut all: Vec<Release> = Vec::new();
     for op in ops {
         match op {
@@ -60,16 +60,16 @@ async fn releases(conn: &Conn, ops: &mut [Op], tally: &mut Tally) -> Result<(), 
             _ => {}
         }
     }
-    ends::release(conn, &all, tally).await
+    ends::release(tx, &all, tally).await
 }
 
-async fn submits(conn: &Conn, ops: &mut [Op], tally: &mut Tally) -> Result<(), StoreError> {
+async fn submits(tx: &mut Tx<'_>, ops: &mut [Op], tally: &mut Tally) -> Result<(), StoreError> {
     let tasks = ops.iter().filter_map(|op| match op {
         Op::Submit { task, .. } => Some(&**task),
         _ => None,
     });
     let tasks: Vec<_> = tasks.collect();
-    let mut answers = submit::submit(conn, &tasks, tally).await?.into_iter();
+    let mut answers = submit::submit(tx, &tasks, tally).await?.into_iter();
     for op in ops {
         if let Op::Submit { task, slot } = op {
             let answer = answers.next().flatten();
@@ -79,7 +79,7 @@ async fn submits(conn: &Conn, ops: &mut [Op], tally: &mut Tally) -> Result<(), S
     Ok(())
 }
 
-async fn finishes(conn: &Conn, ops: &mut [Op], tally: &mut Tally) -> Result<(), StoreError> {
+async fn finishes(tx: &mut Tx<'_>, ops: &mut [Op], tally: &mut Tally) -> Result<(), StoreError> {
     let mut all = Vec::new();
     let mut parts: Vec<Range<usize>> = Vec::new();
     for op in ops.iter() {
@@ -89,7 +89,7 @@ async fn finishes(conn: &Conn, ops: &mut [Op], tally: &mut Tally) -> Result<(), 
             parts.push(from..all.len());
         }
     }
-    let answers = ends::finish(conn, &all, tally).await?;
+    let answers = ends::finish(tx, &all, tally).await?;
     let mut parts = parts.into_iter();
     for op in ops {
         if let Op::Finish { slot, .. } = op {
@@ -103,16 +103,16 @@ async fn finishes(conn: &Conn, ops: &mut [Op], tally: &mut Tally) -> Result<(), 
     Ok(())
 }
 
-async fn retries(conn: &Conn, ops: &mut [Op], tally: &mut Tally) -> Result<(), StoreError> {
+async fn retries(tx: &mut Tx<'_>, ops: &mut [Op], tally: &mut Tally) -> Result<(), StoreError> {
     for op in ops {
         if let Op::Retry { retries, slot } = op {
-            slot.set(Ok(ends::retry(conn, retries, tally).await?));
+            slot.set(Ok(ends::retry(tx, retries, tally).await?));
         }
     }
     Ok(())
 }
 
-async fn one(conn: &Conn, op: &mut Op, ttl: Ttl, tally: &mut Tally) -> Result<(), StoreError> {
+async fn one(tx: &mut Tx<'_>, op: &mut Op, ttl: Ttl, tally: &mut Tally) -> Result<(), StoreError> {
     match op {
         // Above, all together.
         Op::Submit { .. }
@@ -120,41 +120,41 @@ async fn one(conn: &Conn, op: &mut Op, ttl: Ttl, tally: &mut Tally) -> Result<()
         | Op::GiveBack { .. }
         | Op::Finish { .. }
         | Op::Retry { .. } => {}
-        Op::Lease { request, slot } => slot.set(Ok(lease::lease(conn, request, tally).await?)),
+        Op::Lease { request, slot } => slot.set(Ok(lease::lease(tx, request, tally).await?)),
         Op::Cancel {
             id,
             reason,
             now,
             slot,
         } => {
-            slot.set(Ok(cancel::cancel(conn, *id, reason, *now, tally).await?));
+            slot.set(Ok(cancel::cancel(tx, *id, reason, *now, tally).await?));
         }
-        Op::Expire { now, slot } => slot.set(Ok(cancel::expire(conn, *now, tally).await?)),
-        Op::Purge { now, slot } => slot.set(Ok(purge::purge(conn, *now, ttl).await?)),
-        Op::Replay { letter, task, slot } => slot.set(letters::replay(conn, *letter, task, tally).await?),
-        Op::Discard { doom, slot } => slot.set(Ok(letters::discard(conn, doom).await?)),
-        Op::OutboxLease { request, slot } => slot.set(Ok(outbox::lease(conn, request, tally).await?)),
-        Op::OutboxSettle { tried, slot } => slot.set(Ok(outbox::settle(conn, tried, tally).await?)),
-        Op::Redeliver { id, now, slot } => slot.set(Ok(outbox::redeliver(conn, *id, *now, tally).await?)),
-        Op::BulkMake { new, slot } => slot.set(Ok(bulk::make(conn, new).await?)),
+        Op::Expire { now, slot } => slot.set(Ok(cancel::expire(tx, *now, tally).await?)),
+        Op::Purge { now, slot } => slot.set(Ok(purge::purge(tx, *now, ttl).await?)),
+        Op::Replay { letter, task, slot } => slot.set(letters::replay(tx, *letter, task, tally).await?),
+        Op::Discard { doom, slot } => slot.set(Ok(letters::discard(tx, doom).await?)),
+        Op::OutboxLease { request, slot } => slot.set(Ok(outbox::lease(tx, request, tally).await?)),
+        Op::OutboxSettle { tried, slot } => slot.set(Ok(outbox::settle(tx, tried, tally).await?)),
+        Op::Redeliver { id, now, slot } => slot.set(Ok(outbox::redeliver(tx, *id, *now, tally).await?)),
+        Op::BulkMake { new, slot } => slot.set(Ok(bulk::make(tx, new).await?)),
         Op::BulkAdd {
             id,
             first,
             lines,
             now,
             slot,
-        } => slot.set(Ok(bulk::add(conn, (*id, *first), lines, *now, tally).await?)),
-        Op::BulkSeal { id, total, slot } => slot.set(Ok(bulk::seal(conn, *id, *total).await?)),
-        Op::BulkCancel { id, now, slot } => slot.set(Ok(bulk::cancel(conn, *id, *now).await?)),
+        } => slot.set(Ok(bulk::add(tx, (*id, *first), lines, *now, tally).await?)),
+        Op::BulkSeal { id, total, slot } => slot.set(Ok(bulk::seal(tx, *id, *total).await?)),
+        Op::BulkCancel { id, now, slot } => slot.set(Ok(bulk::cancel(tx, *id, *now).await?)),
         Op::InboxTake { entries, now, slot } => {
-            slot.set(Ok(inbox::take(conn, entries, *now, tally).await?));
+            slot.set(Ok(inbox::take(tx, entries, *now, tally).await?));
         }
-        Op::Reap { ids, requeued } => *requeued = gone::reap(conn, ids, tally).await?,
-        Op::Leave => gone::leave(conn, tally).await?,
+        Op::Reap { ids, requeued } => *requeued = gone::reap(tx, ids, tally).await?,
+        Op::Leave => gone::leave(tx, tally).await?,
         // The group itself writes a row.
         Op::Beat => {}
         Op::Introduce { about, is_news, slot } => {
-            tally.is_said |= member::introduce(conn, tally.me, about).await? && *is_news;
+            tally.is_said |= member::introduce(tx, tally.me, about).await? && *is_news;
             slot.set(Ok(()));
         }
         Op::Probe { slot } => slot.set(Ok(())),

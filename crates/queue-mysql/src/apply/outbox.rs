@@ -9,9 +9,9 @@ use cresset_task::{EventId, Timestamp};
 use mysql_async::Row;
 
 use super::purge::{count, numbers};
-use crate::connect::Conn;
 use crate::error::{StoreError, col, id, small};
 use crate::sql::sql;
+use crate::tx::Tx;
 
 /// The hosts behind one for which something waits, found along an index.
 const HOSTS: &str = "\
@@ -67,7 +67,7 @@ const SENDING: i64 = 1;
 
 /// Takes what is due, host by host.
 pub(super) async fn lease(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     request: &OutboxRequest,
     tally: &mut Tally,
 ) -> Result<Sendings, StoreError> {
@@ -75,9 +75,7 @@ pub(super) async fn lease(
     let mut at = request.after.clone().unwrap_or_default();
     // One more than are looked at tells whether there are more.
     let look = as_number(HOSTS_LOOK_MAX + 1);
-    let hosts = conn
-        .rows("cannot read the outbox", sql!(HOSTS, &at, look))
-        .await?;
+    let hosts = tx.rows("cannot read the outbox", sql!(HOSTS, &at, look)).await?;
     for (looked, row) in hosts.iter().enumerate() {
         if looked == HOSTS_LOOK_MAX || answer.sendings.len() >= request.max {
             answer.next = Some(at);
@@ -87,7 +85,7 @@ pub(super) async fn lease(
         let room = request.rooms.get(&host).copied().unwrap_or(request.per_host);
         let room = room.min(request.max - answer.sendings.len());
         if room > 0 {
-            take(conn, (&host, room), (request.now, tally.me), &mut answer.sendings).await?;
+            take(tx, (&host, room), (request.now, tally.me), &mut answer.sendings).await?;
         }
         at = host;
     }
@@ -98,21 +96,19 @@ pub(super) async fn lease(
 }
 
 async fn take(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     (host, room): (&str, usize),
     (now, me): (Timestamp, i64),
     taken: &mut Vec<Sending>,
 ) -> Result<(), StoreError> {
     let doing = "cannot lease deliveries";
     let now = now.as_micros();
-    let due = conn
-        .rows(doing, sql!(DUE, host, now, now, as_number(room)))
-        .await?;
+    let due = tx.rows(doing, sql!(DUE, host, now, now, as_number(room))).await?;
     if due.is_empty() {
         return Ok(());
     }
     let seqs: Vec<i64> = due.iter().map(|row| col(row, 9)).collect::<Result<_, _>>()?;
-    conn.run(doing, sql!(TAKE, me, &seqs[..])).await?;
+    tx.later(doing, [sql!(TAKE, me, &seqs[..])]);
     for row in &due {
         taken.push(sending(row)?);
     }
@@ -132,10 +128,14 @@ fn sending(row: &Row) -> Result<Sending, StoreError> {
     })
 }
 
-pub(super) async fn settle(conn: &Conn, tried: &Tried, tally: &mut Tally) -> Result<Finished, StoreError> {
+pub(super) async fn settle(
+    tx: &mut Tx<'_>,
+    tried: &Tried,
+    tally: &mut Tally,
+) -> Result<Finished, StoreError> {
     let doing = "cannot settle a delivery";
     let EventId { task, event, attempt } = tried.id;
-    let held = conn
+    let held = tx
         .row(
             doing,
             sql!(HELD, task, event.code(), attempt, tried.fence, tally.me),
@@ -148,7 +148,7 @@ pub(super) async fn settle(conn: &Conn, tried: &Tried, tally: &mut Tally) -> Res
     let has_later: bool = col(&row, 3)?;
     let (state, due, is_over) = match tried.told {
         Told::Again(_) if has_later => {
-            conn.run(doing, sql!(REMOVE, seq)).await?;
+            tx.later(doing, [sql!(REMOVE, seq)]);
             tally.counts.outbox.add(&host, -1);
             return Ok(Finished::Recorded);
         }
@@ -166,7 +166,7 @@ pub(super) async fn settle(conn: &Conn, tried: &Tried, tally: &mut Tally) -> Res
         statements.push(sql!(GONE_ADD, &url, at));
         statements.push(sql!(DISABLE, at, DISABLED, &host, &url));
     }
-    let answers = conn.all(doing, &statements).await?;
+    let answers = tx.all(doing, &statements).await?;
     let mut open = -i64::from(is_over);
     open -= answers.get(2).map_or(0, |disabled| disabled.found.cast_signed());
     tally.counts.outbox.add(&host, open);
@@ -174,14 +174,14 @@ pub(super) async fn settle(conn: &Conn, tried: &Tried, tally: &mut Tally) -> Res
 }
 
 pub(super) async fn redeliver(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     id: EventId,
     now: Timestamp,
     tally: &mut Tally,
 ) -> Result<Redelivered, StoreError> {
     let doing = "cannot have a delivery sent again";
     let EventId { task, event, attempt } = id;
-    let found = conn.row(doing, sql!(ONE, task, event.code(), attempt)).await?;
+    let found = tx.row(doing, sql!(ONE, task, event.code(), attempt)).await?;
     let Some(row) = found else {
         return Ok(Redelivered::Unknown);
     };
@@ -194,19 +194,19 @@ pub(super) async fn redeliver(
         sql!(GONE_REMOVE, col::<String>(&row, 3)?),
         sql!(AGAIN, now, now, seq),
     ];
-    conn.all(doing, &statements).await?;
+    tx.later(doing, statements);
     tally.counts.outbox.add(&host, i64::from(!col::<bool>(&row, 4)?));
     Ok(Redelivered::Queued)
 }
 
 /// Forgets one chunk of what was settled, and of addresses that were disabled, before this instant; how many.
-pub(super) async fn purge(conn: &Conn, before: i64, limit: usize) -> Result<usize, StoreError> {
+pub(super) async fn purge(tx: &mut Tx<'_>, before: i64, limit: usize) -> Result<usize, StoreError> {
     let doing = "cannot purge deliveries";
-    let old = numbers(&conn.rows(doing, sql!(OLD, before, as_number(limit))).await?)?;
-    conn.run(doing, sql!(PURGE, &old[..])).await?;
+    let old = numbers(&tx.rows(doing, sql!(OLD, before, as_number(limit))).await?)?;
+    tx.later(doing, [sql!(PURGE, &old[..])]);
     let settled = old.len();
     let left = as_number(limit.saturating_sub(settled));
-    let gone = conn
+    let gone = tx
         .run("cannot forget addresses", sql!(GONE_FORGET, before, left))
         .await?;
     Ok(settled + count(gone))

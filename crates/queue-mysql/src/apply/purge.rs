@@ -5,9 +5,9 @@ use cresset_task::{TaskId, Timestamp};
 use mysql_async::Row;
 
 use super::{bulk, letters, outbox};
-use crate::connect::Conn;
 use crate::error::{StoreError, col, id};
 use crate::sql::sql;
+use crate::tx::Tx;
 
 /// Finished tasks that ended before an instant, longest ago first.
 const CANDIDATES: &str = "\
@@ -36,31 +36,31 @@ const FORGET: &str = "DELETE b FROM tombstones AS b FORCE INDEX (PRIMARY) WHERE 
 
 /// One chunk: finished tasks first, then, with what is left of the chunk, dead letters, settled deliveries, bulks and the
 /// memory of purged ids; how many.
-pub(super) async fn purge(conn: &Conn, now: Timestamp, ttl: Ttl) -> Result<usize, StoreError> {
-    let mut removed = tasks(conn, now, before(now, ttl.results)).await?;
+pub(super) async fn purge(tx: &mut Tx<'_>, now: Timestamp, ttl: Ttl) -> Result<usize, StoreError> {
+    let mut removed = tasks(tx, now, before(now, ttl.results)).await?;
     let left = |removed: usize| PURGE_ROWS_MAX.saturating_sub(removed);
     if left(removed) > 0 {
-        removed += letters::purge(conn, before(now, ttl.letters), left(removed)).await?;
+        removed += letters::purge(tx, before(now, ttl.letters), left(removed)).await?;
     }
     if left(removed) > 0 {
-        removed += outbox::purge(conn, before(now, ttl.deliveries), left(removed)).await?;
+        removed += outbox::purge(tx, before(now, ttl.deliveries), left(removed)).await?;
     }
     if left(removed) > 0 {
-        removed += bulk::purge(conn, before(now, ttl.results), left(removed)).await?;
+        removed += bulk::purge(tx, before(now, ttl.results), left(removed)).await?;
     }
     if left(removed) > 0 {
         let doing = "cannot forget ids";
         let old = sql!(OLD, before(now, ttl.tombstones), as_number(left(removed)));
-        let old = ids(&conn.rows(doing, old).await?, 0)?;
-        conn.run(doing, sql!(FORGET, &old[..])).await?;
+        let old = ids(&tx.rows(doing, old).await?, 0)?;
+        tx.later(doing, [sql!(FORGET, &old[..])]);
         removed += old.len();
     }
     Ok(removed)
 }
 
-async fn tasks(conn: &Conn, now: Timestamp, ended_before: i64) -> Result<usize, StoreError> {
+async fn tasks(tx: &mut Tx<'_>, now: Timestamp, ended_before: i64) -> Result<usize, StoreError> {
     let asked = sql!(CANDIDATES, ended_before, as_number(PURGE_ROWS_MAX));
-    let mut rows = conn.rows("cannot look for old tasks", asked).await?;
+    let mut rows = tx.rows("cannot look for old tasks", asked).await?;
     let chunk = within_bytes(&rows)?;
     if chunk.is_empty() {
         return Ok(0);
@@ -70,7 +70,7 @@ async fn tasks(conn: &Conn, now: Timestamp, ended_before: i64) -> Result<usize, 
     let mut statements = vec![sql!(LAY, now.as_micros(), &chunk[..])];
     statements.extend(BELONGINGS.iter().map(|text| sql!(text, &gone[..])));
     statements.push(sql!(TASKS, &chunk[..]));
-    conn.all("cannot purge tasks", &statements).await?;
+    tx.later("cannot purge tasks", statements);
     Ok(chunk.len())
 }
 

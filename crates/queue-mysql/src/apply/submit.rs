@@ -7,12 +7,12 @@ use cresset_queue::kit::fleet::Tally;
 use cresset_task::{ClientKey, ModelName, State, TaskId, Tenant, Timestamp};
 
 use super::tell::{begun, tell};
-use crate::connect::Conn;
 use crate::error::{StoreError, id};
 use crate::payload::{Table, keep};
 use crate::read::{recalled, recalling};
 use crate::sql::{insert, row, sql};
 use crate::submission::Submission;
+use crate::tx::Tx;
 
 const TAKEN: &str =
     "SELECT id FROM tasks WHERE id IN (?) UNION ALL SELECT id FROM tombstones WHERE id IN (?)";
@@ -34,16 +34,16 @@ pub(crate) fn taken(id: TaskId) -> StoreError {
 /// The answers in the order of the tasks; `None` where the id is taken. Of two with one id, or one key of one model, the
 /// first is looked at first.
 pub(crate) async fn submit(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     tasks: &[&Submission],
     tally: &mut Tally,
 ) -> Result<Vec<Option<Submitted>>, StoreError> {
-    submit_into(conn, tasks, None, tally).await
+    submit_into(tx, tasks, None, tally).await
 }
 
 /// The same for lines of a bulk: its row, and the number of each line.
 pub(super) async fn submit_into(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     tasks: &[&Submission],
     bulk: Option<(i64, &[i64])>,
     tally: &mut Tally,
@@ -51,7 +51,7 @@ pub(super) async fn submit_into(
     let (mut answers, mut told) = (vec![None; tasks.len()], Vec::new());
     let mut left: Vec<usize> = (0..tasks.len()).collect();
     while !left.is_empty() {
-        let taken = look(conn, tasks, &mut left, &mut answers).await?;
+        let taken = look(tx, tasks, &mut left, &mut answers).await?;
         let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
         let (round, rest): (Vec<usize>, Vec<usize>) = left.iter().partition(|&&at| {
             let task = tasks[at];
@@ -67,7 +67,7 @@ pub(super) async fn submit_into(
             .iter()
             .map(|&at| (tasks[at], bulk.map(|(bulk, lines)| (bulk, lines[at]))))
             .collect();
-        make(conn, &fresh, tally.me).await?;
+        make(tx, &fresh, tally.me).await?;
         for at in round {
             let task = tasks[at];
             answers[at] = Some(Submitted::New);
@@ -86,13 +86,13 @@ pub(super) async fn submit_into(
         left = rest;
         left.retain(|&at| tasks[at].idempotency.is_some());
     }
-    tell(conn, &told, tally).await?;
+    tell(tx, &told, tally).await?;
     Ok(answers)
 }
 
 /// Answers those whose keys are known, and takes them out; which ids of the others are taken.
 async fn look(
-    conn: &Conn,
+    tx: &mut Tx<'_>,
     tasks: &[&Submission],
     left: &mut Vec<usize>,
     answers: &mut [Option<Submitted>],
@@ -108,7 +108,7 @@ async fn look(
     let ids: Vec<TaskId> = left.iter().map(|&at| tasks[at].id).collect();
     let mut statements = vec![sql!(TAKEN, &ids[..], &ids[..])];
     statements.extend(recalling(&questions));
-    let mut found = conn
+    let mut found = tx
         .all("cannot look up ids and idempotency keys", &statements)
         .await?;
     let known = found.split_off(1);
@@ -120,7 +120,11 @@ async fn look(
     rows.map(|row| id(row, 0)).collect()
 }
 
-async fn make(conn: &Conn, fresh: &[(&Submission, Option<(i64, i64)>)], me: i64) -> Result<(), StoreError> {
+async fn make(
+    tx: &mut Tx<'_>,
+    fresh: &[(&Submission, Option<(i64, i64)>)],
+    me: i64,
+) -> Result<(), StoreError> {
     if fresh.is_empty() {
         return Ok(());
     }
@@ -163,7 +167,7 @@ async fn make(conn: &Conn, fresh: &[(&Submission, Option<(i64, i64)>)], me: i64)
         .into_iter()
         .map(|(task, i)| row![task.owner.model.as_str(), i.key.as_str(), task.id, &i.digest[..]]);
     insert(&mut statements, KEYS, keys, "");
+    tx.later("cannot insert tasks", statements);
     let inputs: Vec<_> = each().map(|task| (task.id, &task.input)).collect();
-    keep(conn, Table::Inputs, &inputs, &mut statements).await?;
-    conn.all("cannot insert tasks", &statements).await.map(drop)
+    keep(tx, Table::Inputs, &inputs).await
 }

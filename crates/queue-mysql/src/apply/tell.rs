@@ -7,10 +7,11 @@ use cresset_queue::kit::fleet::Tally;
 use cresset_task::{Event, Events, TaskId, Timestamp};
 use mysql_async::Row;
 
-use crate::connect::{Answer, Conn};
+use crate::connect::Answer;
 use crate::error::{StoreError, col, id, small};
 use crate::sql::{Lit, fill, insert, row, sql};
 use crate::submission::Submission;
+use crate::tx::Tx;
 
 /// What another server has just in its hands is waited for.
 const KNOWN: &str = "\
@@ -98,7 +99,7 @@ pub(super) fn begun(task: &Submission, at: Timestamp) -> Option<News> {
 }
 
 /// Leaves deliveries; each takes the place of what waits of its task.
-pub(super) async fn tell(conn: &Conn, news: &[News], tally: &mut Tally) -> Result<(), StoreError> {
+pub(super) async fn tell(tx: &mut Tx<'_>, news: &[News], tally: &mut Tally) -> Result<(), StoreError> {
     if news.is_empty() {
         return Ok(());
     }
@@ -107,7 +108,7 @@ pub(super) async fn tell(conn: &Conn, news: &[News], tally: &mut Tally) -> Resul
     let urls: Vec<Lit<'_>> = news.iter().map(|n| Lit::from(&n.url)).collect();
     let places = vec!["?"; urls.len()].join(",");
     let asked = [sql!(KNOWN, &tasks[..]), fill(&format!("{GONE}{places})"), &urls)];
-    let found = conn.all(doing, &asked).await?;
+    let found = tx.all(doing, &asked).await?;
     let rows = |at: usize| found.get(at).map(|answer| &answer.rows[..]).unwrap_or_default();
     let (mut replaced, mut known) = (Vec::<i64>::new(), HashSet::new());
     for row in rows(0) {
@@ -146,5 +147,6 @@ pub(super) async fn tell(conn: &Conn, news: &[News], tally: &mut Tally) -> Resul
     }
     let mut statements = vec![sql!(REPLACE, &replaced[..])];
     insert(&mut statements, ADD, fresh, "");
-    conn.all(doing, &statements).await.map(drop)
+    tx.later(doing, statements);
+    Ok(())
 }

@@ -17,7 +17,7 @@ pub(crate) use self::inbox::{
 pub(crate) use self::known::{recall, recalled, recalling};
 pub(crate) use self::letters::{letter, letter_input, letters};
 pub(crate) use self::listing::tasks;
-pub(crate) use self::task::{fetch, owner, position};
+pub(crate) use self::task::{Glimpse, fetch, glimpses, owner, positions};
 
 use cresset_task::Timestamp;
 use mysql_async::Row;

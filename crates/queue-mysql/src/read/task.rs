@@ -1,13 +1,15 @@
 //! One task.
 
+use std::collections::HashMap;
+
 use cresset_queue::kit::{Stored, model_of, retry_of, state_of, tenant_of, trace_of};
 use cresset_queue::{Lookup, POSITION_MAX};
 use cresset_task::{Attempt, Ownership, Redelivery, TaskId, TaskRecord, Timestamp};
 use mysql_async::Row;
 
-use super::{at_once, instant};
+use super::{SNAPSHOT, at_once, instant};
 use crate::connect::Conn;
-use crate::error::{StoreError, col, id_or_none, small, take};
+use crate::error::{StoreError, col, id, id_or_none, small, take};
 use crate::payload::{Table, asked, parts};
 use crate::sql::sql;
 
@@ -24,13 +26,18 @@ const FETCH: &str = concat!("SELECT ", columns!(), " FROM tasks AS t WHERE t.id 
 const FETCH_MOST: &str = concat!(
     "SELECT ",
     columns!(),
-    ", o.kind, o.bytes, EXISTS (SELECT 1 FROM outcomes AS p WHERE p.id = t.id AND p.part = 1) \
-     OR EXISTS (SELECT 1 FROM history AS h WHERE h.task = t.id) \
-     FROM tasks AS t LEFT JOIN outcomes AS o ON o.id = t.id AND o.part = 0 WHERE t.id = ?"
+    ", o.kind, CASE WHEN o.size <= ? THEN o.bytes END, o.size > ? \
+     OR EXISTS (SELECT 1 FROM outcomes AS p WHERE p.id = t.id AND p.part = 1) \
+     OR EXISTS (SELECT 1 FROM history AS h WHERE h.task = t.id), t.id \
+     FROM tasks AS t FORCE INDEX (tasks_by_id) LEFT JOIN outcomes AS o ON o.id = t.id AND o.part = 0 WHERE t.id IN (?)"
 );
 const KIND: usize = 17;
 const BYTES: usize = 18;
 const HAS_MORE: usize = 19;
+const ID: usize = 20;
+
+/// Where several are asked for, an outcome of more bytes is not read: each is fetched by itself.
+const TOGETHER_MAX: i64 = 64 * 1024;
 
 const HISTORY: &str = "SELECT attempt, at, reason FROM history WHERE task = ? ORDER BY attempt";
 
@@ -47,25 +54,60 @@ SELECT COUNT(*) FROM (
     WHERE t.model = ? AND (t.place < ? OR (t.place = ? AND t.seq < ?)) LIMIT ?
 ) AS ahead";
 
-const PLACE: &str = "SELECT model, place, seq FROM tasks WHERE id = ? AND place IS NOT NULL";
+/// The same for several of a model, each with its number from 1: of as many as go before the last of them, no further than is
+/// asked.
+const POSITIONS: &str = "\
+SELECT r.seq, r.number FROM (
+    SELECT h.seq, ROW_NUMBER() OVER (ORDER BY h.place, h.seq) AS number FROM (
+        SELECT t.place, t.seq FROM tasks AS t FORCE INDEX (tasks_queued)
+        WHERE t.model = ? AND t.place <= ? ORDER BY t.place, t.seq LIMIT ?
+    ) AS h
+) AS r WHERE r.seq IN (?)";
 
-pub(crate) async fn fetch(conn: &Conn, id: TaskId) -> Result<Lookup, StoreError> {
-    let asked = sql!(FETCH_MOST, id);
-    if let Some(mut row) = conn.row("cannot read a task", asked).await?
-        && !col::<bool>(&row, HAS_MORE)?
-    {
-        let kind = col::<Option<i64>>(&row, KIND)?.map(|_| small(&row, KIND));
-        let outcome = kind.transpose()?.map(|kind| Stored {
-            kind,
-            bytes: take(&mut row, BYTES).unwrap_or_default(),
-        });
-        return Ok(Lookup::Found(Box::new(record(&row, id, outcome, &[])?)));
-    }
-    fetch_all(conn, id).await
+const PLACES: &str =
+    "SELECT id, model, place, seq FROM tasks FORCE INDEX (tasks_by_id) WHERE id IN (?) AND place IS NOT NULL";
+
+/// What one question says of a task.
+#[derive(Debug)]
+pub(crate) enum Glimpse {
+    /// All of it.
+    Whole(Box<TaskRecord>),
+    /// Something, but there is more; or it is not there.
+    Part,
+    /// It cannot be read.
+    Damaged(StoreError),
 }
 
-/// The same for one of which there is more, and for one that is not there.
-async fn fetch_all(conn: &Conn, id: TaskId) -> Result<Lookup, StoreError> {
+/// What is known of these, each as far as one statement tells, in their order.
+pub(crate) async fn glimpses(conn: &Conn, ids: &[TaskId]) -> Result<Vec<Glimpse>, StoreError> {
+    let largest = if ids.len() == 1 { i64::MAX } else { TOGETHER_MAX };
+    let asked = sql!(FETCH_MOST, largest, largest, ids);
+    let mut found = HashMap::new();
+    for mut row in conn.rows("cannot read a task", asked).await? {
+        if !col::<Option<bool>>(&row, HAS_MORE)?.unwrap_or(false) {
+            let id = id(&row, ID)?;
+            found.insert(id, whole(&mut row, id));
+        }
+    }
+    let glimpse = |id| match found.get(id) {
+        Some(Ok(record)) => Glimpse::Whole(Box::clone(record)),
+        Some(Err(error)) => Glimpse::Damaged(error.clone()),
+        None => Glimpse::Part,
+    };
+    Ok(ids.iter().map(glimpse).collect())
+}
+
+fn whole(row: &mut Row, id: TaskId) -> Result<Box<TaskRecord>, StoreError> {
+    let kind = col::<Option<i64>>(row, KIND)?.map(|_| small(row, KIND));
+    let outcome = kind.transpose()?.map(|kind| Stored {
+        kind,
+        bytes: take(row, BYTES).unwrap_or_default(),
+    });
+    Ok(Box::new(record(row, id, outcome, &[])?))
+}
+
+/// All that is known of one of which there is more, or that is not there.
+pub(crate) async fn fetch(conn: &Conn, id: TaskId) -> Result<Lookup, StoreError> {
     let statements = [
         sql!(FETCH, id),
         asked(Table::Outcomes, &[id]),
@@ -124,17 +166,46 @@ fn entry(row: &Row) -> Result<Redelivery, StoreError> {
     })
 }
 
-pub(crate) async fn position(conn: &Conn, id: TaskId) -> Result<Option<u64>, StoreError> {
+/// How many go before each, in their order, all of one moment; `None` of one that is not queued.
+pub(crate) async fn positions(conn: &Conn, ids: &[TaskId]) -> Result<Vec<Option<u64>>, StoreError> {
     let doing = "cannot count the tasks ahead";
-    let Some(row) = conn.row(doing, sql!(PLACE, id)).await? else {
-        return Ok(None);
-    };
-    let (model, place, seq): (String, i64, i64) = (col(&row, 0)?, col(&row, 1)?, col(&row, 2)?);
+    let mut asked = vec![sql!(PLACES, ids)];
+    // One alone may have moved on meanwhile, and is told where it was.
+    let is_alone = ids.len() == 1;
+    if !is_alone {
+        asked.insert(0, SNAPSHOT.to_owned());
+    }
+    let places = conn.all(doing, &asked).await?.pop().unwrap_or_default();
+    let mut models: HashMap<String, Vec<(TaskId, i64, i64)>> = HashMap::new();
+    for row in places.rows {
+        let queued = (id(&row, 0)?, col(&row, 2)?, col(&row, 3)?);
+        models.entry(col(&row, 1)?).or_default().push(queued);
+    }
     let most = i64::try_from(POSITION_MAX).unwrap_or(i64::MAX);
-    let row = conn
-        .row(doing, sql!(POSITION, &model, place, place, seq, most))
-        .await?;
-    row.map(|row| small(&row, 0)).transpose()
+    let asked = models.iter().map(|(model, queued)| match queued[..] {
+        [(_, place, seq)] => sql!(POSITION, model, place, place, seq, most),
+        _ => {
+            let last = queued.iter().map(|(_, place, _)| *place).max();
+            let seqs: Vec<i64> = queued.iter().map(|(.., seq)| *seq).collect();
+            sql!(POSITIONS, model, last, most, &seqs[..])
+        }
+    });
+    let asked: Vec<String> = asked.chain((!is_alone).then(|| "COMMIT".to_owned())).collect();
+    let answers = conn.all(doing, &asked).await?;
+    let mut found = HashMap::new();
+    for (queued, answer) in models.values().zip(answers) {
+        if let ([(id, ..)], [row]) = (&queued[..], &answer.rows[..]) {
+            found.insert(*id, small(row, 0)?);
+            continue;
+        }
+        let mut ahead: HashMap<i64, u64> = HashMap::new();
+        for row in &answer.rows {
+            ahead.insert(col(row, 0)?, small::<u64>(row, 1)?.saturating_sub(1));
+        }
+        let each = queued.iter();
+        found.extend(each.map(|(id, _, seq)| (*id, ahead.get(seq).copied().unwrap_or(POSITION_MAX))));
+    }
+    Ok(ids.iter().map(|id| found.get(id).copied()).collect())
 }
 
 pub(crate) async fn owner(conn: &Conn, id: TaskId) -> Result<Ownership, StoreError> {

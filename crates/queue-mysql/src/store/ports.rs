@@ -1,8 +1,8 @@
 //! Each method of the ports: an operation for the writer, or a question for a reader.
 
 use async_trait::async_trait;
-use cresset_queue::kit::Doom;
 use cresset_queue::kit::remote::{ask, tell};
+use cresset_queue::kit::{Doom, IntoQueueError as _};
 use cresset_queue::{
     About, Broker, Bulk, BulkAdded, BulkFound, BulkLine, BulkMade, BulkPage, BulkQuery, BulkSealed, Bulks,
     Cancelled, Capabilities, Completion, DeadLetters, DeliveryPage, DeliveryQuery, Depth, Expiries, Finished,
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::MysqlStore;
 use crate::member;
 use crate::op::{Line, Op};
-use crate::read;
+use crate::read::{self, Glimpse};
 use crate::submission::{Ending, Submission};
 
 #[async_trait]
@@ -63,7 +63,7 @@ impl Broker for MysqlStore {
     }
 
     async fn position(&self, id: TaskId) -> Result<Option<u64>, QueueError> {
-        ask!(self, "position", |conn| read::position(conn, id))
+        self.inner.positions.ask(self, id).await
     }
 
     async fn probe(&self) -> Result<(), QueueError> {
@@ -73,6 +73,17 @@ impl Broker for MysqlStore {
     async fn close(&self) -> Result<(), QueueError> {
         self.front().close().await;
         Ok(())
+    }
+}
+
+impl MysqlStore {
+    /// What is known of an id, the inbox left out.
+    async fn look_up(&self, id: TaskId) -> Result<Lookup, QueueError> {
+        match self.inner.fetches.ask(self, id).await? {
+            Glimpse::Whole(record) => Ok(Lookup::Found(record)),
+            Glimpse::Damaged(error) => Err(error.into_queue("fetch")),
+            Glimpse::Part => ask!(self, "fetch", |conn| read::fetch(conn, id)),
+        }
     }
 }
 
@@ -106,7 +117,7 @@ impl ResultStore for MysqlStore {
     }
 
     async fn fetch(&self, id: TaskId) -> Result<Lookup, QueueError> {
-        let found = ask!(self, "fetch", |conn| read::fetch(conn, id))?;
+        let found = self.look_up(id).await?;
         if found != Lookup::Unknown || self.inner.inbox.is_none() {
             return Ok(found);
         }
@@ -114,7 +125,7 @@ impl ResultStore for MysqlStore {
             return Ok(Lookup::Found(Box::new(record)));
         }
         // It may have been taken in between.
-        ask!(self, "fetch", |conn| read::fetch(conn, id))
+        self.look_up(id).await
     }
 
     async fn owner(&self, id: TaskId) -> Result<Ownership, QueueError> {

@@ -59,6 +59,37 @@ async fn a_row_that_somebody_holds_is_passed_over() {
     store.close().await.unwrap();
 }
 
+/// What fails among the statements that go along with a commit is no commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_just_before_a_commit_is_told_and_nothing_of_its_group_is_kept() {
+    let Some(database) = Database::or_skip().await else {
+        return;
+    };
+    let store = MysqlStore::open(database.options()).await.unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON inputs FOR EACH ROW \
+                  SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'somebody says no'";
+    database.run(refuse).await;
+    let refused = store.submit(task("digits")).await.unwrap_err();
+    assert_eq!(refused.kind, QueueErrorKind::Internal, "{refused}");
+    assert!(refused.to_string().contains("cannot keep a payload"), "{refused}");
+    let cause = std::error::Error::source(&refused).map(ToString::to_string);
+    assert!(
+        cause.unwrap_or_default().contains("somebody says no"),
+        "{refused:?}"
+    );
+    assert_eq!(database.number("SELECT COUNT(*) FROM tasks").await, 0);
+    assert_eq!(store.load().tasks, 0);
+
+    database.run("DROP TRIGGER refuse").await;
+    store.submit(task("digits")).await.unwrap();
+    let looked = cresset_queue_mysql::look(&database.options().target, true)
+        .await
+        .unwrap();
+    assert_eq!((looked.open, &looked.problems[..]), (1, &[][..]));
+    assert_eq!(store.lease(request("digits", ALL)).await.unwrap().len(), 1);
+    store.close().await.unwrap();
+}
+
 /// More than a packet of the database can hold.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payload_is_as_large_as_it_is() {

@@ -131,6 +131,20 @@ impl Drop for Database {
     }
 }
 
+/// Whether these packets end with the word that all was done: one that nothing comes behind.
+fn is_last_answer(mut packets: &[u8]) -> bool {
+    let mut last: &[u8] = &[];
+    while let [a, b, c, _number, rest @ ..] = packets {
+        let length = usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16;
+        let Some((packet, behind)) = rest.split_at_checked(length) else {
+            return false;
+        };
+        (last, packets) = (packet, behind);
+    }
+    // Done, with no row and no number, and without the flag that more comes.
+    matches!(last, [0, 0, 0, status, ..] if status & 8 == 0)
+}
+
 async fn connect(url: &str, database: Option<&str>) -> Result<Conn, Error> {
     let options = OptsBuilder::from_opts(Opts::from_url(url)?).prefer_socket(false);
     let options = match database {
@@ -156,7 +170,11 @@ impl RemoteHarness for Database {
     }
 
     fn commit(&self) -> &'static [u8] {
-        b"\x07\0\0\0\x03COMMIT"
+        b"COMMIT"
+    }
+
+    fn answer(&self) -> fn(&[u8]) -> bool {
+        is_last_answer
     }
 
     fn set_up(&self) -> &'static [u8] {

@@ -13,6 +13,8 @@ const READ_BYTES: usize = 1 << 16;
 struct State {
     /// How a commit looks on the wire.
     commit: &'static [u8],
+    /// Whether this is all that is answered to it, and what it came with.
+    is_answer: fn(&[u8]) -> bool,
     cut_after_commit: AtomicBool,
     is_closed: AtomicBool,
     /// Wires on which this is said are cut before it is heard: so many.
@@ -41,12 +43,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// One to this database, in whose protocol a commit looks so.
-    pub async fn to(address: (String, u16), commit: &'static [u8]) -> Self {
+    /// One to this database, in whose protocol a commit looks so, and what is an answer to it.
+    pub async fn to(address: (String, u16), (commit, is_answer): (&'static [u8], fn(&[u8]) -> bool)) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State {
             commit,
+            is_answer,
             cut_after_commit: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             cut_at: Mutex::default(),
@@ -108,7 +111,12 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, state: Arc<State>) {
                 let commits = bytes.windows(state.commit.len()).any(|window| window == state.commit);
                 if commits && state.cut_after_commit.swap(false, Ordering::SeqCst) {
                     // The answer says that it is done.
-                    assert!(server.read(&mut from_server).await.unwrap() > 0);
+                    let mut answer = Vec::new();
+                    while !(state.is_answer)(&answer) {
+                        let read = server.read(&mut from_server).await.unwrap();
+                        assert!(read > 0, "the database answers a commit");
+                        answer.extend_from_slice(&from_server[..read]);
+                    }
                     return;
                 }
             }

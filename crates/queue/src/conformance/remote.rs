@@ -23,6 +23,11 @@ pub trait RemoteHarness: Applications + Send + Sync {
     /// How a commit looks on the wire.
     fn commit(&self) -> &'static [u8];
 
+    /// What is all of the answer to a commit, and to what it came with.
+    fn answer(&self) -> fn(&[u8]) -> bool {
+        |answer| !answer.is_empty()
+    }
+
     /// Words that each connection for reading is set up with.
     fn set_up(&self) -> &'static [u8];
 
@@ -97,7 +102,7 @@ table! { $
 /// Plays one case against a fresh harness; panics when the promise is broken.
 pub fn check_remote(case: RemoteCase, harness: impl RemoteHarness + 'static) {
     limited(format!("{case:?}"), async {
-        let proxy = Proxy::to(harness.address(), harness.commit()).await;
+        let proxy = Proxy::to(harness.address(), (harness.commit(), harness.answer())).await;
         let store = harness.open(Some(proxy.port)).await;
         let wire = Wire {
             harness: Box::new(harness),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Database, Link, Trouble};
+use super::{Database, Ended, Link, Trouble};
 use crate::kit::Change;
 
 /// What takes longer is given up, with its connection.
@@ -39,16 +39,17 @@ pub async fn commit<D: Database>(
     ops: &mut [D::Op],
 ) -> Result<Change, Failed<D::Error>> {
     let number = database.commits() + 1;
-    let change = match answered(database.work(conn, number, ops)).await {
-        Ok(change) => change,
+    let (change, rest) = match answered(database.work(conn, number, ops)).await {
+        Ok(worked) => worked,
         Err(error) if !error.is_of_the_connection() => return Err(roll_back(conn, error).await),
         Err(error) => return Err(Failed::Lost { error, maybe: false }),
     };
-    match answered(conn.batch("cannot commit", "COMMIT")).await {
-        Ok(()) => {
+    match answered(database.end(conn, rest)).await {
+        Ok(Ended::Committed) => {
             database.committed(number);
             Ok(change)
         }
+        Ok(Ended::Before(error)) => Err(roll_back(conn, error).await),
         Err(error) if error.is_no_commit() => Err(roll_back(conn, error).await),
         Err(error) => Err(Failed::Lost { error, maybe: true }),
     }

@@ -98,6 +98,8 @@ pub trait Database: Sized + Send + Sync + 'static {
     type Held: Send;
     /// What it hears beside what it is asked to do.
     type Heard: Send;
+    /// What of a group is sent together with its commit.
+    type Rest: Send;
 
     /// The longest pause between attempts to connect.
     const PAUSE_LONGEST: Duration;
@@ -108,13 +110,22 @@ pub trait Database: Sized + Send + Sync + 'static {
     /// The group of this number is.
     fn committed(&mut self, number: i64);
 
-    /// Begins a transaction, which counts itself as this number, and carries these out in it; what that does to the counts.
+    /// Begins a transaction, which counts itself as this number, and carries these out in it, but for the rest; what that does
+    /// to the counts.
     fn work(
         &self,
         conn: &Self::Conn,
         number: i64,
         ops: &mut [Self::Op],
-    ) -> impl Future<Output = Result<Change, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<(Change, Self::Rest), Self::Error>> + Send;
+
+    /// Carries out the rest and commits. An error is one of the commit: what became of it is not known then, unless the error
+    /// says so.
+    fn end(
+        &self,
+        conn: &Self::Conn,
+        rest: Self::Rest,
+    ) -> impl Future<Output = Result<Ended<Self::Error>, Self::Error>> + Send;
 
     /// Waits for something to hear; `None` when the connection is over. May be given up and begun again.
     fn hear(&mut self, conn: &Self::Conn) -> impl Future<Output = Option<Self::Heard>> + Send {
@@ -146,6 +157,15 @@ pub trait Database: Sized + Send + Sync + 'static {
 
     /// The store is closed: others need not wait to find that out.
     fn leave(&mut self, conn: &Self::Conn) -> impl Future<Output = ()> + Send;
+}
+
+/// How a transaction ended that was to be committed.
+#[derive(Debug)]
+pub enum Ended<E> {
+    /// As it should.
+    Committed,
+    /// Something of the rest failed, and the database has not looked at the commit behind it.
+    Before(E),
 }
 
 /// What became of a server's place while its connection was gone.
