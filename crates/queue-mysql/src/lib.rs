@@ -21,8 +21,9 @@
 //! Applications write tasks of their own into the table `inbox`, in their transactions; such a row is made a task in the
 //! group that removes it. A connection of its own looks for new ones.
 //!
-//! Statements of a group are sent together, with their values in them (`sql`); payloads are in parts that fit into a packet
-//! (`payload`).
+//! Statements of a group are sent together, with their values in them (`sql`), and those that need no answer with the next that
+//! does or with the commit (`tx`); payloads are in parts that fit into a packet (`payload`). What many callers ask of single tasks
+//! goes together too (`store::together`).
 //!
 //! What must not happen here: policy. This crate keeps the promises written above the traits of `cresset-queue`, and
 //! decides nothing about who runs a task, when, or how often.

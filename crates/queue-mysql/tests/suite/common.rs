@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cresset_queue::conformance::{Applications, Harness, INBOX_TENANT, RemoteHarness, Transaction};
+use cresset_queue::conformance::{Applications, Harness, INBOX_TENANT, IsAnswer, RemoteHarness, Transaction};
 use cresset_queue::kit::{InboxOptions, PURGE_ROWS_MAX, Ttl};
 use cresset_queue::{Backend, QueueError};
 use cresset_queue_mysql::{MysqlOptions, MysqlStore, Target};
@@ -173,7 +173,7 @@ impl RemoteHarness for Database {
         b"COMMIT"
     }
 
-    fn answer(&self) -> fn(&[u8]) -> bool {
+    fn answer(&self) -> IsAnswer {
         is_last_answer
     }
 

@@ -55,6 +55,7 @@ use cresset_task::TaskId;
 
 pub use self::dice::Dice;
 pub use self::inbox::{entry as inbox_entry, query as inbox_query, take as inbox_take};
+pub use self::proxy::IsAnswer;
 pub use self::proxy::Proxy;
 pub use self::remote::{RemoteCase, RemoteHarness, check_remote};
 use self::world::World;

@@ -10,11 +10,13 @@ use tokio_util::task::TaskTracker;
 /// What is read at a time.
 const READ_BYTES: usize = 1 << 16;
 
+/// Whether these bytes are all that is answered to a commit, and to what it came with.
+pub type IsAnswer = fn(&[u8]) -> bool;
+
 struct State {
     /// How a commit looks on the wire.
     commit: &'static [u8],
-    /// Whether this is all that is answered to it, and what it came with.
-    is_answer: fn(&[u8]) -> bool,
+    is_answer: IsAnswer,
     cut_after_commit: AtomicBool,
     is_closed: AtomicBool,
     /// Wires on which this is said are cut before it is heard: so many.
@@ -44,7 +46,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// One to this database, in whose protocol a commit looks so, and what is an answer to it.
-    pub async fn to(address: (String, u16), (commit, is_answer): (&'static [u8], fn(&[u8]) -> bool)) -> Self {
+    pub async fn to(address: (String, u16), commit: &'static [u8], is_answer: IsAnswer) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State {

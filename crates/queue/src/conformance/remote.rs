@@ -9,7 +9,7 @@ use cresset_task::{TaskId, Timestamp};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::proxy::Proxy;
+use super::proxy::{IsAnswer, Proxy};
 use super::world::{ALL, at, giving_up, model, request, success, task};
 use super::{Applications, CASE_LIMIT, inbox_entry, inbox_query, inbox_take, limited};
 use crate::{About, Backend, Finished, Lookup, QueueErrorKind, Role, Submitted};
@@ -24,7 +24,7 @@ pub trait RemoteHarness: Applications + Send + Sync {
     fn commit(&self) -> &'static [u8];
 
     /// What is all of the answer to a commit, and to what it came with.
-    fn answer(&self) -> fn(&[u8]) -> bool {
+    fn answer(&self) -> IsAnswer {
         |answer| !answer.is_empty()
     }
 
@@ -102,7 +102,7 @@ table! { $
 /// Plays one case against a fresh harness; panics when the promise is broken.
 pub fn check_remote(case: RemoteCase, harness: impl RemoteHarness + 'static) {
     limited(format!("{case:?}"), async {
-        let proxy = Proxy::to(harness.address(), (harness.commit(), harness.answer())).await;
+        let proxy = Proxy::to(harness.address(), harness.commit(), harness.answer()).await;
         let store = harness.open(Some(proxy.port)).await;
         let wire = Wire {
             harness: Box::new(harness),
