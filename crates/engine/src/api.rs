@@ -200,6 +200,17 @@ pub struct TaskView {
     pub progress: Option<Progress>,
 }
 
+impl TaskView {
+    /// Of one that has ended.
+    pub(crate) fn of_end(record: TaskRecord) -> Self {
+        Self {
+            record,
+            queue_position: None,
+            progress: None,
+        }
+    }
+}
+
 /// A model, as a caller may see it.
 #[derive(Clone, Debug)]
 pub struct ModelView {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use cresset_config::{Admission, ModelConfig};
 use cresset_queue::{About, Backend, Lookup, TaskPage, TaskQuery};
 use cresset_runner::{Executor, PoolEvent, PoolState};
-use cresset_task::{ModelName, Ownership, Spans, State, TaskId, Timestamp};
+use cresset_task::{ModelName, Ownership, Spans, State, TaskId, TaskRecord, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -154,12 +154,8 @@ impl Engine {
 
     /// A task as it is now.
     pub async fn task(&self, id: TaskId) -> Result<TaskView, EngineError> {
+        let record = self.found(id).await?;
         let backend = &self.inner.shared.backend;
-        let record = match backend.fetch(id).await? {
-            Lookup::Found(record) => *record,
-            Lookup::Expired => return Err(EngineError::ExpiredTask(id)),
-            Lookup::Unknown => return Err(EngineError::UnknownTask(id)),
-        };
         let queued = matches!(record.state, State::Pending | State::Retry);
         let queue_position = if queued { backend.position(id).await? } else { None };
         let progress = match record.state {
@@ -171,6 +167,15 @@ impl Engine {
             queue_position,
             progress,
         })
+    }
+
+    /// The same without its place in the queue, which is another question to the store.
+    async fn found(&self, id: TaskId) -> Result<TaskRecord, EngineError> {
+        match self.inner.shared.backend.fetch(id).await? {
+            Lookup::Found(record) => Ok(*record),
+            Lookup::Expired => Err(EngineError::ExpiredTask(id)),
+            Lookup::Unknown => Err(EngineError::UnknownTask(id)),
+        }
     }
 
     /// Whose a task is.
@@ -190,20 +195,18 @@ impl Engine {
         let shared = &self.inner.shared;
         loop {
             let mut waiting = shared.waiters.register(id);
-            let mut view = self.task(id).await?;
-            if view.record.state.is_terminal() {
-                return Ok(view);
+            let mut record = self.found(id).await?;
+            if record.state.is_terminal() {
+                return Ok(TaskView::of_end(record));
             }
             // Cancel-safe: the receiver is polled in place, and dropping `waiting` gives up the entry.
             tokio::select! {
                 biased;
                 Ok(news) = &mut waiting.news => if let News::Ended(ended) = news
-                    && ended.follows(&view.record)
+                    && ended.follows(&record)
                 {
-                    ended.apply(&mut view.record);
-                    view.queue_position = None;
-                    view.progress = None;
-                    return Ok(view);
+                    ended.apply(&mut record);
+                    return Ok(TaskView::of_end(record));
                 },
                 () = shared.draining.cancelled() => return self.task(id).await,
                 () = tokio::time::sleep_until(until) => return self.task(id).await,
