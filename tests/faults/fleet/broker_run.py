@@ -88,10 +88,12 @@ class BrokerRun(FleetRun):
                 aftermath.wait_swept()
 
     def _look(self, aftermaths: list[Aftermath], *, final: bool) -> None:
-        if connections := self._waited(self._broker.server.connections):
-            self._leftover(f"{connections} connections at a broker that all have left")
-        if left := self._broker.server.left():
-            self._leftover(f"at a broker that all have left: {left}")
+        if final:
+            # Asking costs seconds with RabbitMQ, and what is left now would be left then.
+            if connections := self._waited(self._broker.server.connections):
+                self._leftover(f"{connections} connections at a broker that all have left")
+            if left := self._broker.server.left():
+                self._leftover(f"at a broker that all have left: {left}")
         if self._results is not None:
             StoreAftermath(self._results, self._history).look(final=final)
             return

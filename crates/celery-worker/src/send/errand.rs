@@ -9,6 +9,7 @@ use cresset_celery::{BODY_BYTES_MAX, Call, Message, Outgoing, Sending, Told};
 use cresset_config::{Arguments, Celery, CeleryCall};
 use cresset_runner::{ItemEnd, Name};
 use cresset_task::{Code, Failure, Payload, TaskId, Timestamp, Trace};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -47,10 +48,16 @@ impl Errand {
         name: Name,
         trace: Option<Trace>,
     ) -> Self {
+        let task = name.task.unwrap_or_else(TaskId::fresh).to_string();
+        // To servers of ours each try goes by a name of its own: what copies of an earlier one come to is not this one's end.
+        let id = match name.retries {
+            retries @ 1.. if courier.fleet.is_some() => format!("{task}-{retries}"),
+            _ => task,
+        };
         Self {
             courier,
             call,
-            id: name.task.unwrap_or_else(TaskId::fresh).to_string(),
+            id,
             name,
             trace,
             input,
@@ -80,13 +87,14 @@ impl Errand {
             }
         }
         let late = |_: Abandoned| Stopped { is_sent: true };
+        let lives = answers.lives();
         if let Some(refused) = self.send(&message, stop).await.map_err(late)? {
             return Ok(refused);
         }
         let deadline = Instant::now() + self.call.timeout;
         // It can be made again, and need not lie here for as long as the item is away.
         drop(message);
-        let mut again = pin!(self.missed(stop));
+        let mut again = pin!(self.missed(lives, stop));
         loop {
             let told = tokio::select! {
                 told = expected.next() => told,
@@ -143,19 +151,26 @@ impl Errand {
         }))
     }
 
-    /// Looks for what may have been missed, now and then. When a broker has been away it may have lost the message, or its result: what has
-    /// none by then is sent once more. Workers of ours take that as they take every message; one of the two ends counts.
-    async fn missed(&self, stop: &CancellationToken) -> Result<Missed, Abandoned> {
+    /// Looks for what may have been missed, now and then. When a broker has been away, or is another one than before, it may have lost the
+    /// message, or its result: what has none by then is sent once more. Workers of ours take that as they take every message; one of the two
+    /// ends counts.
+    async fn missed(
+        &self,
+        mut lives: watch::Receiver<u64>,
+        stop: &CancellationToken,
+    ) -> Result<Missed, Abandoned> {
         let mut way = self.courier.way();
         loop {
             let was_closed = tokio::select! {
                 closed = way.wait_for(|way| matches!(way, Way::Closed(_))) => closed.is_ok(),
+                other = lives.changed() => other.is_ok(),
                 () = tokio::time::sleep(LOOK_AGAIN) => false,
             };
             if was_closed && way.wait_for(|way| *way == Way::Open).await.is_err() {
                 // The courier has gone, and with it whoever asks.
                 std::future::pending::<()>().await;
             }
+            lives.mark_unchanged();
             let answers = &*self.courier.answers;
             let stored = insist(stop, "looking for a result", || answers.stored(&self.id));
             if let Some(told) = stored.await? {
@@ -191,6 +206,7 @@ impl Errand {
             task: &self.call.task,
             reply_to: replies,
             // Whose caller is on the line goes first.
+            copy: &uuid::Uuid::now_v7().simple().to_string(),
             priority: match (is_redis(settings), self.name.task) {
                 (true, None) => 0,
                 (true, Some(_)) => {

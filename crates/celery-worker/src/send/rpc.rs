@@ -34,6 +34,8 @@ pub(super) struct RpcAnswers {
     queue: String,
     /// The connection that has brought all that was there before it.
     settled: watch::Sender<u64>,
+    /// Messages outlive the broker: nothing is lost with it.
+    lives: watch::Sender<u64>,
 }
 
 /// Results that have come before somebody asks for them.
@@ -89,6 +91,7 @@ impl RpcAnswers {
             early: Mutex::default(),
             queue,
             settled: watch::Sender::new(0),
+            lives: watch::Sender::new(0),
         });
         tracker.spawn(Arc::clone(&answers).run(leave));
         answers
@@ -181,6 +184,10 @@ impl Answers for RpcAnswers {
 
     fn reply_to(&self) -> Option<&str> {
         Some(&self.queue)
+    }
+
+    fn lives(&self) -> watch::Receiver<u64> {
+        self.lives.subscribe()
     }
 }
 
