@@ -20,7 +20,7 @@ celery: ## a Celery application served by a real worker, then by Cresset: rates,
 test: ## every test: Rust, the Python package, the program from outside
 	@scripts/test.sh
 
-faults: ## kill, stop, starve and cut off the program by seed, and hold it to its promises: FAULT_SEEDS=500, or FAULT_SEED=n; FAULT_FLEET=1: a fleet on one PostgreSQL, FAULT_FLEET=mariadb: on one MariaDB
+faults: ## kill, stop, starve and cut off the program by seed, and hold it to its promises: FAULT_SEEDS=500, or FAULT_SEED=n; FAULT_FLEET=1: a fleet on one PostgreSQL, FAULT_FLEET=mariadb: on one MariaDB, redis or rabbitmq: over a broker
 	@scripts/faults.sh
 
 check: ## formats, lints, types, house rules, dependencies, generated documents; edits nothing

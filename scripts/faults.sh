@@ -2,7 +2,7 @@
 # make faults: seeded faults against the real program, and a checker of the promises (docs/reliability.md).
 # FAULT_SEEDS=n runs seeds 1 to n (default 500); FAULT_SEED=n runs one and prints its history if anything is found;
 # FAULT_FLEET=1 runs gateways and workers on one PostgreSQL instead of one server (seeds 1 to 50 unless told otherwise),
-# FAULT_FLEET=mariadb on one MariaDB;
+# FAULT_FLEET=mariadb on one MariaDB, FAULT_FLEET=redis and FAULT_FLEET=rabbitmq over a broker;
 # FAULT_JOBS=n at a time; CRESSET_BIN=path takes a program as it is and compiles none.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -29,7 +29,7 @@ else
 fi
 case "${FAULT_FLEET:-}" in
   "") ;;
-  mariadb) words+=(--fleet --store mariadb) ;;
+  mariadb | redis | rabbitmq) words+=(--fleet --store "$FAULT_FLEET") ;;
   *) words+=(--fleet) ;;
 esac
 [ -z "${FAULT_JOBS:-}" ] || words+=(--jobs "$FAULT_JOBS")

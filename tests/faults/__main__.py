@@ -18,7 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from faults.families import FAMILIES, FLEET
+from faults.families import BROKER_FLEET, FAMILIES, FLEET
+from faults.fleet.brokers import BROKERS
 from faults.fleet.cluster import KINDS
 from faults.how import FAULT_SECONDS, FLEET_SECONDS, How
 from faults.run import run_seed
@@ -102,8 +103,8 @@ def absolute(text: str) -> Path:
 def named(text: str) -> list[str]:
     """Families of faults, with commas between them."""
     names = text.split(",")
-    if unknown := sorted(set(names) - {*FAMILIES, *FLEET}):
-        known = f"{', '.join(FAMILIES)}; of a fleet {', '.join(FLEET)}"
+    if unknown := sorted(set(names) - {*FAMILIES, *FLEET, *BROKER_FLEET}):
+        known = f"{', '.join(FAMILIES)}; of a fleet {', '.join(dict.fromkeys([*FLEET, *BROKER_FLEET]))}"
         raise argparse.ArgumentTypeError(f"there is no family {unknown}; there are {known}")
     return names
 
@@ -121,8 +122,9 @@ def main() -> int:
     parser.add_argument("--keep", type=absolute, default=home / "kept", help="where the folders of bad runs are kept")
     parser.add_argument("--families", type=named, help="break these instead of what the seed draws, with commas")
     parser.add_argument("--durability", default="fsync", help="`os` to see that power cuts are noticed")
-    parser.add_argument("--fleet", action="store_true", help="gateways and workers on one store in a database")
-    parser.add_argument("--store", choices=KINDS, default=KINDS[0], help="which database (default: %(default)s)")
+    parser.add_argument("--fleet", action="store_true", help="gateways and workers on one store, or over a broker")
+    which = "which database or broker (default: %(default)s)"
+    parser.add_argument("--store", choices=[*KINDS, *BROKERS], default=KINDS[0], help=which)
     default = f"(default: {FAULT_SECONDS:.0f}, of a fleet {FLEET_SECONDS:.0f})"
     parser.add_argument("--seconds", type=float, help=f"break things for so long {default}")
     parser.add_argument("--json", action="store_true", help="with --seed: print the verdict as JSON")

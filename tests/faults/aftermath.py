@@ -92,6 +92,11 @@ class Aftermath:
 
     def look_at_store(self, *, final: bool) -> None:
         """All rows of the store of a stopped server; it must be sound and without a lease."""
+        rows = self.rows_of_store(final=final)
+        self._history.tell(Stored(time.monotonic(), final, tuple(rows)))
+
+    def rows_of_store(self, *, final: bool) -> list[Row]:
+        """The same, for whoever has several such stores."""
         path = self._process.data / "tasks.db"
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
             verdict = store.execute("PRAGMA integrity_check").fetchall()
@@ -109,7 +114,6 @@ class Aftermath:
         leased = [row.task for row in rows if row.state == "STARTED"]
         if leased:
             self._wrong(8, "nothing_left_over", f"leases of a stopped server: {leased[:5]}")
-        self._history.tell(Stored(time.monotonic(), final, tuple(rows)))
         folder = self._process.data / "tasks.db.payloads"
         there = {path.name for path in folder.glob("*/*")}
         if lost := named - there:
@@ -118,6 +122,7 @@ class Aftermath:
             )
         if final and (unnamed := there - named):
             self._wrong(8, "nothing_left_over", f"payload files that no row names: {sorted(unnamed)[:5]}")
+        return rows
 
     def wait_swept(self) -> None:
         """Waits until no payload file lacks its row: each start removes what a crash left."""

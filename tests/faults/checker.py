@@ -16,6 +16,7 @@ from faults.history import (
     Apart,
     Asked,
     Cancelled,
+    Carried,
     Event,
     Fault,
     Missing,
@@ -63,6 +64,7 @@ class Case:
         self.stored: list[Stored] = []
         self.wrongs: list[Wrong] = []
         self.aparts: list[Apart] = []
+        self.carried = False
         self.clock_moved = False
         self.power_cuts: list[float] = []
         #: From a task's id to the submit that made it, as its 202 said.
@@ -70,7 +72,7 @@ class Case:
         for event in self.events:
             self._index(event)
 
-    def _index(self, event: Event) -> None:  # noqa: C901  (one case for each kind of event)
+    def _index(self, event: Event) -> None:  # noqa: C901, PLR0912  (one case for each kind of event)
         match event:
             case Asked():
                 self.plans[event.plan.op] = event.plan
@@ -93,6 +95,8 @@ class Case:
                 self.wrongs.append(event)
             case Apart():
                 self.aparts.append(event)
+            case Carried():
+                self.carried = True
             case Fault():
                 self.clock_moved |= "clock" in event.what
                 if event.what.startswith("power cut"):
@@ -115,6 +119,10 @@ class Case:
             run.server in apart.servers and apart.at <= cancel.at and run.at <= apart.until + APART_SLACK
             for apart in self.aparts
         )
+
+    def was_sent(self, task: str) -> bool:
+        """Whether workers may have a copy of it, by a broker: it was begun at some time."""
+        return self.carried and any(read.attempts > 0 for read in self.seen.get(task, []))
 
     def may_be_revoked(self, op: int, task: str) -> bool:
         asked = [cancel for cancel in self.cancels.get(task, []) if cancel.outcome not in ("too_late", "missing")]
@@ -252,12 +260,13 @@ def cancel_tells_the_truth(case: Case) -> Iterator[Offence]:
 def cancelled_never_runs(case: Case) -> Iterator[Offence]:
     """Promise 4: a task that was stopped before it ran does not run afterwards.
 
-    But for a run of a server that was apart when it was stopped: it may have been leased to that one before.
+    But for a run of a server that was apart when it was stopped: it may have been leased to that one before. And over a
+    broker for one that was sent before, and waited to be tried again: the workers may have a copy of it.
     """
     for task, cancels in case.cancels.items():
         op = case.op_of.get(task)
         for cancel in cancels:
-            if cancel.outcome != "before" or op is None:
+            if cancel.outcome != "before" or op is None or case.was_sent(task):
                 continue
             late = [run for run in case.ran[op] if run.at > cancel.at + CLOCK_SLACK]
             if ran := [run for run in late if not case.was_apart(run, cancel)]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 
+from faults.fleet.brokers import BROKERS, can_have_broker
 from faults.fleet.cluster import can_have_one
 
 #: Family, to how likely a run is to draw it.
@@ -30,6 +31,24 @@ FLEET = {
     "store": 0.5,
     "silent": 0.06,
 }
+#: And for those over a broker, which is always the run's own.
+BROKER_FLEET = {
+    "server": 0.6,
+    "instance": 0.4,
+    "pause": 0.25,
+    "zombie": 0.35,
+    "drain": 0.5,
+    "sessions": 0.5,
+    "partition": 0.6,
+    "broker": 0.6,
+}
+
+
+def table_of(store: str, *, is_fleet: bool) -> dict[str, float]:
+    """What a run of this kind draws from."""
+    if not is_fleet:
+        return FAMILIES
+    return BROKER_FLEET if store in BROKERS else FLEET
 
 
 def drawn(seed: int, table: dict[str, float] = FAMILIES) -> list[str]:
@@ -43,8 +62,9 @@ def drawn(seed: int, table: dict[str, float] = FAMILIES) -> list[str]:
 
 def possible(names: list[str], store: str = "postgresql") -> list[str]:
     """Those that can be had here: a mount takes root, and a store that is restarted must be nobody else's."""
+    can_have = can_have_broker if store in BROKERS else can_have_one
     cannot = {
         *(() if os.geteuid() == 0 else ("small_disk",)),
-        *(() if can_have_one(store) else ("store",)),
+        *(() if can_have(store) else ("store",)),
     }
     return [name for name in names if name not in cannot] or ["server"]

@@ -150,6 +150,13 @@ class Apart:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """Tasks go to workers by a broker. Of what was once sent a copy may be there, whatever became of the task."""
+
+    at: float
+
+
+@dataclass(frozen=True)
 class Wrong:
     """A fact that is an offence by itself: something left over, a stop that failed, a store that is damaged."""
 
@@ -159,7 +166,7 @@ class Wrong:
     what: str
 
 
-Event = Asked | Answered | Seen | Missing | Cancelled | Ran | Stored | Fault | Apart | Wrong
+Event = Asked | Answered | Seen | Missing | Cancelled | Ran | Stored | Fault | Apart | Carried | Wrong
 
 
 class History:

@@ -23,9 +23,9 @@ class How:
     durability: str = "fsync"
     #: Things are broken for so long; none: as long as is usual.
     seconds: float | None = None
-    #: Gateways and workers on one store, instead of one server with a store of its own.
+    #: Gateways and workers on one store or over a broker, instead of one server with a store of its own.
     is_fleet: bool = False
-    #: Which database that store is in.
+    #: Which database that store is in, or which broker.
     store: str = "postgresql"
 
     @property

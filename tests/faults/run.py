@@ -16,7 +16,9 @@ from faults.aftermath import Aftermath
 from faults.checker import Offence, check, report
 from faults.client import Client
 from faults.disk import SmallDisk
-from faults.families import FAMILIES, FLEET, drawn, possible
+from faults.families import drawn, possible, table_of
+from faults.fleet.broker_run import BrokerRun
+from faults.fleet.brokers import BROKERS
 from faults.fleet.run import FleetRun
 from faults.history import Event, History, Wrong, render
 from faults.how import How
@@ -48,11 +50,12 @@ class Verdict:
 
 def run_seed(seed: int, how: How) -> Verdict:
     """Runs one seed in a folder of its own, which is kept when something was found."""
-    families = possible(how.families or drawn(seed, FLEET if how.is_fleet else FAMILIES), how.store)
+    families = possible(how.families or drawn(seed, table_of(how.store, is_fleet=how.is_fleet)), how.store)
     began = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix=f"faults-{seed}-"))
     history = History()
-    run = (FleetRun if how.is_fleet else _Run)(seed, home, history, families, how)
+    fleet = BrokerRun if how.store in BROKERS else FleetRun
+    run = (fleet if how.is_fleet else _Run)(seed, home, history, families, how)
     try:
         run.go()
     except Exception as error:
@@ -75,7 +78,7 @@ def run_seed(seed: int, how: How) -> Verdict:
     )
     if offences:
         verdict.text = _text(verdict, events, how)
-        kept = how.keep / f"{'fleet' if how.is_fleet else 'seed'}-{seed}"
+        kept = how.keep / f"{how.store if how.is_fleet else 'seed'}-{seed}"
         shutil.rmtree(kept, ignore_errors=True)
         how.keep.mkdir(parents=True, exist_ok=True)
         (home / "verdict.txt").write_text(verdict.text)

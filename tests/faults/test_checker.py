@@ -13,6 +13,7 @@ from faults.history import (
     Apart,
     Asked,
     Cancelled,
+    Carried,
     Event,
     Fault,
     Missing,
@@ -146,6 +147,14 @@ def test_a_server_that_was_apart_may_run_what_was_cancelled_meanwhile() -> None:
     events = [ASKED, ACCEPTED, CANCELLED, Ran(1.7, 1, 100, 7), REVOKED, STORED_REVOKED]
     assert "cancelled_never_runs" not in rules(*events, Apart(1.4, 1.65, (7,)))
     assert "cancelled_never_runs" in rules(*events, Apart(1.4, 1.65, (8,)))
+
+
+def test_a_copy_of_what_was_sent_by_a_broker_may_run_after_a_cancel() -> None:
+    begun = replace(REVOKED, attempts=1)
+    for ended, may in [(begun, True), (REVOKED, False)]:
+        events = [ASKED, ACCEPTED, CANCELLED, Ran(1.7, 1, 100, 7), ended, STORED_REVOKED]
+        assert ("cancelled_never_runs" not in rules(Carried(0.5), *events)) == may
+        assert "cancelled_never_runs" in rules(*events)
 
 
 def test_a_moved_clock_excuses_an_early_start() -> None:

@@ -6,7 +6,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from faults.client import TIMEOUT, Address, Client
@@ -50,26 +50,41 @@ class Manner:
     sleep_max: float = 0.15
 
 
+@dataclass
+class House:
+    """What was asked for at servers that know of each other's tasks: nobody asks for it elsewhere."""
+
+    tasks: list[str] = field(default_factory=list[str])
+    unanswered: list[Sent] = field(default_factory=list[Sent])
+    answered: list[Sent] = field(default_factory=list[Sent])
+
+
 class Workload:
     """Several callers at once, for a time."""
 
-    def __init__(self, history: History, doors: list[list[Address]], seed: int, manner: Manner | None = None) -> None:
-        """`doors`: those that each caller uses, the first one first."""
+    def __init__(
+        self,
+        history: History,
+        doors: list[list[Address]],
+        seed: int,
+        manner: Manner | None = None,
+        houses: Sequence[int] | None = None,
+    ) -> None:
+        """`doors`: those that each caller uses, the first one first. `houses`: whose they are; all one's by default."""
         self._history = history
         self._doors = doors
         self._seed = seed
         self._manner = manner or Manner()
         self._ops = itertools.count()
         self._lock = threading.Lock()
-        self._tasks: list[str] = []
-        self._unanswered: list[Sent] = []
-        self._answered: list[Sent] = []
+        whose = houses or [0] * len(doors)
+        self._houses = {house: House() for house in whose}
         self._deaths = DEATHS_MAX
         self._stop = threading.Event()
         self._trouble: list[BaseException] = []
         self._threads = [
-            threading.Thread(target=self._guarded, args=(self._call, number, own), daemon=True)
-            for number, own in enumerate(doors)
+            threading.Thread(target=self._guarded, args=(self._call, number, own, self._houses[house]), daemon=True)
+            for number, (own, house) in enumerate(zip(doors, whose, strict=True))
         ]
 
     def start(self) -> None:
@@ -91,24 +106,24 @@ class Workload:
         except BaseException as error:
             self._trouble.append(error)
 
-    def _call(self, number: int, doors: list[Address]) -> None:
+    def _call(self, number: int, doors: list[Address], house: House) -> None:
         rng = random.Random(f"{self._seed} caller {number}")
         client = Client(doors, self._history, self._manner.timeout)
         for _ in range(REQUESTS_MAX):
             if self._stop.wait(rng.uniform(0, self._manner.pace)):
                 break
-            self._one(rng, client)
+            self._one(rng, client, house)
         client.close()
 
-    def _one(self, rng: random.Random, client: Client) -> None:
+    def _one(self, rng: random.Random, client: Client, house: House) -> None:
         draw = rng.random()
-        task = self._any_task(rng)
+        task = self._any_task(rng, house)
         if draw < 0.5 or task is None:
-            self._submit(client, self._plan(rng))
+            self._submit(client, self._plan(rng), house)
         elif draw < 0.62:
-            again = self._any_sent(rng)
+            again = self._any_sent(rng, house)
             if again is not None:
-                self._submit(client, again)
+                self._submit(client, again, house)
         elif draw < 0.8:
             client.read(task)
         elif draw < 0.92:
@@ -116,27 +131,27 @@ class Workload:
         else:
             client.cancel(task)
 
-    def _submit(self, client: Client, sent: Sent) -> None:
+    def _submit(self, client: Client, sent: Sent, house: House) -> None:
         answer = client.submit(sent.plan, sent.times, sent.seconds)
         with self._lock:
             if answer.task is not None:
-                self._tasks.append(answer.task)
-                self._answered.append(sent)
-                self._unanswered = [other for other in self._unanswered if other.plan.op != sent.plan.op]
+                house.tasks.append(answer.task)
+                house.answered.append(sent)
+                house.unanswered = [other for other in house.unanswered if other.plan.op != sent.plan.op]
             elif sent.plan.key is not None:
-                self._unanswered.append(sent)
+                house.unanswered.append(sent)
         if answer.task is None:
             self._stop.wait(BREATH)
 
-    def _any_task(self, rng: random.Random) -> str | None:
+    def _any_task(self, rng: random.Random, house: House) -> str | None:
         with self._lock:
-            recent = self._tasks[-40:] if rng.random() < 0.7 else self._tasks
+            recent = house.tasks[-40:] if rng.random() < 0.7 else house.tasks
             return rng.choice(recent) if recent else None
 
-    def _any_sent(self, rng: random.Random) -> Sent | None:
+    def _any_sent(self, rng: random.Random, house: House) -> Sent | None:
         with self._lock:
-            keyed = [sent for sent in self._answered if sent.plan.key is not None]
-            choices = self._unanswered or keyed
+            keyed = [sent for sent in house.answered if sent.plan.key is not None]
+            choices = house.unanswered or keyed
             return rng.choice(choices) if choices else None
 
     def _plan(self, rng: random.Random) -> Sent:
@@ -172,19 +187,24 @@ class Workload:
         self._history.tell(Asked(time.monotonic(), plan))
         return Sent(plan, times, round(rng.uniform(0.005, self._manner.sleep_max), 3))
 
-    def settle(self, client: Client, limit: float) -> bool:
+    def settle(self, client: Client, limit: float, house: int = 0) -> bool:
         """Sends again what was not answered, under its key, until it is; false when the time is over."""
-        while self._unanswered:
+        whose = self._houses[house]
+        while whose.unanswered:
             if time.monotonic() > limit:
                 return False
-            sent = self._unanswered[0]
-            self._submit(client, sent)
-            if self._unanswered and self._unanswered[0] is sent:
-                self._unanswered = [*self._unanswered[1:], sent]
+            sent = whose.unanswered[0]
+            self._submit(client, sent, whose)
+            if whose.unanswered and whose.unanswered[0] is sent:
+                whose.unanswered = [*whose.unanswered[1:], sent]
         return True
 
     @property
     def tasks(self) -> list[str]:
         """Every task that was accepted."""
+        return [task for house in self._houses for task in self.tasks_of(house)]
+
+    def tasks_of(self, house: int) -> list[str]:
+        """Those of one house."""
         with self._lock:
-            return list(dict.fromkeys(self._tasks))
+            return list(dict.fromkeys(self._houses[house].tasks))

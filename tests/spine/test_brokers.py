@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,12 @@ import httpx
 import pytest
 from celery import Celery
 from kombu.connection import Connection
-from support.application import Redis, redis_or_skip
+from support.between import Between, ByRabbit, between_of, ended, starting, submitted
 from support.models import PLUS_ONE, PLUS_ONE_TOML, write_model
 from support.postgres import Database
-from support.rabbit import Rabbit, largest_message, rabbit_or_skip
+from support.rabbit import largest_message
 from support.roles import Start, feeding, learns_of_a_worker, left_by_its_worker, model, wait_state, who
-from support.server import LONG, Server, run_cli
+from support.server import LONG, run_cli
 from support.wait import until
 
 pytestmark = [
@@ -48,96 +46,18 @@ def predict(batch):
 """
 
 
-class Between(ABC):
-    """A broker of one test."""
-
-    url: str
-
-    @abstractmethod
-    def lose(self) -> None:
-        """Nobody is connected to it any more."""
-
-    @abstractmethod
-    def found(self) -> None:
-        """It can be used again."""
-
-
-class ByRedis(Between):
-    """Redis on a port of its own, which keeps what it has."""
-
-    def __init__(self, folder: Path) -> None:
-        """Starts it."""
-        folder.mkdir()
-        self.redis: Redis = redis_or_skip(folder, keeps=True)
-        self.url = self.redis.url()
-
-    def lose(self) -> None:
-        """Ends it."""
-        self.redis.stop()
-
-    def found(self) -> None:
-        """Starts it again."""
-        self.redis.start()
-
-
-class ByRabbit(Between):
-    """A virtual host of RabbitMQ."""
-
-    def __init__(self) -> None:
-        """Makes it."""
-        self.rabbit: Rabbit = rabbit_or_skip()
-        self.url = self.rabbit.url
-
-    def lose(self) -> None:
-        """Ends every connection."""
-        self.rabbit.close_connections()
-
-    def found(self) -> None:
-        """It has never been away."""
-
-
 @pytest.fixture(params=["redis", "rabbitmq"])
 def between(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Between]:
     """What is between gateways and workers."""
-    if request.param == "redis":
-        by_redis = ByRedis(tmp_path / "redis")
-        yield by_redis
-        by_redis.redis.stop()
-    else:
-        by_rabbit = ByRabbit()
-        yield by_rabbit
-        by_rabbit.rabbit.drop()
+    with between_of(request.param, tmp_path / "redis") as made:
+        yield made
 
 
 @pytest.fixture
 def start(tmp_path: Path, between: Between) -> Iterator[Start]:
     """Starts gateways and workers on one broker, each with a data folder of its own or a named one; ends them all."""
-    with ExitStack() as servers:
-
-        def begin(command: str, models: Path | None = None, *flags: str, data: str | None = None) -> Server:
-            folder = tmp_path / (data or f"data-{len(started)}")
-            folder.mkdir(exist_ok=True)
-            server = Server(models, folder, "--broker", between.url, *flags, command=command)
-            started.append(server)
-            servers.callback(server.close)
-            return server
-
-        started: list[Server] = []
+    with starting(tmp_path, between) as begin:
         yield begin
-
-
-def submitted(client: httpx.Client, value: object, **options: object) -> str:
-    """Where a task can be asked for."""
-    accepted = client.post("/v1/models/who/tasks", json={"input": value, **options})
-    assert accepted.status_code == 202, accepted.text
-    return accepted.headers["location"]
-
-
-def ended(client: httpx.Client, place: str) -> dict[str, Any]:
-    """A task at its end."""
-    return until(
-        lambda: (task := client.get(place, params={"wait": "10s"}).json()) and "finished_at" in task and task, "ended"
-    )
 
 
 def test_a_gateway_answers_with_what_workers_run(start: Start, tmp_path: Path) -> None:

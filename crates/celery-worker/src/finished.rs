@@ -1,5 +1,5 @@
 //! The tasks that have ended here lately. A broker that did not hear of it delivers them again, and there may be no backend that
-//! could be asked: they are acknowledged, and not computed once more.
+//! could be asked: they are acknowledged, and not computed once more. What was sent again is another message: whoever sent it has no result.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
@@ -10,7 +10,7 @@ use cresset_celery::Head;
 /// Tasks that are remembered; the oldest go. More than are ever held at once between two acknowledgements.
 const KEPT_MAX: usize = 16_384;
 
-/// A try of a task, in two keyed hashes: an id may be as long as a message.
+/// A message of a try of a task, in two keyed hashes: an id may be as long as a message.
 type Try = [u64; 2];
 
 /// The tasks.
@@ -30,7 +30,7 @@ impl Finished {
     fn key(&self, head: &Head) -> Try {
         self.keys
             .each_ref()
-            .map(|key| key.hash_one((&head.id, head.retries)))
+            .map(|key| key.hash_one((&head.id, head.retries, &head.copy)))
     }
 
     pub(crate) fn add(&self, head: &Head) {
@@ -68,6 +68,11 @@ mod tests {
         };
         finished.add(&head("a".into(), 0));
         assert!(finished.has(&head("a".into(), 0)) && !finished.has(&head("a".into(), 1)));
+        let sent_again = Head {
+            copy: Some("2".into()),
+            ..head("a".into(), 0)
+        };
+        assert!(!finished.has(&sent_again), "its sender has lost the result");
         for n in 0..KEPT_MAX {
             finished.add(&head(n.to_string(), 0));
         }

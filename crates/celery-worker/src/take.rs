@@ -1,6 +1,7 @@
 //! Takes messages from the broker, as many as there is room for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::held::SCHEDULED_MAX;
 use crate::insist::Waits;
@@ -10,11 +11,17 @@ use crate::worker::Shared;
 
 /// Messages of one fetch: the script that takes them holds Redis up for a millisecond at most.
 const FETCH_MAX: usize = 512;
+/// A worker of a fleet that is not told of cancels by then takes work all the same.
+const HEARS_WITHIN: Duration = Duration::from_secs(3);
 
 /// Takes until the door closes. A fetch that is under way then is waited for, or its messages would be nobody's for as long as the
 /// broker's own rules say.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let prefetch = shared.catalog.prefetch();
+    if shared.options.is_fleet {
+        // A cancel is told once, to whoever listens: what is taken before would run to its end for nobody.
+        unless_closing(&shared, hears(&shared)).await;
+    }
     let mut waits = Waits::new();
     let mut is_lost = false;
     let mut epoch = 0;
@@ -82,6 +89,16 @@ async fn own(shared: &Arc<Shared>, delivery: Delivery) {
         place,
     );
     shared.jobs.spawn(job);
+}
+
+/// Returns when remote control is heard, or that takes too long.
+async fn hears(shared: &Shared) {
+    if tokio::time::timeout(HEARS_WITHIN, shared.heard.cancelled())
+        .await
+        .is_err()
+    {
+        tracing::debug!("work is taken although cancels are not heard yet");
+    }
 }
 
 async fn unless_closing(shared: &Shared, wait: impl Future<Output = ()>) {

@@ -52,6 +52,8 @@ pub struct Head {
     pub delivered: u64,
     /// A server of ours has sent it, and reads what comes back as ours.
     pub is_ours: bool,
+    /// Which message of its task this is, where it says so: a redelivered one is the same, one that was sent again is another.
+    pub copy: Option<String>,
 }
 
 /// A header that cannot be used.
@@ -88,6 +90,7 @@ impl Head {
             redelivered: properties.redelivered,
             delivered: properties.delivered,
             is_ours: ours::is_ours(headers),
+            copy: ours::copy(headers),
             ..Self::default()
         })
     }

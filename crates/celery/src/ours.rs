@@ -14,6 +14,8 @@ use crate::message::{Message, Properties};
 
 /// The header of such a task.
 pub(crate) const HEADER: &str = "cresset";
+/// The header by which two messages of one task are told apart.
+const COPY: &str = "cresset_copy";
 /// What it says: how the rest is to be read.
 const FORM: u64 = 1;
 /// The content types of inputs.
@@ -35,6 +37,8 @@ pub struct Sending<'a> {
     pub reply_to: &'a str,
     /// As the broker means it.
     pub priority: i64,
+    /// Another one for each message: a task may be sent more than once.
+    pub copy: &'a str,
     /// Where it is in its caller's trace.
     pub trace: Option<&'a Trace>,
 }
@@ -50,6 +54,7 @@ impl Sending<'_> {
         add("task", json!(self.task));
         add("id", json!(self.id));
         add("retries", json!(0));
+        add(COPY, json!(self.copy));
         if let Some(trace) = self.trace {
             add("traceparent", json!(trace.traceparent()));
             if let Some(state) = &trace.state {
@@ -89,6 +94,11 @@ pub fn trace_of(headers: &Map<String, Value>) -> Option<Trace> {
 /// Whether these headers are those of such a task.
 pub(crate) fn is_ours(headers: &Map<String, Value>) -> bool {
     headers.get(HEADER).and_then(Value::as_u64) == Some(FORM)
+}
+
+/// Which message of its task it is, if it says so.
+pub(crate) fn copy(headers: &Map<String, Value>) -> Option<String> {
+    headers.get(COPY).and_then(Value::as_str).map(str::to_owned)
 }
 
 /// The input of such a task; none of any other.
@@ -205,6 +215,7 @@ mod tests {
             task: "cresset.digits",
             reply_to: "replies",
             priority: 3,
+            copy: "7",
             trace: None,
         }
     }
@@ -226,8 +237,12 @@ mod tests {
             assert_eq!(task.body.payload, Some(input));
             assert!(task.head.is_ours);
             assert_eq!(
-                (task.head.reply_to.as_deref(), task.head.priority),
-                (Some("replies"), 3)
+                (
+                    task.head.reply_to.as_deref(),
+                    task.head.priority,
+                    task.head.copy.as_deref()
+                ),
+                (Some("replies"), 3, Some("7"))
             );
         }
     }

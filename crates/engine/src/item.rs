@@ -149,6 +149,7 @@ impl Item {
             Origin::Queue(leased) => Name {
                 task: Some(leased.id),
                 priority: leased.priority,
+                retries: leased.retries,
                 is_first: leased.attempt == Attempt(1) && self.deliveries <= 1,
             },
         }

@@ -13,6 +13,7 @@ from pathlib import Path
 from support.mariadb import MariaDatabase, mariadb
 from support.postgres import Database, psql
 
+from faults.fleet.between import Between
 from faults.fleet.own import Address, OwnServer, can_run_as
 
 #: Which there are, and what each is called in `--store`.
@@ -121,7 +122,7 @@ class MariaServer(OwnServer):
         self.start()
 
 
-class Store:
+class Store(Between):
     """The run's own database: in a server of its own where that can be had, else in the one of this machine."""
 
     def __init__(self, kind: str, address: Address, log: Path) -> None:
@@ -136,6 +137,15 @@ class Store:
             self.database = MariaDatabase(own)
         else:
             self.database = Database() if own is None else Database(own)
+
+    @property
+    def at(self) -> Address:
+        """Where its server listens."""
+        return self.database.at
+
+    def url_by(self, way: Address, mark: str) -> str:
+        """Its sessions are told apart by the mark."""
+        return self.database.url_by(way, mark)
 
     def end_sessions(self, application: str | None = None) -> None:
         """Terminates all sessions, or those of one server; in vain where the store is away."""

@@ -1,6 +1,6 @@
 """Breaks a fleet, several things at a time, as the seed says; and mends all of it at the end.
 
-Several hands draw faults and whom they befall. The main one alone touches what all share, the store.
+Several hands draw faults and whom they befall. The main one alone touches what all share, the store or the broker.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from faults.fleet.between import Between
+from faults.fleet.brokers import Broker
 from faults.fleet.cluster import Store
 from faults.fleet.member import Member
 from faults.history import Apart, Fault, History
 
 #: Hands beside the main one.
 SIDE_HANDS = 2
-#: A store that is restarted is away for up to so long.
+#: A store or a broker that is restarted is away for up to so long, and one that stands still.
 AWAY_MAX = 4.0
 #: What befalls one member, by family.
 MEMBER_FAULTS: dict[str, tuple[Callable[[Member], None], ...]] = {
@@ -43,9 +45,11 @@ MEMBER_FAULTS: dict[str, tuple[Callable[[Member], None], ...]] = {
 class FleetInjector:
     """The faults of one run."""
 
-    def __init__(self, members: list[Member], store: Store, history: History, seed: int, families: list[str]) -> None:
+    def __init__(
+        self, members: list[Member], between: Between, history: History, seed: int, families: list[str]
+    ) -> None:
         self._members = members
-        self._store = store
+        self._between = between
         self._history = history
         self._seed = seed
         self._families = families
@@ -57,6 +61,7 @@ class FleetInjector:
             "drain": (self._roll,),
             "sessions": (self._end_all_sessions,),
             "store": (self._stop_store, self._stop_store, self._kill_session),
+            "broker": (self._stop_broker, self._stop_broker, self._restart_broker, self._halt_broker),
         }
         self._shared = [fault for name in families for fault in shared.get(name, ())]
         self._of_one = [fault for name in families for fault in MEMBER_FAULTS.get(name, ())]
@@ -137,31 +142,66 @@ class FleetInjector:
                     member.busy.release()
 
     def _end_all_sessions(self, rng: random.Random) -> None:
-        self._store.end_sessions()
-        self._tell("all sessions at the store are terminated")
+        if isinstance(self._between, Store):
+            self._between.end_sessions()
+        else:
+            for member in self._members:
+                member.link.lose(1.0)
+        self._tell(f"all sessions at the {self._members[0].other_end} are terminated")
 
     def _stop_store(self, rng: random.Random) -> None:
         """It ends and comes again; at once, or in order, and some time later."""
-        assert self._store.cluster is not None
+        assert isinstance(self._between, Store) and self._between.cluster is not None
         began = time.monotonic()
         at_once = rng.choice((True, True, False))
-        self._store.cluster.stop(at_once=at_once)
+        self._between.cluster.stop(at_once=at_once)
         # A lease is not flushed before it is worked on.
         lost = "power cut: the store is stopped at once, " if at_once else "the store is stopped, "
         seconds = rng.choice((0.0, rng.uniform(0, AWAY_MAX)))
         self._tell(f"{lost}and starts {seconds:.1f} s later")
         self._pause.wait(seconds)
-        self._store.cluster.start()
+        self._between.cluster.start()
         self._tell("the store is open")
         self._forgot(began)
 
     def _kill_session(self, rng: random.Random) -> None:
-        assert self._store.cluster is not None
+        assert isinstance(self._between, Store) and self._between.cluster is not None
         began = time.monotonic()
         self._tell("power cut: kill -9 of a process of the store, which recovers")
-        self._store.cluster.break_down(rng.randrange(1000))
+        self._between.cluster.break_down(rng.randrange(1000))
         self._tell("the store is open")
         self._forgot(began)
+
+    def _stop_broker(self, rng: random.Random) -> None:
+        """It ends and comes again, some time later. What it had is there again, or not."""
+        assert isinstance(self._between, Broker)
+        at_once = rng.choice((True, True, False))
+        words = "kill -9 of the broker" if at_once else "SIGTERM to the broker"
+        seconds = rng.uniform(0, AWAY_MAX)
+        self._tell(f"{words}, which {self._keeping} and starts {seconds:.1f} s later")
+        self._between.server.stop(at_once=at_once)
+        self._pause.wait(seconds)
+        self._between.server.start()
+        self._tell("the broker is open")
+
+    def _restart_broker(self, rng: random.Random) -> None:
+        """It is back before anybody has looked."""
+        assert isinstance(self._between, Broker)
+        self._tell(f"kill -9 of the broker, which {self._keeping} and starts at once")
+        self._between.server.break_down(rng.randrange(1000))
+        self._tell("the broker is open")
+
+    def _halt_broker(self, rng: random.Random) -> None:
+        assert isinstance(self._between, Broker)
+        seconds = rng.uniform(0.1, AWAY_MAX)
+        self._tell(f"the broker stands still for {seconds:.1f} s")
+        self._between.server.stand_still(seconds)
+        self._tell("the broker goes on")
+
+    @property
+    def _keeping(self) -> str:
+        assert isinstance(self._between, Broker)
+        return "keeps what it has" if self._between.server.keeps else "forgets everything"
 
     def _forgot(self, began: float) -> None:
         """What was leased and not flushed is leased no more, and those who have it do not know."""

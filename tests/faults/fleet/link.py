@@ -1,7 +1,8 @@
-"""The way of one server to its store: a TCP proxy that can be cut, held up, or made a partition, and mended again."""
+"""The way of one server to its store or broker: a TCP proxy that can be cut, held up, made a partition, and mended."""
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 from contextlib import suppress
@@ -60,6 +61,14 @@ class Link:
                         pair.store.shutdown(socket.SHUT_RDWR)
                 pair.is_spoilt |= mode in ("silent", "mute")
             self._changed.notify_all()
+
+    def lose(self, share: float) -> int:
+        """Some of the connections end; how many."""
+        with self._changed:
+            some = list(self._pairs)[: math.ceil(len(self._pairs) * share)]
+            for pair in some:
+                pair.end()
+        return len(some)
 
     def _spawn(self, work: object, *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)  # pyright: ignore[reportArgumentType]

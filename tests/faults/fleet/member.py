@@ -29,12 +29,16 @@ class Member(ProcessFaults):
     """One process of the fleet. Whoever does something to it holds `busy` meanwhile."""
 
     start_tries = int(LONG / START_PAUSE)
+    #: What is at the other end of its way.
+    other_end = "store"
+    #: A zombie is stopped for at least so long.
+    patience = TAKEN_FOR_DEAD
+    partition_max = PARTITION_MAX
 
-    def __init__(self, process: Process, link: Link, store: Store, history: History, rng: random.Random) -> None:
+    def __init__(self, process: Process, link: Link, history: History, rng: random.Random) -> None:
         super().__init__(process, history, rng)
         self.busy = threading.Lock()
         self.link = link
-        self._store = store
 
     @property
     def name(self) -> str:
@@ -62,22 +66,22 @@ class Member(ProcessFaults):
     def _broken(self, mode: Mode, seconds: float) -> None:
         with self._apart():
             self.link.set(mode)
-            self._tell(f"way of {self.name} to the store is {mode} for {seconds:.1f} s")
+            self._tell(f"way of {self.name} to the {self.other_end} is {mode} for {seconds:.1f} s")
             self._sleep(seconds)
             self.link.set("open")
             self._tell(f"way of {self.name} is open")
 
     def cut_off(self) -> None:
         """Connections end, and come to nothing for a while."""
-        self._broken("cut", self._rng.choice((0.0, self._rng.uniform(0, PARTITION_MAX))))
+        self._broken("cut", self._rng.choice((0.0, self._rng.uniform(0, self.partition_max))))
 
     def hold_up(self) -> None:
         """Nothing passes for a while, and then all of it."""
-        self._broken("stalled", self._rng.uniform(0.1, PARTITION_MAX))
+        self._broken("stalled", self._rng.uniform(0.1, self.partition_max))
 
     def part(self) -> None:
         """The store sees it go, and it sees nothing."""
-        self._broken("silent", self._rng.uniform(0.1, PARTITION_MAX))
+        self._broken("silent", self._rng.uniform(0.1, self.partition_max))
 
     def lose_answers(self) -> None:
         """What it writes is written, and it does not hear of it."""
@@ -86,7 +90,7 @@ class Member(ProcessFaults):
     def kill_apart(self) -> None:
         """It dies while it is cut off: what it was told is all that anybody knows."""
         self.link.set(self._rng.choice(("stalled", "silent", "mute")))
-        self._tell(f"way of {self.name} to the store is broken")
+        self._tell(f"way of {self.name} to the {self.other_end} is broken")
         self._sleep(self._rng.uniform(0.05, 1.5))
         self.process.kill()
         self._tell(f"kill -9 of the {self.name}")
@@ -109,7 +113,7 @@ class Member(ProcessFaults):
 
     def become_zombie(self) -> None:
         """It is stopped, and its sessions end, for longer than the others wait; then it goes on as before."""
-        seconds = TAKEN_FOR_DEAD + self._rng.uniform(0, 2.5)
+        seconds = self.patience + self._rng.uniform(0, 2.5)
         with self._apart():
             self.process.signal(signal.SIGSTOP)
             ends = self._rng.choice(("its connections are cut", "its sessions are terminated"))
@@ -139,4 +143,28 @@ class Member(ProcessFaults):
         self._tell(f"sessions of {self.name} are terminated")
 
     def _end_sessions(self) -> None:
+        """The other end ends them."""
+        raise NotImplementedError
+
+
+class StoreMember(Member):
+    """One on a store."""
+
+    def __init__(self, process: Process, link: Link, store: Store, history: History, rng: random.Random) -> None:
+        super().__init__(process, link, history, rng)
+        self._store = store
+
+    def _end_sessions(self) -> None:
         self._store.end_sessions(self.process.mark)
+
+
+class BrokerMember(Member):
+    """One over a broker. What a worker held is missed after 15 seconds (Redis), and found within another five."""
+
+    other_end = "broker"
+    patience = 17.0
+    partition_max = 12.0
+
+    def _end_sessions(self) -> None:
+        """Some or all of them: it has one for each thing that it listens for."""
+        self.link.lose(self._rng.choice((0.01, 0.3, 0.6, 1.0)))

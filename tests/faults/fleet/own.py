@@ -39,23 +39,33 @@ class OwnServer(ABC):
     #: Ends it at once, and nothing more is written; in order.
     AT_ONCE: int = signal.SIGQUIT
     IN_ORDER: int = signal.SIGINT
+    #: It ends so when whoever started it does.
+    ORPHANED = "QUIT"
 
-    def __init__(self, address: Address, log: Path, user: str) -> None:
-        """Makes and starts it."""
+    def __init__(self, address: Address, log: Path, user: str | None) -> None:
+        """Makes and starts it. `user`: as whom it runs where we are root, if not as root."""
         self.address = address
         self._folder = Path(tempfile.mkdtemp(prefix="faults-store-"))
         self._log = log
-        self._as = ["setpriv", "--pdeathsig", "QUIT"]
-        if os.geteuid() == 0:
+        self._as = ["setpriv", "--pdeathsig", self.ORPHANED]
+        if user is not None and os.geteuid() == 0:
             found = pwd.getpwnam(user)
             os.chown(self._folder, found.pw_uid, found.pw_gid)
             self._as += [f"--reuid={found.pw_uid}", f"--regid={found.pw_gid}", "--clear-groups"]
         self._child: subprocess.Popen[bytes] | None = None
+        self._make()
+        self.start()
+
+    def _make(self) -> None:
         words = [*self._as, *self._making()]
         done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=False, cwd="/")
         if done.returncode != 0:
             raise RuntimeError(f"{words[-1]}: {done.stdout}{done.stderr}")
-        self.start()
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """What its programs are told beside their words."""
+        return dict(os.environ)
 
     @property
     def _data(self) -> Path:
@@ -77,7 +87,12 @@ class OwnServer(ABC):
         """Starts it, and waits until it can be asked."""
         with self._log.open("ab") as log:
             self._child = subprocess.Popen(
-                [*self._as, *self._running()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+                [*self._as, *self._running()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=self._environment,
             )
         self.wait_open()
 

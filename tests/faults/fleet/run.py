@@ -1,4 +1,7 @@
-"""A run of a fleet: two gateways and three workers, each a process of its own, on one store."""
+"""A run of a fleet: two gateways and three workers, each a process of its own, on one store.
+
+What is other when they meet over a broker is in `broker_run`.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,18 @@ import random
 import re
 import time
 from collections import Counter
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
 from faults.aftermath import Aftermath
 from faults.client import Client
 from faults.fleet.aftermath import StoreAftermath, stop
+from faults.fleet.between import Between
 from faults.fleet.cluster import Store
 from faults.fleet.injector import FleetInjector
 from faults.fleet.link import Link
-from faults.fleet.member import Member
+from faults.fleet.member import Member, StoreMember
 from faults.history import Fault, History, Wrong
 from faults.how import How
 from faults.models import NOTES, TRIES, write_models
@@ -44,6 +49,8 @@ FILES_AT_REST: frozenset[str] = frozenset()
 class FleetRun:
     """Everything that one seed needs; `close` ends all of it, whatever happened."""
 
+    files_at_rest: Collection[str] = FILES_AT_REST
+
     def __init__(self, seed: int, home: Path, history: History, families: list[str], how: How) -> None:
         self._how = how
         self._history = history
@@ -58,31 +65,48 @@ class FleetRun:
             "TMPDIR": str(temporary),
             **({} if how.durability == "fsync" else {"CRESSET_DURABILITY": how.durability}),
         }
-        self._store = Store(how.store, (own_address(), STORE_PORT), home / "store.log")
-        self._open.callback(self._store.close)
+        self._between = self._made(seed)
+        self._open.callback(self._between.close)
         names = [f"gateway {n}" for n in range(GATEWAYS)] + [f"worker {n}" for n in range(WORKERS)]
         self._members = [self._member(name, port, models, seed) for name, port in zip(names, PORTS, strict=True)]
         self._gateways, self._workers = self._members[:GATEWAYS], self._members[GATEWAYS:]
-        self.workload = Workload(history, self._doors(seed), seed, MANNER)
-        self.injector = FleetInjector(self._members, self._store, history, seed, families)
+        houses = [self.houses[caller % GATEWAYS] for caller in range(CALLERS)]
+        self.workload = Workload(history, self._doors(seed), seed, MANNER, houses)
+        self.injector = FleetInjector(self._members, self._between, history, seed, families)
+
+    def _made(self, seed: int) -> Between:
+        """What is between them."""
+        return Store(self._how.store, (own_address(), STORE_PORT), self._home / "store.log")
+
+    @property
+    def houses(self) -> tuple[int, ...]:
+        """For each gateway: to whom its tasks are known. Here to all."""
+        return (0,) * GATEWAYS
+
+    def _words(self, role: str, models: Path) -> list[str]:
+        """The command of one of them, but for where they meet."""
+        return [role, *([str(models)] if role == "worker" else [])]
 
     def _member(self, name: str, port: int, models: Path, seed: int) -> Member:
         role = name.split(maxsplit=1)[0]
         data = self._home / name.replace(" ", "-")
         data.mkdir()
         mark = f"{os.getpid()}-{seed}-{data.name}"
-        link = Link((own_address(), port + 2), self._store.database.at)
+        link = Link((own_address(), port + 2), self._between.at)
         self._open.callback(link.close)
-        broker = self._store.database.url_by(link.address, mark)
-        words = [role, *([str(models)] if role == "worker" else []), "--broker", broker]
+        words = [*self._words(role, models), "--broker", self._between.url_by(link.address, mark)]
         environment = {MARK: mark, **self._environment}
         log = self._home / f"{data.name}.log"
         process = Process(words, data, log, environment, self._how.cache / "cache", name=name, port=port)
         self._open.callback(process.close)
-        return Member(process, link, self._store, self._history, random.Random(f"{seed} {name}"))
+        return self._as_member(process, link, random.Random(f"{seed} {name}"))
+
+    def _as_member(self, process: Process, link: Link, rng: random.Random) -> Member:
+        assert isinstance(self._between, Store)
+        return StoreMember(process, link, self._between, self._history, rng)
 
     def _doors(self, seed: int) -> list[list[tuple[str, int]]]:
-        """Each caller begins at one gateway and knows the other; before some of them is a bad network."""
+        """Each caller begins at one gateway and knows those of its house; before some of them is a bad network."""
         rng = random.Random(f"{seed} doors")
         proxies = [Proxy(member.process.address, seed + n) for n, member in enumerate(self._gateways)]
         for proxy in proxies:
@@ -90,11 +114,15 @@ class FleetRun:
         doors: list[list[tuple[str, int]]] = []
         for caller in range(CALLERS):
             well = rng.random() < 0.7
-            own = [
-                member.process.address if well else proxy.address
-                for member, proxy in zip(self._gateways, proxies, strict=True)
-            ]
-            doors.append(own if caller % 2 else own[::-1])
+            first = caller % GATEWAYS
+            order = sorted(range(GATEWAYS), key=lambda n: n != first)
+            doors.append(
+                [
+                    self._gateways[n].process.address if well else proxies[n].address
+                    for n in order
+                    if self.houses[n] == self.houses[first]
+                ]
+            )
         return doors
 
     def go(self) -> None:
@@ -105,27 +133,40 @@ class FleetRun:
         finally:
             self.workload.stop()
         clients = [Client([member.process.address], self._history) for member in self._gateways]
-        if not self.workload.settle(clients[0], time.monotonic() + LONG):
-            wrong = "a submit is not accepted after all faults are over"
-            self._history.tell(Wrong(time.monotonic(), 8, "settles", wrong))
-        aftermaths = [Aftermath(member.process, self._history, FILES_AT_REST) for member in self._members]
+        for house, client in dict(zip(self.houses, clients, strict=True)).items():
+            if not self.workload.settle(client, time.monotonic() + LONG, house):
+                wrong = "a submit is not accepted after all faults are over"
+                self._history.tell(Wrong(time.monotonic(), 8, "settles", wrong))
+        aftermaths = [Aftermath(member.process, self._history, self.files_at_rest) for member in self._members]
         self._tell("every submit is answered")
         self._wait_all_ended(aftermaths, clients)
         self._tell("every task has ended")
         self._wait_ready()
+        self._wait_between()
         for aftermath, baseline in zip(aftermaths, baselines, strict=True):
             aftermath.wait_resting(baseline)
         self._tell("all are at rest")
         stop(aftermaths)
-        store = StoreAftermath(self._store, self._history)
-        store.look(final=False)
+        self._look(aftermaths, final=False)
         # Once more, to see that what had ended stays as it is.
         self._start()
         self._wait_all_ended(aftermaths, clients)
+        self._wait_swept(aftermaths)
         stop(aftermaths)
-        store.look(final=True)
+        self._look(aftermaths, final=True)
         if left := sorted(path.name for path in (self._home / "tmp").iterdir()):
             self._history.tell(Wrong(time.monotonic(), 8, "nothing_left_over", f"temporary files: {left}"))
+
+    def _wait_between(self) -> None:
+        """Waits until nothing is under way between them any more."""
+
+    def _wait_swept(self, aftermaths: list[Aftermath]) -> None:
+        """Waits until what a crash has left in their folders is gone."""
+
+    def _look(self, aftermaths: list[Aftermath], *, final: bool) -> None:
+        """All have stopped: what is left, and what there is of each task."""
+        assert isinstance(self._between, Store)
+        StoreAftermath(self._between, self._history).look(final=final)
 
     def _tell(self, what: str) -> None:
         self._history.tell(Fault(time.monotonic(), what))
@@ -143,8 +184,8 @@ class FleetRun:
 
     def _wait_all_ended(self, aftermaths: list[Aftermath], clients: list[Client]) -> None:
         """As each gateway tells it."""
-        for client in clients:
-            aftermaths[0].wait_all_ended(client, self.workload.tasks)
+        for client, house in zip(clients, self.houses, strict=True):
+            aftermaths[0].wait_all_ended(client, self.workload.tasks_of(house))
             client.close()
 
     def _wait_ready(self) -> None:
@@ -174,7 +215,7 @@ class FleetRun:
     @property
     def hits(self) -> dict[str, int]:
         """How often each thing was done, and what came of it by the servers' own logs."""
-        log = "".join(path.read_text() for path in self._home.glob("*.log"))
+        log = self._log
         requeued = re.findall(r"servers have ended without a word .*?requeued=(\d+)", log)
         return {
             **self.injector.done,
@@ -182,6 +223,10 @@ class FleetRun:
             "leases given back by others": sum(map(int, requeued)),
             "back after being taken for dead": log.count("took this one for ended meanwhile"),
         }
+
+    @property
+    def _log(self) -> str:
+        return "".join(path.read_text(errors="replace") for path in self._home.glob("*.log"))
 
     def close(self) -> None:
         self._open.close()

@@ -27,7 +27,8 @@ pub(crate) trait Answers: Send + Sync + 'static {
     /// An end that we have taken is not to be taken again: the task is tried once more.
     async fn forget(&self, id: &str) -> Result<(), Trouble>;
 
-    /// Counts how often results may have been lost without the backend's having been away. `None`: that cannot be.
+    /// Counts how often what was sent may have been lost without anybody's having seen the backend away: it is another one than it was. `None`: that
+    /// cannot be.
     fn moves(&self) -> Option<watch::Receiver<u64>> {
         None
     }
@@ -48,7 +49,14 @@ impl Desk {
     /// Whatever is told of this task from now on.
     pub(crate) fn wait(self: &Arc<Self>, id: &str, left: impl FnOnce(&str) + Send + 'static) -> Expected {
         let said = match self.lock().entry(id.to_owned()) {
-            std::collections::hash_map::Entry::Occupied(known) => known.get().subscribe(),
+            std::collections::hash_map::Entry::Occupied(known) => {
+                let mut said = known.get().subscribe();
+                // What was told before is news here.
+                if said.borrow().is_some() {
+                    said.mark_changed();
+                }
+                said
+            }
             std::collections::hash_map::Entry::Vacant(new) => {
                 new.insert(watch::Sender::new(None)).subscribe()
             }
@@ -116,7 +124,16 @@ impl Expected {
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.desk.lock().remove(&self.id);
+        {
+            let mut desk = self.desk.lock();
+            // Another may wait for the same: the one that is gone soon, or the one after it.
+            if desk
+                .get(&self.id)
+                .is_some_and(|waiting| waiting.receiver_count() <= 1)
+            {
+                desk.remove(&self.id);
+            }
+        }
         if let Some(left) = self.left.take() {
             left(&self.id);
         }
@@ -145,7 +162,15 @@ mod tests {
         }
         assert_eq!(one.next().await, done("a"));
         assert_eq!(desk.ids(), ["1"]);
+        let mut other = desk.wait("1", |_| ());
         drop(one);
+        assert_eq!(
+            other.next().await,
+            done("a"),
+            "whoever comes later is told, and stays"
+        );
+        assert!(desk.knows("1"));
+        drop(other);
         assert!(!desk.knows("1"));
     }
 }

@@ -55,6 +55,13 @@ impl Moves {
             () = one(results) => {}
         }
     }
+
+    /// All that is known by now is dealt with.
+    pub(super) fn noted(&mut self) {
+        for moves in self.0.iter_mut().flatten() {
+            moves.mark_unchanged();
+        }
+    }
 }
 
 /// The way to Celery workers.

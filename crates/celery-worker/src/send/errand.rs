@@ -47,10 +47,16 @@ impl Errand {
         name: Name,
         trace: Option<Trace>,
     ) -> Self {
+        let task = name.task.unwrap_or_else(TaskId::fresh).to_string();
+        // To servers of ours each try goes by a name of its own: what copies of an earlier one come to is not this one's end.
+        let id = match name.retries {
+            retries @ 1.. if courier.fleet.is_some() => format!("{task}-{retries}"),
+            _ => task,
+        };
         Self {
             courier,
             call,
-            id: name.task.unwrap_or_else(TaskId::fresh).to_string(),
+            id,
             name,
             trace,
             input,
@@ -145,8 +151,9 @@ impl Errand {
         }))
     }
 
-    /// Looks for what may have been missed, now and then. When a broker has been away, or another server has taken its master's place, the message
-    /// may be lost, or its result: what has none by then is sent once more. Workers of ours take that as they take every message; one of the two ends counts.
+    /// Looks for what may have been missed, now and then. When a broker has been away, or is another one than before, it may have lost the
+    /// message, or its result: what has none by then is sent once more. Workers of ours take that as they take every message; one of the two
+    /// ends counts.
     async fn missed(&self, stop: &CancellationToken, mut moves: Moves) -> Result<Missed, Abandoned> {
         let mut way = self.courier.way();
         loop {
@@ -159,6 +166,8 @@ impl Errand {
                 // The courier has gone, and with it whoever asks.
                 std::future::pending::<()>().await;
             }
+            // What is looked for now may have been lost by all that is known so far.
+            moves.noted();
             let answers = &*self.courier.answers;
             let stored = insist(stop, "looking for a result", || answers.stored(&self.id));
             if let Some(told) = stored.await? {
@@ -194,6 +203,7 @@ impl Errand {
             task: &self.call.task,
             reply_to: replies,
             // Whose caller is on the line goes first.
+            copy: &uuid::Uuid::now_v7().simple().to_string(),
             priority: match (is_redis(settings), self.name.task) {
                 (true, None) => 0,
                 (true, Some(_)) => {

@@ -22,6 +22,8 @@ pub struct Name {
     pub task: Option<TaskId>,
     /// How urgent it is: a higher one is more so.
     pub priority: i8,
+    /// How often it has failed before and is tried again: what is said of an earlier try is not said of this one.
+    pub retries: u32,
     /// It is given to somebody for the first time since it was accepted: nobody can have ended it.
     pub is_first: bool,
 }
