@@ -39,34 +39,40 @@ pub(crate) trait Answers: Send + Sync + 'static {
 
 /// Who waits for what.
 #[derive(Default)]
-pub(crate) struct Desk(Mutex<HashMap<String, watch::Sender<Option<Told>>>>);
+pub(crate) struct Desk(Mutex<HashMap<String, Wanted>>);
+
+/// What is said of one task, and how many wait for it.
+struct Wanted {
+    said: watch::Sender<Option<Told>>,
+    waiting: usize,
+}
 
 impl Desk {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<Option<Told>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Wanted>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whatever is told of this task from now on.
+    /// Whatever is told of this task from now on, and what was told last to others who wait for it.
     pub(crate) fn wait(self: &Arc<Self>, id: &str, left: impl FnOnce(&str) + Send + 'static) -> Expected {
-        let said = match self.lock().entry(id.to_owned()) {
-            std::collections::hash_map::Entry::Occupied(known) => {
-                let mut said = known.get().subscribe();
-                // What was told before is news here.
-                if said.borrow().is_some() {
-                    said.mark_changed();
-                }
-                said
-            }
-            std::collections::hash_map::Entry::Vacant(new) => {
-                new.insert(watch::Sender::new(None)).subscribe()
-            }
+        let said = {
+            let mut desk = self.lock();
+            let wanted = desk.entry(id.to_owned()).or_insert_with(|| Wanted {
+                said: watch::Sender::new(None),
+                waiting: 0,
+            });
+            wanted.waiting += 1;
+            wanted.said.subscribe()
         };
-        Expected {
+        let mut expected = Expected {
             id: id.to_owned(),
             said,
             desk: Arc::clone(self),
             left: Some(Box::new(left)),
+        };
+        if expected.said.borrow().is_some() {
+            expected.said.mark_changed();
         }
+        expected
     }
 
     /// Somebody waits for it.
@@ -82,10 +88,10 @@ impl Desk {
     /// Tells whoever waits; gives it back if nobody does. After an end nothing is told.
     pub(crate) fn tell(&self, id: &str, told: Told) -> Result<(), Told> {
         let desk = self.lock();
-        let Some(waiting) = desk.get(id) else {
+        let Some(wanted) = desk.get(id) else {
             return Err(told);
         };
-        waiting.send_if_modified(|said| {
+        wanted.said.send_if_modified(|said| {
             let is_news = !said.as_ref().is_some_and(Told::is_end);
             if is_news {
                 *said = Some(told);
@@ -127,11 +133,11 @@ impl Drop for Expected {
         {
             let mut desk = self.desk.lock();
             // Another may wait for the same: the one that is gone soon, or the one after it.
-            if desk
-                .get(&self.id)
-                .is_some_and(|waiting| waiting.receiver_count() <= 1)
-            {
-                desk.remove(&self.id);
+            if let Some(wanted) = desk.get_mut(&self.id) {
+                wanted.waiting -= 1;
+                if wanted.waiting == 0 {
+                    desk.remove(&self.id);
+                }
             }
         }
         if let Some(left) = self.left.take() {

@@ -202,8 +202,8 @@ impl Errand {
             id: &self.id,
             task: &self.call.task,
             reply_to: replies,
-            // Whose caller is on the line goes first.
             copy: &uuid::Uuid::now_v7().simple().to_string(),
+            // Whose caller is on the line goes first.
             priority: match (is_redis(settings), self.name.task) {
                 (true, None) => 0,
                 (true, Some(_)) => {
