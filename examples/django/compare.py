@@ -36,6 +36,8 @@ SPREAD = 4.0
 RAMP = 9.0
 """Seconds before a phase is measured: by then each caller has had an answer, and connections and imports are made."""
 NOT_FOUND = 404
+CSRF = "csrftoken"
+"""The cookie that Django wants to see again in a header, of whoever changes something."""
 LONGEST = 60.0
 """Seconds after which a request has failed."""
 POLL_EVERY = 1.0
@@ -62,6 +64,8 @@ class Connection:
             lines.append("content-type: application/json")
         if self.cookies:
             lines.append("cookie: " + "; ".join(f"{name}={value}" for name, value in self.cookies.items()))
+        if CSRF in self.cookies:
+            lines.append(f"x-csrftoken: {self.cookies[CSRF]}")
         writer.write("\r\n".join([*lines, "", ""]).encode() + content)
         return await self._answer(reader)
 
@@ -228,6 +232,7 @@ async def phase(address: tuple[str, int], ask: Any, seconds: float, ramp: float)
 async def submits(address: tuple[str, int], ways: list[str], tries: int) -> dict[str, float]:
     """What a submit adds to a view: views that do nothing and views that submit, in turns."""
     connection = Connection(address)
+    await connection.ask("GET", "/")  # the page that gives the token
     names = ["plain", *(way for way in ways if way != "inline")]
     took: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(tries + 1):
@@ -239,7 +244,8 @@ async def submits(address: tuple[str, int], ways: list[str], tries: int) -> dict
             assert status == 202, (name, status, content)
             task = json.loads(content)
             if task["task_id"]:  # nothing should run beside the next try
-                await connection.ask("POST", task["cancel_url"], {})
+                status, content = await connection.ask("POST", task["cancel_url"], {})
+                assert status == 200, (name, status, content)
     connection.close()
     return {name: statistics.median(seconds) * 1e3 for name, seconds in took.items()}
 
