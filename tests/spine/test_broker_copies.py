@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import redis
-from support.between import Between, ByRedis, between_of, ended, starting, submitted
+from support.between import Between, ByRedis, between_of, ended, submitted
 from support.models import write_model
-from support.roles import Start, wait_state
+from support.roles import Start, starting, wait_state
 from support.wait import until
 
 #: Fails at its first try; at each later one says that it has begun, and waits for a gate. Files are named in its input.
@@ -52,7 +52,7 @@ def between(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Between]
 @pytest.fixture
 def start(tmp_path: Path, between: Between) -> Iterator[Start]:
     """Starts gateways and workers there; ends them all."""
-    with starting(tmp_path, between) as begin:
+    with starting(tmp_path, between.url) as (begin, _):
         yield begin
 
 
@@ -98,7 +98,7 @@ def test_what_a_copy_of_an_earlier_try_comes_to_is_not_the_end_of_a_later_one(
 ) -> None:
     gate = tmp_path / "gate"
     gate.touch()
-    with starting(tmp_path, by_redis) as start:
+    with starting(tmp_path, by_redis.url) as (start, _):
         gateway = start("gateway")
         start("worker", models(tmp_path / "models", "1s"))
         wait_state(gateway, "ready")
@@ -115,7 +115,7 @@ def test_what_a_copy_of_an_earlier_try_comes_to_is_not_the_end_of_a_later_one(
 
 def test_a_redis_that_has_lost_everything_and_is_back_at_once_costs_no_task(by_redis: ByRedis, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    with starting(tmp_path, by_redis) as start:
+    with starting(tmp_path, by_redis.url) as (start, _):
         gateway = start("gateway")
         worker = start("worker", models(tmp_path / "models", "10ms"))
         wait_state(gateway, "ready")

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from celery import Celery
 from kombu.connection import Connection
-from support.between import Between, ByRabbit, between_of, ended, starting, submitted
+from support.between import Between, ByRabbit, between_of, ended, submitted
 from support.models import PLUS_ONE, PLUS_ONE_TOML, write_model
 from support.postgres import Database
 from support.rabbit import largest_message
-from support.roles import Start, feeding, learns_of_a_worker, left_by_its_worker, model, wait_state, who
+from support.roles import Start, feeding, learns_of_a_worker, left_by_its_worker, model, starting, wait_state, who
 from support.server import LONG, run_cli
 from support.wait import until
 
@@ -56,7 +56,7 @@ def between(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Between]
 @pytest.fixture
 def start(tmp_path: Path, between: Between) -> Iterator[Start]:
     """Starts gateways and workers on one broker, each with a data folder of its own or a named one; ends them all."""
-    with starting(tmp_path, between) as begin:
+    with starting(tmp_path, between.url) as (begin, _):
         yield begin
 
 

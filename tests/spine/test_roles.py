@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -15,8 +14,8 @@ import pytest
 from conftest import Serve
 from support.mariadb import MariaDatabase
 from support.postgres import Database
-from support.roles import Start, feeding, learns_of_a_worker, left_by_its_worker, model, wait_state, who
-from support.server import LONG, Server, run_cli
+from support.roles import Start, feeding, learns_of_a_worker, left_by_its_worker, model, starting, wait_state, who
+from support.server import LONG, run_cli
 
 
 @pytest.fixture
@@ -28,17 +27,7 @@ def database(either: Database | MariaDatabase) -> Database | MariaDatabase:
 @pytest.fixture
 def start(tmp_path: Path, database: Database | MariaDatabase) -> Iterator[Start]:
     """Starts gateways and workers on one store; ends them all."""
-    with ExitStack() as servers:
-
-        def begin(command: str, models: Path | None = None, *flags: str) -> Server:
-            folder = tmp_path / f"data-{len(started)}"
-            folder.mkdir()
-            server = Server(models, folder, "--broker", database.url, *flags, command=command)
-            started.append(server)
-            servers.callback(server.close)
-            return server
-
-        started: list[Server] = []
+    with starting(tmp_path, database.url) as (begin, started):
         yield begin
         assert not any("never-shown" in server.log for server in started)
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from support.roles import Start, model, wait_state, who
+from support.roles import Start, model, starting, wait_state, who
 from support.sentinel import Watched, watched_or_skip
-from support.server import Server, run_cli
+from support.server import run_cli
 from support.wait import until
 
 MANY = 120
@@ -29,17 +28,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 @pytest.fixture
 def start(tmp_path: Path, watched: Watched) -> Iterator[Start]:
     """Starts gateways and workers, each with a data folder of its own; ends them all."""
-    with ExitStack() as servers:
-
-        def begin(command: str, models: Path | None = None, *flags: str) -> Server:
-            folder = tmp_path / f"data-{len(started)}"
-            folder.mkdir(exist_ok=True)
-            server = Server(models, folder, "--broker", watched.ours(1), *flags, command=command)
-            started.append(server)
-            servers.callback(server.close)
-            return server
-
-        started: list[Server] = []
+    with starting(tmp_path, watched.ours(1)) as (begin, _):
         yield begin
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,6 @@ import httpx
 
 from support.application import Redis, redis_or_skip
 from support.rabbit import Rabbit, rabbit_or_skip
-from support.roles import Start
-from support.server import Server
 from support.wait import until
 
 
@@ -76,23 +74,6 @@ def between_of(kind: str, folder: Path, *, keeps: bool = True) -> Generator[Betw
         by_rabbit = ByRabbit()
         yield by_rabbit
         by_rabbit.rabbit.drop()
-
-
-@contextmanager
-def starting(folder: Path, between: Between) -> Generator[Start, None, None]:
-    """Starts gateways and workers on one broker, each with a data folder of its own or a named one; ends them all."""
-    with ExitStack() as servers:
-
-        def begin(command: str, models: Path | None = None, *flags: str, data: str | None = None) -> Server:
-            home = folder / (data or f"data-{len(started)}")
-            home.mkdir(exist_ok=True)
-            server = Server(models, home, "--broker", between.url, *flags, command=command)
-            started.append(server)
-            servers.callback(server.close)
-            return server
-
-        started: list[Server] = []
-        yield begin
 
 
 def submitted(client: httpx.Client, value: object, **options: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,26 @@ CALLERS = 4
 
 Start = Callable[..., Server]
 Fed = list[tuple[list[int], list[Any]]]
+
+
+@contextmanager
+def starting(folder: Path, url: str) -> Generator[tuple[Start, list[Server]], None, None]:
+    """Starts gateways and workers with this between them, each on a data folder of its own or a named one; ends all.
+
+    Gives what starts them, and those that it has started.
+    """
+    started: list[Server] = []
+    with ExitStack() as servers:
+
+        def begin(command: str, models: Path | None = None, *flags: str, data: str | None = None) -> Server:
+            home = folder / (data or f"data-{len(started)}")
+            home.mkdir(exist_ok=True)
+            server = Server(models, home, "--broker", url, *flags, command=command)
+            started.append(server)
+            servers.callback(server.close)
+            return server
+
+        yield begin, started
 
 
 def who(folder: Path, version: int = 1) -> Path:

@@ -174,6 +174,8 @@ class Watched:
             return said["role"] == "slave" and said["master_link_status"] == "up"
 
         until(is_replica, "a replica again")
+        # Until they know it they would not have it take the master's place.
+        until(self._is_settled, "sentinels that know the replica")
 
     def stop(self) -> None:
         """Ends all."""
