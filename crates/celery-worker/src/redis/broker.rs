@@ -161,6 +161,7 @@ impl RedisBroker {
     async fn hear_fleet(&self, words: &mpsc::Sender<Vec<u8>>, heard: &CancellationToken) -> RedisResult<()> {
         let (mut pubsub, mut tenure) = self.server.listen().await?;
         pubsub.subscribe(self.keys.channel(FLEET, "")).await?;
+        self.server.look(&self.connection).await;
         heard.cancel();
         let mut coming = pubsub.on_message();
         while let Some(message) = until(coming.next(), &mut tenure).await? {
@@ -337,7 +338,7 @@ impl Transport for RedisBroker {
     }
 
     fn moves(&self) -> Option<watch::Receiver<u64>> {
-        self.server.moves()
+        Some(self.server.moves())
     }
 
     fn describe(&self) -> Json {

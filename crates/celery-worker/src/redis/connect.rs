@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::address::{Address, read};
+use super::lives::{Lives, life};
 use super::sentinel::{Master, Sentinels, Tenure, lost};
 use crate::options::StartError;
 use crate::transport::Trouble;
@@ -31,7 +32,7 @@ const RECONNECTS: usize = 1;
 #[derive(Clone)]
 pub(crate) enum Server {
     /// Here.
-    One(Box<Client>),
+    One(Box<Client>, Arc<Lives>),
     /// Where sentinels say.
     Watched(Arc<Sentinels>),
 }
@@ -46,7 +47,7 @@ impl Server {
         leave: &CancellationToken,
     ) -> Result<Self, StartError> {
         Ok(match read(setting, url, settings.master_name.as_deref())? {
-            Address::One(client) => Self::One(client),
+            Address::One(client) => Self::One(client, Arc::default()),
             Address::Watched(watched) => {
                 let sentinels = Arc::new(Sentinels::new(*watched));
                 house.spawn(Arc::clone(&sentinels).watch(leave.clone()));
@@ -58,7 +59,7 @@ impl Server {
     /// What commands go by. Connects with the first one.
     pub(crate) fn line(&self) -> RedisResult<Line> {
         Ok(match self {
-            Self::One(client) => {
+            Self::One(client, _) => {
                 let config = ConnectionManagerConfig::new()
                     .set_number_of_retries(RECONNECTS)
                     .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -97,7 +98,7 @@ impl Server {
         connect: impl AsyncFnOnce(&Client) -> RedisResult<T>,
     ) -> RedisResult<(T, Tenure)> {
         match self {
-            Self::One(client) => Ok((connect(client).await?, Tenure::for_ever())),
+            Self::One(client, _) => Ok((connect(client).await?, Tenure::for_ever())),
             Self::Watched(sentinels) => {
                 let master = sentinels.confirmed().await?;
                 let tenure = sentinels.tenure(&master);
@@ -112,7 +113,7 @@ impl Server {
 
     pub(crate) fn db(&self) -> i64 {
         match self {
-            Self::One(client) => client.get_connection_info().redis_settings().db(),
+            Self::One(client, _) => client.get_connection_info().redis_settings().db(),
             Self::Watched(sentinels) => sentinels.db(),
         }
     }
@@ -120,16 +121,30 @@ impl Server {
     /// Its place, for people.
     pub(crate) fn place(&self) -> String {
         match self {
-            Self::One(client) => client.get_connection_info().addr().to_string(),
+            Self::One(client, _) => client.get_connection_info().addr().to_string(),
             Self::Watched(sentinels) => sentinels.place(),
         }
     }
 
-    /// Counts how often what it had may have been lost without its having been away; none where that cannot be.
-    pub(crate) fn moves(&self) -> Option<watch::Receiver<u64>> {
+    /// Counts how often what it had may have been lost without its having been away: where sentinels are not asked, as often as somebody has
+    /// looked ([`Self::look`]).
+    pub(crate) fn moves(&self) -> watch::Receiver<u64> {
         match self {
-            Self::One(_) => None,
-            Self::Watched(sentinels) => Some(sentinels.moves()),
+            Self::One(_, lives) => lives.moves(),
+            Self::Watched(sentinels) => sentinels.moves(),
+        }
+    }
+
+    /// A connection was lost and made again: looks whether it leads to the server that it led to before. Sentinels' masters are looked at
+    /// whenever they are found.
+    pub(crate) async fn look(&self, line: &Line) {
+        if let Self::One(_, lives) = self
+            && lives.meet(self.place(), life(&mut line.clone()).await)
+        {
+            tracing::warn!(
+                at = self.place(),
+                "redis is another one than before; what it had may be lost"
+            );
         }
     }
 }

@@ -6,6 +6,7 @@ mod backend;
 mod broker;
 mod connect;
 mod keys;
+mod lives;
 mod scripts;
 mod sentinel;
 mod unacked;

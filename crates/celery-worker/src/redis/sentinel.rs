@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::address::Watched;
 use super::connect::ANSWER_TIMEOUT;
+use super::lives::{Lives, life};
 
 /// A sentinel that has not answered by then is passed over.
 const SENTINEL_PATIENCE: Duration = Duration::from_secs(1);
@@ -32,7 +33,7 @@ pub(crate) struct Sentinels {
     watched: Watched,
     asking: tokio::sync::Mutex<Asking>,
     current: watch::Sender<Option<Arc<Master>>>,
-    moves: watch::Sender<u64>,
+    lives: Lives,
     /// When somebody last looked for it in vain, and what was said.
     failed: Mutex<Option<(Instant, RedisError)>>,
 }
@@ -43,8 +44,6 @@ struct Asking {
     order: Vec<usize>,
     /// To the one that answered last.
     line: Option<(usize, MultiplexedConnection)>,
-    /// Who was the master last, and in which life.
-    known: Option<(Place, Option<String>)>,
     masters: u64,
 }
 
@@ -90,12 +89,11 @@ impl Sentinels {
             asking: tokio::sync::Mutex::new(Asking {
                 order: (0..watched.sentinels.len()).collect(),
                 line: None,
-                known: None,
                 masters: 0,
             }),
             watched,
             current: watch::Sender::new(None),
-            moves: watch::Sender::new(0),
+            lives: Lives::default(),
             failed: Mutex::default(),
         }
     }
@@ -119,7 +117,7 @@ impl Sentinels {
 
     /// How often another server took the place of the master, or the same one began anew: what the one before had not passed on may be lost.
     pub(super) fn moves(&self) -> watch::Receiver<u64> {
-        self.moves.subscribe()
+        self.lives.moves()
     }
 
     pub(super) fn tenure(&self, master: &Master) -> Tenure {
@@ -339,15 +337,11 @@ impl Sentinels {
         asking: &mut Asking,
         place: Place,
         client: Client,
-        connection: MultiplexedConnection,
+        mut connection: MultiplexedConnection,
     ) -> Arc<Master> {
-        let life = life(&connection).await;
-        let name = format!("{}:{}", place.0, place.1);
-        let is_new = asking.known.as_ref().is_some_and(|(known, its)| {
-            *known != place || matches!((its, &life), (Some(one), Some(other)) if one != other)
-        });
-        asking.known = Some((place.clone(), life));
+        let life = life(&mut connection).await;
         asking.masters += 1;
+        let name = format!("{}:{}", place.0, place.1);
         let master = Arc::new(Master {
             number: asking.masters,
             place,
@@ -356,8 +350,7 @@ impl Sentinels {
         });
         // Whoever uses the one before stops first: nothing is sent to it by those who hear that it was replaced.
         self.current.send_replace(Some(Arc::clone(&master)));
-        if is_new {
-            self.moves.send_modify(|moves| *moves += 1);
+        if self.lives.meet(name.clone(), life) {
             tracing::warn!(
                 master = self.watched.master,
                 at = name,
@@ -402,19 +395,6 @@ async fn is_master(connection: &MultiplexedConnection) -> Result<(), String> {
         Ok(Err(error)) => Err(format!("does not say that it is a master: {error}")),
         Err(_) => Err(format!("does not answer within {MASTER_PATIENCE:?}")),
     }
-}
-
-/// Which life of the server it is; none where that may not be asked.
-async fn life(connection: &MultiplexedConnection) -> Option<String> {
-    let asked = async {
-        let mut info = redis::cmd("INFO");
-        info.arg("server")
-            .query_async::<String>(&mut connection.clone())
-            .await
-    };
-    let said = timeout(MASTER_PATIENCE, asked).await.ok()?.ok()?;
-    let line = said.lines().find_map(|line| line.strip_prefix("run_id:"))?;
-    Some(line.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -175,7 +175,10 @@ impl Courier {
 
     /// What may have been lost from now on although nothing was away.
     pub(super) fn moves(&self) -> Moves {
-        Moves([self.transport.moves(), self.answers.moves()])
+        // One Redis for both is asked once: what it has lost is to be sent again once.
+        let is_one = self.settings.broker == self.settings.result_backend;
+        let broker = (!is_one).then(|| self.transport.moves()).flatten();
+        Moves([broker, self.answers.moves()])
     }
 
     /// Looks again and again whether the services can be used.

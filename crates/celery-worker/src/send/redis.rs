@@ -5,7 +5,7 @@
 //! One connection listens for all tasks. It asks for a task's channel before the task is sent, so that nothing is missed; when it is
 //! lost, whatever may have been said meanwhile is in the keys.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,9 +61,6 @@ struct Ear {
     deaf: watch::Sender<Option<String>>,
     /// The connection is not to be trusted any more.
     renew: Notify,
-    /// How the server calls this life of its own, and how many there have been: it may come back before anybody has looked, without what it had.
-    life: Mutex<Option<String>>,
-    lives: watch::Sender<u64>,
 }
 
 impl RedisAnswers {
@@ -88,8 +85,6 @@ impl RedisAnswers {
             desk: Arc::default(),
             deaf: watch::Sender::new(Some("not connected yet".into())),
             renew: Notify::new(),
-            life: Mutex::default(),
-            lives: watch::Sender::new(0),
         });
         let (orders, given) = mpsc::channel(ORDERS_MAX);
         tracker.spawn(Arc::clone(&ear).run(given, leave));
@@ -165,8 +160,7 @@ impl Answers for RedisAnswers {
     }
 
     fn moves(&self) -> Option<watch::Receiver<u64>> {
-        let of_master = self.ear.server.moves();
-        of_master.or_else(|| Some(self.ear.lives.subscribe()))
+        Some(self.ear.server.moves())
     }
 
     fn reply_to(&self) -> Option<&str> {
@@ -215,9 +209,7 @@ impl Ear {
             }
             self.catch_up(some).await?;
         }
-        if self.server.moves().is_none() {
-            self.look_at_life().await;
-        }
+        self.server.look(&self.connection).await;
         self.deaf.send_replace(None);
         let mut given = Vec::with_capacity(CHUNK);
         loop {
@@ -233,31 +225,6 @@ impl Ear {
                 () = self.renew.notified() => return Ok(()),
                 () = tenure.over() => return Ok(()),
             }
-        }
-    }
-
-    /// Whether it is the server that it was. Whoever may not ask learns of a server that is away for longer than a look.
-    async fn look_at_life(&self) {
-        let mut info = redis::cmd("INFO");
-        info.arg("server");
-        let text: String = match info.query_async(&mut self.connection.clone()).await {
-            Ok(text) => text,
-            Err(error) => {
-                tracing::debug!(error = %error, "redis does not say which life of its this is");
-                return;
-            }
-        };
-        let Some(now) = text.lines().find_map(|line| line.strip_prefix("run_id:")) else {
-            return;
-        };
-        let before = self
-            .life
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(now.to_owned());
-        if before.is_some_and(|before| before != now) {
-            tracing::info!("redis is another one than before; what was sent and has no result is sent again");
-            self.lives.send_modify(|lives| *lives += 1);
         }
     }
 

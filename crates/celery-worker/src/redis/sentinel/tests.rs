@@ -136,7 +136,7 @@ impl Talk {
     }
 
     fn moves(&self) -> u64 {
-        *self.server.moves().unwrap().borrow()
+        *self.server.moves().borrow()
     }
 }
 
