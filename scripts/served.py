@@ -10,7 +10,9 @@ but the standard library. The exit status is 0 when the command's was, 130 when 
 from __future__ import annotations
 
 import argparse
+import errno
 import http.client
+import secrets
 import signal
 import socket
 import subprocess
@@ -26,16 +28,30 @@ SECONDS_TO_READY = 120.0
 SECONDS_TO_STOP = 40.0
 """The server's own drain takes 30 s at most."""
 SECONDS_BETWEEN_LOOKS = 0.02
+PORTS = range(10_240, 32_768)
+"""Below those that Linux and macOS give to outgoing connections."""
 LINES_OF_LOG = 30
 INTERRUPTED = 130
 """What shells mean by an end with Ctrl-C."""
 
 
+def free_port() -> int:
+    """A port of this machine that nobody had a moment ago, and that no outgoing connection is given meanwhile."""
+    while True:
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise
+            else:
+                return port
+
+
 def free_address() -> str:
-    """An address of this machine where nobody listened a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    """An address of this machine at such a port."""
+    return f"127.0.0.1:{free_port()}"
 
 
 def is_ready(address: str) -> bool:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from support.application import Redis, RedisHouse, house, redis_or_skip
+from support.between import Between, between_of
 from support.mariadb import MariaDatabase
 from support.postgres import Database, postgres_or_skip
+from support.roles import Start, starting
 from support.server import Server
 
 Serve = Callable[..., Server]
@@ -56,6 +58,20 @@ def either(request: pytest.FixtureRequest) -> Iterator[Database | MariaDatabase]
         yield made
     finally:
         made.drop()
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def between(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Between]:
+    """A broker of each kind between gateways and workers, for one test."""
+    with between_of(request.param, tmp_path / "redis") as made:
+        yield made
+
+
+@pytest.fixture
+def start(tmp_path: Path, between: Between) -> Iterator[Start]:
+    """Starts gateways and workers there; ends them all."""
+    with starting(tmp_path, between.url) as (begin, _):
+        yield begin
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import dev_env
 import httpx
 import pytest
+import served
 from conftest import Serve
 from support.chromium import environment
 from support.models import write_model
@@ -58,10 +58,8 @@ def gate(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def address() -> str:
-    """A port that is free now and, as nobody asks the system for it, in a moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    """An address that is free now and in a moment."""
+    return served.free_address()
 
 
 class Visit:

@@ -12,7 +12,8 @@ import redis
 from celery.exceptions import TimeoutError as NotInTime
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
-from support.application import WHO, House, Redis, answering, free_port, furnished, house
+from served import free_port
+from support.application import WHO, House, Redis, answering, furnished, house
 from support.sentinel import Watched, watched_or_skip
 from support.server import LONG, REPOSITORY
 from support.shop import sentinel_shop

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -12,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from served import free_port
 from support.application import House, house
 from support.rabbit import rabbit_house
 from support.server import LONG
@@ -27,9 +27,7 @@ pytestmark = [
 @contextmanager
 def flower(broker: str, folder: Path) -> Generator[httpx.Client, None, None]:
     """Flower on a port of its own, as a client of its API."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = [sys.executable, "-W", "ignore", "-m", "celery", "--broker", broker, "flower", f"--port={port}"]
     environ = {"FLOWER_UNAUTHENTICATED_API": "true", "PATH": "/usr/bin:/bin"}
     process = subprocess.Popen([*words, "--address=127.0.0.1"], cwd=folder, env=environ, stdin=subprocess.DEVNULL)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from support.between import Between, ByRedis, between_of, ended, submitted
+from support.between import ByRedis, between_of, ended, submitted
 from support.models import write_model
 from support.roles import Start, starting, wait_state
 from support.wait import until
@@ -40,20 +40,6 @@ on = ["ValueError"]
 max_retries = 1
 delay = "{delay}"
 """
-
-
-@pytest.fixture(params=["redis", "rabbitmq"])
-def between(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Between]:
-    """What is between gateways and workers."""
-    with between_of(request.param, tmp_path / "redis") as made:
-        yield made
-
-
-@pytest.fixture
-def start(tmp_path: Path, between: Between) -> Iterator[Start]:
-    """Starts gateways and workers there; ends them all."""
-    with starting(tmp_path, between.url) as (begin, _):
-        yield begin
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import httpx
 import pytest
 from celery import Celery
 from kombu.connection import Connection
-from support.between import Between, ByRabbit, between_of, ended, submitted
+from support.between import Between, ByRabbit, ended, submitted
 from support.models import PLUS_ONE, PLUS_ONE_TOML, write_model
 from support.postgres import Database
 from support.rabbit import largest_message
-from support.roles import Start, feeding, learns_of_a_worker, left_by_its_worker, model, starting, wait_state, who
+from support.roles import Start, feeding, learns_of_a_worker, left_by_its_worker, model, wait_state, who
 from support.server import LONG, run_cli
 from support.wait import until
 
@@ -44,20 +43,6 @@ def predict(batch):
         ends.append(value["count"])
     return ends
 """
-
-
-@pytest.fixture(params=["redis", "rabbitmq"])
-def between(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Between]:
-    """What is between gateways and workers."""
-    with between_of(request.param, tmp_path / "redis") as made:
-        yield made
-
-
-@pytest.fixture
-def start(tmp_path: Path, between: Between) -> Iterator[Start]:
-    """Starts gateways and workers on one broker, each with a data folder of its own or a named one; ends them all."""
-    with starting(tmp_path, between.url) as (begin, _):
-        yield begin
 
 
 def test_a_gateway_answers_with_what_workers_run(start: Start, tmp_path: Path) -> None:
@@ -214,6 +199,9 @@ def test_a_client_of_celery_is_answered_and_garbage_harms_nobody(
     models = who(tmp_path / "models")
     gateway, worker = start("gateway"), start("worker", models)
     wait_state(gateway, "ready")
+    with gateway.http() as client:
+        # From here on there is the queue: what a bare client sends before goes nowhere.
+        assert client.post("/v1/models/who/predict", json={"input": 0}).json()["result"][0] == 0
     backend = between.url if between.url.startswith("redis") else "rpc://"
     app: Any = Celery("proj", broker=between.url, backend=backend, set_as_current=False)
     with Connection(between.url) as connection, connection.Producer() as producer:

@@ -6,7 +6,6 @@ import gc
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -18,6 +17,9 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from served import free_port
 
 from support.models import write_model
 from support.server import LONG, Server
@@ -63,18 +65,16 @@ SETTINGS = """
 """
 
 
-def free_port() -> int:
-    """A port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def told_once(port: int, **more: Any) -> Any:
+    """A client of Redis that says at once what is wrong, where one of redis-py tries again for seconds."""
+    return redis.Redis(port=port, retry=Retry(NoBackoff(), 0), **more)
 
 
 def answering(words: list[str], port: int) -> subprocess.Popen[bytes]:
     """A program that answers as Redis does, started."""
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     pause = threading.Event()
-    client = redis.Redis(port=port)
+    client = told_once(port)
     for _ in range(int(LONG / 0.01)):
         if process.poll() is not None:
             break

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import subprocess
 import tempfile
 from collections.abc import Generator
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from served import free_port
 
 from support.application import WHO, House, furnished
 from support.programs import needed
@@ -107,9 +107,7 @@ def largest_message(size: int) -> Generator[None]:
 def entrance(folder: Path, tls: str = "") -> Generator[tuple[int, subprocess.Popen[bytes]]]:
     """A proxy in front of the broker: its port, and the process."""
     haproxy, conf = needed("haproxy"), folder / "haproxy.cfg"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     conf.write_text(
         "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n"
         f"listen broker\n bind 127.0.0.1:{port} {tls}\n server broker 127.0.0.1:5672\n"
