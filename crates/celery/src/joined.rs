@@ -1,7 +1,7 @@
 //! Several results in one message, for a server of ours: a broker's work is by the message. Each is as it would be stored, whose it is
 //! among it, behind its length in four bytes, the most significant one first.
 
-use crate::message::Message;
+use crate::message::{Message, Properties};
 use crate::told::{Told, read_published, read_sent};
 
 /// The content type.
@@ -15,25 +15,23 @@ pub fn joined_len<'a>(bodies: impl IntoIterator<Item = &'a [u8]>) -> usize {
     bodies.into_iter().map(|body| LENGTH + body.len()).sum()
 }
 
-/// Joins results that were to be messages of their own. What the first one is besides its body, all are: kept or not, as urgent as it is.
+/// Joins the bodies of results that were to be messages of their own. All are what the properties, those of one of them, say: kept or not,
+/// as urgent as it is.
 ///
 /// Each has to be less than 4 GiB; a larger one would be cut, and is not taken by any broker anyway.
 #[must_use]
-pub fn join(results: &[Message]) -> Message {
-    let bodies = || results.iter().map(|result| result.body.as_slice());
-    let mut body = Vec::with_capacity(joined_len(bodies()));
-    for one in bodies() {
+pub fn join(properties: Properties, results: &[&[u8]]) -> Message {
+    let mut body = Vec::with_capacity(joined_len(results.iter().copied()));
+    for one in results {
         let length = u32::try_from(one.len()).unwrap_or(u32::MAX);
         body.extend_from_slice(&length.to_be_bytes());
         body.extend(one.iter().take(length as usize));
     }
-    let mut properties = results
-        .first()
-        .map(|first| first.properties.clone())
-        .unwrap_or_default();
-    properties.correlation_id = None;
     Message {
-        properties,
+        properties: Properties {
+            correlation_id: None,
+            ..properties
+        },
         content_type: JOINED.into(),
         content_encoding: "binary".into(),
         body,
@@ -62,7 +60,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::Properties;
 
     fn result(id: &str, value: &str) -> Message {
         let body = format!(r#"{{"task_id": "{id}", "status": "SUCCESS", "result": {value}}}"#);
@@ -82,7 +79,8 @@ mod tests {
 
     #[test]
     fn what_ends_too_early_tells_what_is_there_and_of_the_rest_that_it_cannot_be_read() {
-        let whole = join(&[result("a", "1"), result("b", "2")]);
+        let (one, other) = (result("a", "1"), result("b", "2"));
+        let whole = join(one.properties.clone(), &[&one.body, &other.body]);
         assert_eq!(whole.properties.delivery_mode, Some(2));
         for cut in 0..whole.body.len() {
             let mut message = whole.clone();
@@ -106,8 +104,9 @@ mod tests {
         #[test]
         fn each_comes_back_in_its_order(ids in prop::collection::vec("[a-z]{1,9}", 1..40)) {
             let results: Vec<_> = ids.iter().enumerate().map(|(at, id)| result(id, &at.to_string())).collect();
-            let message = join(&results);
-            prop_assert_eq!(message.body.len(), joined_len(results.iter().map(|one| one.body.as_slice())));
+            let bodies: Vec<_> = results.iter().map(|one| one.body.as_slice()).collect();
+            let message = join(Properties::default(), &bodies);
+            prop_assert_eq!(message.body.len(), joined_len(bodies));
             let alone: Vec<_> = results.iter().map(read_sent).collect();
             prop_assert_eq!(read_answers(&message), alone);
         }

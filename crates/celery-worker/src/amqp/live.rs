@@ -48,7 +48,7 @@ pub(super) struct Live {
     pub(super) consumers: Vec<Mutex<Option<Current>>>,
     /// What was taken and has been dealt with.
     pub(super) settling: Settling,
-    /// Results on their way.
+    /// Tasks and results on their way.
     pub(super) post: Post,
     /// Channels on which nobody sends now.
     idle: std::sync::Mutex<Vec<Channel>>,

@@ -7,6 +7,7 @@
 //! Nothing here knows what a task is.
 
 mod address;
+mod back;
 mod broker;
 mod consume;
 mod guard;

@@ -1,37 +1,53 @@
-//! Results on their way to whoever waits for them: many under way at once, on one channel, each told of when the broker has it.
+//! Tasks and results on their way: many under way at once, on one channel, each told of when the broker has it.
 //!
-//! Only for what need not be there to arrive. What the broker sends back, or refuses, it says of no message, and a refusal ends the channel: so
-//! whatever it might refuse goes elsewhere, and after a refusal each that was under way is tried by itself ([`super::publish`]).
+//! What the broker sends back comes with the confirmation of another message, so all that have arrived are looked at before anybody is told.
+//! What it refuses it says of no message, and a refusal ends the channel: so whatever it might refuse goes elsewhere, and after a refusal
+//! each that was under way is tried by itself ([`super::publish`]).
 //!
-//! What is there at once for one server of ours goes as one message: the broker's work is by the message, and a batch ends at once.
+//! Results that are there at once for one server of ours go as one message: the broker's work is by the message, and a batch ends at once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use cresset_celery::{Message, join, joined_len};
-use futures_util::StreamExt as _;
+use cresset_celery::{Properties, join, joined_len};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel};
+use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::{mpsc, oneshot};
 
+use super::back::Back;
 use super::live::Live;
 use super::message;
-use super::publish::{self, Failed};
+use super::publish::{self, Failed, taken};
 
-/// Results that the broker has been sent and has not confirmed; as many wait for their turn.
+/// Messages that the broker has been sent and has not confirmed; as many wait for their turn.
 const UNDER_WAY_MAX: usize = 512;
 /// Larger ones go by themselves: a broker may refuse them.
-pub(super) const BYTES_MAX: usize = 512 * 1024;
+pub(super) const BYTES_MAX: usize = 128 * 1024;
 /// Results in one message. More would save little, and whoever takes them has each message's results in memory at once.
 const JOINED_MAX: usize = 64;
+
+/// What is sent.
+pub(super) enum Kind {
+    /// Has to arrive: a queue that is not there is declared.
+    Task,
+    /// Whoever waits for it has a queue; if that is gone, nobody waits.
+    Result,
+    /// The same for a server of ours, which reads several in one message: what that one is besides its body.
+    OurResult(Properties),
+}
+
+/// Whom to tell whether the broker has it.
+type Told = oneshot::Sender<Result<(), Failed>>;
 
 /// One of them.
 struct Letter {
     queue: ShortString,
     properties: BasicProperties,
-    message: Message,
-    may_join: bool,
-    told: oneshot::Sender<Result<(), Failed>>,
+    body: Vec<u8>,
+    kind: Kind,
+    told: Told,
 }
 
 /// What goes as one message.
@@ -39,13 +55,21 @@ struct Parcel {
     queue: ShortString,
     properties: BasicProperties,
     body: Vec<u8>,
-    told: Vec<oneshot::Sender<Result<(), Failed>>>,
+    must_arrive: bool,
+    told: Vec<Told>,
+}
+
+/// What came of a parcel. Whoever has to arrive is known by its id.
+struct Sent {
+    id: Option<ShortString>,
+    confirmed: Result<Confirmation, Failed>,
+    told: Vec<Told>,
 }
 
 /// What is to be sent.
 pub(super) struct Letters(mpsc::Receiver<Letter>);
 
-/// Where results are left.
+/// Where it is left.
 pub(super) struct Post(mpsc::Sender<Letter>);
 
 impl Post {
@@ -59,15 +83,15 @@ impl Post {
         &self,
         queue: ShortString,
         properties: BasicProperties,
-        message: Message,
-        may_join: bool,
+        body: Vec<u8>,
+        kind: Kind,
     ) -> Result<(), Failed> {
         let (told, heard) = oneshot::channel();
         let letter = Letter {
             queue,
             properties,
-            message,
-            may_join,
+            body,
+            kind,
             told,
         };
         match self.0.send(letter).await {
@@ -88,19 +112,21 @@ impl Letter {
         Parcel {
             queue: self.queue,
             properties: self.properties,
-            body: self.message.body,
+            body: self.body,
+            must_arrive: matches!(self.kind, Kind::Task),
             told: vec![self.told],
         }
     }
 
     /// Whether it can be in one message with these.
     fn joins(&self, others: &[Self]) -> bool {
-        let bodies = others.iter().chain([self]).map(|one| one.message.body.as_slice());
+        let is_ours = |one: &Self| matches!(one.kind, Kind::OurResult(_));
+        let Some(first) = others.first().filter(|first| is_ours(first)) else {
+            return false;
+        };
+        let bodies = others.iter().chain([self]).map(|one| one.body.as_slice());
         let fits = others.len() < JOINED_MAX && joined_len(bodies) <= BYTES_MAX;
-        fits && self.may_join
-            && others
-                .first()
-                .is_some_and(|first| first.may_join && first.queue == self.queue)
+        fits && is_ours(self) && first.queue == self.queue
     }
 }
 
@@ -118,44 +144,105 @@ fn packed(letters: impl Iterator<Item = Letter>) -> Vec<Parcel> {
     parcels
 }
 
-fn joined(mut letters: Vec<Letter>) -> Vec<Parcel> {
-    if letters.len() < 2 {
-        return letters.into_iter().map(Letter::alone).collect();
-    }
-    let messages: Vec<_> = letters
-        .iter_mut()
-        .map(|letter| std::mem::take(&mut letter.message))
-        .collect();
-    let message = join(&messages);
-    let Some(queue) = letters.first().map(|first| first.queue.clone()) else {
-        return Vec::new();
-    };
-    match message::write(&message) {
-        Ok(properties) => vec![Parcel {
+fn joined(letters: Vec<Letter>) -> Vec<Parcel> {
+    match one_for_all(&letters) {
+        Some((queue, properties, body)) => vec![Parcel {
             queue,
             properties,
-            body: message.body,
+            body,
+            must_arrive: false,
             told: letters.into_iter().map(|letter| letter.told).collect(),
         }],
-        Err(_) => letters
-            .into_iter()
-            .zip(messages)
-            .map(|(letter, message)| Letter { message, ..letter }.alone())
-            .collect(),
+        None => letters.into_iter().map(Letter::alone).collect(),
     }
 }
 
+/// One message for what is at least two of them, if there can be one.
+fn one_for_all(letters: &[Letter]) -> Option<(ShortString, BasicProperties, Vec<u8>)> {
+    let [first, _, ..] = letters else {
+        return None;
+    };
+    let Kind::OurResult(about) = &first.kind else {
+        return None;
+    };
+    let bodies: Vec<_> = letters.iter().map(|letter| letter.body.as_slice()).collect();
+    let message = join(about.clone(), &bodies);
+    let properties = message::write(&message).ok()?;
+    Some((first.queue.clone(), properties, message.body))
+}
+
+/// Whose a message is.
+fn id(properties: &BasicProperties) -> ShortString {
+    properties.correlation_id().clone().unwrap_or_default()
+}
+
 impl Parcel {
-    async fn go(self, channel: &Channel) {
+    async fn go(self, channel: &Channel) -> Sent {
         let Self {
             queue,
             properties,
             body,
+            must_arrive,
             told,
         } = self;
-        let sent = publish::send(channel, queue, &body, properties).await;
-        for one in told {
-            let _ = one.send(sent.clone());
+        let id = must_arrive.then(|| id(&properties));
+        let confirmed = publish::send(channel, queue, &body, properties, must_arrive).await;
+        Sent { id, confirmed, told }
+    }
+}
+
+/// One channel, for as long as there is one.
+struct Round<'a> {
+    live: &'a Live,
+    channel: &'a Channel,
+    back: Back,
+    /// What came back and could not be sent again. Its own confirmation is to come.
+    unsent: HashMap<ShortString, Failed>,
+}
+
+impl Round<'_> {
+    /// Sends again what came back, and then tells what came of these.
+    async fn settle(&mut self, arrived: Vec<Sent>) {
+        let mut done = Vec::with_capacity(arrived.len());
+        for Sent { id, confirmed, told } in arrived {
+            let came = match confirmed {
+                Ok(confirmation) => {
+                    let came = taken(&confirmation);
+                    self.again(confirmation).await;
+                    came
+                }
+                Err(failed) => Err(failed),
+            };
+            done.push((id, came, told));
+        }
+        for (id, came, told) in done {
+            let unsent = id.and_then(|id| self.unsent.remove(&id));
+            let came = unsent.map_or(came, Err);
+            for one in told {
+                // As in Letter::tell.
+                let _ = one.send(came.clone());
+            }
+        }
+    }
+
+    /// What a confirmation brings may be another one's, and what is said of that yet another's.
+    async fn again(&mut self, confirmation: Confirmation) {
+        let mut brought = confirmation.take_message();
+        while let Some(message) = brought {
+            let id = id(&message.delivery.properties);
+            let sent = self.back.again(self.live, self.channel, message).await;
+            let sent = sent.and_then(|confirmation| {
+                let came = taken(&confirmation);
+                Ok((came, confirmation.take_message()))
+            });
+            let (came, another) = match sent {
+                Ok((came, another)) => (came, another),
+                Err(failed) => (Err(failed), None),
+            };
+            if let Err(failed) = came {
+                self.unsent.insert(id, failed);
+            }
+            brought = another;
         }
     }
 }
@@ -174,8 +261,14 @@ impl Letters {
     }
 
     /// Sends on one channel for as long as there is one.
-    async fn go(&mut self, channel: &Channel, some: &mut Vec<Letter>) {
+    async fn go(&mut self, live: &Live, channel: &Channel, some: &mut Vec<Letter>) {
         let mut under_way = FuturesUnordered::new();
+        let mut round = Round {
+            live,
+            channel,
+            back: Back::default(),
+            unsent: HashMap::new(),
+        };
         loop {
             let is_open = channel.status().connected();
             if is_open {
@@ -189,7 +282,13 @@ impl Letters {
             }
             let room = UNDER_WAY_MAX.saturating_sub(under_way.len());
             tokio::select! {
-                Some(()) = under_way.next(), if !under_way.is_empty() => {}
+                Some(sent) = under_way.next(), if !under_way.is_empty() => {
+                    let mut arrived = vec![sent];
+                    while let Some(Some(sent)) = under_way.next().now_or_never() {
+                        arrived.push(sent);
+                    }
+                    round.settle(arrived).await;
+                }
                 () = self.take(some, room), if is_open && room > 0 => {}
             }
         }
@@ -205,7 +304,7 @@ pub(super) async fn run(live: Arc<Live>, mut letters: Letters) {
                 letters.take(&mut some, UNDER_WAY_MAX).await;
             }
             match live.confirming().await {
-                Ok(channel) => letters.go(&channel, &mut some).await,
+                Ok(channel) => letters.go(&live, &channel, &mut some).await,
                 Err(error) => some
                     .drain(..)
                     .for_each(|letter| letter.tell(Err(Failed::Amqp(error.clone())))),
@@ -224,7 +323,7 @@ mod tests {
 
     use super::*;
 
-    fn letter(queue: &str, id: &str, size: usize, may_join: bool) -> Letter {
+    fn letter(queue: &str, id: &str, size: usize, kind: Kind) -> Letter {
         let body = format!(
             r#"{{"task_id": "{id}", "status": "SUCCESS", "result": "{}"}}"#,
             "x".repeat(size)
@@ -233,10 +332,14 @@ mod tests {
         Letter {
             queue: queue.into(),
             properties: BasicProperties::default().with_correlation_id(id.into()),
-            message: Message::json(Default::default(), Default::default(), body.into_bytes()),
-            may_join,
+            body: body.into_bytes(),
+            kind,
             told,
         }
+    }
+
+    fn ours() -> Kind {
+        Kind::OurResult(Properties::default())
     }
 
     /// Where each message goes, and of which tasks it tells.
@@ -264,12 +367,12 @@ mod tests {
     fn results_for_one_server_of_ours_go_as_one_message_and_all_others_alone() {
         assert_eq!(shown(Vec::new()), []);
         let letters = vec![
-            letter("ours", "a", 1, true),
-            letter("ours", "b", 1, true),
-            letter("another", "c", 1, true),
-            letter("celery", "d", 1, false),
-            letter("celery", "e", 1, false),
-            letter("ours", "f", 1, true),
+            letter("ours", "a", 1, ours()),
+            letter("ours", "b", 1, ours()),
+            letter("another", "c", 1, ours()),
+            letter("celery", "d", 1, Kind::Result),
+            letter("celery", "e", 1, Kind::Task),
+            letter("ours", "f", 1, ours()),
         ];
         assert_eq!(
             shown(letters),
@@ -285,10 +388,10 @@ mod tests {
 
     #[test]
     fn a_message_is_bounded_in_count_and_bytes() {
-        let many = (0..2 * JOINED_MAX + 1).map(|at| letter("ours", &at.to_string(), 1, true));
+        let many = (0..2 * JOINED_MAX + 1).map(|at| letter("ours", &at.to_string(), 1, ours()));
         let counts: Vec<_> = shown(many.collect()).iter().map(|(_, ids)| ids.len()).collect();
         assert_eq!(counts, [JOINED_MAX, JOINED_MAX, 1]);
-        let large = (0..3).map(|at| letter("ours", &at.to_string(), BYTES_MAX / 3, true));
+        let large = (0..3).map(|at| letter("ours", &at.to_string(), BYTES_MAX / 3, ours()));
         let counts: Vec<_> = shown(large.collect()).iter().map(|(_, ids)| ids.len()).collect();
         assert_eq!(counts, [2, 1]);
     }

@@ -1,17 +1,15 @@
 //! Sending: through the default exchange to a queue, and the broker confirms that it has it.
 
-use std::collections::HashSet;
-
 use cresset_celery::{Message, Outgoing};
-use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Error, ErrorKind, PublisherConfirm};
+use lapin::{BasicProperties, Channel, Confirmation, Error, ErrorKind, PublisherConfirm};
 
+use super::back::Back;
 use super::live::Live;
-use super::topology::{self, QueueForm};
-use super::{message, post};
+use super::message;
+use super::post::{self, Kind};
 use crate::transport::{Refused, Trouble};
 
 /// Messages that wait for their confirmation at once.
@@ -48,8 +46,29 @@ pub(super) async fn tasks(live: &Live, messages: &[Outgoing]) -> Result<(), Trou
 
 /// Sends one of them.
 pub(super) async fn task(live: &Live, one: &Outgoing) -> Result<Option<Refused>, Trouble> {
-    let sent = together(live, std::slice::from_ref(one)).await;
+    let (queue, properties) = match sendable(one) {
+        Ok(sendable) => sendable,
+        Err(why) => return Ok(Some(Refused(why))),
+    };
+    let alone = std::slice::from_ref(one);
+    let body = &one.message.body;
+    let sent = if body.len() > post::BYTES_MAX {
+        together(live, alone).await
+    } else {
+        match live.post.send(queue, properties, body.clone(), Kind::Task).await {
+            // As for results.
+            Err(Failed::Amqp(error)) if is_refusal(&error) => together(live, alone).await,
+            sent => sent,
+        }
+    };
     Ok(refused(sent)?.map(Refused))
+}
+
+/// Where a message goes, and its properties; or why it can never be sent.
+fn sendable(one: &Outgoing) -> Result<(ShortString, BasicProperties), String> {
+    let properties = message::write(&one.message)?;
+    let queue = ShortString::try_new(one.queue.as_str()).map_err(|error| error.to_string())?;
+    Ok((queue, properties))
 }
 
 /// Why a message can never be sent, if so.
@@ -87,10 +106,12 @@ pub(super) async fn result(
     let sent = if body.len() > post::BYTES_MAX {
         alone(live, queue, body, properties).await
     } else {
-        let together = live
-            .post
-            .send(queue.clone(), properties.clone(), message.clone(), may_join);
-        match together.await {
+        let kind = match may_join {
+            true => Kind::OurResult(message.properties.clone()),
+            false => Kind::Result,
+        };
+        let (to, about) = (queue.clone(), properties.clone());
+        match live.post.send(to, about, body.clone(), kind).await {
             // One of those that were under way; whether it is this one, only trying it by itself tells.
             Err(Failed::Amqp(error)) if is_refusal(&error) => alone(live, queue, body, properties).await,
             sent => sent,
@@ -107,9 +128,9 @@ async fn alone(
     properties: BasicProperties,
 ) -> Result<(), Failed> {
     let publisher = live.publisher().await?;
-    send(&publisher.channel, queue, body, properties).await?;
+    let confirmation = send(&publisher.channel, queue, body, properties, false).await?;
     publisher.done();
-    Ok(())
+    taken(&confirmation)
 }
 
 /// Why the broker will never take it, if so; trouble otherwise.
@@ -152,37 +173,42 @@ async fn together(live: &Live, messages: &[Outgoing]) -> Result<(), Failed> {
         waiting.extend(put(&publisher.channel, one).await?);
     }
     // What came back comes with some confirmation or other, not with its own.
-    let (mut back, mut is_nacked) = (Vec::new(), false);
+    let (mut returned, mut came) = (Vec::new(), Ok(()));
     for confirm in waiting {
         let confirmation = confirm.await?;
-        is_nacked |= confirmation.is_nack();
-        back.extend(confirmation.take_message());
+        came = came.and(taken(&confirmation));
+        returned.extend(confirmation.take_message());
     }
-    let mut declared = HashSet::new();
-    for BasicReturnMessage { delivery, .. } in back {
-        // There is no such queue.
-        let queue = delivery.routing_key;
-        if declared.insert(queue.clone()) {
-            topology::queue(&live.giving, &queue, &QueueForm::default()).await?;
-        }
-        send(&publisher.channel, queue, &delivery.data, delivery.properties).await?;
+    let mut back = Back::default();
+    for one in returned {
+        let confirmation = back.again(live, &publisher.channel, one).await?;
+        came = came.and(taken(&confirmation));
     }
     publisher.done();
-    if is_nacked { Err(Failed::Nacked) } else { Ok(()) }
+    came
 }
 
-/// Sends one that need not arrive, and waits until the broker has it.
+/// Sends one, and waits until the broker has it. `must_arrive`: it comes back if there is no such queue.
 pub(super) async fn send(
     channel: &Channel,
     queue: ShortString,
     body: &[u8],
     properties: BasicProperties,
-) -> Result<(), Failed> {
-    let options = BasicPublishOptions::default();
+    must_arrive: bool,
+) -> Result<Confirmation, Failed> {
+    let options = BasicPublishOptions {
+        mandatory: must_arrive,
+        immediate: false,
+    };
     let sent = channel
         .basic_publish(ShortString::default(), queue, options, body, properties)
         .await?;
-    if sent.await?.is_nack() {
+    Ok(sent.await?)
+}
+
+/// Whether the broker has it.
+pub(super) fn taken(confirmation: &Confirmation) -> Result<(), Failed> {
+    if confirmation.is_nack() {
         Err(Failed::Nacked)
     } else {
         Ok(())
@@ -191,11 +217,9 @@ pub(super) async fn send(
 
 /// Sends one that must arrive, or come back.
 async fn put(channel: &Channel, one: &Outgoing) -> Result<Option<PublisherConfirm>, Error> {
-    let sendable = message::write(&one.message);
-    let queue = ShortString::try_new(one.queue.clone()).map_err(|error| error.to_string());
-    let (properties, queue) = match (sendable, queue) {
-        (Ok(properties), Ok(queue)) => (properties, queue),
-        (Err(why), _) | (_, Err(why)) => {
+    let (queue, properties) = match sendable(one) {
+        Ok(sendable) => sendable,
+        Err(why) => {
             tracing::error!(why, "message cannot be sent");
             return Ok(None);
         }
