@@ -95,7 +95,9 @@ fn follow(job: &Job<'_>, head: &Head, body: &Body, status: &Status) -> Result<Pl
         Status::Failure(..) | Status::Revoked(_) => {
             next(job, head, |next| next.after_failure(embed.errbacks.as_deref()))
         }
-        Status::Tensors(_) | Status::Started { .. } | Status::Retry(..) => Ok(Plan::default()),
+        Status::Tensors(_) | Status::Parcel(_) | Status::Started { .. } | Status::Retry(..) => {
+            Ok(Plan::default())
+        }
     }
 }
 
@@ -223,7 +225,9 @@ fn tell(job: &Job<'_>, head: &Head, status: &Status, took: Duration) {
             };
             events.task(head, revoked);
         }
-        Status::Tensors(_) => events.task(head, TaskEvent::Succeeded("", took.as_secs_f64())),
+        Status::Tensors(_) | Status::Parcel(_) => {
+            events.task(head, TaskEvent::Succeeded("", took.as_secs_f64()))
+        }
         Status::Started { .. } | Status::Retry(..) => {}
     }
 }

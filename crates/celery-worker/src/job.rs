@@ -205,6 +205,13 @@ impl Job<'_> {
                 Err(Abandoned) => return End::Back,
             }
         }
+        if let Some(parcel) = task.body.parcel.as_ref().filter(|_| head.is_ours) {
+            let began = Instant::now();
+            return match self.fetch(parcel).await {
+                Ok(input) => self.compute(&task, &head, config, input).await,
+                Err(answer) => self.answered(&task, &head, config, began, answer).await,
+            };
+        }
         let input = match arguments::input(&head.name, &task.body, config) {
             Ok(input) => input,
             Err(exception) => {
@@ -264,6 +271,18 @@ impl Job<'_> {
             () = self.place.revoke.cancelled() => Answer::Ends(Status::Revoked(Exception::revoked("terminated"))),
             () = shared.abandon.cancelled() => Answer::Back,
         };
+        self.answered(task, head, config, began, answered).await
+    }
+
+    /// Does what is to be done of an answer.
+    async fn answered(
+        &self,
+        task: &Task,
+        head: &Arc<Head>,
+        config: &ModelConfig,
+        began: Instant,
+        answered: Answer,
+    ) -> End {
         match answered {
             Answer::Ends(status) => {
                 let finished = Finished {
@@ -319,7 +338,7 @@ impl Job<'_> {
                 .work(&config.name, input.clone(), left, trace)
                 .await
             {
-                Ok(Prediction { output, .. }) => return Answer::of(&output, head),
+                Ok(Prediction { output, .. }) => return self.answer(&output, head).await,
                 Err(error) => error,
             };
             let wait = match error {

@@ -4,7 +4,8 @@
 //! The broker is the durable thing. A message is acknowledged when its result has been written, and not before; until then the
 //! broker has it, and gives it to another worker if this one dies. Nothing of it goes through Cresset's own store.
 //!
-//! A model of our own fleet is reached so, too ([`fleet`]): a gateway sends its items, a worker takes them, and each says what it is.
+//! A model of our own fleet is reached so, too ([`fleet`]): a gateway sends its items, a worker takes them, and each says what it is. What is large
+//! goes by a store that both have (`depot`), and messages refer to it.
 //!
 //! And the other way round ([`send`]): a model whose items are tasks of Celery workers. To the engine it is an executor as others are.
 //!
@@ -19,6 +20,7 @@ mod catalog;
 mod chord;
 mod connect;
 mod control;
+mod depot;
 mod events;
 mod finished;
 mod fleet;
@@ -29,6 +31,7 @@ mod node;
 mod options;
 mod parked;
 mod redis;
+mod referred;
 mod results;
 mod revoked;
 mod rpc;

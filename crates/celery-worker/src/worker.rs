@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::connect::connect;
+use crate::depot::Depot;
 use crate::events::{self, Events};
 use crate::finished::Finished;
 use crate::held::Held;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalog,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) results: Arc<dyn Results>,
+    /// By which large payloads come and go, if there is one.
+    pub(crate) depot: Option<Arc<Depot>>,
     pub(crate) held: Arc<Held>,
     pub(crate) parked: Parked,
     pub(crate) revoked: Revoked,
@@ -151,6 +154,15 @@ pub struct Worker {
 
 /// Starts the worker: it connects, and takes tasks as soon as models can answer them. Must be called inside a tokio runtime.
 pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
+    start_with(engine, options, None)
+}
+
+/// The same with a store for large payloads.
+pub(crate) fn start_with(
+    engine: Engine,
+    options: Options,
+    depot: Option<Arc<Depot>>,
+) -> Result<Worker, StartError> {
     let settings = &options.settings;
     let (house, leave, closing) = (
         TaskTracker::new(),
@@ -179,6 +191,7 @@ pub fn start(engine: Engine, options: Options) -> Result<Worker, StartError> {
         options,
         transport,
         results,
+        depot,
         held: Arc::new(Held::default()),
         parked: Parked::new(),
         revoked: Revoked::default(),

@@ -12,6 +12,7 @@ use crate::compress::{BadCompression, decompress};
 use crate::message::{JSON, MSGPACK, Message};
 use crate::msgpack;
 use crate::ours;
+use crate::parcel::Parcel;
 
 /// The largest body, decompressed: as large as the largest request over HTTP by default.
 pub const BODY_BYTES_MAX: usize = 64 << 20;
@@ -27,6 +28,8 @@ pub struct Body {
     pub kwargs: Vec<(String, Box<RawValue>)>,
     /// The input itself, of a task that a server of ours has sent: it has no arguments.
     pub payload: Option<Payload>,
+    /// The same where the message only refers to it.
+    pub parcel: Option<Parcel>,
     /// What is to follow.
     pub embed: Embed,
 }
@@ -196,6 +199,12 @@ impl<'de> Deserialize<'de> for Named {
 impl Body {
     /// Reads a body of the current protocol.
     pub(crate) fn of(message: &Message) -> Result<Self, BadBody> {
+        if let Some(parcel) = ours::parcel(message)? {
+            return Ok(Self {
+                parcel: Some(parcel),
+                ..Self::default()
+            });
+        }
         if let Some(payload) = ours::input(message)? {
             return Ok(Self {
                 payload: Some(payload),
@@ -215,6 +224,7 @@ impl Body {
             kwargs: kwargs.0,
             embed,
             payload: None,
+            parcel: None,
         })
     }
 }

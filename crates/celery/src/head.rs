@@ -2,6 +2,7 @@
 
 use cresset_task::Timestamp;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::message::Properties;
 use crate::ours;
@@ -54,6 +55,8 @@ pub struct Head {
     pub is_ours: bool,
     /// Which message of its task this is, where it says so: a redelivered one is the same, one that was sent again is another.
     pub copy: Option<String>,
+    /// The store where a large result may be left for whoever has sent it.
+    pub store: Option<Uuid>,
 }
 
 /// A header that cannot be used.
@@ -91,6 +94,7 @@ impl Head {
             delivered: properties.delivered,
             is_ours: ours::is_ours(headers),
             copy: ours::copy(headers),
+            store: ours::store(headers),
             ..Self::default()
         })
     }

@@ -8,6 +8,7 @@ use crate::exception::Exception;
 use crate::head::Head;
 use crate::message::{Message, Properties};
 use crate::ours;
+use crate::parcel::Parcel;
 use crate::time::show_time;
 
 /// A state. That a task is pending is said by nothing being stored.
@@ -24,6 +25,8 @@ pub enum Status {
     Success(Box<RawValue>),
     /// The same of tensors, for a server of ours: as [`crate::write_tensors`] has written it.
     Tensors(Vec<u8>),
+    /// The same of any result: it is in a store that both have.
+    Parcel(Parcel),
     /// It will be tried again.
     Retry(Exception, String),
     /// It failed, with this traceback.
@@ -38,7 +41,7 @@ impl Status {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Started { .. } => "STARTED",
-            Self::Success(_) | Self::Tensors(_) => "SUCCESS",
+            Self::Success(_) | Self::Tensors(_) | Self::Parcel(_) => "SUCCESS",
             Self::Retry(..) => "RETRY",
             Self::Failure(..) => "FAILURE",
             Self::Revoked(_) => "REVOKED",
@@ -58,7 +61,7 @@ impl Status {
             Self::Retry(exception, _) | Self::Failure(exception, _) | Self::Revoked(exception) => {
                 Some(exception)
             }
-            Self::Started { .. } | Self::Success(_) | Self::Tensors(_) => None,
+            Self::Started { .. } | Self::Success(_) | Self::Tensors(_) | Self::Parcel(_) => None,
         }
     }
 
@@ -67,7 +70,7 @@ impl Status {
     pub fn result(&self) -> String {
         match self {
             Self::Success(result) => result.get().to_owned(),
-            Self::Tensors(_) => "null".into(),
+            Self::Tensors(_) | Self::Parcel(_) => "null".into(),
             Self::Started { pid, node } => json!({"pid": pid, "hostname": node}).to_string(),
             Self::Retry(exception, _) | Self::Failure(exception, _) | Self::Revoked(exception) => {
                 exception.to_value().to_string()
@@ -153,6 +156,9 @@ impl Meta<'_> {
         }
         if let Some(own) = status.exception().and_then(|exception| exception.own.as_ref()) {
             add(ours::HEADER, json!(own));
+        }
+        if let Status::Parcel(parcel) = status {
+            add(ours::RESULT_PARCEL, json!(parcel));
         }
         add("task_id", json!(head.id));
         out.push('}');

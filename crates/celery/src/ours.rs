@@ -1,6 +1,7 @@
 //! What servers of Cresset say to each other in Celery's messages. A task of theirs is one of Celery's protocol but for its body, which is
 //! the input as a store keeps it: nobody has to write tensors as text. A result of tensors is such bytes, too, behind a mark of their own; any
-//! other result, and every failure, is written as for all the world, with what Celery has no words for beside it.
+//! other result, and every failure, is written as for all the world, with what Celery has no words for beside it. What is too large for a
+//! message is in a store that both have, and the message says where ([`Parcel`]).
 
 use std::time::Duration;
 
@@ -8,19 +9,27 @@ use bytes::Bytes;
 use cresset_task::{Again, Failure, Payload, TensorSet, Trace, TraceState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::body::{BODY_BYTES_MAX, BadBody, check_json};
 use crate::message::{Message, Properties};
+use crate::parcel::Parcel;
 
 /// The header of such a task.
 pub(crate) const HEADER: &str = "cresset";
 /// The header by which two messages of one task are told apart.
 const COPY: &str = "cresset_copy";
+/// The header by which a server says which store it has, where large results may be left for it.
+const STORE: &str = "cresset_store";
+/// Where a result is that is not in its message: beside what Celery says of a success.
+pub(crate) const RESULT_PARCEL: &str = "cresset_parcel";
 /// What it says: how the rest is to be read.
 const FORM: u64 = 1;
 /// The content types of inputs.
 const JSON_INPUT: &str = "application/x-cresset-json";
 const TENSORS_INPUT: &str = "application/x-cresset-tensors";
+/// The content type of a message that says where its input is.
+const PARCEL_INPUT: &str = "application/x-cresset-parcel";
 /// The content type of a result of tensors.
 pub(crate) const RESULT: &str = "application/x-cresset-result";
 /// What such a result begins with: a byte that no JSON, no msgpack and no pickle begins with.
@@ -41,12 +50,23 @@ pub struct Sending<'a> {
     pub copy: &'a str,
     /// Where it is in its caller's trace.
     pub trace: Option<&'a Trace>,
+    /// The store where a large result may be left.
+    pub store: Option<Uuid>,
+}
+
+/// What a message brings.
+#[derive(Clone, Copy, Debug)]
+pub enum Cargo<'a> {
+    /// The input itself.
+    Payload(&'a Payload),
+    /// Where it is.
+    Parcel(&'a Parcel),
 }
 
 impl Sending<'_> {
     /// The message.
     #[must_use]
-    pub fn message(&self, input: &Payload) -> Message {
+    pub fn message(&self, input: Cargo<'_>) -> Message {
         let mut headers = Map::new();
         let mut add = |name: &str, value: Value| drop(headers.insert(name.into(), value));
         add(HEADER, json!(FORM));
@@ -55,15 +75,21 @@ impl Sending<'_> {
         add("id", json!(self.id));
         add("retries", json!(0));
         add(COPY, json!(self.copy));
+        if let Some(store) = self.store {
+            add(STORE, json!(store));
+        }
         if let Some(trace) = self.trace {
             add("traceparent", json!(trace.traceparent()));
             if let Some(state) = &trace.state {
                 add("tracestate", json!(state));
             }
         }
-        let (content_type, content_encoding) = match input {
-            Payload::Json(_) => (JSON_INPUT, "utf-8"),
-            Payload::Tensors(_) => (TENSORS_INPUT, "binary"),
+        let (content_type, content_encoding, body) = match input {
+            Cargo::Payload(payload @ Payload::Json(_)) => (JSON_INPUT, "utf-8", payload.encode().to_vec()),
+            Cargo::Payload(payload @ Payload::Tensors(_)) => {
+                (TENSORS_INPUT, "binary", payload.encode().to_vec())
+            }
+            Cargo::Parcel(parcel) => (PARCEL_INPUT, "utf-8", json!(parcel).to_string().into_bytes()),
         };
         Message {
             headers,
@@ -77,7 +103,7 @@ impl Sending<'_> {
             },
             content_type: content_type.into(),
             content_encoding: content_encoding.into(),
-            body: input.encode().to_vec(),
+            body,
         }
     }
 }
@@ -99,6 +125,21 @@ pub(crate) fn is_ours(headers: &Map<String, Value>) -> bool {
 /// Which message of its task it is, if it says so.
 pub(crate) fn copy(headers: &Map<String, Value>) -> Option<String> {
     headers.get(COPY).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// The store where a large result may be left, if it names one.
+pub(crate) fn store(headers: &Map<String, Value>) -> Option<Uuid> {
+    headers.get(STORE).and_then(Value::as_str)?.parse().ok()
+}
+
+/// Where the input of such a task is, if it is not in the message.
+pub(crate) fn parcel(message: &Message) -> Result<Option<Parcel>, BadBody> {
+    if message.content_type != PARCEL_INPUT {
+        return Ok(None);
+    }
+    let read = serde_json::from_slice(&message.body);
+    read.map(Some)
+        .map_err(|error| BadBody::Malformed(format!("it does not say where the input is: {error}")))
 }
 
 /// The input of such a task; none of any other.
@@ -206,8 +247,9 @@ mod tests {
     use cresset_task::{Code, Tensor};
 
     use super::*;
+    use crate::meta::{Meta, Status};
     use crate::read::read;
-    use crate::told::{Told, read_stored};
+    use crate::told::{Told, read_published, read_stored};
 
     fn sending() -> Sending<'static> {
         Sending {
@@ -217,6 +259,7 @@ mod tests {
             priority: 3,
             copy: "7",
             trace: None,
+            store: None,
         }
     }
 
@@ -233,7 +276,7 @@ mod tests {
     #[test]
     fn an_input_of_either_kind_is_read_as_it_was() {
         for input in [Payload::Json("{\"a\": [1.50]}".into()), Payload::Tensors(set())] {
-            let task = read(&sending().message(&input)).unwrap();
+            let task = read(&sending().message(Cargo::Payload(&input))).unwrap();
             assert_eq!(task.body.payload, Some(input));
             assert!(task.head.is_ours);
             assert_eq!(
@@ -250,7 +293,7 @@ mod tests {
     #[test]
     fn garbage_is_refused_in_words_and_its_sender_told() {
         let says = |content_type: &str, body: &[u8]| {
-            let mut message = sending().message(&Payload::Json("1".into()));
+            let mut message = sending().message(Cargo::Payload(&Payload::Json("1".into())));
             message.content_type = content_type.into();
             message.body = body.to_vec();
             let unread = read(&message).unwrap_err();
@@ -261,6 +304,42 @@ mod tests {
         assert!(says(JSON_INPUT, b"{\"a\": ").contains("cannot be read"));
         assert!(says(JSON_INPUT, "[".repeat(500).as_bytes()).contains("deeper"));
         assert!(says(TENSORS_INPUT, b"none of it").contains("cannot be read"));
+        assert!(says(PARCEL_INPUT, b"{}").contains("where the input is"));
+        assert!(says(PARCEL_INPUT, b"[[], {}, null]").contains("where the input is"));
+    }
+
+    #[test]
+    fn where_an_input_is_and_where_a_result_may_be_left_are_read_as_they_were() {
+        let parcel = Parcel {
+            id: Uuid::from_u128(1),
+            store: Uuid::from_u128(2),
+            kind: 1,
+            size: 20 << 20,
+        };
+        let sending = Sending {
+            store: Some(parcel.store),
+            ..sending()
+        };
+        let task = read(&sending.message(Cargo::Parcel(&parcel))).unwrap();
+        assert_eq!(
+            (task.body.parcel, task.body.payload),
+            (Some(parcel.clone()), None)
+        );
+        assert_eq!((task.head.store, task.head.is_ours), (Some(parcel.store), true));
+        let status = Status::Parcel(parcel.clone());
+        let meta = Meta {
+            head: &task.head,
+            status: &status,
+            children: &[],
+            done: None,
+            extended: None,
+        };
+        assert_eq!(
+            read_published(&meta.bytes()),
+            (Some("0199".into()), Told::Parcel(parcel))
+        );
+        let elsewhere = br#"{"status": "SUCCESS", "result": 1, "cresset_parcel": {"id": 1}}"#;
+        assert!(matches!(read_stored(elsewhere), Told::Failure(failure) if failure.code == Code::BadOutput));
     }
 
     #[test]

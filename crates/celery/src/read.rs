@@ -132,6 +132,7 @@ fn read_old(message: &Message) -> Result<Task, Box<Unread>> {
             kwargs,
             embed,
             payload: None,
+            parcel: None,
         },
         headers,
     })

@@ -50,7 +50,11 @@ pub type Row = Vec<(&'static str, Cell)>;
 fn traceback(status: &Status) -> Option<&str> {
     match status {
         Status::Retry(_, text) | Status::Failure(_, text) => Some(text),
-        Status::Started { .. } | Status::Success(_) | Status::Tensors(_) | Status::Revoked(_) => None,
+        Status::Started { .. }
+        | Status::Success(_)
+        | Status::Tensors(_)
+        | Status::Parcel(_)
+        | Status::Revoked(_) => None,
     }
 }
 

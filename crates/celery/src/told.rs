@@ -9,6 +9,7 @@ use crate::body::{self, BODY_BYTES_MAX, BadBody};
 use crate::exception::Exception;
 use crate::message::{JSON, MSGPACK, Message};
 use crate::ours::{self, Own};
+use crate::parcel::Parcel;
 
 /// Longer texts of foreign code are cut: the bounds of a model's own failures.
 const TYPE_MAX: usize = 256;
@@ -24,6 +25,8 @@ pub enum Told {
     Success(String),
     /// Its result, of a server of ours.
     Tensors(TensorSet),
+    /// The same of any result, which is in a store that both have.
+    Parcel(Parcel),
     /// It will not have one.
     Failure(Failure),
     /// It goes on: how far it has come, from 0 to 1, and in words.
@@ -49,6 +52,8 @@ struct Meta<'a> {
     task_id: Option<Value>,
     #[serde(default)]
     cresset: Option<Own>,
+    #[serde(default)]
+    cresset_parcel: Option<Parcel>,
 }
 
 /// Reads a stored state: the bytes do not say how they were serialized, but each way begins in its own.
@@ -101,7 +106,10 @@ pub fn read_sent(message: &Message) -> (Option<String>, Told) {
     let id = meta.task_id.as_ref().and_then(Value::as_str).map(str::to_owned);
     let told = match meta.cresset.clone().filter(|_| meta.status == "FAILURE") {
         Some(own) => Told::Failure(own.into_failure()),
-        None => meta.told(),
+        None => match meta.cresset_parcel.clone().filter(|_| meta.status == "SUCCESS") {
+            Some(parcel) => Told::Parcel(parcel),
+            None => meta.told(),
+        },
     };
     (named.or(id), told)
 }

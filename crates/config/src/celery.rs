@@ -63,6 +63,8 @@ pub struct Celery {
     pub result_key_prefix: String,
     /// Redis Sentinel: what the sentinels call the master, for addresses that do not say it.
     pub master_name: Option<String>,
+    /// In a fleet whose servers have a store: payloads of more bytes are left there, and messages say where. 0: never. Default 1 MiB.
+    pub reference_above: usize,
 }
 
 impl Default for Celery {
@@ -84,6 +86,7 @@ impl Default for Celery {
             broker_key_prefix: String::new(),
             result_key_prefix: String::new(),
             master_name: None,
+            reference_above: 1 << 20,
         }
     }
 }

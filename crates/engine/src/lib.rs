@@ -72,6 +72,8 @@ pub use cresset_queue::{
 pub use cresset_queue::{InboxInput, InboxRow};
 /// How dead letters are asked for.
 pub use cresset_queue::{LETTERS_MAX, LetterCursor, LetterFilter, LetterPage, LetterQuery};
+/// Where large payloads are left, for the doors that may refer to them.
+pub use cresset_queue::{Parcels, QueueError, QueueErrorKind};
 /// How tasks are asked for.
 pub use cresset_queue::{TASKS_MAX, TaskCursor, TaskPage, TaskQuery};
 /// How processes stand, for those who show it: the doors know the engine, not the runner.

@@ -31,6 +31,7 @@
 //! - [`Target`]: which database, as a URL says it; never shows a password.
 //! - [`MysqlOptions`]: how long things are kept.
 //! - [`MysqlStore`]: the store; cheap to clone.
+//! - [`MysqlParcels`]: payloads that gateways and workers with a broker between them leave for each other, and nothing else of the store.
 //! - [`look`]: what is in a store, for people, beside its server.
 
 mod apply;
@@ -45,6 +46,7 @@ mod notes;
 mod op;
 mod options;
 mod pace;
+mod parcels;
 mod payload;
 mod read;
 mod schema;
@@ -57,5 +59,6 @@ mod writer;
 
 pub use look::{Looked, look};
 pub use options::MysqlOptions;
+pub use parcels::MysqlParcels;
 pub use store::{MysqlStore, Opened};
 pub use target::{BadTarget, SslMode, Target};

@@ -16,7 +16,7 @@ use crate::tx::Tx;
 const INLINE_MAX: usize = 64 * 1024;
 
 /// A part has at most so many bytes: few enough for the packets and the log of any database that is used.
-const PART_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const PART_MAX: usize = 4 * 1024 * 1024;
 
 /// Where it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

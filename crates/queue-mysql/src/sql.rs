@@ -24,6 +24,8 @@ pub(crate) enum Lit<'a> {
     Ints(&'a [i64]),
     /// The same of ids.
     Ids(&'a [TaskId]),
+    /// The same of parcels.
+    Uuids(&'a [Uuid]),
 }
 
 macro_rules! from_number {
@@ -172,9 +174,10 @@ fn write(sql: &mut String, value: &Lit<'_>) {
             sql.push_str("_utf8mb4 ");
             hex(sql, text.as_bytes());
         }
-        Lit::Ints([]) | Lit::Ids([]) => sql.push_str("NULL"),
+        Lit::Ints([]) | Lit::Ids([]) | Lit::Uuids([]) => sql.push_str("NULL"),
         Lit::Ints(numbers) => list(sql, numbers, |sql, number| sql.push_str(&number.to_string())),
         Lit::Ids(ids) => list(sql, ids, |sql, id| hex(sql, id.as_bytes())),
+        Lit::Uuids(ids) => list(sql, ids, |sql, id| hex(sql, id.as_bytes())),
     }
 }
 

@@ -26,6 +26,7 @@
 //! - [`Target`]: which database and schema, as a URL says it; never shows a password.
 //! - [`PostgresOptions`]: how durable, how long things are kept.
 //! - [`PostgresStore`]: the store; cheap to clone.
+//! - [`PostgresParcels`]: payloads that gateways and workers with a broker between them leave for each other, and nothing else of the store.
 //! - [`look`]: what is in a store, for people, beside its server.
 
 mod apply;
@@ -39,6 +40,7 @@ mod member;
 mod notes;
 mod op;
 mod options;
+mod parcels;
 mod read;
 mod schema;
 mod store;
@@ -49,5 +51,6 @@ mod writer;
 
 pub use look::{Looked, look};
 pub use options::{Durability, PostgresOptions};
+pub use parcels::PostgresParcels;
 pub use store::{Opened, PostgresStore};
 pub use target::{BadTarget, SslMode, Target};

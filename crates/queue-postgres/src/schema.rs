@@ -17,6 +17,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0004_letter_retry",
         include_str!("../sql/migrations/0004_letter_retry.sql"),
     ),
+    ("0005_parcels", include_str!("../sql/migrations/0005_parcels.sql")),
 ];
 
 /// From this version on several servers may be on a store.

@@ -1,8 +1,8 @@
 //! The ports of durable work: [`Broker`], where queued tasks live, [`ResultStore`], where states and results live,
 //! [`TaskList`], what tasks there are, [`DeadLetters`], where inputs are kept that took a model's process down, [`Outbox`], what
 //! is to be told of tasks to the addresses that their submitters gave, [`Bulks`], many tasks that came in one request, [`Inbox`],
-//! tasks that applications write into the store's database, and [`Neighbours`], what other servers on the same store do. Their
-//! promises are written above the traits; [`conformance`] (feature `conformance`) holds every implementation to them, and
+//! tasks that applications write into the store's database, and [`Neighbours`], what other servers on the same store do. Beside
+//! them, [`Parcels`]: payloads that servers leave for each other. Their promises are written above the traits; [`conformance`] (feature `conformance`) holds every implementation to them, and
 //! [`memory`], for tests, is one.
 //!
 //! A SQL engine is both at once ([`Capabilities::one_transaction`]): completing a task writes the result and leaves the
@@ -19,6 +19,7 @@ mod listing;
 mod members;
 mod news;
 mod outbox;
+mod parcels;
 mod results;
 mod revoke;
 mod turn;
@@ -48,6 +49,7 @@ pub use outbox::{
     DELIVERIES_MAX, Delivery, DeliveryCursor, DeliveryPage, DeliveryQuery, DeliveryState, HOSTS_LOOK_MAX,
     NOTE_MAX, Outbox, OutboxLoad, OutboxRequest, Redelivered, Sending, Sendings, Told, Tried, cut_note,
 };
+pub use parcels::{PARCELS_SWEPT_MAX, Parcels};
 pub use results::{Completion, Finished, Lookup, ResultStore, Retry};
 pub use revoke::{Cancelled, Expiries};
 pub use turn::Turn;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cresset_task::{ModelName, Timestamp};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Members that have ended are shown this many of at most, the newest first.
 pub const ENDED_SHOWN_MAX: i64 = 256;
@@ -51,6 +52,9 @@ pub struct About {
     /// It has been told to stop, and takes no more work.
     #[serde(default)]
     pub stopping: bool,
+    /// The store by which large payloads go to it and come from it, where servers have a broker between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<Uuid>,
     /// The models that it runs.
     #[serde(default)]
     pub models: BTreeMap<ModelName, Offer>,
@@ -147,6 +151,7 @@ mod tests {
             pid: 7,
             program: "0.1.0".into(),
             stopping: false,
+            store: Some(Uuid::max()),
             models: [("m".parse().unwrap(), offer)].into(),
         };
         let text = serde_json::to_string(&about).unwrap();

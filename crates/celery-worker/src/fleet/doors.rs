@@ -11,9 +11,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::node;
+use super::{Fleet, node};
+use crate::depot::Depot;
 use crate::options::Options;
-use crate::worker::{Worker, start};
+use crate::worker::{Worker, start_with};
 
 /// Models are looked at so often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -32,7 +33,7 @@ impl Doors {
     #[must_use]
     pub fn open(
         engine: &Engine,
-        settings: &Celery,
+        fleet: &Fleet,
         models: Vec<Arc<ModelConfig>>,
         drain_timeout: Duration,
     ) -> Self {
@@ -43,7 +44,8 @@ impl Doors {
         for model in models {
             let door = Door {
                 engine: engine.clone(),
-                settings: settings.clone(),
+                settings: fleet.settings().clone(),
+                depot: fleet.depot(),
                 model,
                 drain_timeout,
                 closing: doors.closing.clone(),
@@ -64,6 +66,7 @@ impl Doors {
 struct Door {
     engine: Engine,
     settings: Celery,
+    depot: Option<Arc<Depot>>,
     model: Arc<ModelConfig>,
     drain_timeout: Duration,
     closing: CancellationToken,
@@ -101,7 +104,7 @@ impl Door {
             drain_timeout: self.drain_timeout,
             is_fleet: true,
         };
-        match start(self.engine.clone(), options) {
+        match start_with(self.engine.clone(), options, self.depot.clone()) {
             Ok(worker) => Some(worker),
             Err(error) => {
                 // The same address has been read before.

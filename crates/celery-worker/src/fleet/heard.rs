@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cresset_engine::{About, Member};
-use cresset_task::Timestamp;
+use cresset_task::{ModelName, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// A server that is not heard of for so long, while we hear ourselves, has gone: two of its words are missing.
 pub(super) const GONE_AFTER: Duration = Duration::from_secs(11);
@@ -115,6 +116,13 @@ impl Heard {
         is_news
     }
 
+    /// Everybody who is there and runs this model has this store. When nobody is, who comes next may have it, and says so if not.
+    pub(super) fn all_have(&self, model: &ModelName, store: Uuid) -> bool {
+        let there = self.0.values().filter(|entry| entry.ended_at.is_none());
+        let mut runners = there.filter(|entry| entry.about.models.contains_key(model));
+        runners.all(|entry| entry.about.store == Some(store))
+    }
+
     /// The servers that are there, and before them, if wanted, those that were.
     pub(super) fn members(&self, with_ended: bool) -> Vec<Member> {
         let member = |((since, ..), entry): (&Who, &Entry)| Member {
@@ -192,6 +200,35 @@ mod tests {
         assert!(!heard.expire(Instant::now(), at));
         tokio::time::advance(GONE_AFTER + Duration::from_secs(1)).await;
         assert!(heard.expire(Instant::now(), at));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn payloads_go_by_a_store_that_everybody_has_who_may_get_them() {
+        let (model, store): (ModelName, _) = ("m".parse().unwrap(), Uuid::max());
+        let runs = |since, host: &str, store| {
+            let mut word = word(since, host);
+            if let Some(about) = &mut word.about {
+                about.store = store;
+                about.models = [(model.clone(), Default::default())].into();
+            }
+            word
+        };
+        let (mut heard, at) = (Heard::default(), Timestamp::from_micros(7));
+        let mut hear = |word: Word| {
+            heard.note(word, Instant::now(), at);
+            heard.all_have(&model, store)
+        };
+        assert!(hear(word(1, "gateway")), "nobody runs it");
+        assert!(hear(runs(2, "a", Some(store))));
+        assert!(hear(word(3, "b")), "it runs another one");
+        assert!(!hear(runs(4, "c", None)), "it has none");
+        assert!(!hear(runs(4, "c", Some(Uuid::nil()))), "it has another one");
+        assert!(!hear(runs(5, "d", Some(store))));
+        let gone = Word {
+            ended: true,
+            ..runs(4, "c", None)
+        };
+        assert!(hear(gone));
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The broker is transport and no store: who has accepted a task keeps it until its end is recorded. What is at the broker is a copy, which
-//! may be sent again; so a task runs at least once at the workers and ends once at its gateway.
+//! may be sent again; so a task runs at least once at the workers and ends once at its gateway. Payloads that are large go by a store beside it,
+//! where gateways and workers have the same one ([`Depot`]).
 
 mod doors;
 mod heard;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_config::Celery;
-use cresset_engine::{Reach, Role, Roster};
+use cresset_engine::{Parcels, Reach, Role, Roster};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +28,7 @@ pub use self::doors::Doors;
 use self::reach::ByBroker;
 use self::roster::Told;
 use crate::connect::connect;
+use crate::depot::Depot;
 use crate::node::host_name;
 use crate::options::{Options, StartError};
 use crate::send::Courier;
@@ -35,6 +37,7 @@ use crate::send::Courier;
 pub struct Fleet {
     roster: Arc<Told>,
     courier: Option<Arc<Courier>>,
+    depot: Option<Arc<Depot>>,
     settings: Celery,
     /// Own what is said and heard, and after that the connections.
     talk: (TaskTracker, CancellationToken),
@@ -43,8 +46,13 @@ pub struct Fleet {
 
 impl Fleet {
     /// Joins it, by settings that [`Celery::fleet`] has made; connects in the background. `replies`: by which name a gateway is told results, always the
-    /// same for one server and another one for another. Must be called inside a tokio runtime.
-    pub fn join(settings: Celery, role: Role, replies: &str) -> Result<Self, StartError> {
+    /// same for one server and another one for another. `parcels`: where large payloads are left for each other. Must be called inside a tokio runtime.
+    pub fn join(
+        settings: Celery,
+        role: Role,
+        replies: &str,
+        parcels: Option<Arc<dyn Parcels>>,
+    ) -> Result<Self, StartError> {
         let (house, leave) = (TaskTracker::new(), CancellationToken::new());
         let node = node("server");
         let (courier, transport) = match role {
@@ -67,15 +75,21 @@ impl Fleet {
                 (None, transport)
             }
         };
+        let depot = parcels.map(|parcels| Depot::new(parcels, settings.reference_above));
+        if let (Some(depot), Role::Gateway) = (&depot, role) {
+            house.spawn(Arc::clone(depot).care(leave.clone()));
+        }
         let roster = Told::new(transport);
         let (talk, hush) = (TaskTracker::new(), CancellationToken::new());
         talk.spawn(Arc::clone(&roster).run(hush.clone()));
         talk.close();
         house.close();
-        tracing::info!(broker = ?settings.broker, results = ?settings.result_backend, role = role.name(), "joins a fleet");
+        let store = depot.as_ref().map(|depot| tracing::field::display(depot.store()));
+        tracing::info!(broker = ?settings.broker, results = ?settings.result_backend, store, role = role.name(), "joins a fleet");
         Ok(Self {
             roster,
             courier,
+            depot,
             settings,
             talk: (talk, hush),
             house: (house, leave),
@@ -92,7 +106,11 @@ impl Fleet {
     #[must_use]
     pub fn reach(&self) -> Option<Arc<dyn Reach>> {
         let courier = self.courier.as_ref()?;
-        Some(Arc::new(ByBroker::new(Arc::clone(courier))))
+        let by_store = self
+            .depot
+            .as_ref()
+            .map(|depot| (Arc::clone(depot), Arc::clone(&self.roster)));
+        Some(Arc::new(ByBroker::new(Arc::clone(courier), by_store)))
     }
 
     /// Why the broker cannot be used, while that is so.
@@ -102,9 +120,13 @@ impl Fleet {
     }
 
     /// As what the queues of a worker's models are taken from.
-    #[must_use]
-    pub fn settings(&self) -> &Celery {
+    pub(crate) fn settings(&self) -> &Celery {
         &self.settings
+    }
+
+    /// By which large payloads go.
+    pub(crate) fn depot(&self) -> Option<Arc<Depot>> {
+        self.depot.clone()
     }
 
     /// Says goodbye and ends the connections. Models that use them must have stopped.
@@ -115,6 +137,9 @@ impl Fleet {
         }
         if let Some(courier) = &self.courier {
             courier.stop().await;
+        }
+        if let Some(depot) = &self.depot {
+            depot.close().await;
         }
     }
 }

@@ -8,16 +8,20 @@ use cresset_engine::Reach;
 use cresset_runner::{Executor, PoolEvent};
 use tokio::sync::{mpsc, watch};
 
+use super::roster::Told;
+use crate::depot::{Depot, Passage};
 use crate::send::{CeleryPool, Courier};
 
 /// The way to workers by the broker.
 pub(super) struct ByBroker {
     courier: Arc<Courier>,
+    /// By which large inputs go to workers that say that they have it.
+    by_store: Option<(Arc<Depot>, Arc<Told>)>,
 }
 
 impl ByBroker {
-    pub(super) fn new(courier: Arc<Courier>) -> Self {
-        Self { courier }
+    pub(super) fn new(courier: Arc<Courier>, by_store: Option<(Arc<Depot>, Arc<Told>)>) -> Self {
+        Self { courier, by_store }
     }
 }
 
@@ -35,6 +39,13 @@ impl Reach for ByBroker {
         events: mpsc::Sender<PoolEvent>,
     ) -> Arc<dyn Executor> {
         let call = CeleryCall::to_fleet(&model.name);
-        CeleryPool::with_room(model, call, Arc::clone(&self.courier), room, events)
+        let passage = self.by_store.as_ref().map(|(depot, roster)| {
+            let (roster, name, store) = (Arc::clone(roster), model.name.clone(), depot.store());
+            Passage {
+                depot: Arc::clone(depot),
+                is_shared: Box::new(move || roster.all_have(&name, store)),
+            }
+        });
+        CeleryPool::with_room(model, call, Arc::clone(&self.courier), passage, room, events)
     }
 }

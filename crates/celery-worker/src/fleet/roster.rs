@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cresset_engine::{About, Member, Roster};
-use cresset_task::Timestamp;
+use cresset_task::{ModelName, Timestamp};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::heard::{Heard, Word};
 use crate::insist::Waits;
@@ -110,6 +111,11 @@ impl Told {
             settled: CancellationToken::new(),
             trouble: watch::Sender::new(Some(NOT_YET.into())),
         })
+    }
+
+    /// Everybody who runs this model says that it has this store, by what was heard last.
+    pub(super) fn all_have(&self, model: &ModelName, store: Uuid) -> bool {
+        lock(&self.heard).all_have(model, store)
     }
 
     /// Why nobody can be heard, while that is so.

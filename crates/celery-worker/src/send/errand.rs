@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_celery::{BODY_BYTES_MAX, Call, Message, Outgoing, Sending, Told};
+use cresset_celery::{BODY_BYTES_MAX, Call, Cargo, Message, Outgoing, PARCEL_LOST, Parcel, Sending, Told};
 use cresset_config::{Arguments, Celery, CeleryCall, ServiceUrl};
 use cresset_runner::{ItemEnd, Name};
 use cresset_task::{Code, Failure, Payload, TaskId, Timestamp, Trace};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::courier::{Courier, Moves, Way};
+use crate::depot::{Depot, Left, Never, Passage};
 use crate::insist::{Abandoned, insist};
 use crate::transport::Refused;
 
@@ -23,6 +25,9 @@ const REDIS_USUAL: i64 = 3;
 /// A result that has not been told by then is looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// An item is sent so often, when what its messages refer to is not there any more; the last time all goes whole.
+const TRIES_MAX: u32 = 3;
+
 /// One item.
 pub(super) struct Errand {
     courier: Arc<Courier>,
@@ -31,6 +36,25 @@ pub(super) struct Errand {
     name: Name,
     trace: Option<Trace>,
     input: Payload,
+    /// By which it may go, if it is large.
+    passage: Option<Arc<Passage>>,
+    left: Left,
+}
+
+/// What a message says of the store.
+#[derive(Default)]
+struct ByStore {
+    /// Where its input is.
+    parcel: Option<Parcel>,
+    /// Where a large result may be left.
+    results: Option<Uuid>,
+}
+
+/// What has become of one try.
+enum Tried {
+    End(ItemEnd),
+    /// What was referred to is not there any more: the input, or the result.
+    Lost(Failure),
 }
 
 /// It was stopped before its end.
@@ -43,6 +67,7 @@ impl Errand {
     pub(super) fn new(
         courier: Arc<Courier>,
         call: Arc<CeleryCall>,
+        passage: Option<Arc<Passage>>,
         input: Payload,
         name: Name,
         trace: Option<Trace>,
@@ -60,6 +85,8 @@ impl Errand {
             name,
             trace,
             input,
+            left: Left::new(passage.as_ref().map(|passage| Arc::clone(&passage.depot))),
+            passage,
         }
     }
 
@@ -69,16 +96,45 @@ impl Errand {
         stop: &CancellationToken,
         tell: impl Fn(f64, Option<String>) -> F,
     ) -> Result<ItemEnd, Stopped> {
-        let message = match self.message() {
-            Ok(message) => message,
-            Err(why) => return Ok(ItemEnd::Failed(failed(Code::InvalidInput, "InvalidInput", why))),
+        let mut number = 1;
+        loop {
+            let end = match self.once(number, stop, &tell).await? {
+                Tried::End(end) => end,
+                Tried::Lost(failure) if number < TRIES_MAX => {
+                    tracing::info!(id = self.id, why = failure.message, "an item is sent once more");
+                    number += 1;
+                    continue;
+                }
+                Tried::Lost(failure) => ItemEnd::Failed(failure),
+            };
+            self.left.done();
+            return Ok(end);
+        }
+    }
+
+    async fn once<F: Future<Output = ()>>(
+        &self,
+        number: u32,
+        stop: &CancellationToken,
+        tell: &impl Fn(f64, Option<String>) -> F,
+    ) -> Result<Tried, Stopped> {
+        let passage = self.passage.as_ref().filter(|_| number < TRIES_MAX);
+        let mut by_store = ByStore {
+            parcel: None,
+            results: passage.map(|passage| passage.depot.store()),
         };
-        let early = |_: Abandoned| Stopped { is_sent: false };
+        let passage =
+            passage.filter(|passage| passage.depot.takes(self.input.weight()) && (passage.is_shared)());
+        let whole = match passage.is_none().then(|| self.message(&by_store)).transpose() {
+            Ok(whole) => whole,
+            Err(why) => return Ok(Tried::End(invalid(why))),
+        };
+        let early = |_: Abandoned| Stopped { is_sent: number > 1 };
         let answers = &*self.courier.answers;
         // Before it is sent: nothing may be missed.
         let expected = insist(stop, "waiting for a result", || answers.expect(&self.id));
         let mut expected = expected.await.map_err(early)?;
-        if self.name.task.is_some() && !self.name.is_first {
+        if number > 1 || self.name.task.is_some() && !self.name.is_first {
             // An earlier attempt may have sent it, and ended before it could take its result.
             let stored = insist(stop, "looking for a result", || answers.stored(&self.id));
             if let Some(told) = stored.await.map_err(early)? {
@@ -86,25 +142,32 @@ impl Errand {
             }
         }
         let late = |_: Abandoned| Stopped { is_sent: true };
+        if let Some(passage) = passage {
+            by_store.parcel = self.leave(&passage.depot, stop).await.map_err(early)?;
+        }
+        let message = match whole.map_or_else(|| self.message(&by_store), Ok) {
+            Ok(message) => message,
+            Err(why) => return Ok(Tried::End(invalid(why))),
+        };
         // From before it is sent: whoever takes it may be no master any more.
         let moves = self.courier.moves();
         if let Some(refused) = self.send(&message, stop).await.map_err(late)? {
-            return Ok(refused);
+            return Ok(Tried::End(refused));
         }
         let deadline = Instant::now() + self.call.timeout;
         // It can be made again, and need not lie here for as long as the item is away.
         drop(message);
-        let mut again = pin!(self.missed(stop, moves));
+        let mut again = pin!(self.missed(&by_store, stop, moves));
         loop {
             let told = tokio::select! {
                 told = expected.next() => told,
                 missed = &mut again, if self.courier.fleet.is_some() => match missed.map_err(late)? {
                     Missed::Told(told) => told,
-                    Missed::Refused(end) => return Ok(end),
+                    Missed::Refused(end) => return Ok(Tried::End(end)),
                 },
                 () = tokio::time::sleep_until(deadline) => {
                     self.revoke().await;
-                    return Ok(ItemEnd::Failed(self.overdue()));
+                    return Ok(Tried::End(ItemEnd::Failed(self.overdue())));
                 }
                 () = stop.cancelled() => return Err(Stopped { is_sent: true }),
             };
@@ -117,10 +180,66 @@ impl Errand {
 
     /// Nobody waits for it any more.
     pub(super) async fn revoke(&self) {
+        self.left.done();
         self.courier.revoke(&self.id, self.call.terminate).await;
     }
 
-    async fn end(&self, told: Told, stop: &CancellationToken) -> Result<ItemEnd, Abandoned> {
+    /// Nobody has been sent it.
+    pub(super) fn unsent(&self) {
+        self.left.done();
+    }
+
+    /// Leaves the input in the store; none when that takes it never.
+    async fn leave(&self, depot: &Depot, stop: &CancellationToken) -> Result<Option<Parcel>, Abandoned> {
+        let (parcel, bytes) = depot.pack(&self.input);
+        self.left.add(parcel.id);
+        let put = insist(stop, "leaving an input in the store", || {
+            depot.put(&parcel, &bytes)
+        });
+        Ok(match put.await? {
+            Ok(()) => Some(parcel),
+            Err(Never(why)) => {
+                tracing::warn!(why, "a large input cannot be left in the store and is sent whole");
+                None
+            }
+        })
+    }
+
+    /// A result that was left in the store.
+    async fn fetch(&self, parcel: &Parcel, stop: &CancellationToken) -> Result<Tried, Abandoned> {
+        let depot = self.passage.as_ref().map(|passage| &passage.depot);
+        let Some(depot) = depot.filter(|depot| depot.store() == parcel.store) else {
+            let why = "the result was left in a store that this gateway does not have".into();
+            return Ok(Tried::Lost(failed(Code::Internal, PARCEL_LOST, why)));
+        };
+        let had = insist(stop, "fetching a result from the store", || depot.get(parcel)).await?;
+        depot.done(parcel.id);
+        Ok(match had {
+            Ok(Some(output)) => Tried::End(ItemEnd::Done(output)),
+            Ok(None) => {
+                let why = format!("the result is not in the store any more (parcel {})", parcel.id);
+                Tried::Lost(failed(Code::Internal, PARCEL_LOST, why))
+            }
+            Err(Never(why)) => Tried::Lost(failed(Code::Internal, PARCEL_LOST, why)),
+        })
+    }
+
+    async fn end(&self, told: Told, stop: &CancellationToken) -> Result<Tried, Abandoned> {
+        let tried = match told {
+            Told::Parcel(parcel) => self.fetch(&parcel, stop).await?,
+            Told::Failure(failure) if self.courier.fleet.is_some() && is_lost(&failure) => {
+                Tried::Lost(failure)
+            }
+            told => return self.plain_end(told, stop).await.map(Tried::End),
+        };
+        if matches!(tried, Tried::Lost(_)) {
+            let answers = &self.courier.answers;
+            insist(stop, "forgetting what is lost", || answers.forget(&self.id)).await?;
+        }
+        Ok(tried)
+    }
+
+    async fn plain_end(&self, told: Told, stop: &CancellationToken) -> Result<ItemEnd, Abandoned> {
         Ok(match told {
             Told::Success(text) => ItemEnd::Done(Payload::Json(Bytes::from(text))),
             Told::Tensors(set) => ItemEnd::Done(Payload::Tensors(set)),
@@ -134,7 +253,7 @@ impl Errand {
                 .await?;
                 ItemEnd::Failed(failure)
             }
-            Told::Going(..) => ItemEnd::Failed(failed(
+            Told::Parcel(_) | Told::Going(..) => ItemEnd::Failed(failed(
                 Code::Internal,
                 "Internal",
                 "a task that goes on was taken for one that has ended".into(),
@@ -154,7 +273,12 @@ impl Errand {
     /// Looks for what may have been missed, now and then. When a broker has been away, or is another one than before, it may have lost the
     /// message, or its result: what has none by then is sent once more. Workers of ours take that as they take every message; one of the two
     /// ends counts.
-    async fn missed(&self, stop: &CancellationToken, mut moves: Moves) -> Result<Missed, Abandoned> {
+    async fn missed(
+        &self,
+        by_store: &ByStore,
+        stop: &CancellationToken,
+        mut moves: Moves,
+    ) -> Result<Missed, Abandoned> {
         let mut way = self.courier.way();
         loop {
             let may_be_lost = tokio::select! {
@@ -174,7 +298,7 @@ impl Errand {
                 return Ok(Missed::Told(told));
             }
             if may_be_lost
-                && let Ok(message) = self.message()
+                && let Ok(message) = self.message(by_store)
                 && let Some(refused) = self.send(&message, stop).await?
             {
                 return Ok(Missed::Refused(refused));
@@ -182,10 +306,10 @@ impl Errand {
         }
     }
 
-    fn message(&self) -> Result<Outgoing, String> {
+    fn message(&self, by_store: &ByStore) -> Result<Outgoing, String> {
         let settings = &self.courier.settings;
         let message = match (&self.courier.fleet, &self.input) {
-            (Some(replies), input) => self.ours(replies, input)?,
+            (Some(replies), _) => self.ours(replies, by_store)?,
             // It was checked to be JSON, and so is UTF-8.
             (None, Payload::Json(input)) => self.call().message(&String::from_utf8_lossy(input)),
             (None, Payload::Tensors(_)) => return Err("tensors cannot be sent to Celery workers".into()),
@@ -196,7 +320,7 @@ impl Errand {
         })
     }
 
-    fn ours(&self, replies: &str, input: &Payload) -> Result<Message, String> {
+    fn ours(&self, replies: &str, by_store: &ByStore) -> Result<Message, String> {
         let settings = &self.courier.settings;
         let sending = Sending {
             id: &self.id,
@@ -212,8 +336,10 @@ impl Errand {
                 (false, _) => priority(self.name.priority, false, settings.max_priority),
             },
             trace: self.trace.as_ref(),
+            store: by_store.results,
         };
-        let message = sending.message(input);
+        let whole = Cargo::Payload(&self.input);
+        let message = sending.message(by_store.parcel.as_ref().map_or(whole, Cargo::Parcel));
         let bytes = message.body.len();
         if bytes > BODY_BYTES_MAX {
             return Err(format!(
@@ -277,6 +403,15 @@ fn priority(ours: i8, is_redis: bool, max: Option<u8>) -> i64 {
         true => (-ours).clamp(0, REDIS_LAST),
         false => ours.clamp(0, max.map_or(0, i64::from)),
     }
+}
+
+fn invalid(why: String) -> ItemEnd {
+    ItemEnd::Failed(failed(Code::InvalidInput, "InvalidInput", why))
+}
+
+/// Whether a worker says so of an input.
+fn is_lost(failure: &Failure) -> bool {
+    (failure.code, failure.type_.as_str()) == (Code::Internal, PARCEL_LOST)
 }
 
 fn failed(code: Code, type_: &str, message: String) -> Failure {

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::courier::{Courier, Way};
 use super::errand::{Errand, Stopped};
+use crate::depot::Passage;
 
 /// A longer grace is cut to this: it is for ever, and fits the clock.
 const GRACE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -51,6 +52,7 @@ struct Shared {
     model: Arc<ModelConfig>,
     call: Arc<CeleryCall>,
     courier: Arc<Courier>,
+    passage: Option<Arc<Passage>>,
     events: mpsc::Sender<PoolEvent>,
     /// How many places there is room for at the workers.
     room: watch::Receiver<usize>,
@@ -88,14 +90,15 @@ impl CeleryPool {
         events: mpsc::Sender<PoolEvent>,
     ) -> Arc<Self> {
         let room = watch::Sender::new(call.concurrency).subscribe();
-        Self::with_room(model, call, courier, room, events)
+        Self::with_room(model, call, courier, None, room, events)
     }
 
-    /// The same where the workers say how much room they have: at most all places.
+    /// The same where the workers say how much room they have: at most all places. `passage`: by which large inputs may go.
     pub(crate) fn with_room(
         model: Arc<ModelConfig>,
         call: CeleryCall,
         courier: Arc<Courier>,
+        passage: Option<Passage>,
         room: watch::Receiver<usize>,
         events: mpsc::Sender<PoolEvent>,
     ) -> Arc<Self> {
@@ -104,6 +107,7 @@ impl CeleryPool {
             model,
             call: Arc::new(call),
             courier,
+            passage: passage.map(Arc::new),
             events,
             room,
             seats: Mutex::new(seats),
@@ -339,6 +343,7 @@ impl Shared {
                 let errand = Errand::new(
                     Arc::clone(&self.courier),
                     Arc::clone(&self.call),
+                    self.passage.clone(),
                     input,
                     name,
                     trace,
@@ -426,8 +431,9 @@ impl Shared {
             // The message stays at the broker: whoever runs the task next looks for its result first.
             Err(_) if self.abandon.is_cancelled() => None,
             Err(Stopped { is_sent }) => {
-                if is_sent {
-                    errand.revoke().await;
+                match is_sent {
+                    true => errand.revoke().await,
+                    false => errand.unsent(),
                 }
                 Some(ItemEnd::Skipped)
             }

@@ -49,7 +49,7 @@ fn size(told: &Told) -> usize {
         Told::Success(text) => text.len(),
         Told::Tensors(set) => set.data_len(),
         Told::Failure(failure) => failure.message.len() + failure.traceback.as_ref().map_or(0, String::len),
-        Told::Going(..) => 0,
+        Told::Parcel(_) | Told::Going(..) => 0,
     }
 }
 

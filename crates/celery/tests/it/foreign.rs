@@ -93,7 +93,7 @@ proptest! {
             for told in [stored, read_sent(&message).1] {
                 match told {
                     Told::Success(text) => prop_assert!(serde_json::from_str::<Value>(&text).is_ok()),
-                    Told::Tensors(_) => {}
+                    Told::Tensors(_) | Told::Parcel(_) => {}
                     Told::Failure(failure) => prop_assert!(!failure.type_.is_empty()),
                     Told::Going(fraction, _) => prop_assert!((0.0..=1.0).contains(&fraction)),
                 }

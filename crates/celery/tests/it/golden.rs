@@ -104,8 +104,9 @@ fn compressed_and_msgpack_bodies_say_what_the_plain_one_says() {
             kwargs,
             embed,
             payload,
+            parcel,
         } = read(&message).unwrap().body;
-        assert_eq!((embed.chord, payload), (None, None), "{name}");
+        assert_eq!((embed.chord, payload, parcel), (None, None, None), "{name}");
         let all: Vec<_> = args.iter().chain(kwargs.iter().map(|(_, value)| value)).collect();
         all.iter()
             .map(|arg| serde_json::from_str::<Value>(arg.get()).unwrap())

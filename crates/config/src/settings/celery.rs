@@ -236,6 +236,18 @@ pub(super) const MASTER_NAME: Setting = words(
     "none: what the address says",
     r#""mymaster""#,
 );
+pub(super) const REFERENCE_ABOVE: Setting = setting(
+    "celery.reference_above",
+    ["CRESSET_CELERY_REFERENCE_ABOVE", "celery-reference-above"],
+    Field::Bytes {
+        min: 0,
+        max: 1 << 30,
+        get: |c| Some(c.celery.reference_above as u64),
+        set: |c, n| c.celery.reference_above = n as usize,
+    },
+    "Gateways and workers with a broker between them: inputs and results of more bytes go by the database that both name with \
+     `--results`, and their messages say where they are; with a worker of the model that names none, inputs go whole. `0B`: never.",
+);
 
 /// Brokers that are spoken to.
 const BROKERS: &[&str] = &["redis", "rediss", "sentinel", "amqp", "amqps", "pyamqp"];

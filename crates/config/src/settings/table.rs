@@ -373,6 +373,7 @@ pub const SETTINGS: &[Setting] = &[
     celery::BROKER_KEY_PREFIX,
     celery::RESULT_KEY_PREFIX,
     celery::MASTER_NAME,
+    celery::REFERENCE_ABOVE,
     auth::ENABLED,
     auth::KEYS,
     auth::OPEN_METRICS,

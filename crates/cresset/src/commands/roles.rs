@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cresset_config::{Celery, Effective, Origin, ServerConfig, no_redis, render_all};
+use cresset_config::{Celery, Effective, Origin, ServerConfig, ServiceUrl, no_redis, render_all};
 use cresset_engine::Role;
 
 use crate::args::settings::SettingsArgs;
@@ -11,6 +11,8 @@ use crate::exit::{Exit, Trouble};
 /// What `--broker` sets, and what it sets where it names a database.
 const BROKER: &str = "celery.broker";
 const STORE: &str = "store.url";
+/// What names a store beside a broker.
+const RESULTS: &str = "--results";
 /// Addresses of a store that servers share.
 const SHARED: [&str; 4] = ["postgresql", "postgres", "mysql", "mariadb"];
 const SHARED_HINT: &str = "--broker postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE, or the same as url in [store] of cresset.toml";
@@ -71,16 +73,49 @@ pub(super) fn fleet(effective: &Effective) -> Result<Option<Celery>, Trouble> {
     if config.celery.broker.is_none() {
         return Ok(None);
     }
-    let is_flag = matches!(effective.origins.get(BROKER), Some(Origin::Flag(_)));
-    let store = config.store.as_ref().map(|url| url.reveal());
-    let is_shared = store.is_some_and(|url| SHARED.contains(&scheme_of(url)));
-    if is_shared && !is_flag {
+    let by_flag = |key| match effective.origins.get(key) {
+        Some(Origin::Flag(flag)) => Some(flag.as_str()),
+        _ => None,
+    };
+    // `--results` is said of what is beside a broker.
+    let is_flag = by_flag(BROKER).is_some() || by_flag(STORE) == Some(RESULTS);
+    if config.store.as_ref().is_some_and(is_shared) && !is_flag {
         return Ok(None);
     }
     let fleet = config.celery.fleet();
     fleet
         .map(Some)
         .map_err(|mistake| Trouble::new(Exit::DATA, render_all(&[*mistake])))
+}
+
+/// Whether several servers may have it.
+pub(super) fn is_shared(store: &ServiceUrl) -> bool {
+    SHARED.contains(&scheme_of(store.reveal()))
+}
+
+/// Refuses `--results` where there is no broker that gateways send by.
+pub(super) fn has_no_results(results: Option<&Path>) -> Result<(), Trouble> {
+    if results.is_none() {
+        return Ok(());
+    }
+    let trouble = Trouble::new(
+        Exit::USAGE,
+        "--results: a worker has it beside --broker redis:// or amqp://, for large payloads of its gateways",
+    );
+    Err(trouble
+        .hint("leave it out: a shared store has all payloads; Celery's result backend is --result-backend"))
+}
+
+/// Refuses one that no gateway can have, too.
+pub(super) fn has_shared_results(config: &ServerConfig) -> Result<(), Trouble> {
+    if config.store.as_ref().is_some_and(is_shared) {
+        return Ok(());
+    }
+    let trouble = Trouble::new(
+        Exit::USAGE,
+        "--results: large payloads go by PostgreSQL, MySQL or MariaDB, or whole by the broker",
+    );
+    Err(trouble.hint("name the database of the gateways' --results, or leave it out"))
 }
 
 /// A worker behind a broker keeps nothing.
@@ -92,7 +127,9 @@ pub(super) fn has_no_store(settings: &SettingsArgs) -> Result<(), Trouble> {
         Exit::USAGE,
         "--store: a worker behind a broker keeps no tasks, its gateways do",
     );
-    Err(trouble.hint("leave it out; `cresset gateway --results URL` names their store"))
+    Err(trouble.hint(
+        "leave it out; `cresset gateway --results URL` names their store, and --results here the same one, by which large payloads go",
+    ))
 }
 
 /// The settings with the store that `--results` names.
@@ -104,7 +141,7 @@ pub(super) fn results_as_store(
         let trouble = Trouble::new(Exit::USAGE, "--results and --store both name the store");
         return Err(trouble.hint("leave out one of them"));
     }
-    Ok(settings.with("--results", STORE, results))
+    Ok(settings.with(RESULTS, STORE, results))
 }
 
 fn scheme_of(url: &str) -> &str {

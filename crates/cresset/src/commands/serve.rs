@@ -4,8 +4,10 @@ use clap::Args;
 use cresset_config::{Celery, Mistake, Origin, render_all};
 use cresset_engine::Role;
 
+use super::roles;
 use crate::args::settings::{Look, SettingsArgs};
 use crate::exit::{Exit, Trouble};
+use crate::serve::Between;
 use crate::{logging, out, serve};
 
 /// Where callers are answered.
@@ -42,6 +44,10 @@ pub(super) fn look_and_run(look: Look, role: Role, fleet: Option<Celery>) -> Res
     if role == Role::Worker && effective.origins.get(LISTEN) == Some(&Origin::Default) {
         config.listen.clear();
     }
+    let fleet = fleet.map(|broker| Between {
+        store: config.store.clone().filter(roles::is_shared),
+        broker,
+    });
     if role == Role::Worker && fleet.is_some() {
         // What it runs is in the stores of gateways; what is in its own is what it served before it was a worker.
         config.store = None;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cresset_celery_worker::{Courier, Doors, Fleet, Options, StartError, Worker, default_node};
-use cresset_config::{Celery, ModelConfig, ServerConfig, render_all};
-use cresset_engine::{Engine, Role};
+use cresset_config::{Celery, ModelConfig, ServerConfig, ServiceUrl, render_all};
+use cresset_engine::{Engine, Parcels, Role};
 use cresset_task::TaskId;
 
 use crate::exit::{Exit, Trouble};
@@ -70,20 +70,37 @@ pub(super) fn courier(
         .map_err(|error: StartError| Trouble::new(Exit::DATA, error.to_string()))
 }
 
+/// What is between gateways and workers that do not meet at a store of tasks.
+pub(crate) struct Between {
+    /// The broker, as [`Celery::fleet`] has it.
+    pub(crate) broker: Celery,
+    /// A database where large payloads are left for each other.
+    pub(crate) store: Option<ServiceUrl>,
+}
+
+/// Where large payloads are left, if anywhere.
+pub(super) async fn parcels(between: &Between) -> Result<Option<Arc<dyn Parcels>>, Trouble> {
+    match &between.store {
+        Some(store) if between.broker.reference_above > 0 => super::store::parcels(store).await,
+        _ => Ok(None),
+    }
+}
+
 /// This server's part in a fleet that a broker holds together, if that is how it works.
 pub(super) fn fleet(
     config: &ServerConfig,
-    settings: Option<Celery>,
+    between: Option<Between>,
     role: Role,
+    parcels: Option<Arc<dyn Parcels>>,
 ) -> Result<Option<Fleet>, Trouble> {
-    let Some(settings) = settings else {
+    let Some(Between { broker: settings, .. }) = between else {
         return Ok(None);
     };
     let replies = match role {
         Role::Gateway => format!("{REPLIES}.{}", identity(config)?),
         Role::Serve | Role::Worker => String::new(),
     };
-    Fleet::join(settings, role, &replies)
+    Fleet::join(settings, role, &replies, parcels)
         .map(Some)
         .map_err(|error: StartError| Trouble::new(Exit::DATA, error.to_string()))
 }
@@ -95,8 +112,7 @@ pub(super) fn doors(
     models: Vec<Arc<ModelConfig>>,
     engine: &Engine,
 ) -> Option<Doors> {
-    let settings = fleet?.settings();
-    Some(Doors::open(engine, settings, models, config.drain_timeout))
+    Some(Doors::open(engine, fleet?, models, config.drain_timeout))
 }
 
 /// Who this server is, for as long as it has its data folder: the results of what it sends find it after a restart.

@@ -29,13 +29,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cresset_celery_worker::{Fleet, host_name};
-use cresset_config::{Celery, ModelConfig, ServerConfig};
+use cresset_config::{ModelConfig, ServerConfig};
 use cresset_engine::{About, Engine, EngineOptions, Role};
 use cresset_gateway::RowReader;
 use cresset_task::Spans;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::celery::Between;
 use crate::exit::{Exit, Trouble};
 
 /// Expired tasks are looked for at least this often, and at most every `PURGE_LONGEST`.
@@ -50,7 +51,7 @@ pub(crate) fn run(
     config: &ServerConfig,
     models: Vec<ModelConfig>,
     role: Role,
-    fleet: Option<Celery>,
+    fleet: Option<Between>,
 ) -> Result<Exit, Trouble> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -77,7 +78,7 @@ async fn serve(
     config: &ServerConfig,
     models: Vec<ModelConfig>,
     role: Role,
-    fleet: Option<Celery>,
+    fleet: Option<Between>,
 ) -> Result<Exit, Trouble> {
     let began = Instant::now();
     let keys = webhooks::keys(config, &models)?;
@@ -88,7 +89,15 @@ async fn serve(
     let entrances = door::open(config, handed_over, role)?;
     let auth = keys::open(config)?;
     let store = store::open(config, role).await?;
-    let fleet = celery::fleet(config, fleet, role)?;
+    let parcels = match &fleet {
+        Some(between) => celery::parcels(between).await?,
+        None => None,
+    };
+    let me = About {
+        store: parcels.as_ref().map(|parcels| parcels.store()),
+        ..me(role)
+    };
+    let fleet = celery::fleet(config, fleet, role, parcels)?;
     let purge_every =
         (config.result_ttl.min(config.webhooks.retention) / 4).clamp(PURGE_SHORTEST, PURGE_LONGEST);
     let options = EngineOptions {
@@ -96,7 +105,7 @@ async fn serve(
         admission: config.admission.clone(),
         stream_bytes: config.max_stream_bytes,
         spans: otlp.clone().map(|otlp| otlp as Arc<dyn Spans>),
-        me: me(role),
+        me,
         roster: fleet.as_ref().map(Fleet::roster),
         reach: fleet.as_ref().and_then(Fleet::reach),
     };

@@ -4,12 +4,12 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cresset_config::{Durability, ServerConfig};
-use cresset_engine::Role;
+use cresset_config::{Durability, ServerConfig, ServiceUrl};
+use cresset_engine::{Parcels, Role};
 use cresset_queue::kit::{InboxOptions, Ttl};
 use cresset_queue::{Backend, QueueError, QueueErrorKind};
-use cresset_queue_mysql::{MysqlOptions, MysqlStore, Target as MysqlTarget};
-use cresset_queue_postgres::{PostgresOptions, PostgresStore, Target};
+use cresset_queue_mysql::{MysqlOptions, MysqlParcels, MysqlStore, Target as MysqlTarget};
+use cresset_queue_postgres::{PostgresOptions, PostgresParcels, PostgresStore, Target};
 use cresset_queue_sql::{SqliteOptions, SqliteStore};
 
 use crate::exit::{Exit, Trouble};
@@ -31,6 +31,11 @@ pub(crate) fn place(config: &ServerConfig) -> Result<Place, Trouble> {
         return Ok(Place::Sqlite(path));
     }
     let url = config.store.as_ref().map(|url| url.reveal()).unwrap_or_default();
+    server_of(url)
+}
+
+/// The database that an address leads to.
+fn server_of(url: &str) -> Result<Place, Trouble> {
     let unusable =
         |error: &dyn Error| Trouble::new(Exit::USAGE, format!("store.url cannot be used: {error}"));
     if url.starts_with("mysql:") || url.starts_with("mariadb:") {
@@ -39,6 +44,20 @@ pub(crate) fn place(config: &ServerConfig) -> Result<Place, Trouble> {
     }
     let target = Target::parse(url).map_err(|error| unusable(&error))?;
     Ok(Place::Postgres(Box::new(target)))
+}
+
+/// Opens the parcels of a store in a database, and nothing else of it.
+pub(crate) async fn parcels(url: &ServiceUrl) -> Result<Option<Arc<dyn Parcels>>, Trouble> {
+    let opened: Result<Arc<dyn Parcels>, QueueError> = match server_of(url.reveal())? {
+        Place::Sqlite(_) => return Ok(None),
+        Place::Postgres(target) => PostgresParcels::open(*target)
+            .await
+            .map(|open| Arc::new(open) as _),
+        Place::Mysql(target) => MysqlParcels::open(*target).await.map(|open| Arc::new(open) as _),
+    };
+    let parcels = opened.map_err(|error| away(&error))?;
+    tracing::info!(store = %parcels.store(), "large payloads go by the store between gateways and workers that have it");
+    Ok(Some(parcels))
 }
 
 /// Opens the store; what an earlier server left behind is queued again.

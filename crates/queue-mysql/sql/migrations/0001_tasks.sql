@@ -248,3 +248,22 @@ CREATE TABLE IF NOT EXISTS inbox (
     KEY inbox_by_model (waiting, seq, size),        -- what is taken, in order: of each model
     KEY inbox_by_age (is_wrong, seq)                -- and of all
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+-- Payloads that servers with a broker between them leave for each other, in parts.
+CREATE TABLE IF NOT EXISTS parcels (
+    id      BINARY(16) NOT NULL,                    -- by chance, given once
+    part    INT        NOT NULL,                    -- from 0
+    parts   INT        NOT NULL,                    -- all there are
+    kept_at BIGINT     NOT NULL,                    -- when it was put; of part 0, when somebody last said that it is needed
+    bytes   LONGBLOB   NOT NULL,
+    PRIMARY KEY (id, part),
+    KEY parcels_by_age (part, kept_at)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+-- Which store this is, whoever opens it and by whatever address.
+CREATE TABLE IF NOT EXISTS identity (
+    one TINYINT    NOT NULL PRIMARY KEY,
+    id  BINARY(16) NOT NULL
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+INSERT IGNORE INTO identity (one, id) VALUES (1, UNHEX(REPLACE(UUID(), '-', '')));

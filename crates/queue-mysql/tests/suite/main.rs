@@ -4,5 +4,6 @@ mod away;
 mod common;
 mod conformance;
 mod inbox;
+mod parcels;
 mod shared;
 mod together;

@@ -4,4 +4,5 @@ mod away;
 mod common;
 mod conformance;
 mod inbox;
+mod parcels;
 mod upgrade;

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A case is skipped only because of a declared capability, and says so. [`remote_suite!`](crate::remote_suite) has the
-//! cases of stores whose database is on another machine.
+//! cases of stores whose database is on another machine, [`parcels_suite!`](crate::parcels_suite) those of stores of parcels.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -38,6 +38,7 @@ mod listing;
 mod model;
 mod order;
 mod outbox;
+mod parcels;
 mod proxy;
 mod random;
 mod remote;
@@ -55,6 +56,7 @@ use cresset_task::TaskId;
 
 pub use self::dice::Dice;
 pub use self::inbox::{entry as inbox_entry, query as inbox_query, take as inbox_take};
+pub use self::parcels::{ParcelsCase, ParcelsHarness, check_parcels};
 pub use self::proxy::IsAnswer;
 pub use self::proxy::Proxy;
 pub use self::remote::{RemoteCase, RemoteHarness, check_remote};

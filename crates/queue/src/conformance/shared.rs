@@ -190,6 +190,7 @@ fn running(models: &[&str]) -> About {
         pid: 7,
         program: "0.1.0".into(),
         stopping: false,
+        store: None,
         models: models.iter().map(offer).collect(),
     }
 }
