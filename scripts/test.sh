@@ -86,5 +86,5 @@ for pair in "4.2 3.10 3.11 3.12" "5.2 3.11 3.12 3.10 3.13" "6.0 3.13 3.12"; do
 done
 # The program that the tests of its crate were built with: a build without them would compile half of what is here again.
 # make check sees to it that it also compiles alone.
-CRESSET_BIN="$REPO/target/debug/cresset" step "black box" "$python" -m pytest tests -n "$at_a_time" --dist loadfile
+CRESSET_BIN="$REPO/target/debug/cresset" step "black box" "$python" -m pytest tests -n "$at_a_time" --dist loadfile --durations 25
 say "all tests passed"
