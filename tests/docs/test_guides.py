@@ -38,6 +38,10 @@ ELSEWHERE = {
     "export PATH=$PWD/target/release:$PATH": ".ci/run",
     "cresset gateway --broker redis://redis.internal:6379/0 --listen 0.0.0.0:8700": "tests/spine/test_brokers.py",
     "cresset worker models --broker redis://redis.internal:6379/0": "tests/spine/test_brokers.py",
+    "cresset gateway --broker amqp://cresset@rabbit.internal/cresset"
+    " --results postgresql://cresset@db.internal/cresset --listen 0.0.0.0:8700": "tests/spine/test_parcels.py",
+    "cresset worker models --broker amqp://cresset@rabbit.internal/cresset"
+    " --results postgresql://worker@db.internal/cresset": "tests/spine/test_parcels.py",
 }
 """Commands that no page runs, as they build a release first; and what does with a build that takes less time."""
 
