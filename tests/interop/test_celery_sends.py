@@ -24,6 +24,8 @@ pytestmark = [
 
 MANY = 2_000
 """Tasks of one batch."""
+AT_ONCE = 128
+"""Tasks on their way to the broker together."""
 LARGEST = 16 << 20
 """Bytes of a message."""
 
@@ -248,6 +250,19 @@ def test_a_message_that_the_broker_does_not_take_fails_its_task_at_once(tmp_path
         assert failed.value.error.code == "invalid_input"
         shop.worker()
         assert client.submit("one", 1).result(timeout=LONG) == 1
+
+
+def test_all_that_is_sent_at_once_to_a_queue_that_is_not_there_arrives_once(tmp_path: Path) -> None:
+    shop = rabbit_shop(tmp_path)
+    with shop.stack:
+        shop.model("work", concurrency=AT_ONCE)
+        client = shop.client(shop.serve().wait_ready())
+        batch = client.submit_many("work", ({"give": i} for i in range(AT_ONCE)))
+        until(lambda: shop.waiting() == AT_ONCE, "sent")
+        shop.worker(pool="solo")
+        assert batch.wait(timeout=LONG).counts.success == AT_ONCE
+        assert [line.result for line in batch.results()] == list(range(AT_ONCE))
+        assert list(shop.runs().values()) == [1] * AT_ONCE
 
 
 def test_rabbitmq_with_results_in_redis(tmp_path: Path, the_redis: Redis) -> None:
