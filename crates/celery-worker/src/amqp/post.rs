@@ -231,12 +231,8 @@ impl Round<'_> {
         while let Some(message) = brought {
             let id = id(&message.delivery.properties);
             let sent = self.back.again(self.live, self.channel, message).await;
-            let sent = sent.and_then(|confirmation| {
-                let came = taken(&confirmation);
-                Ok((came, confirmation.take_message()))
-            });
             let (came, another) = match sent {
-                Ok((came, another)) => (came, another),
+                Ok(confirmation) => (taken(&confirmation), confirmation.take_message()),
                 Err(failed) => (Err(failed), None),
             };
             if let Err(failed) = came {
