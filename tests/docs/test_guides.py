@@ -32,10 +32,10 @@ NEEDS_DJANGO = {"django.md", "from-uwsgi.md"}
 ELSEWHERE = {
     "make django": "tests/site",
     "make django-compare": "tests/site",
-    "git clone https://github.com/cresset/cresset": ".ci/run",
-    "cd cresset": ".ci/run",
-    "cargo build --release -p cresset": ".ci/run",
-    "export PATH=$PWD/target/release:$PATH": ".ci/run",
+    "git clone https://github.com/cresset/cresset": "tests/docs/test_from_clone.py",
+    "cd cresset": "tests/docs/test_from_clone.py",
+    "cargo build --release -p cresset": "tests/docs/test_from_clone.py",
+    "export PATH=$PWD/target/release:$PATH": "tests/docs/test_from_clone.py",
     "cresset gateway --broker redis://redis.internal:6379/0 --listen 0.0.0.0:8700": "tests/spine/test_brokers.py",
     "cresset worker models --broker redis://redis.internal:6379/0": "tests/spine/test_brokers.py",
     "cresset gateway --broker amqp://cresset@rabbit.internal/cresset"
