@@ -1,7 +1,7 @@
 """The tutorial's first block as it stands: a clone, a build of the program alone, the program on the PATH.
 
-The clone comes from this repository, what has been committed of it. The release that is built there is not optimised: it takes
-two minutes instead of ten. `make demo` builds the real one.
+The clone comes from this repository, what has been committed of it. The release that is built there is not optimised,
+which takes minutes less. `make demo` builds the real one.
 """
 
 from __future__ import annotations
