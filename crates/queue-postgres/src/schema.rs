@@ -44,11 +44,11 @@ pub(crate) async fn make(conn: &Conn, target: &Target) -> Result<(), StoreError>
 
 /// Whether the schema is there, with a table of versions. One that has other tables and none of versions is not ours.
 pub(crate) async fn exists(conn: &Conn, target: &Target) -> Result<bool, StoreError> {
-    let sql = "SELECT to_regclass($1) IS NOT NULL, \
-               EXISTS (SELECT 1 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = $2)";
-    let table = format!("\"{}\".migrations", target.schema);
+    // Both from the statement's one snapshot: a name that is looked up (`to_regclass`) may be seen as of a moment before.
+    let sql = "SELECT coalesce(bool_or(c.relname = 'migrations' AND c.relkind = 'r'), false), count(*) > 0 \
+               FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = $1";
     let row = conn
-        .row("cannot look for the schema", sql, &[&table, &target.schema])
+        .row("cannot look for the schema", sql, &[&target.schema])
         .await?;
     let (ours, any) = match &row {
         Some(row) => (col(row, 0)?, col(row, 1)?),
