@@ -30,7 +30,7 @@ def server() -> Iterator[MockServer]:
 
 @pytest.fixture
 def ada(db: None, django_user_model: Any) -> Any:
-    return django_user_model.objects.create_user("ada", password="of ada")
+    return django_user_model.objects.create_user("ada.lovelace", password="of ada")
 
 
 @pytest.fixture
