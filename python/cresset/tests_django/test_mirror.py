@@ -166,7 +166,8 @@ def test_the_admin_lists_filters_and_searches(admin_page, server, ada):
     assert mine.id in text
     assert "a visitor" in text
     assert "hush" not in text
-    for query, count in (("?model__exact=boom", 1), ("?q=lovelace", 1), (f"?q={mine.id}", 1), ("?status__exact=SUCCESS", 0)):
+    found = {"?model__exact=boom": 1, "?q=lovelace": 1, f"?q={mine.id}": 1, "?status__exact=SUCCESS": 0}
+    for query, count in found.items():
         page = admin_page.get(f"/admin/cresset_mirror/inferencetask/{query}")
         assert page.context["cl"].result_count == count, query
     assert admin_page.get("/admin/cresset_mirror/inferencetask/add/").status_code == 403
