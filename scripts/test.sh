@@ -85,6 +85,6 @@ for pair in "4.2 3.10 3.11 3.12" "5.2 3.11 3.12 3.10 3.13" "6.0 3.13 3.12"; do
   fi
 done
 # The program that the tests of its crate were built with: a build without them would compile half of what is here again.
-# make check sees to it that it also compiles alone.
-CRESSET_BIN="$REPO/target/debug/cresset" step "black box" "$python" -m pytest tests -n "$at_a_time" --dist loadfile --durations 25
+# make check sees to it that it also compiles alone. In the order of their names: a file of one test may be the longest, and would be last.
+CRESSET_BIN="$REPO/target/debug/cresset" step "black box" "$python" -m pytest tests -n "$at_a_time" --dist loadfile --no-loadscope-reorder --durations 25
 say "all tests passed"

@@ -45,6 +45,7 @@ class Watched:
         self.folder = folder
         self.sentinels: dict[int, subprocess.Popen[bytes]] = {}
         self.servers: dict[int, Redis] = {}
+        self._clients: dict[tuple[int, int], Any] = {}
         try:
             self._start()
         except BaseException:
@@ -87,11 +88,14 @@ class Watched:
 
     def client(self, port: int, db: int = 0) -> Any:
         """A server, bare."""
-        return told_once(port, db=db, password=self.password or None)
+        made = self._clients.get((port, db)) or told_once(port, db=db, password=self.password or None)
+        return self._clients.setdefault((port, db), made)
 
     def sentinel(self, port: int) -> Any:
         """A sentinel, bare."""
-        return told_once(port, password=self.sentinel_password or None, decode_responses=True)
+        words = {"password": self.sentinel_password or None, "decode_responses": True}
+        made = self._clients.get((port, 0)) or told_once(port, **words)
+        return self._clients.setdefault((port, 0), made)
 
     @property
     def master(self) -> int:
@@ -186,8 +190,10 @@ class Watched:
         """Waits until the sentinels have made a replica of what was the master."""
 
         def is_replica() -> bool:
-            said = self.client(port).info("replication")
-            return said["role"] == "slave" and said["master_link_status"] == "up"
+            with suppress(redis.ConnectionError):  # who becomes one hangs up on everybody
+                said = self.client(port).info("replication")
+                return said["role"] == "slave" and said["master_link_status"] == "up"
+            return False
 
         until(is_replica, "a replica again")
         # Until they know it they would not have it take the master's place.
@@ -195,6 +201,8 @@ class Watched:
 
     def stop(self) -> None:
         """Ends all."""
+        for client in self._clients.values():
+            client.close()
         for process in self.sentinels.values():
             process.kill()
             process.wait(LONG)
