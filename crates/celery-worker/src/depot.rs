@@ -167,17 +167,16 @@ impl Depot {
 
     async fn remove(&self, age: Duration) -> Result<(), QueueError> {
         loop {
-            let some: Vec<(Instant, Uuid)> = {
+            let ids: BTreeSet<Uuid> = {
                 let ours = self.ours();
                 let old = ours.done.iter().take_while(|(since, _)| since.elapsed() >= age);
-                old.take(REMOVED_MAX).copied().collect()
+                old.take(REMOVED_MAX).map(|(_, id)| *id).collect()
             };
-            if some.is_empty() {
+            if ids.is_empty() {
                 return Ok(());
             }
-            let ids: Vec<Uuid> = some.iter().map(|(_, id)| *id).collect();
-            self.parcels.remove(&ids).await?;
-            self.ours().done.retain(|one| !some.contains(one));
+            self.parcels.remove(&Vec::from_iter(ids.iter().copied())).await?;
+            self.ours().done.retain(|(_, id)| !ids.contains(id));
         }
     }
 
