@@ -6,10 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use cresset_queue::kit::as_number;
-use cresset_queue::kit::remote::{Asking, Readers, Trouble as _, ask};
-use cresset_queue::{PARCELS_SWEPT_MAX, Parcels, QueueError, QueueErrorKind};
+use cresset_queue::kit::remote::{Questions, Trouble as _, ask};
+use cresset_queue::{PARCELS_SWEPT_MAX, Parcels, QueueError};
 use mysql_async::{Params, Value};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::connect::{Conn, Dialer, Role};
@@ -48,8 +47,7 @@ const OLD: &str = concat!(
 /// The parcels of a store in MySQL or MariaDB.
 pub struct MysqlParcels {
     store: Uuid,
-    readers: Readers<Dialer>,
-    closing: CancellationToken,
+    questions: Questions<Dialer>,
 }
 
 impl fmt::Debug for MysqlParcels {
@@ -74,22 +72,13 @@ impl MysqlParcels {
             .map_err(|error| QueueError::new(error.kind(), "open", format!("{shown}: {}", error.whole())))?;
         Ok(Self {
             store,
-            readers: Readers::new(dialer, CONNECTIONS),
-            closing: CancellationToken::new(),
+            questions: Questions::new(dialer, CONNECTIONS),
         })
     }
 
     /// For `ask!`.
-    fn front(&self) -> &Self {
-        self
-    }
-
-    fn asking(&self, operation: &'static str) -> Result<Asking<'_, Dialer>, QueueError> {
-        if self.closing.is_cancelled() {
-            let closed = QueueError::new(QueueErrorKind::Closed, operation, "the parcels are closed");
-            return Err(closed);
-        }
-        Ok(Asking::new(&self.readers, operation))
+    fn front(&self) -> &Questions<Dialer> {
+        &self.questions
     }
 }
 
@@ -196,7 +185,6 @@ impl Parcels for MysqlParcels {
     }
 
     async fn close(&self) {
-        self.closing.cancel();
-        self.readers.close().await;
+        self.questions.close().await;
     }
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cresset_queue::kit::remote::{Asking, Dial as _, Readers, Trouble as _, ask};
-use cresset_queue::{PARCELS_SWEPT_MAX, Parcels, QueueError, QueueErrorKind};
-use tokio_util::sync::CancellationToken;
+use cresset_queue::kit::remote::{Dial as _, Questions, Trouble as _, ask};
+use cresset_queue::{PARCELS_SWEPT_MAX, Parcels, QueueError};
 use uuid::Uuid;
 
 use crate::connect::{Conn, Dialer};
@@ -35,8 +34,7 @@ DELETE FROM parcels WHERE id IN (
 /// The parcels of a store in PostgreSQL.
 pub struct PostgresParcels {
     store: Uuid,
-    readers: Readers<Dialer>,
-    closing: CancellationToken,
+    questions: Questions<Dialer>,
 }
 
 impl fmt::Debug for PostgresParcels {
@@ -62,8 +60,7 @@ impl PostgresParcels {
         match store {
             Ok(store) => Ok(Self {
                 store,
-                readers: Readers::new(dialer, CONNECTIONS),
-                closing: CancellationToken::new(),
+                questions: Questions::new(dialer, CONNECTIONS),
             }),
             Err(error) => {
                 dialer.end().await;
@@ -73,16 +70,8 @@ impl PostgresParcels {
     }
 
     /// For `ask!`.
-    fn front(&self) -> &Self {
-        self
-    }
-
-    fn asking(&self, operation: &'static str) -> Result<Asking<'_, Dialer>, QueueError> {
-        if self.closing.is_cancelled() {
-            let closed = QueueError::new(QueueErrorKind::Closed, operation, "the parcels are closed");
-            return Err(closed);
-        }
-        Ok(Asking::new(&self.readers, operation))
+    fn front(&self) -> &Questions<Dialer> {
+        &self.questions
     }
 }
 
@@ -142,7 +131,6 @@ impl Parcels for PostgresParcels {
     }
 
     async fn close(&self) {
-        self.closing.cancel();
-        self.readers.close().await;
+        self.questions.close().await;
     }
 }

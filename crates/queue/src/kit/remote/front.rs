@@ -101,7 +101,7 @@ impl<O: Operation, D: Dial> Front<O, D> {
 }
 
 /// Asks a reader: `ask!(store, "fetch", |conn| read::fetch(conn, id))`. The store has a method `front`, which gives its
-/// [`Front`](crate::kit::remote::Front). (A function could not say of the question's future that it can be sent.)
+/// [`Front`](crate::kit::remote::Front), or its [`Questions`](crate::kit::remote::Questions). (A function could not say of the question's future that it can be sent.)
 #[macro_export]
 #[doc(hidden)]
 macro_rules! ask_reader {

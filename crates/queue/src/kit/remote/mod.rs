@@ -18,7 +18,7 @@ mod writer;
 pub use self::front::Front;
 pub use self::group::{Failed, answered, commit};
 pub use self::op::{Operation, Undo, Waiting};
-pub use self::readers::{Asking, Reader, Readers, STATEMENT_LIMIT};
+pub use self::readers::{Asking, Questions, Reader, Readers, STATEMENT_LIMIT};
 pub use self::writer::Writer;
 pub use crate::{ask_reader as ask, tell_writer as tell};
 

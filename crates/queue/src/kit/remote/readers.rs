@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{Dial, Link, Trouble};
-use crate::QueueError;
 use crate::kit::IntoQueueError as _;
+use crate::{QueueError, QueueErrorKind};
 
 /// One question takes this long at most.
 pub const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
@@ -26,6 +27,36 @@ const OPEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// After a connection could not be had, questions are answered with that for so long.
 const REFUSED_FOR: Duration = Duration::from_millis(250);
+
+/// The front of what has readers alone: nobody writes in groups there, and what a question changes may be changed again.
+pub struct Questions<D: Dial> {
+    readers: Readers<D>,
+    closing: CancellationToken,
+}
+
+impl<D: Dial> Questions<D> {
+    /// So many connections at most.
+    pub fn new(dialer: D, count: usize) -> Self {
+        Self {
+            readers: Readers::new(dialer, count),
+            closing: CancellationToken::new(),
+        }
+    }
+
+    /// One question (see `ask!`).
+    pub fn asking(&self, operation: &'static str) -> Result<Asking<'_, D>, QueueError> {
+        if self.closing.is_cancelled() {
+            return Err(QueueError::new(QueueErrorKind::Closed, operation, ""));
+        }
+        Ok(Asking::new(&self.readers, operation))
+    }
+
+    /// Ends the connections. Nothing is answered any more.
+    pub async fn close(&self) {
+        self.closing.cancel();
+        self.readers.close().await;
+    }
+}
 
 /// The connections.
 pub struct Readers<D: Dial> {
