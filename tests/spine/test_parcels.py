@@ -120,6 +120,21 @@ def wait_empty(store: Store) -> None:
     until(lambda: store.sql("SELECT count(*) FROM parcels") == "0", "emptied")
 
 
+def both_have(start: Start, models: Path, store: Store, *flags: str) -> tuple[Server, Server]:
+    """A gateway and a worker that have the database, and know of each other."""
+    gateway = start("gateway", None, "--results", store.url, *flags)
+    worker = start("worker", models, "--results", store.url)
+    wait_state(gateway, "ready")
+    return gateway, worker
+
+
+def begun(client: httpx.Client, gate: Path, **asked: object) -> str:
+    """Where a task is that its worker has begun, and that waits for the gate."""
+    place = submitted(client, asked | {"gate": str(gate)})
+    until(Path(f"{gate}.begun").exists, "begun")
+    return place
+
+
 def wait_workers(gateway: Server, count: int) -> None:
     """Waits until so many do its work."""
     gateway.wait(lambda c: sum(one["ready"] for one in model(c).get("workers") or []) == count, "told of them")
@@ -129,9 +144,7 @@ def wait_workers(gateway: Server, count: int) -> None:
 def test_what_is_larger_than_a_message_arrives_by_the_store_and_leaves_nothing(
     start: Start, models: Path, store: Store
 ) -> None:
-    gateway = start("gateway", None, "--results", store.url)
-    worker = start("worker", models, "--results", store.url)
-    wait_state(gateway, "ready")
+    gateway, worker = both_have(start, models, store)
     watch(store)
     text = data(LARGE)
     with gateway.http() as client:
@@ -185,9 +198,7 @@ def test_a_worker_without_the_store_is_sent_all_of_it_and_so_is_everybody_beside
 
 
 def test_who_is_to_send_all_of_it_does(start: Start, models: Path, store: Store) -> None:
-    gateway = start("gateway", None, "--results", store.url, "--celery-reference-above", "0B")
-    start("worker", models, "--results", store.url)
-    wait_state(gateway, "ready")
+    gateway, _ = both_have(start, models, store, "--celery-reference-above", "0B")
     watch(store)
     with gateway.http() as client:
         text = data(SOME)
@@ -198,14 +209,11 @@ def test_who_is_to_send_all_of_it_does(start: Start, models: Path, store: Store)
 def test_a_worker_that_is_killed_with_a_large_input_leaves_it_to_the_next(
     start: Start, models: Path, store: Store, tmp_path: Path
 ) -> None:
-    gateway = start("gateway", None, "--results", store.url)
-    first = start("worker", models, "--results", store.url)
-    wait_state(gateway, "ready")
+    gateway, first = both_have(start, models, store)
     watch(store)
     gate, text = tmp_path / "gate", data(LARGE)
     with gateway.http() as client:
-        place = submitted(client, {"data": text, "gate": str(gate), "make": LARGE})
-        until(Path(f"{gate}.begun").exists, "begun")
+        place = begun(client, gate, data=text, make=LARGE)
         first.kill()
         gate.touch()
         start("worker", models, "--results", store.url)
@@ -219,13 +227,10 @@ def test_a_worker_that_is_killed_with_a_large_input_leaves_it_to_the_next(
 def test_an_input_that_is_gone_is_sent_again_by_its_gateway(
     start: Start, models: Path, store: Store, tmp_path: Path
 ) -> None:
-    gateway = start("gateway", None, "--results", store.url)
-    first = start("worker", models, "--results", store.url)
-    wait_state(gateway, "ready")
+    gateway, first = both_have(start, models, store)
     gate, text = tmp_path / "gate", data(LARGE)
     with gateway.http() as client:
-        place = submitted(client, {"data": text, "gate": str(gate)})
-        until(Path(f"{gate}.begun").exists, "begun")
+        place = begun(client, gate, data=text)
         first.kill()
         gate.touch()
         store.sql("DELETE FROM parcels")
@@ -242,9 +247,7 @@ def test_what_the_store_loses_again_and_again_is_sent_whole_or_fails_in_words(
     start: Start, models: Path, both: tuple[Between, Store]
 ) -> None:
     between, store = both
-    gateway = start("gateway", None, "--results", store.url)
-    start("worker", models, "--results", store.url)
-    wait_state(gateway, "ready")
+    gateway, _ = both_have(start, models, store)
     if isinstance(store, Database):
         store.sql(
             "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; "
@@ -269,13 +272,10 @@ def test_what_the_store_loses_again_and_again_is_sent_whole_or_fails_in_words(
 
 
 def test_a_database_that_goes_away_costs_no_task(start: Start, models: Path, store: Store, tmp_path: Path) -> None:
-    gateway = start("gateway", None, "--results", store.url)
-    worker = start("worker", models, "--results", store.url)
-    wait_state(gateway, "ready")
+    gateway, worker = both_have(start, models, store)
     gate, text = tmp_path / "gate", data(LARGE)
     with gateway.http() as client:
-        held = submitted(client, {"data": text, "gate": str(gate), "make": LARGE})
-        until(Path(f"{gate}.begun").exists, "begun")
+        held = begun(client, gate, data=text, make=LARGE)
         behind = [submitted(client, {"data": text}) for _ in range(3)]
         store.close()
         try:
@@ -297,8 +297,7 @@ def test_what_killed_servers_have_left_is_swept_by_whichever_gateway_is_there(
     wait_state(gateway, "ready")
     gate, text = tmp_path / "gate", data(SOME)
     with gateway.http() as client:
-        place = submitted(client, {"data": text, "gate": str(gate)})
-        until(Path(f"{gate}.begun").exists, "begun")
+        place = begun(client, gate, data=text)
         gateway.kill()
     worker.kill()
     assert store.sql("SELECT count(*) FROM parcels") == "1"
@@ -325,9 +324,7 @@ def test_tensors_go_by_the_store_as_they_are(start: Start, tmp_path: Path, store
     )
     code = "import torch\n\ndef predict(x: torch.Tensor) -> torch.Tensor:\n    return x ^ 255\n"
     folder = write_model(tmp_path / "models", "who", code, settings + "[batching]\nmax_batch_size = 1\n")
-    gateway = start("gateway", None, "--results", store.url)
-    start("worker", folder, "--results", store.url)
-    wait_state(gateway, "ready")
+    gateway, _ = both_have(start, folder, store)
     watch(store)
     raw = bytes(number % 251 for number in range(1 << 16)) * (4 * count >> 16)
     head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({4 * count},), }}".encode()
