@@ -88,6 +88,10 @@ MODEL = """
 """
 
 
+#: What a killed worker had is another one's in seconds. Celery's look as they start, and then after 100 s.
+RESTORING = {"visibility_timeout": 1, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+
+
 @dataclass(kw_only=True)
 class Shop:
     """One application, its workers, and the servers of a test in front of them."""
@@ -207,13 +211,13 @@ def _shop(
 def redis_shop(folder: Path, server: Redis, serializer: str = "json") -> Shop:
     """With Redis for both."""
     url = server.url(next(WHO) % 16)
-    return _shop(folder, url, url, {"visibility_timeout": 1}, serializer, redis=server)
+    return _shop(folder, url, url, dict(RESTORING), serializer, redis=server)
 
 
 def sentinel_shop(folder: Path, watched: Watched) -> Shop:
     """With Redis for both, as sentinels know it."""
     url = watched.url()
-    transport = {"visibility_timeout": 1, **watched.options}
+    transport = {**RESTORING, **watched.options}
     return _shop(folder, url, url, transport, results=watched.options, watched=watched)
 
 
