@@ -7,7 +7,7 @@ use lapin::types::ShortString;
 use lapin::{Channel, Confirmation};
 
 use super::live::Live;
-use super::publish::{Failed, send};
+use super::sent::{Failed, send};
 use super::topology::{self, QueueForm};
 
 /// The queues that had to be declared for messages of one sender.

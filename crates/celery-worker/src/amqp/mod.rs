@@ -18,6 +18,7 @@ mod message;
 mod park;
 mod post;
 mod publish;
+mod sent;
 mod settle;
 mod table;
 mod tame;

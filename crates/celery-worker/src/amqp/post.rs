@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::back::Back;
 use super::live::Live;
 use super::message;
-use super::publish::{self, Failed, taken};
+use super::sent::{Failed, send, taken};
 
 /// Messages that the broker has been sent and has not confirmed; as many wait for their turn.
 const UNDER_WAY_MAX: usize = 512;
@@ -186,7 +186,7 @@ impl Parcel {
             told,
         } = self;
         let id = must_arrive.then(|| id(&properties));
-        let confirmed = publish::send(channel, queue, &body, properties, must_arrive).await;
+        let confirmed = send(channel, queue, &body, properties, must_arrive).await;
         Sent { id, confirmed, told }
     }
 }

@@ -4,12 +4,13 @@ use cresset_celery::{Message, Outgoing};
 use lapin::options::BasicPublishOptions;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation, Error, ErrorKind, PublisherConfirm};
+use lapin::{BasicProperties, Channel, Error, ErrorKind, PublisherConfirm};
 
 use super::back::Back;
 use super::live::Live;
 use super::message;
 use super::post::{self, Kind};
+use super::sent::{Failed, send, taken};
 use crate::transport::{Refused, Trouble};
 
 /// Messages that wait for their confirmation at once.
@@ -151,21 +152,6 @@ fn not_sent(why: &str) -> Trouble {
     }
 }
 
-/// Why a message was not sent, or may not have been.
-#[derive(Clone)]
-pub(super) enum Failed {
-    Amqp(Error),
-    Nacked,
-    /// Its epoch has ended meanwhile.
-    Lost,
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self::Amqp(error)
-    }
-}
-
 async fn together(live: &Live, messages: &[Outgoing]) -> Result<(), Failed> {
     let publisher = live.publisher().await?;
     let mut waiting = Vec::with_capacity(messages.len());
@@ -186,33 +172,6 @@ async fn together(live: &Live, messages: &[Outgoing]) -> Result<(), Failed> {
     }
     publisher.done();
     came
-}
-
-/// Sends one, and waits until the broker has it. `must_arrive`: it comes back if there is no such queue.
-pub(super) async fn send(
-    channel: &Channel,
-    queue: ShortString,
-    body: &[u8],
-    properties: BasicProperties,
-    must_arrive: bool,
-) -> Result<Confirmation, Failed> {
-    let options = BasicPublishOptions {
-        mandatory: must_arrive,
-        immediate: false,
-    };
-    let sent = channel
-        .basic_publish(ShortString::default(), queue, options, body, properties)
-        .await?;
-    Ok(sent.await?)
-}
-
-/// Whether the broker has it.
-pub(super) fn taken(confirmation: &Confirmation) -> Result<(), Failed> {
-    if confirmation.is_nack() {
-        Err(Failed::Nacked)
-    } else {
-        Ok(())
-    }
 }
 
 /// Sends one that must arrive, or come back.
