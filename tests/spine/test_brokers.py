@@ -134,6 +134,28 @@ def test_a_broker_that_goes_away_costs_no_task(start: Start, tmp_path: Path, bet
         assert client.post("/v1/models/who/predict", json={"input": 3}).json()["result"][0] == 3
 
 
+def test_what_somebody_throws_out_of_a_queue_is_missed_and_sent_again(
+    start: Start, tmp_path: Path, between: Between
+) -> None:
+    gateways = [start("gateway") for _ in range(2)]
+    start("worker", who(tmp_path / "models"))
+    for gateway in gateways:
+        wait_state(gateway, "ready")
+    gate = tmp_path / "gate"
+    with gateways[0].http() as first, gateways[1].http() as second:
+        held = submitted(first, str(gate))
+        until(Path(f"{gate}.begun").exists, "begun")
+        places = [(client, submitted(client, [number])) for number in range(40) for client in (first, second)]
+        # Each gateway has as much away as the worker takes, which has one gateway's by now.
+        until(lambda: between.waiting("cresset.who"), "more at the broker than the worker takes")
+        between.throw_out("cresset.who")
+        gate.touch()
+        ends = [ended(client, place) for client, place in [(first, held), *places]]
+        assert {(end["status"], end["attempts"]) for end in ends} == {("SUCCESS", 1)}
+        assert [end["result"][0] for end in ends[1:]] == [[number] for number in range(40) for _ in gateways]
+        until(lambda: between.waiting("cresset.who") == 0, "nothing is left")
+
+
 def test_who_is_not_there_any_more_is_not_computed_for(start: Start, tmp_path: Path) -> None:
     models = who(tmp_path / "models")
     gateway = start("gateway")

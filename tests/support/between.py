@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import redis
 
 from support.application import Redis, redis_or_skip
 from support.rabbit import Rabbit, rabbit_or_skip
@@ -28,6 +29,14 @@ class Between(ABC):
     def found(self) -> None:
         """It can be used again."""
 
+    @abstractmethod
+    def waiting(self, queue: str) -> int:
+        """How many messages are in a queue, and with nobody."""
+
+    @abstractmethod
+    def throw_out(self, queue: str) -> None:
+        """Those are no more."""
+
 
 class ByRedis(Between):
     """Redis on a port of its own."""
@@ -46,6 +55,21 @@ class ByRedis(Between):
         """Starts it again."""
         self.redis.start()
 
+    @staticmethod
+    def _lists(queue: str) -> list[str]:
+        """One for each priority."""
+        return [queue, *(f"{queue}\u0006\u0016{step}" for step in (3, 6, 9))]
+
+    def waiting(self, queue: str) -> int:
+        """The lengths of its lists."""
+        with redis.Redis(port=self.redis.port) as bare:
+            return sum(bare.llen(name) for name in self._lists(queue))
+
+    def throw_out(self, queue: str) -> None:
+        """Its lists are no more."""
+        with redis.Redis(port=self.redis.port) as bare:
+            bare.delete(*self._lists(queue))
+
 
 class ByRabbit(Between):
     """A virtual host of RabbitMQ."""
@@ -61,6 +85,15 @@ class ByRabbit(Between):
 
     def found(self) -> None:
         """It has never been away."""
+
+    def waiting(self, queue: str) -> int:
+        """Those that are ready."""
+        (count,) = self.rabbit.queue(queue, "messages_ready")
+        return count
+
+    def throw_out(self, queue: str) -> None:
+        """As an operator does it."""
+        self.rabbit.purge(queue)
 
 
 @contextmanager

@@ -71,6 +71,10 @@ class Rabbit:
         lines = control("list_queues", "-p", self.vhost, "--no-table-headers", "name", "messages").splitlines()
         return {name: int(number) for name, number in (line.split("\t") for line in lines)}
 
+    def purge(self, name: str) -> None:
+        """Throws out what is ready in a queue."""
+        control("purge_queue", "--vhost", self.vhost, name)
+
     def close_connection(self, name: str) -> int:
         """Ends the connections that call themselves so, and says how many they were."""
         lines = control("list_connections", "--no-table-headers", "pid", "vhost", "client_properties").splitlines()

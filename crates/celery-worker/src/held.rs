@@ -1,7 +1,7 @@
 //! The messages that are held: taken, and neither acknowledged nor given back. What remote control shows, and what a revocation
 //! finds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -158,6 +158,14 @@ impl Held {
         active.any(|entry| entry.head.as_ref().is_some_and(|head| head.id == id))
     }
 
+    /// Those of these tasks that are held.
+    pub(crate) fn among(&self, ids: &HashSet<&str>) -> Vec<String> {
+        let entries = self.lock();
+        let held = entries.values().filter_map(|entry| entry.head.as_ref());
+        let sought = held.filter(|head| ids.contains(head.id.as_str()));
+        sought.map(|head| head.id.clone()).collect()
+    }
+
     /// The tasks that stand so, as remote control shows them.
     pub(crate) fn shown(&self, node: &str, wanted: impl Fn(Stand) -> bool) -> Vec<Value> {
         let entries = self.lock();
@@ -277,6 +285,7 @@ mod tests {
         let ids = ["a".to_owned(), "b".to_owned()];
         assert_eq!(held.revoke(&ids, false), ["b"]);
         assert!(b.revoke.is_cancelled() && !a.revoke.is_cancelled() && held.is_active("a"));
+        assert_eq!(held.among(&["c", "d"].into()), ["c"]);
         held.void_before(1);
         assert!(!c.void.is_cancelled());
         held.void_before(2);

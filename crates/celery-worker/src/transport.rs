@@ -118,6 +118,9 @@ pub(crate) trait Transport: Send + Sync + 'static {
         self.publish(&[Outgoing { queue, message }]).await.map(|()| None)
     }
 
+    /// How many messages wait in this queue, with those that were taken by somebody who is not heard of any more.
+    async fn waiting(&self, queue: &str) -> Result<u64, Trouble>;
+
     /// Why a message can never be sent, if so.
     fn refuses(&self, _: &Outgoing) -> Option<String> {
         None

@@ -245,6 +245,11 @@ impl Worker {
         self.shared.broker.subscribe()
     }
 
+    /// What it holds.
+    pub(crate) fn held(&self) -> &Arc<Held> {
+        &self.shared.held
+    }
+
     /// Returns when remote control has asked for a shutdown.
     pub async fn asked_to_stop(&self) {
         self.shared.asked_to_stop.cancelled().await;

@@ -285,6 +285,17 @@ impl Transport for AmqpBroker {
         publish::result(&*self.link.live().await?, queue, message, may_join).await
     }
 
+    /// What was taken goes back with its connection.
+    async fn waiting(&self, queue: &str) -> Result<u64, Trouble> {
+        let name = ShortString::try_new(queue).map_err(|error| Trouble {
+            service: publish::SERVICE,
+            why: format!("a queue's name: {error}"),
+        })?;
+        let live = self.link.live().await?;
+        let count = topology::waiting(&live.taking, &name).await.or_trouble()?;
+        Ok(count.map_or(0, u64::from))
+    }
+
     fn refuses(&self, message: &Outgoing) -> Option<String> {
         publish::refuses(&message.message)
     }

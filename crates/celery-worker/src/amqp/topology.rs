@@ -47,6 +47,11 @@ pub(super) fn is_missing(error: &Error) -> bool {
 
 /// Whether there is a queue of this name.
 pub(super) async fn is_queue(connection: &Connection, name: &ShortString) -> Result<bool> {
+    waiting(connection, name).await.map(|waiting| waiting.is_some())
+}
+
+/// How many messages wait in a queue; `None` where there is none of this name.
+pub(super) async fn waiting(connection: &Connection, name: &ShortString) -> Result<Option<u32>> {
     let channel = connection.create_channel().await?;
     let look = QueueDeclareOptions {
         passive: true,
@@ -56,8 +61,8 @@ pub(super) async fn is_queue(connection: &Connection, name: &ShortString) -> Res
         .queue_declare(name.clone(), look, FieldTable::default())
         .await
     {
-        Ok(_) => Ok(true),
-        Err(error) if is_missing(&error) => Ok(false),
+        Ok(queue) => Ok(Some(queue.message_count())),
+        Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::who_has::Holding;
 use super::{Fleet, node};
 use crate::depot::Depot;
 use crate::options::Options;
@@ -46,6 +47,7 @@ impl Doors {
                 engine: engine.clone(),
                 settings: fleet.settings().clone(),
                 depot: fleet.depot(),
+                holding: fleet.holding(),
                 model,
                 drain_timeout,
                 closing: doors.closing.clone(),
@@ -67,6 +69,8 @@ struct Door {
     engine: Engine,
     settings: Celery,
     depot: Option<Arc<Depot>>,
+    /// Where whoever seeks a task finds what is held here.
+    holding: Arc<Holding>,
     model: Arc<ModelConfig>,
     drain_timeout: Duration,
     closing: CancellationToken,
@@ -105,7 +109,10 @@ impl Door {
             is_fleet: true,
         };
         match start_with(self.engine.clone(), options, self.depot.clone()) {
-            Ok(worker) => Some(worker),
+            Ok(worker) => {
+                self.holding.add(worker.held());
+                Some(worker)
+            }
             Err(error) => {
                 // The same address has been read before.
                 tracing::error!(model = %self.model.name, %error, "the model's queue cannot be taken from");

@@ -1,6 +1,6 @@
 //! Who was heard of and when, from the words that servers send each other. No I/O: whoever calls brings words and time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cresset_engine::{About, Member};
@@ -8,6 +8,8 @@ use cresset_task::{ModelName, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
+
+use super::who_has::{Has, Seeks};
 
 /// A server that is not heard of for so long, while we hear ourselves, has gone: two of its words are missing.
 pub(super) const GONE_AFTER: Duration = Duration::from_secs(11);
@@ -20,7 +22,7 @@ const THERE_MAX: usize = 10_000;
 const WORDS_MAX: usize = 8 << 20;
 
 /// What one server tells all.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Word {
     /// Since when it is there, in microseconds: its number, and a part of its name.
     pub(super) since: i64,
@@ -33,6 +35,12 @@ pub(super) struct Word {
     /// It goes.
     #[serde(default)]
     pub(super) ended: bool,
+    /// It wants to know who has some tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) seeks: Option<Seeks>,
+    /// It answers whoever has asked that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) has: Option<Has>,
 }
 
 impl Word {
@@ -46,7 +54,7 @@ impl Word {
 }
 
 /// A server: no two have all three.
-type Who = (i64, String, u32);
+pub(super) type Who = (i64, String, u32);
 
 struct Entry {
     about: About,
@@ -123,6 +131,13 @@ impl Heard {
         runners.all(|entry| entry.about.store == Some(store))
     }
 
+    /// Everybody who is there and runs this model.
+    pub(super) fn runners(&self, model: &ModelName) -> BTreeSet<Who> {
+        let runs = |entry: &Entry| entry.ended_at.is_none() && entry.about.models.contains_key(model);
+        let runners = self.0.iter().filter(|(_, entry)| runs(entry));
+        runners.map(|(who, _)| who.clone()).collect()
+    }
+
     /// The servers that are there, and before them, if wanted, those that were.
     pub(super) fn members(&self, with_ended: bool) -> Vec<Member> {
         let member = |((since, ..), entry): (&Who, &Entry)| Member {
@@ -152,8 +167,7 @@ mod tests {
                 host: host.into(),
                 ..About::default()
             }),
-            asks: false,
-            ended: false,
+            ..Word::default()
         }
     }
 
@@ -235,9 +249,8 @@ mod tests {
     fn a_word_is_read_as_it_was_written_and_garbage_is_none() {
         let asks = Word {
             since: 1,
-            about: None,
             asks: true,
-            ended: false,
+            ..Word::default()
         };
         for word in [word(3, "a"), asks] {
             let text = serde_json::to_vec(&word).unwrap();

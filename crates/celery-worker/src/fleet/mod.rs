@@ -14,6 +14,7 @@ mod doors;
 mod heard;
 mod reach;
 mod roster;
+mod who_has;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use tokio_util::task::TaskTracker;
 pub use self::doors::Doors;
 use self::reach::ByBroker;
 use self::roster::Told;
+use self::who_has::Holding;
 use crate::connect::connect;
 use crate::depot::Depot;
 use crate::node::host_name;
@@ -38,6 +40,7 @@ pub struct Fleet {
     roster: Arc<Told>,
     courier: Option<Arc<Courier>>,
     depot: Option<Arc<Depot>>,
+    holding: Arc<Holding>,
     settings: Celery,
     /// Own what is said and heard, and after that the connections.
     talk: (TaskTracker, CancellationToken),
@@ -79,7 +82,9 @@ impl Fleet {
         if let (Some(depot), Role::Gateway) = (&depot, role) {
             house.spawn(Arc::clone(depot).care(leave.clone()));
         }
-        let roster = Told::new(transport);
+        let holding = Arc::new(Holding::default());
+        let has_work = role != Role::Gateway;
+        let roster = Told::new(transport, has_work.then(|| Arc::clone(&holding)));
         let (talk, hush) = (TaskTracker::new(), CancellationToken::new());
         talk.spawn(Arc::clone(&roster).run(hush.clone()));
         talk.close();
@@ -90,6 +95,7 @@ impl Fleet {
             roster,
             courier,
             depot,
+            holding,
             settings,
             talk: (talk, hush),
             house: (house, leave),
@@ -106,11 +112,12 @@ impl Fleet {
     #[must_use]
     pub fn reach(&self) -> Option<Arc<dyn Reach>> {
         let courier = self.courier.as_ref()?;
-        let by_store = self
-            .depot
-            .as_ref()
-            .map(|depot| (Arc::clone(depot), Arc::clone(&self.roster)));
-        Some(Arc::new(ByBroker::new(Arc::clone(courier), by_store)))
+        let roster = Arc::clone(&self.roster);
+        Some(Arc::new(ByBroker::new(
+            Arc::clone(courier),
+            roster,
+            self.depot.clone(),
+        )))
     }
 
     /// Why the broker cannot be used, while that is so.
@@ -127,6 +134,11 @@ impl Fleet {
     /// By which large payloads go.
     pub(crate) fn depot(&self) -> Option<Arc<Depot>> {
         self.depot.clone()
+    }
+
+    /// What its doors hold.
+    pub(crate) fn holding(&self) -> Arc<Holding> {
+        Arc::clone(&self.holding)
     }
 
     /// Says goodbye and ends the connections. Models that use them must have stopped.

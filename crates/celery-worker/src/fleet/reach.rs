@@ -1,27 +1,48 @@
 //! A gateway's models, each with an executor that sends its items to the model's queue.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use cresset_config::{CeleryCall, ModelConfig};
 use cresset_engine::Reach;
 use cresset_runner::{Executor, PoolEvent};
+use cresset_task::ModelName;
 use tokio::sync::{mpsc, watch};
 
 use super::roster::Told;
 use crate::depot::{Depot, Passage};
-use crate::send::{CeleryPool, Courier};
+use crate::send::{CeleryPool, Courier, Holders, Workers};
 
 /// The way to workers by the broker.
 pub(super) struct ByBroker {
     courier: Arc<Courier>,
+    roster: Arc<Told>,
     /// By which large inputs go to workers that say that they have it.
-    by_store: Option<(Arc<Depot>, Arc<Told>)>,
+    depot: Option<Arc<Depot>>,
 }
 
 impl ByBroker {
-    pub(super) fn new(courier: Arc<Courier>, by_store: Option<(Arc<Depot>, Arc<Told>)>) -> Self {
-        Self { courier, by_store }
+    pub(super) fn new(courier: Arc<Courier>, roster: Arc<Told>, depot: Option<Arc<Depot>>) -> Self {
+        Self {
+            courier,
+            roster,
+            depot,
+        }
+    }
+}
+
+/// Everybody who runs a model.
+struct Runners {
+    roster: Arc<Told>,
+    model: ModelName,
+}
+
+#[async_trait]
+impl Holders for Runners {
+    async fn hold(&self, ids: &[String]) -> Option<HashSet<String>> {
+        self.roster.who_has(&self.model, ids).await
     }
 }
 
@@ -39,13 +60,22 @@ impl Reach for ByBroker {
         events: mpsc::Sender<PoolEvent>,
     ) -> Arc<dyn Executor> {
         let call = CeleryCall::to_fleet(&model.name);
-        let passage = self.by_store.as_ref().map(|(depot, roster)| {
-            let (roster, name, store) = (Arc::clone(roster), model.name.clone(), depot.store());
+        let passage = self.depot.as_ref().map(|depot| {
+            let (roster, name, store) = (Arc::clone(&self.roster), model.name.clone(), depot.store());
             Passage {
                 depot: Arc::clone(depot),
                 is_shared: Box::new(move || roster.all_have(&name, store)),
             }
         });
-        CeleryPool::with_room(model, call, Arc::clone(&self.courier), passage, room, events)
+        let runners = Runners {
+            roster: Arc::clone(&self.roster),
+            model: model.name.clone(),
+        };
+        let workers = Workers {
+            room,
+            passage,
+            holders: Arc::new(runners),
+        };
+        CeleryPool::to_fleet(model, call, Arc::clone(&self.courier), workers, events)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It hears itself, too: when that stays away the connection is lost, whatever it looks like.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::heard::{Heard, Word};
+use super::who_has::{Has, Holding, Questions, Seeks};
 use crate::insist::Waits;
 use crate::transport::{Transport, Trouble};
 
@@ -44,6 +46,9 @@ pub(super) struct Told {
     since: Timestamp,
     said: Mutex<Option<About>>,
     heard: Mutex<Heard>,
+    /// What was asked of others, and, at a worker, what it has itself.
+    questions: Questions,
+    holding: Option<Arc<Holding>>,
     /// Something is to be said at once.
     news: Notify,
     changed: Notify,
@@ -58,6 +63,15 @@ impl fmt::Debug for Told {
             .field("since", &self.since)
             .finish_non_exhaustive()
     }
+}
+
+/// A word that was taken in.
+#[derive(Default)]
+struct Taken {
+    /// It is what we have said of ourselves.
+    is_own: bool,
+    /// What is to be said to it.
+    answer: Option<Word>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -100,12 +114,15 @@ impl Roster for Told {
 }
 
 impl Told {
-    pub(super) fn new(transport: Arc<dyn Transport>) -> Arc<Self> {
+    /// `holding`: what this server has of others' tasks, at a worker.
+    pub(super) fn new(transport: Arc<dyn Transport>, holding: Option<Arc<Holding>>) -> Arc<Self> {
         Arc::new(Self {
             transport,
             since: Timestamp::now(),
             said: Mutex::default(),
             heard: Mutex::default(),
+            questions: Questions::default(),
+            holding,
             news: Notify::new(),
             changed: Notify::new(),
             settled: CancellationToken::new(),
@@ -116,6 +133,25 @@ impl Told {
     /// Everybody who runs this model says that it has this store, by what was heard last.
     pub(super) fn all_have(&self, model: &ModelName, store: Uuid) -> bool {
         lock(&self.heard).all_have(model, store)
+    }
+
+    /// Which of these tasks somebody has who runs this model. `None`: not everybody has answered, or nobody can be asked.
+    pub(super) async fn who_has(&self, model: &ModelName, ids: &[String]) -> Option<HashSet<String>> {
+        let asked = lock(&self.heard).runners(model);
+        let question = self.questions.ask(asked);
+        let word = Word {
+            since: self.since.as_micros(),
+            seeks: Some(Seeks {
+                question: question.id,
+                ids: ids.to_vec(),
+            }),
+            ..Word::default()
+        };
+        if let Err(error) = self.tell(&word).await {
+            tracing::debug!(%error, "who has which tasks cannot be asked");
+            return None;
+        }
+        question.answers().await
     }
 
     /// Why nobody can be heard, while that is so.
@@ -176,7 +212,13 @@ impl Told {
                     let Some(word) = word else {
                         return "broker: the connection ended".into();
                     };
-                    if self.hear(&word) {
+                    let heard = self.hear(&word);
+                    if let Some(answer) = heard.answer
+                        && let Err(error) = self.tell(&answer).await
+                    {
+                        return error.to_string();
+                    }
+                    if heard.is_own {
                         own = Instant::now();
                         if self.trouble.send_replace(None).is_some() {
                             tracing::info!("the other servers can be heard");
@@ -206,8 +248,8 @@ impl Told {
         }
     }
 
-    /// Takes a word in. Whether it is our own.
-    fn hear(&self, bytes: &[u8]) -> bool {
+    /// Takes a word in.
+    fn hear(&self, bytes: &[u8]) -> Taken {
         let word = match Word::read(bytes) {
             Ok(word) => word,
             Err(why) => {
@@ -215,9 +257,19 @@ impl Told {
                     why,
                     "what was told to the fleet cannot be read, and is passed over"
                 );
-                return false;
+                return Taken::default();
             }
         };
+        if let Some(has) = word.has {
+            self.questions.answered(has);
+            return Taken::default();
+        }
+        if let Some(seeks) = word.seeks {
+            return Taken {
+                is_own: false,
+                answer: self.answer(seeks),
+            };
+        }
         let is_own = word.since == self.since.as_micros()
             && match (&word.about, &*lock(&self.said)) {
                 (Some(theirs), Some(ours)) => (&theirs.host, theirs.pid) == (&ours.host, ours.pid),
@@ -229,7 +281,25 @@ impl Told {
         if lock(&self.heard).note(word, Instant::now(), Timestamp::now()) {
             self.changed.notify_one();
         }
-        is_own
+        Taken { is_own, answer: None }
+    }
+
+    /// What we say to somebody who seeks tasks, if that is ours to answer.
+    fn answer(&self, seeks: Seeks) -> Option<Word> {
+        let holding = self.holding.as_ref()?;
+        let (host, pid) = lock(&self.said)
+            .as_ref()
+            .map(|about| (about.host.clone(), about.pid))?;
+        let has = Has {
+            question: seeks.question,
+            who: (self.since.as_micros(), host, pid),
+            ids: holding.of(&seeks.ids),
+        };
+        Some(Word {
+            since: self.since.as_micros(),
+            has: Some(has),
+            ..Word::default()
+        })
     }
 
     async fn say(&self, asks: bool, ended: bool) -> Result<(), Trouble> {
@@ -238,8 +308,13 @@ impl Told {
             about: lock(&self.said).clone(),
             asks,
             ended,
+            ..Word::default()
         };
-        let text = serde_json::to_vec(&word).map_err(|error| Trouble {
+        self.tell(&word).await
+    }
+
+    async fn tell(&self, word: &Word) -> Result<(), Trouble> {
+        let text = serde_json::to_vec(word).map_err(|error| Trouble {
             service: "broker",
             why: format!("what this server is cannot be told: {error}"),
         })?;

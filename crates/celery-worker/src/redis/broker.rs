@@ -276,6 +276,12 @@ impl Transport for RedisBroker {
         Ok(())
     }
 
+    async fn waiting(&self, queue: &str) -> Result<u64, Trouble> {
+        let lists = STEPS.map(|step| self.keys.list(queue, step.into()));
+        let waiting = self.unacked.waiting(&lists).await;
+        waiting.map_err(trouble(SERVICE))
+    }
+
     async fn broadcast(&self, message: &Message) -> Result<(), Trouble> {
         self.say(PIDBOX, "", message).await
     }

@@ -20,6 +20,8 @@ const UNACKED_INDEX: &str = "unacked_index";
 /// Behind both, where the queues are a fleet's: its workers keep what they hold known, so that it is missed within seconds. What real
 /// workers hold, who do not, is left alone.
 const OF_FLEET: &str = ".cresset";
+/// A worker of a fleet that lives makes what it holds known more often.
+const MISSED_AFTER: Duration = Duration::from_secs(7);
 /// Messages that one look for lost ones restores at most: the next look comes soon.
 const RESTORE_MAX: usize = 1_000;
 /// Members of one command.
@@ -146,6 +148,20 @@ impl Unacked {
             restored += self.put(&tag, &list, message.into_bytes(), Some(before)).await?;
         }
         Ok(restored)
+    }
+
+    /// How many messages are in these lists, and of those that are held, whatever list they are from, of how many nothing was heard for a
+    /// while: they will be in their lists again.
+    pub(super) async fn waiting(&self, lists: &[String]) -> RedisResult<u64> {
+        let before = self.now().await? - MISSED_AFTER.as_secs_f64();
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        for list in lists {
+            pipe.llen(list);
+        }
+        pipe.zcount(&self.index, "-inf", before);
+        let counts: Vec<u64> = pipe.query_async(&mut self.connection.clone()).await?;
+        Ok(counts.iter().sum())
     }
 
     /// Now, as it is kept with what is held.

@@ -5,23 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_celery::{BODY_BYTES_MAX, Call, Cargo, Message, Outgoing, PARCEL_LOST, Parcel, Sending, Told};
-use cresset_config::{Arguments, Celery, CeleryCall, ServiceUrl};
+use cresset_celery::{Outgoing, PARCEL_LOST, Parcel, Told};
+use cresset_config::CeleryCall;
 use cresset_runner::{ItemEnd, Name};
-use cresset_task::{Code, Failure, Payload, TaskId, Timestamp, Trace};
+use cresset_task::{Code, Failure, Payload, TaskId, Trace};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::away::Sent;
 use super::courier::{Courier, Moves, Way};
+use super::pool::ToFleet;
 use crate::depot::{Depot, Left, Never, Passage};
 use crate::insist::{Abandoned, insist};
 use crate::transport::Refused;
 
-/// Priorities of Celery with Redis: 0 goes first, 9 last, and most have 0.
-const REDIS_LAST: i64 = 9;
-/// In a fleet: the step of a usual task, as predictions have the first.
-const REDIS_USUAL: i64 = 3;
 /// A result that has not been told by then is looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -30,24 +28,24 @@ const TRIES_MAX: u32 = 3;
 
 /// One item.
 pub(super) struct Errand {
-    courier: Arc<Courier>,
-    call: Arc<CeleryCall>,
-    id: String,
-    name: Name,
-    trace: Option<Trace>,
-    input: Payload,
-    /// By which it may go, if it is large.
-    passage: Option<Arc<Passage>>,
+    pub(super) courier: Arc<Courier>,
+    pub(super) call: Arc<CeleryCall>,
+    pub(super) id: String,
+    pub(super) name: Name,
+    pub(super) trace: Option<Trace>,
+    pub(super) input: Payload,
+    /// What is other where the workers are ours.
+    fleet: Option<Arc<ToFleet>>,
     left: Left,
 }
 
 /// What a message says of the store.
 #[derive(Default)]
-struct ByStore {
+pub(super) struct ByStore {
     /// Where its input is.
-    parcel: Option<Parcel>,
+    pub(super) parcel: Option<Parcel>,
     /// Where a large result may be left.
-    results: Option<Uuid>,
+    pub(super) results: Option<Uuid>,
 }
 
 /// What has become of one try.
@@ -67,7 +65,7 @@ impl Errand {
     pub(super) fn new(
         courier: Arc<Courier>,
         call: Arc<CeleryCall>,
-        passage: Option<Arc<Passage>>,
+        fleet: Option<Arc<ToFleet>>,
         input: Payload,
         name: Name,
         trace: Option<Trace>,
@@ -85,9 +83,14 @@ impl Errand {
             name,
             trace,
             input,
-            left: Left::new(passage.as_ref().map(|passage| Arc::clone(&passage.depot))),
-            passage,
+            left: Left::new(passage_of(&fleet).map(|passage| Arc::clone(&passage.depot))),
+            fleet,
         }
+    }
+
+    /// By which it may go, if it is large.
+    fn passage(&self) -> Option<&Passage> {
+        passage_of(&self.fleet)
     }
 
     /// Runs it, until `stop`. `tell` is told how far it has come.
@@ -118,7 +121,7 @@ impl Errand {
         stop: &CancellationToken,
         tell: &impl Fn(f64, Option<String>) -> F,
     ) -> Result<Tried, Stopped> {
-        let passage = self.passage.as_ref().filter(|_| number < TRIES_MAX);
+        let passage = self.passage().filter(|_| number < TRIES_MAX);
         let mut by_store = ByStore {
             parcel: None,
             results: passage.map(|passage| passage.depot.store()),
@@ -154,14 +157,17 @@ impl Errand {
         if let Some(refused) = self.send(&message, stop).await.map_err(late)? {
             return Ok(Tried::End(refused));
         }
+        let priority = message.message.properties.priority.unwrap_or_default();
+        let fleet = self.fleet.as_ref();
+        let sent = fleet.map(|fleet| fleet.away.sent(&self.id, priority));
         let deadline = Instant::now() + self.call.timeout;
         // It can be made again, and need not lie here for as long as the item is away.
         drop(message);
-        let mut again = pin!(self.missed(&by_store, stop, moves));
+        let mut again = pin!(self.missed(&by_store, stop, moves, sent.as_ref()));
         loop {
             let told = tokio::select! {
                 told = expected.next() => told,
-                missed = &mut again, if self.courier.fleet.is_some() => match missed.map_err(late)? {
+                missed = &mut again, if sent.is_some() => match missed.map_err(late)? {
                     Missed::Told(told) => told,
                     Missed::Refused(end) => return Ok(Tried::End(end)),
                 },
@@ -173,7 +179,12 @@ impl Errand {
             };
             match told {
                 Told::Going(fraction, words) => tell(fraction, words).await,
-                end => return self.end(end, stop).await.map_err(late),
+                end => {
+                    if let Some(sent) = &sent {
+                        sent.ended();
+                    }
+                    return self.end(end, stop).await.map_err(late);
+                }
             }
         }
     }
@@ -207,7 +218,7 @@ impl Errand {
 
     /// A result that was left in the store.
     async fn fetch(&self, parcel: &Parcel, stop: &CancellationToken) -> Result<Tried, Abandoned> {
-        let depot = self.passage.as_ref().map(|passage| &passage.depot);
+        let depot = self.passage().map(|passage| &passage.depot);
         let Some(depot) = depot.filter(|depot| depot.store() == parcel.store) else {
             let why = "the result was left in a store that this gateway does not have".into();
             return Ok(Tried::Lost(failed(Code::Internal, PARCEL_LOST, why)));
@@ -271,19 +282,21 @@ impl Errand {
     }
 
     /// Looks for what may have been missed, now and then. When a broker has been away, or is another one than before, it may have lost the
-    /// message, or its result: what has none by then is sent once more. Workers of ours take that as they take every message; one of the two
+    /// message, or its result: what has none by then is sent once more, and so is what is found nowhere. Workers of ours take that as they take every message; one of the two
     /// ends counts.
     async fn missed(
         &self,
         by_store: &ByStore,
         stop: &CancellationToken,
         mut moves: Moves,
+        sent: Option<&Sent>,
     ) -> Result<Missed, Abandoned> {
         let mut way = self.courier.way();
         loop {
             let may_be_lost = tokio::select! {
                 closed = way.wait_for(|way| matches!(way, Way::Closed(_))) => closed.is_ok(),
                 () = moves.next() => true,
+                () = lost(sent) => true,
                 () = tokio::time::sleep(LOOK_AGAIN) => false,
             };
             if may_be_lost && way.wait_for(|way| *way == Way::Open).await.is_err() {
@@ -297,72 +310,15 @@ impl Errand {
             if let Some(told) = stored.await? {
                 return Ok(Missed::Told(told));
             }
+            if let (true, Some(sent)) = (may_be_lost, sent) {
+                sent.again();
+            }
             if may_be_lost
                 && let Ok(message) = self.message(by_store)
                 && let Some(refused) = self.send(&message, stop).await?
             {
                 return Ok(Missed::Refused(refused));
             }
-        }
-    }
-
-    fn message(&self, by_store: &ByStore) -> Result<Outgoing, String> {
-        let settings = &self.courier.settings;
-        let message = match (&self.courier.fleet, &self.input) {
-            (Some(replies), _) => self.ours(replies, by_store)?,
-            // It was checked to be JSON, and so is UTF-8.
-            (None, Payload::Json(input)) => self.call().message(&String::from_utf8_lossy(input)),
-            (None, Payload::Tensors(_)) => return Err("tensors cannot be sent to Celery workers".into()),
-        };
-        Ok(Outgoing {
-            queue: settings.queue_of(&self.call).to_owned(),
-            message,
-        })
-    }
-
-    fn ours(&self, replies: &str, by_store: &ByStore) -> Result<Message, String> {
-        let settings = &self.courier.settings;
-        let sending = Sending {
-            id: &self.id,
-            task: &self.call.task,
-            reply_to: replies,
-            copy: &uuid::Uuid::now_v7().simple().to_string(),
-            // Whose caller is on the line goes first.
-            priority: match (is_redis(settings), self.name.task) {
-                (true, None) => 0,
-                (true, Some(_)) => {
-                    (REDIS_USUAL - i64::from(self.name.priority)).clamp(REDIS_USUAL, REDIS_LAST)
-                }
-                (false, _) => priority(self.name.priority, false, settings.max_priority),
-            },
-            trace: self.trace.as_ref(),
-            store: by_store.results,
-        };
-        let whole = Cargo::Payload(&self.input);
-        let message = sending.message(by_store.parcel.as_ref().map_or(whole, Cargo::Parcel));
-        let bytes = message.body.len();
-        if bytes > BODY_BYTES_MAX {
-            return Err(format!(
-                "the input must be at most {BODY_BYTES_MAX} bytes to go by the broker, is {bytes}"
-            ));
-        }
-        Ok(message)
-    }
-
-    fn call(&self) -> Call<'_> {
-        let call = &self.call;
-        let settings = &self.courier.settings;
-        let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs_f64());
-        Call {
-            id: &self.id,
-            task: &call.task,
-            origin: &self.courier.node,
-            reply_to: self.courier.answers.reply_to(),
-            priority: priority(self.name.priority, is_redis(settings), settings.max_priority),
-            limits: [seconds(call.hard_limit), seconds(call.soft_limit)],
-            expires: Timestamp::now().plus(call.timeout),
-            trace: self.trace.as_ref(),
-            is_one: call.arguments == Arguments::One,
         }
     }
 
@@ -391,18 +347,16 @@ enum Missed {
     Refused(ItemEnd),
 }
 
-fn is_redis(settings: &Celery) -> bool {
-    let broker = settings.broker.as_ref();
-    broker.is_some_and(ServiceUrl::is_redis)
+/// Returns when it is found nowhere.
+async fn lost(sent: Option<&Sent>) {
+    match sent {
+        Some(sent) => sent.lost().await,
+        None => std::future::pending().await,
+    }
 }
 
-/// A priority as the broker means it. Here a higher one is more urgent and 0 is the usual one.
-fn priority(ours: i8, is_redis: bool, max: Option<u8>) -> i64 {
-    let ours = i64::from(ours);
-    match is_redis {
-        true => (-ours).clamp(0, REDIS_LAST),
-        false => ours.clamp(0, max.map_or(0, i64::from)),
-    }
+fn passage_of(fleet: &Option<Arc<ToFleet>>) -> Option<&Passage> {
+    fleet.as_ref()?.passage.as_ref()
 }
 
 fn invalid(why: String) -> ItemEnd {
@@ -422,19 +376,5 @@ fn failed(code: Code, type_: &str, message: String) -> Failure {
         traceback: None,
         stage: None,
         again: Default::default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_priority_is_said_as_the_broker_means_it() {
-        let redis = |ours| priority(ours, true, None);
-        assert_eq!([redis(0), redis(5), redis(-3), redis(-100)], [0, 0, 3, 9]);
-        let rabbit = |ours| priority(ours, false, Some(10));
-        assert_eq!([rabbit(0), rabbit(5), rabbit(-3), rabbit(100)], [0, 5, 0, 10]);
-        assert_eq!(priority(5, false, None), 0);
     }
 }

@@ -5,11 +5,17 @@
 //! may be sent again, so that a task may run twice at the workers, and never ends twice here.
 
 mod answers;
+mod away;
 mod courier;
 mod errand;
+mod jobs;
 mod pool;
 mod redis;
 mod rpc;
+mod search;
+mod wording;
 
 pub use courier::Courier;
 pub use pool::CeleryPool;
+pub(crate) use pool::Workers;
+pub(crate) use search::Holders;

@@ -10,25 +10,25 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use cresset_config::{CeleryCall, ModelConfig};
 use cresset_runner::{
-    DownReason, Executor, InstanceState, InstanceStatus, ItemEnd, Job, JobEnd, NotTaken, PROGRESS_EVERY,
-    PoolEvent, PoolState, PoolStatus, Report, Timing, Unwanted,
+    DownReason, Executor, InstanceState, InstanceStatus, Job, NotTaken, PoolEvent, PoolState, PoolStatus,
+    Unwanted,
 };
 use cresset_task::{BatchId, InstanceId};
-use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::away::Away;
 use super::courier::{Courier, Way};
-use super::errand::{Errand, Stopped};
+use super::search::{Holders, Search};
 use crate::depot::Passage;
 
 /// A longer grace is cut to this: it is for ever, and fits the clock.
 const GRACE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A place for a job.
-enum Seat {
+pub(super) enum Seat {
     Down,
     Free,
     Taken {
@@ -48,22 +48,39 @@ struct Stand {
     last_failure: Option<DownReason>,
 }
 
-struct Shared {
+/// What a gateway knows of the workers of its model.
+pub(crate) struct Workers {
+    /// How many places they have room for.
+    pub(crate) room: watch::Receiver<usize>,
+    /// By which large inputs may go.
+    pub(crate) passage: Option<Passage>,
+    /// Who says what they have.
+    pub(crate) holders: Arc<dyn Holders>,
+}
+
+/// What is other where workers are ours.
+pub(super) struct ToFleet {
+    pub(super) passage: Option<Passage>,
+    /// What they have been sent.
+    pub(super) away: Arc<Away>,
+}
+
+pub(super) struct Shared {
     model: Arc<ModelConfig>,
-    call: Arc<CeleryCall>,
-    courier: Arc<Courier>,
-    passage: Option<Arc<Passage>>,
+    pub(super) call: Arc<CeleryCall>,
+    pub(super) courier: Arc<Courier>,
+    pub(super) fleet: Option<Arc<ToFleet>>,
     events: mpsc::Sender<PoolEvent>,
     /// How many places there is room for at the workers.
-    room: watch::Receiver<usize>,
-    seats: Mutex<Vec<Seat>>,
+    pub(super) room: watch::Receiver<usize>,
+    pub(super) seats: Mutex<Vec<Seat>>,
     stand: Mutex<Stand>,
     /// Whoever changes what a place is tells it before the next may: the engine hears things in the order in which they were.
-    telling: tokio::sync::Mutex<()>,
+    pub(super) telling: tokio::sync::Mutex<()>,
     /// When a stop was ordered: until when what is away is waited for.
     stop: watch::Sender<Option<Instant>>,
     /// What is away is given up.
-    abandon: CancellationToken,
+    pub(super) abandon: CancellationToken,
     jobs: TaskTracker,
 }
 
@@ -74,9 +91,9 @@ pub struct CeleryPool {
 }
 
 /// Why a place is closed that the workers have no room for.
-const NO_ROOM: &str = "no worker takes more of it now";
+pub(super) const NO_ROOM: &str = "no worker takes more of it now";
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -90,24 +107,47 @@ impl CeleryPool {
         events: mpsc::Sender<PoolEvent>,
     ) -> Arc<Self> {
         let room = watch::Sender::new(call.concurrency).subscribe();
-        Self::with_room(model, call, courier, None, room, events)
+        Self::with_room(model, call, courier, room, None, events)
     }
 
-    /// The same where the workers say how much room they have: at most all places. `passage`: by which large inputs may go.
-    pub(crate) fn with_room(
+    /// The same where the workers are ours, and say how much room they have: at most all places. What is lost on the way is sent again.
+    pub(crate) fn to_fleet(
         model: Arc<ModelConfig>,
         call: CeleryCall,
         courier: Arc<Courier>,
-        passage: Option<Passage>,
-        room: watch::Receiver<usize>,
+        workers: Workers,
         events: mpsc::Sender<PoolEvent>,
     ) -> Arc<Self> {
+        let away = Arc::<Away>::default();
+        let search = Search {
+            model: model.name.to_string(),
+            queue: courier.settings.queue_of(&call).to_owned(),
+            away: Arc::clone(&away),
+            transport: courier.transport(),
+            holders: workers.holders,
+        };
+        let fleet = ToFleet {
+            passage: workers.passage,
+            away,
+        };
+        Self::with_room(model, call, courier, workers.room, Some((fleet, search)), events)
+    }
+
+    fn with_room(
+        model: Arc<ModelConfig>,
+        call: CeleryCall,
+        courier: Arc<Courier>,
+        room: watch::Receiver<usize>,
+        fleet: Option<(ToFleet, Search)>,
+        events: mpsc::Sender<PoolEvent>,
+    ) -> Arc<Self> {
+        let (fleet, search) = fleet.unzip();
         let seats = (0..call.concurrency).map(|_| Seat::Down).collect();
         let shared = Arc::new(Shared {
             model,
             call: Arc::new(call),
             courier,
-            passage: passage.map(Arc::new),
+            fleet: fleet.map(Arc::new),
             events,
             room,
             seats: Mutex::new(seats),
@@ -123,8 +163,11 @@ impl CeleryPool {
             abandon: CancellationToken::new(),
             jobs: TaskTracker::new(),
         });
-        let keeper = TaskTracker::new();
-        keeper.spawn(Arc::clone(&shared).keep());
+        let (keeper, over) = (TaskTracker::new(), CancellationToken::new());
+        keeper.spawn(Arc::clone(&shared).keep(over.clone().drop_guard()));
+        if let Some(search) = search {
+            keeper.spawn(search.run(over));
+        }
         keeper.close();
         Arc::new(Self { shared, keeper })
     }
@@ -219,14 +262,14 @@ impl Executor for CeleryPool {
 }
 
 impl Shared {
-    async fn emit(&self, event: PoolEvent) {
+    pub(super) async fn emit(&self, event: PoolEvent) {
         if self.events.send(event).await.is_err() {
             tracing::debug!(model = %self.model.name, "nobody listens to the events of a pool any more");
         }
     }
 
-    /// Opens and closes the places as the services come and go, until a stop is ordered.
-    async fn keep(self: Arc<Self>) {
+    /// Opens and closes the places as the services come and go, until a stop is ordered, and then waits for what is away.
+    async fn keep(self: Arc<Self>, _over: DropGuard) {
         let mut way = self.courier.way();
         let mut stop = self.stop.subscribe();
         let mut room = self.room.clone();
@@ -322,120 +365,6 @@ impl Shared {
             if is_turn {
                 let reason = reason.clone();
                 self.emit(PoolEvent::Down { instance, reason }).await;
-            }
-        }
-    }
-
-    /// A job, from the first message to the last result.
-    async fn work(self: Arc<Self>, instance: InstanceId, job: Job, unwanted: Vec<CancellationToken>) {
-        let began = Instant::now();
-        let batch = job.batch;
-        let mut traces = job.traces.into_iter();
-        let mut names = job.names.into_iter();
-        let errands = job
-            .items
-            .into_iter()
-            .zip(&unwanted)
-            .zip(0..)
-            .map(|((input, token), at)| {
-                let name = names.next().unwrap_or_default();
-                let trace = traces.next().flatten();
-                let errand = Errand::new(
-                    Arc::clone(&self.courier),
-                    Arc::clone(&self.call),
-                    self.passage.clone(),
-                    input,
-                    name,
-                    trace,
-                );
-                self.item(instance, batch, at, errand, token)
-            });
-        let ends: Vec<Option<ItemEnd>> = join_all(errands.collect::<Vec<_>>()).await;
-        let end = match ends.into_iter().collect::<Option<Vec<_>>>() {
-            Some(ends) => JobEnd::Items(ends),
-            None => JobEnd::Lost {
-                reason: DownReason::Stopped,
-                suspect: false,
-                scene: None,
-            },
-        };
-        let timing = Timing {
-            compute: began.elapsed(),
-        };
-        let _telling = self.telling.lock().await;
-        let closed = self.closed(instance);
-        if let Some(seat) = lock(&self.seats).get_mut(instance.0 as usize) {
-            *seat = match closed {
-                None => Seat::Free,
-                Some(_) => Seat::Down,
-            };
-        }
-        let ended = PoolEvent::Ended {
-            instance,
-            batch,
-            end,
-            timing,
-        };
-        self.emit(ended).await;
-        if let Some(why) = closed {
-            let reason = DownReason::Away(why);
-            self.emit(PoolEvent::Down { instance, reason }).await;
-        }
-    }
-
-    /// Why a place is not to be used now, if so.
-    fn closed(&self, instance: InstanceId) -> Option<String> {
-        match &*self.courier.way().borrow() {
-            Way::Closed(why) => Some(why.clone()),
-            Way::Unknown | Way::Open if (instance.0 as usize) < *self.room.borrow() => None,
-            Way::Unknown | Way::Open => Some(NO_ROOM.into()),
-        }
-    }
-
-    /// The end of one item; none when it was given up.
-    async fn item(
-        &self,
-        instance: InstanceId,
-        batch: BatchId,
-        at: u32,
-        errand: Errand,
-        unwanted: &CancellationToken,
-    ) -> Option<ItemEnd> {
-        let told = Mutex::new(None::<Instant>);
-        let tell = |fraction: f64, message: Option<String>| {
-            let now = Instant::now();
-            let mut last = lock(&told);
-            let is_soon = last.is_some_and(|last| now - last < PROGRESS_EVERY);
-            if !is_soon {
-                *last = Some(now);
-            }
-            async move {
-                let report = Report {
-                    items: Some(vec![at]),
-                    fraction,
-                    message,
-                };
-                let reports = vec![report];
-                if !is_soon {
-                    self.emit(PoolEvent::Progress {
-                        instance,
-                        batch,
-                        reports,
-                    })
-                    .await;
-                }
-            }
-        };
-        match errand.run(unwanted, tell).await {
-            Ok(end) => Some(end),
-            // The message stays at the broker: whoever runs the task next looks for its result first.
-            Err(_) if self.abandon.is_cancelled() => None,
-            Err(Stopped { is_sent }) => {
-                match is_sent {
-                    true => errand.revoke().await,
-                    false => errand.unsent(),
-                }
-                Some(ItemEnd::Skipped)
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cresset_celery::{Message, Outgoing, Target};
+use cresset_celery::{Head, Message, Outgoing, Target};
 use cresset_engine::Role;
 use serde_json::Value;
 use tokio::sync::broadcast;
@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::super::heard::GONE_AFTER;
 use super::*;
+use crate::held::{Held, Place};
 use crate::transport::{Delivery, Receipt};
 
 /// A broker that carries words, and nothing else.
@@ -54,6 +55,10 @@ impl Transport for Hub {
 
     async fn publish(&self, _: &[Outgoing]) -> Result<(), Trouble> {
         Ok(())
+    }
+
+    async fn waiting(&self, _: &str) -> Result<u64, Trouble> {
+        Ok(0)
     }
 
     async fn broadcast(&self, _: &Message) -> Result<(), Trouble> {
@@ -111,6 +116,7 @@ impl Transport for Hub {
 /// A server that talks until it is told to stop, or is dropped without a word.
 struct Server {
     told: Arc<Told>,
+    holding: Arc<Holding>,
     tracker: TaskTracker,
     leave: CancellationToken,
     killed: CancellationToken,
@@ -118,8 +124,10 @@ struct Server {
 
 impl Server {
     fn start(hub: &Arc<Hub>, host: &str) -> Self {
+        let holding = Arc::new(Holding::default());
         let server = Self {
-            told: Told::new(Arc::clone(hub) as Arc<dyn Transport>),
+            told: Told::new(Arc::clone(hub) as Arc<dyn Transport>, Some(Arc::clone(&holding))),
+            holding,
             tracker: TaskTracker::new(),
             leave: CancellationToken::new(),
             killed: CancellationToken::new(),
@@ -127,6 +135,7 @@ impl Server {
         let about = About {
             role: Role::Worker,
             host: host.into(),
+            models: [(model(), Default::default())].into(),
             ..About::default()
         };
         server.told.introduce(about, true);
@@ -157,6 +166,56 @@ impl Server {
         }
         began.elapsed()
     }
+}
+
+fn model() -> ModelName {
+    "m".parse().unwrap()
+}
+
+/// Something that is held, until it is dropped.
+fn held(server: &Server, id: &str) -> (Arc<Held>, Place) {
+    let held = Arc::new(Held::default());
+    let receipt = Receipt {
+        epoch: 0,
+        tag: "t".into(),
+        place: 0,
+    };
+    let place = held.add(receipt, "q".into());
+    place.is(&Arc::new(Head {
+        id: id.into(),
+        ..Head::default()
+    }));
+    server.holding.add(&held);
+    (held, place)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_seeks_a_task_is_told_who_has_it_by_everybody_who_may() {
+    let hub = Hub::new();
+    let (first, second, third) = (
+        Server::start(&hub, "a"),
+        Server::start(&hub, "b"),
+        Server::start(&hub, "c"),
+    );
+    first.sees(&["a", "b", "c"]).await;
+    let _one = held(&second, "1");
+    let two = held(&third, "2");
+    let ids = ["1".to_owned(), "2".into(), "3".into()];
+    let found = first.told.who_has(&model(), &ids).await.unwrap();
+    assert_eq!(found, ["1".to_owned(), "2".into()].into());
+    drop(two);
+    let found = first.told.who_has(&model(), &ids).await.unwrap();
+    assert_eq!(found, ["1".to_owned()].into(), "the other door has closed");
+    assert_eq!(
+        first.told.who_has(&"other".parse().unwrap(), &ids).await,
+        Some(HashSet::new()),
+        "nobody runs it"
+    );
+    third.killed.cancel();
+    third.tracker.wait().await;
+    assert_eq!(first.told.who_has(&model(), &ids).await, None, "it may have one");
+    first.sees(&["a", "b"]).await;
+    assert!(first.told.who_has(&model(), &ids).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
