@@ -41,6 +41,8 @@ BROKER_FLEET = {
     "sessions": 0.5,
     "partition": 0.6,
     "broker": 0.6,
+    "starved": 0.3,
+    "purge": 0.3,
 }
 
 

@@ -105,8 +105,10 @@ class BrokerRun(FleetRun):
         """How often each thing was done, and what came of it by the servers' own logs."""
         log = self._log
         restored = re.findall(r"messages that another worker had lost .*?count=(\d+)", log)
+        missed = re.findall(r"tasks are not in their queue any more.*?count=(\d+)", log)
         return {
             **self.injector.done,
             "messages of lost workers found by others": sum(map(int, restored)),
+            "tasks found nowhere and sent again": sum(map(int, missed)),
             "ways to the broker lost by gateways": log.count("broker or results cannot be reached"),
         }

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import abstractmethod
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,8 @@ BROKERS = ("redis", "rabbitmq")
 ANSWER_SECONDS = 5.0
 #: Where Debian has the programs themselves: those on the path become another user first.
 RABBIT_PROGRAMS = Path("/usr/lib/rabbitmq/bin")
+#: What queues for results are called.
+RESULTS = "cresset.results."
 #: What may stay at Redis without a time to live: who listens to which exchange, as kombu keeps it.
 BINDINGS = "_kombu."
 #: All other keys without one, each with how much it has.
@@ -36,6 +39,14 @@ for _, name in ipairs(redis.call('KEYS', '*')) do
     end
 end
 return found
+"""
+#: Removes all keys of a type whose names begin so, and says how many.
+PURGE = """
+local count = 0
+for _, name in ipairs(redis.call('KEYS', ARGV[2] .. '*')) do
+    if redis.call('TYPE', name).ok == ARGV[1] then count = count + redis.call('DEL', name) end
+end
+return count
 """
 
 
@@ -77,6 +88,14 @@ class BrokerServer(OwnServer):
                     os.kill(pid, number)
             if number == signal.SIGSTOP:
                 time.sleep(seconds)
+
+    @abstractmethod
+    def starve(self, seconds: float) -> None:
+        """For so long it refuses whatever would take memory."""
+
+    @abstractmethod
+    def purge(self, what: str) -> int:
+        """Throws out all `tasks` that wait, or all `results` that nobody has fetched; from how many places."""
 
     def _pids(self) -> list[int]:
         """The process that we have started, and those that it has."""
@@ -120,6 +139,17 @@ class RedisServer(BrokerServer):
 
     def _ask(self) -> None:
         self.ask("PING")
+
+    def starve(self, seconds: float) -> None:
+        """Writes are refused in words."""
+        self.ask("CONFIG", "SET", "maxmemory", "1")
+        time.sleep(seconds)
+        self.ask("CONFIG", "SET", "maxmemory", "0")
+
+    def purge(self, what: str) -> int:
+        """Lists of tasks, or keys of results."""
+        wanted = ("list", "cresset.") if what == "tasks" else ("string", "celery-task-meta-")
+        return int(self.ask("EVAL", PURGE, "0", *wanted))
 
     def connections(self) -> int:
         """But for the one that asks."""
@@ -186,24 +216,43 @@ class RabbitServer(BrokerServer):
         while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < limit:
             time.sleep(0.02)
 
-    def _control(self, *words: str) -> list[list[str]]:
+    def _listed(self, *words: str) -> list[list[str]]:
+        """The rows of a table."""
+        said = self._control(words[0], "--no-table-headers", *words[1:])
+        return [line.split("\t") for line in said.splitlines() if line]
+
+    def _control(self, *words: str) -> str:
         program = str(RABBIT_PROGRAMS / "rabbitmqctl")
         node = self._environment["RABBITMQ_NODENAME"]
-        command = [program, "--quiet", "--node", node, words[0], "--no-table-headers", *words[1:]]
+        command = [program, "--quiet", "--node", node, *words]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=LIMIT, check=False, env=self._environment, cwd="/"
         )
         if done.returncode != 0:
             raise RuntimeError(f"{words[0]}: {done.stdout}{done.stderr}")
-        return [line.split("\t") for line in done.stdout.splitlines() if line]
+        return done.stdout
+
+    def starve(self, seconds: float) -> None:
+        """Whoever publishes is blocked. The tool takes a while, too: it is the broker's time that counts."""
+        little, much = "{absolute, 1}", "0.6"
+        lacks = f"vm_memory_monitor:set_vm_memory_high_watermark({little}), timer:sleep({int(seconds * 1e3)})"
+        self._control("eval", f"{lacks}, vm_memory_monitor:set_vm_memory_high_watermark({much}).")
+
+    def purge(self, what: str) -> int:
+        """Queues of models, or those of gateways for their results."""
+        names = [name for (name,) in self._listed("list_queues", "name")]
+        chosen = [name for name in names if name.startswith(RESULTS) == (what == "results")]
+        for name in chosen:
+            self._control("purge_queue", name)
+        return len(chosen)
 
     def connections(self) -> int:
         """All of them."""
-        return len(self._control("list_connections", "pid"))
+        return len(self._listed("list_connections", "pid"))
 
     def left(self) -> dict[str, int]:
         """Messages, by queue."""
-        found = self._control("list_queues", "name", "messages")
+        found = self._listed("list_queues", "name", "messages")
         return {name: int(count) for name, count in found if count != "0"}
 
 

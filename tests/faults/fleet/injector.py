@@ -62,6 +62,8 @@ class FleetInjector:
             "sessions": (self._end_all_sessions,),
             "store": (self._stop_store, self._stop_store, self._kill_session),
             "broker": (self._stop_broker, self._stop_broker, self._restart_broker, self._halt_broker),
+            "starved": (self._starve_broker,),
+            "purge": (self._purge_broker,),
         }
         self._shared = [fault for name in families for fault in shared.get(name, ())]
         self._of_one = [fault for name in families for fault in MEMBER_FAULTS.get(name, ())]
@@ -197,6 +199,21 @@ class FleetInjector:
         self._tell(f"the broker stands still for {seconds:.1f} s")
         self._between.server.stand_still(seconds)
         self._tell("the broker goes on")
+
+    def _starve_broker(self, rng: random.Random) -> None:
+        """It takes nothing more in for a time, as if its memory were full, and keeps every connection."""
+        assert isinstance(self._between, Broker)
+        seconds = rng.uniform(0.5, AWAY_MAX)
+        self._tell(f"the broker has no memory for {seconds:.1f} s")
+        self._between.server.starve(seconds)
+        self._tell("the broker has memory")
+
+    def _purge_broker(self, rng: random.Random) -> None:
+        """Somebody throws out what is in its queues, tasks or results, and nobody is told."""
+        assert isinstance(self._between, Broker)
+        what = rng.choice(("tasks", "tasks", "results"))
+        count = self._between.server.purge(what)
+        self._tell(f"{count} queues or keys of {what} at the broker are purged")
 
     @property
     def _keeping(self) -> str:
