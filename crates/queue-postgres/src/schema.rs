@@ -1,6 +1,8 @@
 //! The schema and its history: numbered up-scripts, each applied in a transaction of its own and noted in the table
 //! `migrations`. A script that has been released is never edited; a change is one more script.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep};
 
 use crate::connect::Conn;
@@ -22,6 +24,9 @@ const MIGRATIONS: &[(&str, &str)] = &[
 
 /// From this version on several servers may be on a store.
 const SHARED_SINCE: usize = 2;
+
+/// Whoever upgrades the store, or makes it, is waited for so long.
+const UPGRADE_WAIT: Duration = Duration::from_secs(60);
 
 /// The version that this program writes.
 pub(crate) const NEWEST: usize = MIGRATIONS.len();
@@ -81,47 +86,64 @@ pub(crate) async fn version(conn: &Conn) -> Result<usize, StoreError> {
 /// Comes onto the store, as long as this session lasts; says how many scripts were applied for that. Nobody else may be on
 /// it while it is upgraded, and nobody who knows an older version.
 pub(crate) async fn enter(conn: &Conn, target: &Target) -> Result<usize, StoreError> {
-    let until = Instant::now() + LOCK_WAIT;
+    let began = Instant::now();
     loop {
-        if locks::share(conn).await? {
-            if version(conn).await? == NEWEST {
+        // Who finds an older version does not share it in passing: several who come at once would keep each other from having it alone.
+        let found = version(conn).await?;
+        if found == NEWEST {
+            if locks::share(conn).await? {
                 return Ok(0);
             }
-            locks::unshare(conn).await?;
-            if locks::alone(conn).await? {
-                let upgraded = upgrade(conn).await?;
-                let _is_shared = locks::share(conn).await?; // we have it alone
-                locks::not_alone(conn).await?;
-                return Ok(upgraded);
-            }
+        } else if locks::alone(conn).await? {
+            let upgraded = upgrade(conn).await?;
+            let _is_shared = locks::share(conn).await?; // we have it alone
+            locks::not_alone(conn).await?;
+            return Ok(upgraded);
         }
-        if Instant::now() >= until {
-            return Err(StoreError::Fenced(in_use(conn, target).await?));
+        let waited = began.elapsed();
+        if waited >= LOCK_WAIT {
+            if locks::share(conn).await? {
+                // Nobody upgrades it, and nobody does as long as we look.
+                if version(conn).await? == NEWEST {
+                    return Ok(0);
+                }
+                let who = older(conn, target).await?;
+                locks::unshare(conn).await?;
+                return Err(StoreError::Fenced(who));
+            }
+            if (1..SHARED_SINCE).contains(&found) {
+                return Err(StoreError::Fenced(older(conn, target).await?));
+            }
+            if waited >= UPGRADE_WAIT {
+                return Err(StoreError::Fenced(format!(
+                    "another server is upgrading the store {target}: try again in a moment"
+                )));
+            }
         }
         sleep(LOCK_EVERY).await;
     }
 }
 
-/// Why nobody comes onto the store now.
-async fn in_use(conn: &Conn, target: &Target) -> Result<String, StoreError> {
+/// Who keeps the store at its version.
+async fn older(conn: &Conn, target: &Target) -> Result<String, StoreError> {
     let version = version(conn).await?;
-    let who = if version < SHARED_SINCE {
-        "SELECT string_agg(who, ', ') FROM server"
-    } else {
-        "SELECT string_agg(who, ', ') FROM servers WHERE ended_at IS NULL"
+    let who = match version {
+        // The table of servers is not there yet.
+        0 => None,
+        1 => Some("SELECT string_agg(who, ', ') FROM server"),
+        _ => Some("SELECT string_agg(who, ', ') FROM servers WHERE ended_at IS NULL"),
     };
-    let row = conn.row("cannot read who is on the store", who, &[]).await?;
+    let row = match who {
+        Some(who) => conn.row("cannot read who is on the store", who, &[]).await?,
+        None => None,
+    };
     let who: Option<String> = row.as_ref().map_or(Ok(None), |row| col(row, 0))?;
     let who = who.unwrap_or_else(|| "another server".into());
-    Ok(if version == NEWEST {
-        format!("{who} is upgrading the store {target}: try again in a moment")
-    } else {
-        format!(
-            "the store {target} has schema version {version}, this program needs {NEWEST}, and {who} is on it: stop \
-             every server on it, then start this one, which upgrades it; or choose another schema with ?schema=NAME in \
-             the URL"
-        )
-    })
+    Ok(format!(
+        "the store {target} has schema version {version}, this program needs {NEWEST}, and {who} is on it: stop \
+         every server on it, then start this one, which upgrades it; or choose another schema with ?schema=NAME in \
+         the URL"
+    ))
 }
 
 /// Applies the scripts that the store lacks; says how many. Its caller has the store alone.
