@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from support.between import Between, ByRabbit, between_of, ended, submitted
+from support.link import Link
 from support.mariadb import MariaDatabase
 from support.models import write_model
 from support.postgres import Database, postgres_or_skip
@@ -287,6 +288,33 @@ def test_a_database_that_goes_away_costs_no_task(start: Start, models: Path, sto
         for place in behind:
             right(ended(client, place), text)
     wait_empty(store)
+
+
+@pytest.mark.parametrize("both", ["redis-postgresql", "rabbitmq-mariadb"], indirect=True)
+def test_a_worker_that_alone_cannot_reach_the_database_leaves_its_work_to_others(
+    start: Start, models: Path, store: Store, tmp_path: Path
+) -> None:
+    link = Link(("127.0.0.1", 0), store.at)
+    gateway = start("gateway", None, "--results", store.url)
+    lone = start("worker", models, "--results", store.url_by(link.address, "lone"))
+    wait_workers(gateway, 1)
+    gate, text = tmp_path / "gate", data(SOME)
+    with gateway.http() as client, lone.http() as door:
+        told = client.get("/v1/workers").json()["workers"]
+        assert len({server["payload_store"] for server in told} - {None}) == 1, told
+        held = begun(client, gate, data=text)
+        link.set("cut")
+        behind = [submitted(client, {"data": text}) for _ in range(6)]
+        ready = until(lambda: (said := door.get("/health/ready")).status_code == 503 and said.json(), "not ready")
+        assert ready["broker"].startswith("store for large payloads: "), ready
+        gate.touch()
+        start("worker", models, "--results", store.url)
+        for place in [held, *behind]:
+            right(ended(client, place), text)
+        assert door.get("/health/ready").status_code == 503
+        link.set("open")
+        until(lambda: door.get("/health/ready").status_code == 200, "ready again")
+    link.close()
 
 
 def test_what_killed_servers_have_left_is_swept_by_whichever_gateway_is_there(

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use cresset_celery::{PARCEL_BYTES_MAX, Parcel};
 use cresset_engine::{Parcels, QueueError};
 use cresset_task::Payload;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -38,6 +38,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// The last removals are not waited for for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// Whether the store can be used is looked at so often, and an answer takes no longer.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// It cannot be left or had, and never will.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Never(pub(crate) String);
@@ -48,6 +52,8 @@ pub(crate) struct Depot {
     above: usize,
     at_once: Semaphore,
     ours: Mutex<Ours>,
+    /// Why it cannot be used, if so.
+    trouble: watch::Sender<Option<String>>,
 }
 
 /// Those that this server answers for.
@@ -76,6 +82,7 @@ impl Depot {
             above,
             at_once: Semaphore::new(AT_ONCE),
             ours: Mutex::default(),
+            trouble: watch::Sender::new(None),
         })
     }
 
@@ -158,6 +165,49 @@ impl Depot {
         if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, self.remove(Duration::ZERO)).await {
             tracing::debug!(%error, "parcels that nobody needs are left to be swept");
         }
+    }
+
+    /// Looks whether the store can be used, again and again, until `leave`.
+    pub(crate) async fn look(self: Arc<Self>, leave: CancellationToken) {
+        let mut looks = every(LOOK_EVERY);
+        loop {
+            let look = async {
+                looks.tick().await;
+                self.answers().await
+            };
+            tokio::select! {
+                looked = look => self.say(looked.err()),
+                () = leave.cancelled() => return,
+            }
+        }
+    }
+
+    /// Why the store cannot be used, while that is so, where somebody looks.
+    pub(crate) fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.subscribe()
+    }
+
+    async fn answers(&self) -> Result<(), String> {
+        // No parcel has this name.
+        match tokio::time::timeout(LOOK_PATIENCE, self.parcels.get(Uuid::nil())).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("it does not answer within {LOOK_PATIENCE:?}")),
+        }
+    }
+
+    fn say(&self, why: Option<String>) {
+        let why = why.map(|why| format!("store for large payloads: {why}"));
+        match (&*self.trouble.borrow(), &why) {
+            (None, Some(why)) => tracing::warn!(why, "large payloads can be neither had nor left"),
+            (Some(_), None) => tracing::info!("the store for large payloads can be used again"),
+            _ => {}
+        }
+        self.trouble.send_if_modified(|told| {
+            let is_news = *told != why;
+            *told = why;
+            is_news
+        });
     }
 
     /// Ends its connections.

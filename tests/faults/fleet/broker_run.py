@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from support.link import Link
+
 from faults.aftermath import FILES_AT_REST, Aftermath
 from faults.fleet.aftermath import StoreAftermath
 from faults.fleet.between import Between
 from faults.fleet.brokers import Broker
 from faults.fleet.cluster import Store, can_have_one
-from faults.fleet.link import Link
 from faults.fleet.member import BrokerMember, Member
 from faults.fleet.run import GATEWAYS, STORE_PORT, FleetRun
 from faults.history import Carried, Stored, Wrong

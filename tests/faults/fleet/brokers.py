@@ -24,8 +24,9 @@ BROKERS = ("redis", "rabbitmq")
 ANSWER_SECONDS = 5.0
 #: Where Debian has the programs themselves: those on the path become another user first.
 RABBIT_PROGRAMS = Path("/usr/lib/rabbitmq/bin")
-#: What queues for results are called.
-RESULTS = "cresset.results."
+#: What queues of models are called, and among them those for results.
+OURS = "cresset."
+RESULTS = f"{OURS}results."
 #: What may stay at Redis without a time to live: who listens to which exchange, as kombu keeps it.
 BINDINGS = "_kombu."
 #: All other keys without one, each with how much it has.
@@ -95,7 +96,7 @@ class BrokerServer(OwnServer):
 
     @abstractmethod
     def purge(self, what: str) -> int:
-        """Throws out all `tasks` that wait, or all `results` that nobody has fetched; from how many places."""
+        """Throws out all `tasks` that wait, all `results` that nobody has fetched, or `everything`; from how many places."""
 
     def _pids(self) -> list[int]:
         """The process that we have started, and those that it has."""
@@ -148,7 +149,9 @@ class RedisServer(BrokerServer):
 
     def purge(self, what: str) -> int:
         """Lists of tasks, or keys of results."""
-        wanted = ("list", "cresset.") if what == "tasks" else ("string", "celery-task-meta-")
+        if what == "everything":
+            return int(self.ask("EVAL", "local had = redis.call('DBSIZE') redis.call('FLUSHALL') return had", "0"))
+        wanted = ("list", OURS) if what == "tasks" else ("string", "celery-task-meta-")
         return int(self.ask("EVAL", PURGE, "0", *wanted))
 
     def connections(self) -> int:
@@ -239,11 +242,12 @@ class RabbitServer(BrokerServer):
         self._control("eval", f"{lacks}, vm_memory_monitor:set_vm_memory_high_watermark({much}).")
 
     def purge(self, what: str) -> int:
-        """Queues of models, or those of gateways for their results."""
-        names = [name for (name,) in self._listed("list_queues", "name")]
-        chosen = [name for name in names if name.startswith(RESULTS) == (what == "results")]
+        """Queues of models, or those of gateways for their results; or all of them are no more."""
+        names = [name for (name,) in self._listed("list_queues", "name") if name.startswith(OURS)]
+        everything = what == "everything"
+        chosen = [name for name in names if everything or name.startswith(RESULTS) == (what == "results")]
         for name in chosen:
-            self._control("purge_queue", name)
+            self._control("delete_queue" if everything else "purge_queue", name)
         return len(chosen)
 
     def connections(self) -> int:

@@ -209,11 +209,11 @@ class FleetInjector:
         self._tell("the broker has memory")
 
     def _purge_broker(self, rng: random.Random) -> None:
-        """Somebody throws out what is in its queues, tasks or results, and nobody is told."""
+        """Somebody throws out what is in its queues, tasks or results, or the queues themselves, and nobody is told."""
         assert isinstance(self._between, Broker)
-        what = rng.choice(("tasks", "tasks", "results"))
+        what = rng.choice(("tasks", "results", "everything"))
         count = self._between.server.purge(what)
-        self._tell(f"{count} queues or keys of {what} at the broker are purged")
+        self._tell(f"{what} at the broker, in {count} queues or keys, is thrown out")
 
     @property
     def _keeping(self) -> str:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from support.link import Link, Mode
+
 from faults.fleet.cluster import Store
-from faults.fleet.link import Link, Mode
 from faults.history import Apart, History
 from faults.process import LONG, Process
 from faults.process_faults import ProcessFaults

@@ -14,13 +14,14 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
+from support.link import Link
+
 from faults.aftermath import Aftermath
 from faults.client import Client
 from faults.fleet.aftermath import StoreAftermath, stop
 from faults.fleet.between import Between
 from faults.fleet.cluster import Store
 from faults.fleet.injector import FleetInjector
-from faults.fleet.link import Link
 from faults.fleet.member import Member, StoreMember
 from faults.history import Fault, History, Wrong
 from faults.how import How

@@ -1,5 +1,5 @@
-//! A worker's models, each with a door of its own to its queue. It is open as long as the model does its work: what comes while it does not
-//! is for others.
+//! A worker's models, each with a door of its own to its queue. It is open as long as the model does its work, and what it needs beside the
+//! broker is there: what comes while that is not so is for others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::worker::{Worker, start_with};
 
 /// Models are looked at so often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A model that is not ready for so long does not come back in a moment: its door closes. A process that starts again takes as long.
+/// A model that is not ready for so long, or whose large payloads cannot be had, does not come back in a moment: its door closes. A process that starts again takes as long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The doors of all models.
@@ -88,8 +88,17 @@ impl Door {
             if !goes_on {
                 return;
             }
-            tracing::warn!(model = %self.model.name, "the model is not ready; its queue is left to others");
+            tracing::warn!(
+                model = %self.model.name,
+                "the model is not ready, or the store for large payloads is away; its queue is left to others"
+            );
         }
+    }
+
+    /// Whether what is too large for a message can be had and left, as far as that goes by a store.
+    fn has_store(&self) -> bool {
+        let depot = self.depot.as_ref();
+        depot.is_none_or(|depot| depot.trouble().borrow().is_none())
     }
 
     fn start(&self) -> Option<Worker> {
@@ -132,7 +141,7 @@ impl Door {
                 () = self.closing.cancelled() => return false,
                 _ = looks.tick() => {}
             }
-            if is_ready(&self.engine, &self.model.name) != ready {
+            if (is_ready(&self.engine, &self.model.name) && self.has_store()) != ready {
                 since = None;
                 continue;
             }

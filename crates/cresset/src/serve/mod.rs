@@ -143,7 +143,7 @@ async fn serve(
         (Some(worker), _) => Some(worker.broker()),
         // A gateway takes tasks all the while.
         (None, Role::Gateway) => None,
-        (None, Role::Serve | Role::Worker) => fleet.as_ref().map(Fleet::broker),
+        (None, Role::Serve | Role::Worker) => fleet.as_ref().map(Fleet::trouble),
     };
     let options = door::options(config, auth, broker);
     let door = (!entrances.is_empty()).then(|| {

@@ -27,7 +27,7 @@ pub(crate) struct Health {
     /// Why tasks cannot be stored, if so.
     #[schema(required)]
     pub(crate) store: Option<String>,
-    /// Why the broker that Celery's tasks come from cannot be used, if so.
+    /// Why the broker that tasks come from, or the store by which their large payloads come, cannot be used, if so.
     #[schema(required)]
     pub(crate) broker: Option<String>,
     /// What is wrong with the store's inbox, if anything is: that it cannot be read, which makes the server not ready; or that tasks

@@ -36,6 +36,10 @@ pub(crate) struct Worker {
     /// When it last wrote; every server does every few seconds.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) seen_at: Timestamp,
+    /// The store by which payloads that are large for a message between gateways and workers come and go at it; null where there is none, or no
+    /// broker. All servers of a fleet should say the same.
+    #[schema(example = "0199f3c1-6c3e-7d14-9c2a-0d5a2a5c1f00")]
+    pub(crate) payload_store: Option<String>,
     /// The models that it runs, by name.
     pub(crate) models: Vec<WorkerModel>,
 }
@@ -115,6 +119,7 @@ impl Worker {
             stopping: about.stopping,
             since: member.since,
             seen_at: member.seen_at,
+            payload_store: about.store.map(|store| store.to_string()),
             models: about.models.iter().map(model).collect(),
         }
     }

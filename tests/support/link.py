@@ -29,6 +29,9 @@ class _Pair:
     #: Something of it was lost, so it ends when the way is mended.
     is_spoilt: bool = False
 
+    #: How many threads carry what comes by it, still.
+    carriers: int = 0
+
     def end(self) -> None:
         for side in (self.server, self.store):
             if side is not None:
@@ -40,12 +43,13 @@ class Link:
     """Listens, and carries what comes to the store."""
 
     def __init__(self, address: Address, store: Address) -> None:
-        self.address = address
         self._store = store
         self._mode: Mode = "open"
         self._changed = threading.Condition()
         self._pairs: set[_Pair] = set()
         self._listener = socket.create_server(address)
+        #: With the port that was free, where none was asked for.
+        self.address: Address = self._listener.getsockname()[:2]
         self._threads: list[threading.Thread] = []
         self._spawn(self._accept)
 
@@ -98,6 +102,7 @@ class Link:
                 pair.end()
                 self._close(pair)
                 continue
+            pair.carriers = 1 if store is None else 2
             self._spawn(self._carry, pair, "up")
             if store is not None:
                 self._spawn(self._carry, pair, "down")
@@ -117,6 +122,10 @@ class Link:
             self._changed.wait_for(lambda: self._mode in ("open", "cut"))
             pair.end()
             self._pairs.discard(pair)
+            pair.carriers -= 1
+            is_last = pair.carriers == 0
+        if is_last:
+            self._close(pair)
 
     @staticmethod
     def _close(pair: _Pair) -> None:
