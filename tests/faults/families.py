@@ -30,6 +30,7 @@ FLEET = {
     "partition": 0.6,
     "store": 0.5,
     "silent": 0.06,
+    "failover": 0.25,
 }
 #: And for those over a broker, which is always the run's own.
 BROKER_FLEET = {
@@ -68,5 +69,6 @@ def possible(names: list[str], store: str = "postgresql") -> list[str]:
     cannot = {
         *(() if os.geteuid() == 0 else ("small_disk",)),
         *(() if can_have(store) else ("store",)),
+        *(() if store == "postgresql" and can_have(store) else ("failover",)),
     }
     return [name for name in names if name not in cannot] or ["server"]

@@ -41,7 +41,7 @@ SETTINGS = "[batching]\nmax_batch_size = 2\n"
 #: What RabbitMQ takes in one message, and more than that.
 MESSAGE_MAX = 16 << 20
 LARGE = 20 << 20
-#: More than goes whole where it need not.
+#: More than goes whole where it need not: enough for all that is not about what a message may hold.
 SOME = 2 << 20
 Store = Database | MariaDatabase
 
@@ -212,14 +212,14 @@ def test_a_worker_that_is_killed_with_a_large_input_leaves_it_to_the_next(
 ) -> None:
     gateway, first = both_have(start, models, store)
     watch(store)
-    gate, text = tmp_path / "gate", data(LARGE)
+    gate, text = tmp_path / "gate", data(SOME)
     with gateway.http() as client:
-        place = begun(client, gate, data=text, make=LARGE)
+        place = begun(client, gate, data=text, make=SOME)
         first.kill()
         gate.touch()
         start("worker", models, "--results", store.url)
         task = ended(client, place)
-        right(task, text, LARGE)
+        right(task, text, SOME)
         assert task["attempts"] == 1, "its message went to the next worker"
     assert seen(store) == 2, "the input was put once, and found again"
     wait_empty(store)
@@ -229,7 +229,7 @@ def test_an_input_that_is_gone_is_sent_again_by_its_gateway(
     start: Start, models: Path, store: Store, tmp_path: Path
 ) -> None:
     gateway, first = both_have(start, models, store)
-    gate, text = tmp_path / "gate", data(LARGE)
+    gate, text = tmp_path / "gate", data(SOME)
     with gateway.http() as client:
         place = begun(client, gate, data=text)
         first.kill()
@@ -274,9 +274,9 @@ def test_what_the_store_loses_again_and_again_is_sent_whole_or_fails_in_words(
 
 def test_a_database_that_goes_away_costs_no_task(start: Start, models: Path, store: Store, tmp_path: Path) -> None:
     gateway, worker = both_have(start, models, store)
-    gate, text = tmp_path / "gate", data(LARGE)
+    gate, text = tmp_path / "gate", data(SOME)
     with gateway.http() as client:
-        held = begun(client, gate, data=text, make=LARGE)
+        held = begun(client, gate, data=text, make=SOME)
         behind = [submitted(client, {"data": text}) for _ in range(3)]
         store.close()
         try:
@@ -284,7 +284,7 @@ def test_a_database_that_goes_away_costs_no_task(start: Start, models: Path, sto
             worker.wait_log(lambda line: "leave a result in the store" in line, "told that the store is away")
         finally:
             store.open()
-        right(ended(client, held), text, LARGE)
+        right(ended(client, held), text, SOME)
         for place in behind:
             right(ended(client, place), text)
     wait_empty(store)

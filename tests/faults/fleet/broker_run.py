@@ -25,6 +25,9 @@ T = TypeVar("T")
 BROKER_PORT = 8795
 #: Of the seeds so many have their gateways on one PostgreSQL, where that can be had, which nobody breaks.
 SHARED = 0.25
+#: Of those so many have their workers there, too, for payloads of more than so much.
+REFERS = 0.6
+REFERENCE_ABOVE = "1KiB"
 #: Of the seeds on Redis so many have one that keeps what it has.
 KEEPS = 0.5
 
@@ -36,15 +39,17 @@ class BrokerRun(FleetRun):
 
     def _made(self, seed: int) -> Between:
         rng = random.Random(f"{seed} broker")
-        keeps, shared = rng.random() < KEEPS, rng.random() < SHARED
+        keeps, shared, refers = rng.random() < KEEPS, rng.random() < SHARED, rng.random() < REFERS
         self._results: Store | None = None
         if shared and can_have_one():
             self._results = Store("postgresql", (own_address(), STORE_PORT), self._home / "results.log")
             self._open.callback(self._results.close)
+        self._refers = refers and self._results is not None
         self._history.tell(Carried(time.monotonic()))
         broker = Broker(self._how.store, (own_address(), BROKER_PORT), self._home / "broker.log", keeps=keeps)
         kept = "keeps what it has" if broker.server.keeps else "forgets everything"
-        where = "one store of both gateways" if shared else "a store of each gateway"
+        where = "one store of both gateways" if self._results is not None else "a store of each gateway"
+        where += ", by which payloads go" if self._refers else ""
         self._tell(f"{self._how.store} {kept} when it is killed, {where}")
         return broker
 
@@ -54,8 +59,10 @@ class BrokerRun(FleetRun):
 
     def _words(self, role: str, models: Path) -> list[str]:
         words = super()._words(role, models)
-        if role == "gateway" and self._results is not None:
+        if self._results is not None and (role == "gateway" or self._refers):
             words += ["--results", self._results.database.url]
+        if self._refers:
+            words += ["--celery-reference-above", REFERENCE_ABOVE]
         return words
 
     def _as_member(self, process: Process, link: Link, rng: random.Random) -> Member:
@@ -111,5 +118,6 @@ class BrokerRun(FleetRun):
             **self.injector.done,
             "messages of lost workers found by others": sum(map(int, restored)),
             "tasks found nowhere and sent again": sum(map(int, missed)),
+            "payloads lost on their way by the store": log.count("an item is sent once more"),
             "ways to the broker lost by gateways": log.count("broker or results cannot be reached"),
         }

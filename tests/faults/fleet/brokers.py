@@ -96,7 +96,7 @@ class BrokerServer(OwnServer):
 
     @abstractmethod
     def purge(self, what: str) -> int:
-        """Throws out all `tasks` that wait, all `results` that nobody has fetched, or `everything`; from how many places."""
+        """Throws out all `tasks` that wait, all `results` that nobody has, or `everything`; from how many places."""
 
     def _pids(self) -> list[int]:
         """The process that we have started, and those that it has."""

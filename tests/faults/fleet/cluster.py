@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import shutil
 import signal
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 from support.mariadb import MariaDatabase, mariadb
-from support.postgres import Database, psql
+from support.postgres import Database
 
 from faults.fleet.between import Between
 from faults.fleet.own import Address, OwnServer, can_run_as
+from faults.fleet.postgres import Cluster, postgres_programs
 
 #: Which there are, and what each is called in `--store`.
 KINDS = ("postgresql", "mariadb")
-
-
-@functools.cache
-def _postgres_programs() -> Path | None:
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
-    if found := shutil.which("pg_config"):
-        told = subprocess.run([found, "--bindir"], capture_output=True, text=True, check=False).stdout.strip()
-        folders.append(Path(told))
-    return next(
-        (folder for folder in folders if all((folder / name).exists() for name in ("initdb", "postgres"))), None
-    )
 
 
 def can_have_one(kind: str = "postgresql") -> bool:
@@ -36,48 +23,7 @@ def can_have_one(kind: str = "postgresql") -> bool:
     if kind == "mariadb":
         programs = ("mariadbd", "mariadb-install-db", "mariadb")
         return all(shutil.which(name) for name in programs) and can_run_as(MariaServer.USER)
-    return _postgres_programs() is not None and shutil.which("psql") is not None and can_run_as(Cluster.USER)
-
-
-class Cluster(OwnServer):
-    """A PostgreSQL."""
-
-    USER = "postgres"
-    #: What is written goes to the disk before it is confirmed, as it does by default; the rest keeps it small.
-    SETTINGS = {  # noqa: RUF012
-        "unix_socket_directories": "",
-        "max_connections": "60",
-        "shared_buffers": "16MB",
-        "logging_collector": "off",
-    }
-
-    def __init__(self, address: Address, log: Path) -> None:
-        """Makes and starts it."""
-        found = _postgres_programs()
-        assert found is not None
-        self._bin = found
-        super().__init__(address, log, self.USER)
-
-    def _making(self) -> list[str]:
-        make = [str(self._bin / "initdb"), "-D", str(self._data), "-U", self.USER, "-A", "trust"]
-        return [*make, "-E", "UTF8", "--locale", "C", "--no-sync"]
-
-    def _running(self) -> list[str]:
-        settings = self.SETTINGS | {"listen_addresses": self.address[0], "port": str(self.address[1])}
-        flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return [str(self._bin / "postgres"), "-D", str(self._data), *flags]
-
-    def _ask(self) -> None:
-        psql("", at=self.address)
-
-    def break_down(self, choice: int) -> None:
-        """It answers the death of one of its processes by ending all and recovering."""
-        assert self._child is not None
-        path = Path(f"/proc/{self._child.pid}/task/{self._child.pid}/children")
-        pids = [int(pid) for pid in path.read_text().split()]
-        with suppress(ProcessLookupError):
-            os.kill(pids[choice % len(pids)], signal.SIGKILL)
-        self.wait_open()
+    return postgres_programs() is not None and shutil.which("psql") is not None and can_run_as(Cluster.USER)
 
 
 class MariaServer(OwnServer):
@@ -125,12 +71,14 @@ class MariaServer(OwnServer):
 class Store(Between):
     """The run's own database: in a server of its own where that can be had, else in the one of this machine."""
 
-    def __init__(self, kind: str, address: Address, log: Path) -> None:
-        """Makes it; `address` is where a server of its own would listen."""
+    def __init__(self, kind: str, address: Address, log: Path, *, with_standby: bool = False) -> None:
+        """Makes it; `address` is where a server of its own would listen. `with_standby`: a PostgreSQL can fail over."""
         self.kind = kind
         self.cluster: OwnServer | None = None
         if can_have_one(kind):
             self.cluster = MariaServer(address, log) if kind == "mariadb" else Cluster(address, log)
+        if with_standby and isinstance(self.cluster, Cluster):
+            self.cluster.stand_by()
         own = self.cluster and self.cluster.address
         self.database: Database | MariaDatabase
         if kind == "mariadb":

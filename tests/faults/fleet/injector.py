@@ -15,6 +15,7 @@ from faults.fleet.between import Between
 from faults.fleet.brokers import Broker
 from faults.fleet.cluster import Store
 from faults.fleet.member import Member
+from faults.fleet.postgres import Cluster
 from faults.history import Apart, Fault, History
 
 #: Hands beside the main one.
@@ -61,6 +62,7 @@ class FleetInjector:
             "drain": (self._roll,),
             "sessions": (self._end_all_sessions,),
             "store": (self._stop_store, self._stop_store, self._kill_session),
+            "failover": (self._fail_over,),
             "broker": (self._stop_broker, self._stop_broker, self._restart_broker, self._halt_broker),
             "starved": (self._starve_broker,),
             "purge": (self._purge_broker,),
@@ -172,6 +174,15 @@ class FleetInjector:
         self._tell("power cut: kill -9 of a process of the store, which recovers")
         self._between.cluster.break_down(rng.randrange(1000))
         self._tell("the store is open")
+        self._forgot(began)
+
+    def _fail_over(self, rng: random.Random) -> None:
+        """The store is gone for good, and its standby is the store."""
+        assert isinstance(self._between, Store) and isinstance(self._between.cluster, Cluster)
+        began = time.monotonic()
+        self._tell("power cut: kill -9 of the store, whose standby takes its place")
+        self._between.cluster.fail_over()
+        self._tell("the store is open, and has a new standby")
         self._forgot(began)
 
     def _stop_broker(self, rng: random.Random) -> None:

@@ -66,6 +66,7 @@ class FleetRun:
             "TMPDIR": str(temporary),
             **({} if how.durability == "fsync" else {"CRESSET_DURABILITY": how.durability}),
         }
+        self._families = families
         self._between = self._made(seed)
         self._open.callback(self._between.close)
         names = [f"gateway {n}" for n in range(GATEWAYS)] + [f"worker {n}" for n in range(WORKERS)]
@@ -77,7 +78,8 @@ class FleetRun:
 
     def _made(self, seed: int) -> Between:
         """What is between them."""
-        return Store(self._how.store, (own_address(), STORE_PORT), self._home / "store.log")
+        where = (own_address(), STORE_PORT)
+        return Store(self._how.store, where, self._home / "store.log", with_standby="failover" in self._families)
 
     @property
     def houses(self) -> tuple[int, ...]:
