@@ -22,9 +22,6 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_parcels", include_str!("../sql/migrations/0005_parcels.sql")),
 ];
 
-/// From this version on several servers may be on a store.
-const SHARED_SINCE: usize = 2;
-
 /// Whoever upgrades the store, or makes it, is waited for so long.
 const UPGRADE_WAIT: Duration = Duration::from_secs(60);
 
@@ -104,15 +101,19 @@ pub(crate) async fn enter(conn: &Conn, target: &Target) -> Result<usize, StoreEr
         if waited >= LOCK_WAIT {
             if locks::share(conn).await? {
                 // Nobody upgrades it, and nobody does as long as we look.
-                if version(conn).await? == NEWEST {
+                let found = version(conn).await?;
+                if found == NEWEST {
                     return Ok(0);
                 }
-                let who = older(conn, target).await?;
+                let who = who(conn, found).await?;
                 locks::unshare(conn).await?;
-                return Err(StoreError::Fenced(who));
+                return Err(older(target, found, who));
             }
-            if (1..SHARED_SINCE).contains(&found) {
-                return Err(StoreError::Fenced(older(conn, target).await?));
+            // A program that knows only schema 1 has it alone, too, and has written that it is there.
+            if found == 1
+                && let Some(who) = old_server(conn).await?
+            {
+                return Err(older(target, found, Some(who)));
             }
             if waited >= UPGRADE_WAIT {
                 return Err(StoreError::Fenced(format!(
@@ -124,22 +125,30 @@ pub(crate) async fn enter(conn: &Conn, target: &Target) -> Result<usize, StoreEr
     }
 }
 
-/// Who keeps the store at its version.
-async fn older(conn: &Conn, target: &Target) -> Result<String, StoreError> {
-    let version = version(conn).await?;
-    let who = match version {
+/// Who is on a store of this version.
+async fn who(conn: &Conn, version: usize) -> Result<Option<String>, StoreError> {
+    let sql = match version {
         // The table of servers is not there yet.
-        0 => None,
-        1 => Some("SELECT string_agg(who, ', ') FROM server"),
-        _ => Some("SELECT string_agg(who, ', ') FROM servers WHERE ended_at IS NULL"),
+        0 => return Ok(None),
+        1 => "SELECT string_agg(who, ', ') FROM server",
+        _ => "SELECT string_agg(who, ', ') FROM servers WHERE ended_at IS NULL",
     };
-    let row = match who {
-        Some(who) => conn.row("cannot read who is on the store", who, &[]).await?,
-        None => None,
-    };
-    let who: Option<String> = row.as_ref().map_or(Ok(None), |row| col(row, 0))?;
+    let row = conn.row("cannot read who is on the store", sql, &[]).await?;
+    row.as_ref().map_or(Ok(None), |row| col(row, 0))
+}
+
+/// The one that is on a store of version 1, unless it is upgraded just now.
+async fn old_server(conn: &Conn) -> Result<Option<String>, StoreError> {
+    match who(conn, 1).await {
+        // The table that was asked is gone with that version.
+        Err(_) if version(conn).await? != 1 => Ok(None),
+        who => who,
+    }
+}
+
+fn older(target: &Target, version: usize, who: Option<String>) -> StoreError {
     let who = who.unwrap_or_else(|| "another server".into());
-    Ok(format!(
+    StoreError::Fenced(format!(
         "the store {target} has schema version {version}, this program needs {NEWEST}, and {who} is on it: stop \
          every server on it, then start this one, which upgrades it; or choose another schema with ?schema=NAME in \
          the URL"

@@ -282,8 +282,8 @@ impl Errand {
     }
 
     /// Looks for what may have been missed, now and then. When a broker has been away, or is another one than before, it may have lost the
-    /// message, or its result: what has none by then is sent once more, and so is what is found nowhere. Workers of ours take that as they take every message; one of the two
-    /// ends counts.
+    /// message, or its result: what has none by then is sent once more, and so is what is found nowhere ([`Sent::lost`]). Workers of ours take
+    /// that as they take every message; one of the two ends counts.
     async fn missed(
         &self,
         by_store: &ByStore,
