@@ -143,26 +143,29 @@ def wait_workers(gateway: Server, count: int) -> None:
 
 @pytest.mark.usefixtures("bounded")
 def test_what_is_larger_than_a_message_arrives_by_the_store_and_leaves_nothing(
-    start: Start, models: Path, store: Store
+    start: Start, models: Path, both: tuple[Between, Store]
 ) -> None:
+    between, store = both
     gateway, worker = both_have(start, models, store)
     watch(store)
-    text = data(LARGE)
+    # Redis takes 512 MiB in one message: there it is what is referred to because it is more than 1 MiB.
+    size = LARGE if isinstance(between, ByRabbit) else SOME
+    text = data(size)
     with gateway.http() as client:
         right(ended(client, submitted(client, {"data": "small", "make": 10})), "small", 10)
         assert seen(store) == 0, "what is small goes with its message"
         right(ended(client, submitted(client, {"data": text})), text)
         assert seen(store) == 1
-        right(ended(client, submitted(client, {"data": "small", "make": LARGE})), "small", LARGE)
+        right(ended(client, submitted(client, {"data": "small", "make": size})), "small", size)
         assert seen(store) == 2
         with ThreadPoolExecutor(2) as pool:
-            asked = {"input": {"data": text, "make": LARGE}}
+            asked = {"input": {"data": text, "make": size}}
             answers = [pool.submit(client.post, "/v1/models/who/predict", json=asked) for _ in range(2)]
         for answer in (one.result() for one in answers):
             assert answer.status_code == 200, answer.text[:500]
             assert (answer.json()["result"]["got"], len(answer.json()["result"]["out"])) == (
                 zlib.crc32(text.encode()),
-                LARGE,
+                size,
             )
         assert seen(store) == 6
         task = ended(client, submitted(client, {"data": text, "gate": "/nowhere\u0000"}))

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use cresset_engine::{About, Member};
 use cresset_task::{ModelName, Timestamp};
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::who_has::{Has, Seeks};
+use super::word::{Who, Word};
 
 /// A server that is not heard of for so long, while we hear ourselves, has gone: two of its words are missing.
 pub(super) const GONE_AFTER: Duration = Duration::from_secs(11);
@@ -18,44 +17,6 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 const GONE_MAX: usize = 256;
 /// Servers at most: whoever says more is no fleet.
 const THERE_MAX: usize = 10_000;
-/// Longer words are none of ours.
-const WORDS_MAX: usize = 8 << 20;
-
-/// What one server tells all.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Word {
-    /// Since when it is there, in microseconds: its number, and a part of its name.
-    pub(super) since: i64,
-    /// What it says of itself. `None`: it has only asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) about: Option<About>,
-    /// It has just come, and wants to know who is there.
-    #[serde(default)]
-    pub(super) asks: bool,
-    /// It goes.
-    #[serde(default)]
-    pub(super) ended: bool,
-    /// It wants to know who has some tasks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) seeks: Option<Seeks>,
-    /// It answers whoever has asked that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) has: Option<Has>,
-}
-
-impl Word {
-    /// Reads one; or says why it is none.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
-        if bytes.len() > WORDS_MAX {
-            return Err(format!("it has more than {WORDS_MAX} bytes"));
-        }
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())
-    }
-}
-
-/// A server: no two have all three.
-pub(super) type Who = (i64, String, u32);
-
 struct Entry {
     about: About,
     heard: Instant,
@@ -243,26 +204,5 @@ mod tests {
             ..runs(4, "c", None)
         };
         assert!(hear(gone));
-    }
-
-    #[test]
-    fn a_word_is_read_as_it_was_written_and_garbage_is_none() {
-        let asks = Word {
-            since: 1,
-            asks: true,
-            ..Word::default()
-        };
-        for word in [word(3, "a"), asks] {
-            let text = serde_json::to_vec(&word).unwrap();
-            assert_eq!(Word::read(&text), Ok(word));
-        }
-        for garbage in [&b""[..], b"[]", b"{\"since\": \"now\"}", b"\xff"] {
-            assert!(Word::read(garbage).is_err());
-        }
-        assert!(
-            Word::read(&vec![b' '; WORDS_MAX + 1])
-                .unwrap_err()
-                .contains("bytes")
-        );
     }
 }

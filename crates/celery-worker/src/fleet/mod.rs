@@ -15,6 +15,7 @@ mod heard;
 mod reach;
 mod roster;
 mod who_has;
+mod word;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,8 +15,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::heard::{Heard, Word};
-use super::who_has::{Has, Holding, Questions, Seeks};
+use super::heard::Heard;
+use super::who_has::{Holding, Questions};
+use super::word::{Has, Seeks, Word};
 use crate::insist::Waits;
 use crate::transport::{Transport, Trouble};
 

@@ -7,32 +7,16 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::heard::Who;
+use super::word::{Has, Who};
 use crate::held::Held;
 
 /// Who is there has answered by then.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 /// Whoever asks for more is not answered: gateways ask for less.
 const SOUGHT_MAX: usize = 4096;
-
-/// A question: who has these?
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Seeks {
-    pub(super) question: Uuid,
-    pub(super) ids: Vec<String>,
-}
-
-/// An answer: this server has these of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Has {
-    pub(super) question: Uuid,
-    pub(super) who: Who,
-    pub(super) ids: Vec<String>,
-}
 
 /// What the doors of a worker hold, all of them.
 #[derive(Debug, Default)]

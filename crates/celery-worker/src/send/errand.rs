@@ -13,9 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::away::Sent;
+use super::away::{Away, Sent};
 use super::courier::{Courier, Moves, Way};
-use super::pool::ToFleet;
 use crate::depot::{Depot, Left, Never, Passage};
 use crate::insist::{Abandoned, insist};
 use crate::transport::Refused;
@@ -25,6 +24,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// An item is sent so often, when what its messages refer to is not there any more; the last time all goes whole.
 const TRIES_MAX: u32 = 3;
+
+/// What is other where workers are ours.
+pub(super) struct ToFleet {
+    pub(super) passage: Option<Passage>,
+    /// What they have been sent.
+    pub(super) away: Arc<Away>,
+}
 
 /// One item.
 pub(super) struct Errand {

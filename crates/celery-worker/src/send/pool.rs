@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::away::Away;
 use super::courier::{Courier, Way};
+use super::errand::ToFleet;
 use super::search::{Holders, Search};
 use crate::depot::Passage;
 
@@ -56,13 +57,6 @@ pub(crate) struct Workers {
     pub(crate) passage: Option<Passage>,
     /// Who says what they have.
     pub(crate) holders: Arc<dyn Holders>,
-}
-
-/// What is other where workers are ours.
-pub(super) struct ToFleet {
-    pub(super) passage: Option<Passage>,
-    /// What they have been sent.
-    pub(super) away: Arc<Away>,
 }
 
 pub(super) struct Shared {
