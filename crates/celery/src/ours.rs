@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset_task::{Again, Failure, Payload, TensorSet, Trace, TraceState};
+use cresset_task::{Again, Evidence, Failure, Payload, TensorSet, Trace, TraceState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -200,6 +200,9 @@ pub(crate) struct Own {
     failure: Failure,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     again: Option<OwnAgain>,
+    /// How its input took its process down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dead: Option<Box<Evidence>>,
 }
 
 /// What its model says of another try.
@@ -213,27 +216,33 @@ enum OwnAgain {
 
 impl Own {
     pub(crate) fn of(failure: &Failure) -> Self {
-        let again = match failure.again {
-            Again::Policy => None,
-            Again::Never => Some(OwnAgain::Never),
-            Again::Wanted(None) => Some(OwnAgain::Wanted),
+        let (mut again, mut dead) = (None, None);
+        match &failure.again {
+            Again::Policy => {}
+            Again::Never => again = Some(OwnAgain::Never),
+            Again::Dead(evidence) => dead = Some(evidence.clone()),
+            Again::Wanted(None) => again = Some(OwnAgain::Wanted),
             Again::Wanted(Some(after)) => {
                 let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
-                Some(OwnAgain::WantedAfterMicros(micros))
+                again = Some(OwnAgain::WantedAfterMicros(micros));
             }
-        };
+        }
         Self {
             failure: failure.clone(),
             again,
+            dead,
         }
     }
 
     pub(crate) fn into_failure(self) -> Failure {
-        let again = match self.again {
-            None => Again::Policy,
-            Some(OwnAgain::Never) => Again::Never,
-            Some(OwnAgain::Wanted) => Again::Wanted(None),
-            Some(OwnAgain::WantedAfterMicros(micros)) => Again::Wanted(Some(Duration::from_micros(micros))),
+        let again = match (self.dead, self.again) {
+            (Some(evidence), _) => Again::Dead(Box::new(evidence.bounded())),
+            (None, None) => Again::Policy,
+            (None, Some(OwnAgain::Never)) => Again::Never,
+            (None, Some(OwnAgain::Wanted)) => Again::Wanted(None),
+            (None, Some(OwnAgain::WantedAfterMicros(micros))) => {
+                Again::Wanted(Some(Duration::from_micros(micros)))
+            }
         };
         Failure {
             again,
@@ -362,6 +371,13 @@ mod tests {
             Again::Never,
             Again::Wanted(None),
             Again::Wanted(Some(Duration::from_millis(1500))),
+            Again::Dead(Box::new(Evidence {
+                cause: "exit".into(),
+                reason: "exited with status 3".into(),
+                tried: 2,
+                resident_bytes: Some(1 << 20),
+                log: vec!["about to".into()],
+            })),
         ] {
             let failure = Failure {
                 code: Code::BadOutput,

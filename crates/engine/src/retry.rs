@@ -18,9 +18,9 @@ pub fn wait(policy: &Retry, retries: u32, failure: &Failure, dice: f64) -> Optio
     if !was_raised || retries >= policy.max_retries {
         return None;
     }
-    match failure.again {
-        Again::Never => None,
-        Again::Wanted(Some(after)) => Some(after),
+    match &failure.again {
+        Again::Never | Again::Dead(_) => None,
+        Again::Wanted(Some(after)) => Some(*after),
         Again::Wanted(None) => Some(backoff(policy, retries, dice)),
         Again::Policy => {
             let is_listed = policy

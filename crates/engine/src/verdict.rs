@@ -8,7 +8,7 @@
 
 use cresset_batch::Entry;
 use cresset_runner::{DownReason, ItemEnd, JobEnd, Scene};
-use cresset_task::{Code, Evidence, Failure, Payload};
+use cresset_task::{Again, Code, Evidence, Failure, Payload};
 
 use crate::item::Item;
 
@@ -90,13 +90,24 @@ fn each(entries: Vec<Entry<Item>>, ends: Vec<ItemEnd>) -> Verdict {
         .zip(ends)
         .filter_map(|(entry, end)| match end {
             ItemEnd::Done(output) => Some((entry.item, Resolution::Done(output))),
-            ItemEnd::Failed(failure) => Some((entry.item, Resolution::Failed(failure))),
+            ItemEnd::Failed(failure) => Some((entry.item, failed(failure))),
             ItemEnd::Skipped => None,
         })
         .collect();
     Verdict {
         resolved,
         again: Vec::new(),
+    }
+}
+
+/// A failure, which another server of ours may have found to be more than that.
+fn failed(failure: Failure) -> Resolution {
+    match failure.again {
+        Again::Dead(evidence) => {
+            let again = Again::default();
+            Resolution::Dead(Failure { again, ..failure }, evidence)
+        }
+        _ => Resolution::Failed(failure),
     }
 }
 
@@ -261,6 +272,26 @@ mod tests {
 
     fn sizes(verdict: &Verdict) -> Vec<usize> {
         verdict.again.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn what_another_server_has_found_to_be_a_poison_is_one() {
+        let evidence = Evidence {
+            cause: "exit".into(),
+            reason: "exited with status 3".into(),
+            tried: 2,
+            resident_bytes: None,
+            log: vec!["about to".into()],
+        };
+        let failure = Failure {
+            again: Again::Dead(Box::new(evidence.clone())),
+            ..boom()
+        };
+        let verdict = judge(entries(1), JobEnd::Items(vec![ItemEnd::Failed(failure)]), 3);
+        let Resolution::Dead(failure, found) = &verdict.resolved[0].1 else {
+            panic!("{verdict:?}");
+        };
+        assert_eq!((failure, &**found), (&boom(), &evidence));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::code::Code;
+use crate::letter::Evidence;
 use crate::payload::Payload;
 use crate::state::Move;
 
@@ -53,8 +54,8 @@ pub struct Failure {
     pub again: Again,
 }
 
-/// What a failure's model says of trying its input again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a failure's model, or its end, says of trying its input again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Again {
     /// Nothing: the model's retry policy decides.
     #[default]
@@ -63,6 +64,8 @@ pub enum Again {
     Wanted(Option<Duration>),
     /// No, whatever the policy says (`cresset.Reject`).
     Never,
+    /// No: the input takes its process down, as this says. A task of it leaves a dead letter.
+    Dead(Box<Evidence>),
 }
 
 /// The part of a model's code.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cresset_batch::{Class, Moment};
 use cresset_runner::Timing;
-use cresset_task::Timestamp;
+use cresset_task::{Again, Failure, Timestamp};
 
 use super::Driver;
 use crate::api::{EngineError, Prediction};
@@ -39,10 +39,12 @@ impl Driver {
                             compute: timing.compute,
                             cache: None,
                         }),
-                        // A prediction is stored nowhere, and so is what it died of.
-                        Resolution::Failed(failure) | Resolution::Dead(failure, _) => {
-                            Err(EngineError::Failed(failure))
-                        }
+                        Resolution::Failed(failure) => Err(EngineError::Failed(failure)),
+                        // A prediction is stored nowhere, and so is what it died of; who keeps it himself is told.
+                        Resolution::Dead(failure, evidence) => Err(EngineError::Failed(Failure {
+                            again: Again::Dead(evidence),
+                            ..failure
+                        })),
                     };
                     self.served
                         .metrics
