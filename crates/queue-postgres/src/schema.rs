@@ -88,7 +88,8 @@ pub(crate) async fn enter(conn: &Conn, target: &Target) -> Result<usize, StoreEr
         // Who finds an older version does not share it in passing: several who come at once would keep each other from having it alone.
         let found = version(conn).await?;
         if found == NEWEST {
-            if locks::share(conn).await? {
+            // A newer program may have upgraded it since: then this one refuses it, by its version.
+            if locks::share(conn).await? && version(conn).await? == NEWEST {
                 return Ok(0);
             }
         } else if locks::alone(conn).await? {
