@@ -33,7 +33,7 @@ pub(crate) async fn live() -> Response {
     )
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Response {
-    let broker = app.options.broker.as_ref().and_then(|why| why.borrow().clone());
+    let broker = app.options.broker.iter().find_map(|why| why.borrow().clone());
     let health = schema::Health::of(&app.engine.health(), broker);
     let status = if health.ready {
         StatusCode::OK

@@ -39,8 +39,8 @@ pub struct GatewayOptions {
     pub identify: Identify,
     /// Who may come in. Default anybody.
     pub auth: Option<Auth>,
-    /// Why the broker that work comes from cannot be used, while that is so: the server is not ready then. Default there is none.
-    pub broker: Option<watch::Receiver<Option<String>>>,
+    /// Why what work comes from cannot be used, each while that is so: the server is not ready then. Default there is none.
+    pub broker: Vec<watch::Receiver<Option<String>>>,
     /// Tracebacks of failed tasks are answered to callers. Default false.
     pub show_tracebacks: bool,
     /// A connection on which nothing is asked is closed after this. Default 75 s, above the 60 s for which nginx keeps idle
@@ -74,7 +74,7 @@ impl Default for GatewayOptions {
             hsts: None,
             identify: Identify::Off,
             auth: None,
-            broker: None,
+            broker: Vec::new(),
             show_tracebacks: false,
             idle_timeout: Duration::from_secs(75),
             head_timeout: Duration::from_secs(10),

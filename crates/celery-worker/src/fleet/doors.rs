@@ -19,7 +19,8 @@ use crate::worker::{Worker, start_with};
 
 /// Models are looked at so often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A model that is not ready for so long, or whose large payloads cannot be had, does not come back in a moment: its door closes. A process that starts again takes as long.
+/// A model that is not ready for so long, or whose large payloads cannot be had, does not come back in a moment: its door closes. A process
+/// that starts again takes as long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The doors of all models.

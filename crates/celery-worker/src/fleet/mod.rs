@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use cresset_config::Celery;
 use cresset_engine::{Parcels, Reach, Role, Roster};
-use futures_util::future::select_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,8 +42,6 @@ pub struct Fleet {
     courier: Option<Arc<Courier>>,
     depot: Option<Arc<Depot>>,
     holding: Arc<Holding>,
-    /// Why it gets no work, if so.
-    trouble: watch::Sender<Option<String>>,
     settings: Celery,
     /// Own what is said and heard, and after that the connections.
     talk: (TaskTracker, CancellationToken),
@@ -93,16 +90,6 @@ impl Fleet {
         let holding = Arc::new(Holding::default());
         let has_work = role != Role::Gateway;
         let roster = Told::new(transport, has_work.then(|| Arc::clone(&holding)));
-        let troubles = [
-            Some(roster.trouble()),
-            depot.as_ref().map(|depot| depot.trouble()),
-        ];
-        let trouble = watch::Sender::new(roster.trouble().borrow().clone());
-        house.spawn(first_trouble(
-            troubles.into_iter().flatten().collect(),
-            trouble.clone(),
-            leave.clone(),
-        ));
         let (talk, hush) = (TaskTracker::new(), CancellationToken::new());
         talk.spawn(Arc::clone(&roster).run(hush.clone()));
         talk.close();
@@ -114,7 +101,6 @@ impl Fleet {
             courier,
             depot,
             holding,
-            trouble,
             settings,
             talk: (talk, hush),
             house: (house, leave),
@@ -141,8 +127,12 @@ impl Fleet {
 
     /// Why a worker gets no work, while that is so: the broker cannot be used, or the store for large payloads.
     #[must_use]
-    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
-        self.trouble.subscribe()
+    pub fn troubles(&self) -> Vec<watch::Receiver<Option<String>>> {
+        let store = self.depot.as_ref().map(|depot| depot.trouble());
+        [Some(self.roster.trouble()), store]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// As what the queues of a worker's models are taken from.
@@ -171,29 +161,6 @@ impl Fleet {
         }
         if let Some(depot) = &self.depot {
             depot.close().await;
-        }
-    }
-}
-
-/// Tells the first of several troubles, whenever that changes, until `leave`.
-async fn first_trouble(
-    mut troubles: Vec<watch::Receiver<Option<String>>>,
-    tell: watch::Sender<Option<String>>,
-    leave: CancellationToken,
-) {
-    loop {
-        let first = troubles.iter_mut().fold(None, |first: Option<String>, one| {
-            first.or(one.borrow_and_update().clone())
-        });
-        tell.send_if_modified(|told| {
-            let is_news = *told != first;
-            *told = first;
-            is_news
-        });
-        let changes = troubles.iter_mut().map(|trouble| Box::pin(trouble.changed()));
-        tokio::select! {
-            _ = select_all(changes) => {}
-            () = leave.cancelled() => return,
         }
     }
 }

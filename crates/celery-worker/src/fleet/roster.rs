@@ -139,6 +139,10 @@ impl Told {
     /// Which of these tasks somebody has who runs this model. `None`: not everybody has answered, or nobody can be asked.
     pub(super) async fn who_has(&self, model: &ModelName, ids: &[String]) -> Option<HashSet<String>> {
         let asked = lock(&self.heard).runners(model);
+        if asked.is_empty() {
+            // Nobody is there who could have one.
+            return Some(HashSet::new());
+        }
         let question = self.questions.ask(asked);
         let word = Word {
             since: self.since.as_micros(),

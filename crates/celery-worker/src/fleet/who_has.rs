@@ -15,7 +15,7 @@ use crate::held::Held;
 
 /// Who is there has answered by then.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
-/// Whoever asks for more is not answered: gateways ask for less.
+/// What somebody asks for beyond that is not looked for: gateways ask for less.
 const SOUGHT_MAX: usize = 4096;
 
 /// What the doors of a worker hold, all of them.
@@ -64,12 +64,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Questions {
-    /// Asks these servers. When there are none, nobody has anything.
+    /// Asks these servers, at least one.
     pub(super) fn ask(&self, servers: BTreeSet<Who>) -> Asked<'_> {
         let (id, complete) = (Uuid::now_v7(), CancellationToken::new());
-        if servers.is_empty() {
-            complete.cancel();
-        }
         let open = Open {
             missing: servers,
             found: HashSet::new(),
@@ -149,7 +146,5 @@ mod tests {
         questions.answered(has(asked.id, 1, &["a"]));
         assert_eq!(asked.answers().await, None);
         assert!(lock(&questions.0).is_empty());
-        let nobody = questions.ask(BTreeSet::new());
-        assert_eq!(nobody.answers().await, Some(HashSet::new()));
     }
 }

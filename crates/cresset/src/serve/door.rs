@@ -95,7 +95,7 @@ fn identify(config: &ServerConfig) -> Identify {
 pub(super) fn options(
     config: &ServerConfig,
     auth: Option<Auth>,
-    broker: Option<watch::Receiver<Option<String>>>,
+    broker: Vec<watch::Receiver<Option<String>>>,
 ) -> GatewayOptions {
     GatewayOptions {
         max_body_bytes: config.max_body_bytes,

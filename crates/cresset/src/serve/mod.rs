@@ -140,10 +140,10 @@ async fn serve(
         }
     }
     let broker = match (&celery, role) {
-        (Some(worker), _) => Some(worker.broker()),
+        (Some(worker), _) => vec![worker.broker()],
         // A gateway takes tasks all the while.
-        (None, Role::Gateway) => None,
-        (None, Role::Serve | Role::Worker) => fleet.as_ref().map(Fleet::trouble),
+        (None, Role::Gateway) => Vec::new(),
+        (None, Role::Serve | Role::Worker) => fleet.as_ref().map(Fleet::troubles).unwrap_or_default(),
     };
     let options = door::options(config, auth, broker);
     let door = (!entrances.is_empty()).then(|| {
