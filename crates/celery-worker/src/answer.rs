@@ -40,12 +40,5 @@ impl Answer {
 
 /// What a server of ours is told of an input that the model does not take: it has checked it by other settings.
 pub(crate) fn unfit(message: String) -> Failure {
-    Failure {
-        code: Code::InvalidInput,
-        type_: "InvalidInput".into(),
-        message,
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    }
+    Failure::new(Code::InvalidInput, "InvalidInput", message)
 }

@@ -63,12 +63,5 @@ impl Job<'_> {
 }
 
 fn failed(type_: &str, message: String) -> Failure {
-    Failure {
-        code: Code::Internal,
-        type_: type_.into(),
-        message,
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    }
+    Failure::new(Code::Internal, type_, message)
 }

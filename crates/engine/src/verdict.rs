@@ -185,14 +185,8 @@ fn died(reason: &DownReason, times: u32) -> Failure {
         DownReason::Hung(_) => (Code::TimeLimit, "TimeLimit"),
         _ => (Code::InstanceDied, "InstanceDied"),
     };
-    Failure {
-        code,
-        type_: type_.into(),
-        message: format!("the model process {reason} while running this task; it was tried {times} times"),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    }
+    let message = format!("the model process {reason} while running this task; it was tried {times} times");
+    Failure::new(code, type_, message)
 }
 
 fn evidence(reason: &DownReason, scene: Option<Box<Scene>>, tried: u32) -> Evidence {
@@ -208,14 +202,7 @@ fn evidence(reason: &DownReason, scene: Option<Box<Scene>>, tried: u32) -> Evide
 }
 
 fn internal(message: String) -> Failure {
-    Failure {
-        code: Code::Internal,
-        type_: "Internal".into(),
-        message,
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    }
+    Failure::new(Code::Internal, "Internal", message)
 }
 
 #[cfg(test)]

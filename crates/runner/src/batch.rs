@@ -47,14 +47,7 @@ impl Unfit {
             Self::TooLarge => (Code::InvalidInput, "BatchTooLarge"),
             _ => (Code::Internal, "UnfitBatch"),
         };
-        Failure {
-            code,
-            type_: type_.into(),
-            message: self.to_string(),
-            traceback: None,
-            stage: None,
-            again: Default::default(),
-        }
+        Failure::new(code, type_, self.to_string())
     }
 }
 

@@ -121,12 +121,8 @@ fn failure(code: Code, message: String) -> Failure {
         "BadOutput"
     };
     Failure {
-        code,
-        type_: type_.into(),
-        message,
-        traceback: None,
         stage: Some(Stage::Output),
-        again: Default::default(),
+        ..Failure::new(code, type_, message)
     }
 }
 

@@ -54,6 +54,21 @@ pub struct Failure {
     pub again: Again,
 }
 
+impl Failure {
+    /// One of which no more is known than this.
+    #[must_use]
+    pub fn new(code: Code, type_: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            type_: type_.into(),
+            message: message.into(),
+            traceback: None,
+            stage: None,
+            again: Again::default(),
+        }
+    }
+}
+
 /// What a failure's model, or its end, says of trying its input again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Again {

@@ -226,8 +226,8 @@ impl Errand {
     async fn fetch(&self, parcel: &Parcel, stop: &CancellationToken) -> Result<Tried, Abandoned> {
         let depot = self.passage().map(|passage| &passage.depot);
         let Some(depot) = depot.filter(|depot| depot.store() == parcel.store) else {
-            let why = "the result was left in a store that this gateway does not have".into();
-            return Ok(Tried::Lost(failed(Code::Internal, PARCEL_LOST, why)));
+            let why = "the result was left in a store that this gateway does not have";
+            return Ok(Tried::Lost(Failure::new(Code::Internal, PARCEL_LOST, why)));
         };
         let had = insist(stop, "fetching a result from the store", || depot.get(parcel)).await?;
         depot.done(parcel.id);
@@ -235,9 +235,9 @@ impl Errand {
             Ok(Some(output)) => Tried::End(ItemEnd::Done(output)),
             Ok(None) => {
                 let why = format!("the result is not in the store any more (parcel {})", parcel.id);
-                Tried::Lost(failed(Code::Internal, PARCEL_LOST, why))
+                Tried::Lost(Failure::new(Code::Internal, PARCEL_LOST, why))
             }
-            Err(Never(why)) => Tried::Lost(failed(Code::Internal, PARCEL_LOST, why)),
+            Err(Never(why)) => Tried::Lost(Failure::new(Code::Internal, PARCEL_LOST, why)),
         })
     }
 
@@ -270,10 +270,10 @@ impl Errand {
                 .await?;
                 ItemEnd::Failed(failure)
             }
-            Told::Parcel(_) | Told::Going(..) => ItemEnd::Failed(failed(
+            Told::Parcel(_) | Told::Going(..) => ItemEnd::Failed(Failure::new(
                 Code::Internal,
                 "Internal",
-                "a task that goes on was taken for one that has ended".into(),
+                "a task that goes on was taken for one that has ended",
             )),
         })
     }
@@ -283,7 +283,7 @@ impl Errand {
         let sent = insist(stop, "sending a task", || self.courier.transport.offer(message));
         Ok(sent.await?.map(|Refused(why)| {
             let message = format!("the message for the workers cannot be sent: {why}");
-            ItemEnd::Failed(failed(Code::InvalidInput, "InvalidInput", message))
+            ItemEnd::Failed(Failure::new(Code::InvalidInput, "InvalidInput", message))
         }))
     }
 
@@ -334,7 +334,7 @@ impl Errand {
                 "no worker has ended it within {:?}, and no result of it is at the broker; it was revoked",
                 self.call.timeout
             );
-            return failed(Code::TimeLimit, "TimeLimit", message);
+            return Failure::new(Code::TimeLimit, "TimeLimit", message);
         }
         let message = format!(
             "no result came from Celery within {:?} (send.timeout): nobody takes tasks from the queue `{}`, or the worker that had \
@@ -342,7 +342,7 @@ impl Errand {
             self.call.timeout,
             self.courier.settings.queue_of(&self.call)
         );
-        failed(Code::TimeLimit, "TimeLimit", message)
+        Failure::new(Code::TimeLimit, "TimeLimit", message)
     }
 }
 
@@ -366,21 +366,10 @@ fn passage_of(fleet: &Option<Arc<ToFleet>>) -> Option<&Passage> {
 }
 
 fn invalid(why: String) -> ItemEnd {
-    ItemEnd::Failed(failed(Code::InvalidInput, "InvalidInput", why))
+    ItemEnd::Failed(Failure::new(Code::InvalidInput, "InvalidInput", why))
 }
 
 /// Whether a worker says so of an input.
 fn is_lost(failure: &Failure) -> bool {
     (failure.code, failure.type_.as_str()) == (Code::Internal, PARCEL_LOST)
-}
-
-fn failed(code: Code, type_: &str, message: String) -> Failure {
-    Failure {
-        code,
-        type_: type_.into(),
-        message,
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    }
 }

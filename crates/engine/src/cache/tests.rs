@@ -72,14 +72,7 @@ async fn a_failure_is_told_and_not_kept() {
     let mut first = lead(&cache, CALL);
     let follower = follow(&cache, CALL);
     first.sent();
-    first.failed(&Failure {
-        code: Code::ModelError,
-        type_: "ValueError".into(),
-        message: "boom".into(),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    });
+    first.failed(&Failure::new(Code::ModelError, "ValueError", "boom"));
     assert!(matches!(follower.end().await, Some(End::Failed(failure)) if failure.message == "boom"));
     lead(&cache, CALL);
 }

@@ -170,28 +170,18 @@ fn line(turn: Turn, now: Moment, wall: Timestamp) -> i64 {
 }
 
 fn outdated(why: &str) -> Failure {
-    Failure {
-        code: Code::InvalidInput,
-        type_: "InvalidInput".into(),
-        message: format!("the model's declaration has changed since this task was accepted: {why}"),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    }
+    Failure::new(
+        Code::InvalidInput,
+        "InvalidInput",
+        format!("the model's declaration has changed since this task was accepted: {why}"),
+    )
 }
 
 /// How a task ends whose input cannot be read, which the log is told: it could never run.
 fn lost(id: TaskId, trace: Option<&Trace>, damage: &Unreadable) -> Failure {
     let trace_id = trace.map(|trace| tracing::field::display(trace.id));
     tracing::error!(task = %id, trace_id, error = damage.0, "stored input cannot be read, the task fails");
-    Failure {
-        code: Code::Internal,
-        type_: "UnreadableInput".into(),
-        message: damage.to_string(),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    }
+    Failure::new(Code::Internal, "UnreadableInput", damage.to_string())
 }
 
 pub(super) async fn poll_lease(lease: &mut Option<LeaseFuture>) -> LeaseAnswer {

@@ -40,14 +40,7 @@ fn entries(n: usize) -> Vec<Entry<Item>> {
 }
 
 fn boom() -> Failure {
-    Failure {
-        code: Code::ModelError,
-        type_: "ValueError".into(),
-        message: "boom".into(),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    }
+    Failure::new(Code::ModelError, "ValueError", "boom")
 }
 
 fn sizes(verdict: &Verdict) -> Vec<usize> {

@@ -179,14 +179,7 @@ pub(crate) fn echo(items: Vec<Payload>) -> JobEnd {
 }
 
 pub(crate) fn failure(message: &str) -> Failure {
-    Failure {
-        code: Code::ModelError,
-        type_: "ValueError".into(),
-        message: message.into(),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    }
+    Failure::new(Code::ModelError, "ValueError", message)
 }
 
 /// Lets the other tasks of this test's runtime run until a fact holds.

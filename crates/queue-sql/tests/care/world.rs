@@ -133,14 +133,7 @@ pub(crate) async fn fill(store: &SqliteStore, dice: &mut Dice) -> Vec<TaskId> {
 }
 
 fn failure() -> Outcome {
-    Outcome::Failure(Failure {
-        code: Code::ModelError,
-        type_: "ValueError".into(),
-        message: "boom".into(),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    })
+    Outcome::Failure(Failure::new(Code::ModelError, "ValueError", "boom"))
 }
 
 /// What a store tells of these tasks. A lease ends with its process, which writes into the history when that was.

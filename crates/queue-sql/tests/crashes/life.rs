@@ -197,14 +197,7 @@ impl Life {
         let mut completions = Vec::new();
         for id in self.in_state(|state| state == State::Started).into_iter().take(2) {
             let outcome = match self.dice.below(3) {
-                0 => Outcome::Failure(Failure {
-                    code: cresset_task::Code::ModelError,
-                    type_: "ValueError".into(),
-                    message: "boom".into(),
-                    traceback: None,
-                    stage: None,
-                    again: Default::default(),
-                }),
+                0 => Outcome::Failure(Failure::new(cresset_task::Code::ModelError, "ValueError", "boom")),
                 _ => Outcome::Success(self.payload()),
             };
             let finished_at = at(self.second);

@@ -300,14 +300,7 @@ pub(super) async fn a_row_that_does_not_run_is_a_task_that_has_ended_and_counts_
     let Some(writes) = applications(&world) else {
         return;
     };
-    let failure = Failure {
-        code: Code::UnknownModel,
-        type_: "UnknownModel".into(),
-        message: "no model is called `nobodys`".into(),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    };
+    let failure = Failure::new(Code::UnknownModel, "UnknownModel", "no model is called `nobodys`");
     let revoked = Outcome::Revoked { reason: "no".into() };
     let (one, other) = (
         write(writes, "nobodys", "1").await,

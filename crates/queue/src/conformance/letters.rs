@@ -33,14 +33,11 @@ fn terms() -> Option<Box<RetryTerms>> {
 }
 
 fn killed(lease: &Lease, died_at: Timestamp) -> Completion {
-    let failure = Failure {
-        code: Code::InstanceDied,
-        type_: "InstanceDied".into(),
-        message: "the model process was ended by signal 11".into(),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    };
+    let failure = Failure::new(
+        Code::InstanceDied,
+        "InstanceDied",
+        "the model process was ended by signal 11",
+    );
     Completion {
         evidence: Some(Box::new(evidence())),
         ..ended(lease, Outcome::Failure(failure), died_at)

@@ -46,14 +46,7 @@ async fn letters(world: &World, tenant: Option<Tenant>) -> Vec<DeadLetter> {
 async fn poison(world: &World, whose: Option<Tenant>) -> TaskId {
     let id = world.submit(of(whose)).await;
     let lease = world.lease_one("digits").await;
-    let failure = cresset_task::Failure {
-        code: cresset_task::Code::InstanceDied,
-        type_: "InstanceDied".into(),
-        message: "it exits".into(),
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    };
+    let failure = cresset_task::Failure::new(cresset_task::Code::InstanceDied, "InstanceDied", "it exits");
     let evidence = Evidence {
         cause: "exit".into(),
         reason: "it exits".into(),

@@ -192,15 +192,7 @@ impl Instance<'_> {
 
 /// A failure that is our own fault.
 fn internal(message: String) -> JobEnd {
-    let (code, type_) = (Code::Internal, "Internal".to_owned());
-    JobEnd::Raised(Failure {
-        code,
-        type_,
-        message,
-        traceback: None,
-        stage: None,
-        again: Default::default(),
-    })
+    JobEnd::Raised(Failure::new(Code::Internal, "Internal", message))
 }
 
 /// Makes a slab off the runtime's threads: the kernel clears and maps its pages.
