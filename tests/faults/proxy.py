@@ -8,6 +8,8 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
+from support.listens import Listens
+
 CHUNK = 65536
 
 
@@ -31,42 +33,30 @@ class Weather:
         return Weather(stall_down=(rng.randrange(0, 1000), rng.uniform(0.1, 1.5)))
 
 
-class Proxy:
+class Proxy(Listens):
     """Listens beside the server and forwards to it."""
 
     def __init__(self, target: tuple[str, int], seed: int) -> None:
+        super().__init__((target[0], target[1] + 1))
         self._target = target
         self._rng = random.Random(seed)
-        self._listener = socket.create_server((target[0], target[1] + 1))
-        self.address: tuple[str, int] = (target[0], target[1] + 1)
         self._closing = threading.Event()
-        self._threads: list[threading.Thread] = []
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._spawn(self._accept)
+        self._begin()
 
-    def _spawn(self, work: object, *arguments: object) -> None:
-        thread = threading.Thread(target=work, args=arguments, daemon=True)  # pyright: ignore[reportArgumentType]
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            weather = Weather.drawn(self._rng)
-            try:
-                server = socket.create_connection(self._target, timeout=5)
-            except OSError:
-                client.close()
-                continue
-            server.settimeout(None)
-            with self._lock:
-                self._open |= {client, server}
-            self._spawn(self._carry, client, server, weather.cut_up, None)
-            self._spawn(self._carry, server, client, weather.cut_down, weather.stall_down)
+    def _met(self, caller: socket.socket) -> None:
+        weather = Weather.drawn(self._rng)
+        try:
+            server = socket.create_connection(self._target, timeout=5)
+        except OSError:
+            caller.close()
+            return
+        server.settimeout(None)
+        with self._lock:
+            self._open |= {caller, server}
+        self._spawn(self._carry, caller, server, weather.cut_up, None)
+        self._spawn(self._carry, server, caller, weather.cut_down, weather.stall_down)
 
     def _carry(
         self, source: socket.socket, sink: socket.socket, cut: int | None, stall: tuple[int, float] | None
@@ -94,12 +84,10 @@ class Proxy:
 
     def close(self) -> None:
         self._closing.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._ignore()
         with self._lock:
             opened = list(self._open)
         for end in opened:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(5)
+        self._join()

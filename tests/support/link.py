@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-Address = tuple[str, int]
+from support.listens import Address, Listens
+
 #: open: all passes.
 #: cut: every connection ends, and none can be had.
 #: stalled: nothing passes for a time; both ends keep their connections, and nothing is lost.
@@ -28,7 +29,6 @@ class _Pair:
     store: socket.socket | None
     #: Something of it was lost, so it ends when the way is mended.
     is_spoilt: bool = False
-
     #: How many threads carry what comes by it, still.
     carriers: int = 0
 
@@ -39,19 +39,16 @@ class _Pair:
                     side.shutdown(socket.SHUT_RDWR)
 
 
-class Link:
-    """Listens, and carries what comes to the store."""
+class Link(Listens):
+    """Carries what comes to the store."""
 
     def __init__(self, address: Address, store: Address) -> None:
+        super().__init__(address)
         self._store = store
         self._mode: Mode = "open"
         self._changed = threading.Condition()
         self._pairs: set[_Pair] = set()
-        self._listener = socket.create_server(address)
-        #: With the port that was free, where none was asked for.
-        self.address: Address = self._listener.getsockname()[:2]
-        self._threads: list[threading.Thread] = []
-        self._spawn(self._accept)
+        self._begin()
 
     def set(self, mode: Mode) -> None:
         """From now on the way is so. Whatever was lost on it before is not caught up with: those connections end."""
@@ -74,38 +71,28 @@ class Link:
                 pair.end()
         return len(some)
 
-    def _spawn(self, work: object, *arguments: object) -> None:
-        thread = threading.Thread(target=work, args=arguments, daemon=True)  # pyright: ignore[reportArgumentType]
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                server, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._changed:
-                mode = self._mode
-            store = None
-            if mode not in ("cut", "silent"):
-                with suppress(OSError):
-                    store = socket.create_connection(self._store, timeout=CONNECT_LIMIT)
-                    store.settimeout(None)
-            pair = _Pair(server, store, is_spoilt=mode in ("silent", "mute"))
-            with self._changed:
-                # What was drawn meanwhile holds for it too: it is as if it had come a moment later.
-                usable = self._mode == mode and (store is not None or mode == "silent")
-                if usable:
-                    self._pairs.add(pair)
-            if not usable:
-                pair.end()
-                self._close(pair)
-                continue
-            pair.carriers = 1 if store is None else 2
-            self._spawn(self._carry, pair, "up")
-            if store is not None:
-                self._spawn(self._carry, pair, "down")
+    def _met(self, caller: socket.socket) -> None:
+        with self._changed:
+            mode = self._mode
+        store = None
+        if mode not in ("cut", "silent"):
+            with suppress(OSError):
+                store = socket.create_connection(self._store, timeout=CONNECT_LIMIT)
+                store.settimeout(None)
+        pair = _Pair(caller, store, is_spoilt=mode in ("silent", "mute"))
+        with self._changed:
+            # What was drawn meanwhile holds for it too: it is as if it had come a moment later.
+            usable = self._mode == mode and (store is not None or mode == "silent")
+            if usable:
+                self._pairs.add(pair)
+        if not usable:
+            pair.end()
+            self._close(pair)
+            return
+        pair.carriers = 1 if store is None else 2
+        self._spawn(self._carry, pair, "up")
+        if store is not None:
+            self._spawn(self._carry, pair, "down")
 
     def _carry(self, pair: _Pair, way: Literal["up", "down"]) -> None:
         source, sink = (pair.server, pair.store) if way == "up" else (pair.store, pair.server)
@@ -136,7 +123,5 @@ class Link:
     def close(self) -> None:
         """Ends all connections."""
         self.set("cut")
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join(5)
+        self._ignore()
+        self._join()

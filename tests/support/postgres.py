@@ -7,16 +7,16 @@ import shutil
 import socket
 import struct
 import subprocess
-import threading
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
 
+from support.listens import Address, Listens
+
 HOST = "127.0.0.1"
 PORT = 5432
-Address = tuple[str, int]
 
 
 def _psql(at: Address, database: str) -> list[str]:
@@ -109,24 +109,22 @@ class Database:
         self._psql(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
 
 
-class LocksOut:
+class LocksOut(Listens):
     """A server that asks for a password and takes none: the one on this machine may ask for none at all."""
 
     def __init__(self) -> None:
         """Listens on a free port."""
-        self._listener = socket.create_server((HOST, 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
+        super().__init__((HOST, 0))
+        self._begin()
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                caller, _ = self._listener.accept()
-            except OSError:
-                return
-            with caller:
-                self._refuse(caller)
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.address[1]
+
+    def _met(self, caller: socket.socket) -> None:
+        with caller:
+            self._refuse(caller)
 
     @staticmethod
     def _refuse(caller: socket.socket) -> None:
@@ -143,6 +141,5 @@ class LocksOut:
 
     def close(self) -> None:
         """Listens no more."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(60)
+        self._ignore()
+        self._join()

@@ -206,18 +206,18 @@ class FleetInjector:
 
     def _halt_broker(self, rng: random.Random) -> None:
         assert isinstance(self._between, Broker)
-        seconds = rng.uniform(0.1, AWAY_MAX)
-        self._tell(f"the broker stands still for {seconds:.1f} s")
-        self._between.server.stand_still(seconds)
-        self._tell("the broker goes on")
+        self._for_a_while(rng, "stands still", self._between.server.stand_still)
 
     def _starve_broker(self, rng: random.Random) -> None:
         """It takes nothing more in for a time, as if its memory were full, and keeps every connection."""
         assert isinstance(self._between, Broker)
-        seconds = rng.uniform(0.5, AWAY_MAX)
-        self._tell(f"the broker has no memory for {seconds:.1f} s")
-        self._between.server.starve(seconds)
-        self._tell("the broker has memory")
+        self._for_a_while(rng, "has no memory", self._between.server.starve)
+
+    def _for_a_while(self, rng: random.Random, what: str, act: Callable[[float], None]) -> None:
+        seconds = rng.uniform(0.1, AWAY_MAX)
+        self._tell(f"the broker {what} for {seconds:.1f} s")
+        act(seconds)
+        self._tell("the broker goes on")
 
     def _purge_broker(self, rng: random.Random) -> None:
         """Somebody throws out what is in its queues, tasks or results, or the queues themselves, and nobody is told."""

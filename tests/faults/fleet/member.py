@@ -6,6 +6,7 @@ import random
 import signal
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -26,7 +27,7 @@ START_PAUSE = 0.3
 PARTITION_MAX = 7.0
 
 
-class Member(ProcessFaults):
+class Member(ProcessFaults, ABC):
     """One process of the fleet. Whoever does something to it holds `busy` meanwhile."""
 
     start_tries = int(LONG / START_PAUSE)
@@ -143,9 +144,9 @@ class Member(ProcessFaults):
             self._end_sessions()
         self._tell(f"sessions of {self.name} are terminated")
 
+    @abstractmethod
     def _end_sessions(self) -> None:
         """The other end ends them."""
-        raise NotImplementedError
 
 
 class StoreMember(Member):
