@@ -63,7 +63,6 @@ class House:
     """Who accepts and who runs, and what is between them."""
 
     door: Server
-    worker: Server
     client: cresset.Client
     sever: Callable[[], None]
     """Ends every connection between them. They find each other again by themselves."""
@@ -83,7 +82,7 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         sever = nothing
         if kind == "sqlite":
             (home / "data").mkdir()
-            door = worker = Server(models, home / "data")
+            door = Server(models, home / "data")
             stack.callback(door.close)
         else:
             if kind in ("redis", "rabbitmq"):
@@ -98,10 +97,11 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 stack.callback(database.drop)
                 url, sever = database.url, database.end_connections
             start, _ = stack.enter_context(starting(home, url))
-            door, worker = start("gateway"), start("worker", models)
+            door = start("gateway")
+            start("worker", models)
         door.wait(lambda c: c.get("/v1/models/trial").json().get("state") == "ready", "ready")
         client = stack.enter_context(cresset.Client(door.url))
-        yield House(door, worker, client, sever)
+        yield House(door, client, sever)
 
 
 @dataclass
